@@ -1,0 +1,96 @@
+#!/usr/bin/python3
+"""The table of programs, and the tiny scripts that start them.
+
+A program is a module of the package with `main(argv) -> int`. Whatever needs to know which programs there are (the
+build directory, the Debian packages, the tests) asks this file. A script starts the interpreter isolated (-I) and
+without site (-S), which saves half of the start-up time, so it names the places of our modules and of Debian's itself.
+
+    programs.py checkout DIR                 scripts in DIR that run the modules of this checkout
+    programs.py install ROOT PACKAGE SBIN    the scripts of one Debian package below ROOT; SBIN is where the
+                                             distribution keeps its init (/sbin or /usr/sbin)
+    programs.py list                         one line a program: name, package, module
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+DIST_PACKAGES = "/usr/lib/python3/dist-packages"
+
+# name -> (Debian package, directory ("sbin" is the distribution's place of init), module)
+PROGRAMS: dict[str, tuple[str, str, str]] = {
+    "init": ("upstart-sysv", "sbin", "upstart.daemon.main"),
+    "upstart": ("upstart", "sbin", "upstart.daemon.main"),
+    "initctl": ("upstart", "sbin", "upstart.client.initctl"),
+    "start": ("upstart", "sbin", "upstart.client.initctl"),
+    "stop": ("upstart", "sbin", "upstart.client.initctl"),
+    "restart": ("upstart", "sbin", "upstart.client.initctl"),
+    "reload": ("upstart", "sbin", "upstart.client.initctl"),
+    "status": ("upstart", "sbin", "upstart.client.initctl"),
+    "telinit": ("upstart-sysv", "sbin", "upstart.sysv.telinit"),
+    "runlevel": ("upstart-sysv", "sbin", "upstart.sysv.runlevel"),
+    "shutdown": ("upstart-sysv", "sbin", "upstart.sysv.shutdown"),
+    "halt": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
+    "reboot": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
+    "poweroff": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
+    "init-checkconf": ("upstart", "/usr/bin", "upstart.tools.checkconf"),
+}
+
+SCRIPT = """\
+#!/usr/bin/python3 -IS
+import sys
+
+sys.path += {paths!r}
+from {module} import main
+
+sys.exit(main(sys.argv))
+"""
+
+
+def write_script(path: str, module: str, paths: list[str]) -> None:
+    """Writes one executable script; an unchanged one keeps its time stamp."""
+    text = SCRIPT.format(paths=paths, module=module)
+    try:
+        with open(path) as existing:
+            if existing.read() == text:
+                return
+    except FileNotFoundError:
+        pass
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as script:
+        script.write(text)
+    os.chmod(path, 0o755)
+
+
+def checkout(directory: str) -> None:
+    """Scripts for the tests and for trying things out: every program in one directory, modules from the checkout."""
+    source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "src")
+    for name, (_, _, module) in PROGRAMS.items():
+        write_script(os.path.join(directory, name), module, [source, DIST_PACKAGES])
+
+
+def install(root: str, package: str, sbin: str) -> None:
+    """Scripts of one Debian package below `root`, each in its final directory."""
+    for name, (owner, place, module) in PROGRAMS.items():
+        if owner == package:
+            directory = sbin if place == "sbin" else place
+            write_script(f"{root}{directory}/{name}", module, [DIST_PACKAGES])
+
+
+def main(argv: list[str]) -> int:
+    if argv[1:2] == ["checkout"] and len(argv) == 3:
+        checkout(argv[2])
+    elif argv[1:2] == ["install"] and len(argv) == 5:
+        install(argv[2], argv[3], argv[4])
+    elif argv[1:] == ["list"]:
+        for name, (package, _, module) in PROGRAMS.items():
+            print(name, package, module)
+    else:
+        print(__doc__, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
