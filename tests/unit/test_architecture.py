@@ -1,0 +1,61 @@
+"""The rooms of the package import only what the table in docs/architecture.md allows."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "upstart"
+#: What the engine must not see of the world (design: the engine does no I/O).
+IMPURE = {"os", "signal", "socket", "time", "dbus", "_dbus_bindings", "subprocess", "ctypes", "select", "sys", "io"}
+
+
+def allowed_imports() -> dict[str, set[str]]:
+    """Rows `| room | may import | ... |` of the document, the header and the rule below it left out."""
+    table: dict[str, set[str]] = {}
+    for line in (ROOT / "docs" / "architecture.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|") or len(cells) < 2 or not (SOURCE / cells[0]).is_dir():
+            continue
+        table[cells[0]] = set() if cells[1] == "-" else {name.strip() for name in cells[1].split(",")}
+    return table
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Absolute dotted names of all that a file imports, at any depth of its code."""
+    package = ["upstart", *path.relative_to(SOURCE).parts[:-1]]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found.add(module)
+            found.update(f"{module}.{alias.name}" for alias in node.names)
+    return found
+
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def test_every_room_stands_in_the_table() -> None:
+    rooms = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
+    assert rooms <= set(allowed_imports())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_rooms_that_its_room_may_import(path: Path) -> None:
+    rooms = allowed_imports()
+    room = path.relative_to(SOURCE).parts[0]
+    used = {name.split(".")[1] for name in imported_modules(path) if name.startswith("upstart.")}
+    foreign = {name for name in used if name in rooms and name != room}
+    assert foreign <= rooms.get(room, set()), f"{path.relative_to(ROOT)} may not import {foreign - rooms.get(room, set())}"
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "engine").glob("*.py")), ids=lambda path: path.name)
+def test_the_engine_does_no_input_or_output(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imported_modules(path)} & IMPURE
