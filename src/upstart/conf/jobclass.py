@@ -9,9 +9,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Union
+    from typing import TypeAlias
 
-    Condition = Union["Match", "And", "Or"]
+    Condition: TypeAlias = "Match | And | Or"
 
 #: The processes a job may have, in the order in which status output and state documents list them.
 PROCESSES = ("main", "pre-start", "post-start", "pre-stop", "post-stop", "security")
@@ -115,7 +115,7 @@ class JobClass:
     #: -1000 to 1000.
     oom_score_adj: int | None = None
     #: Lower-case limit name of init(5) (``nofile``) to (soft, hard); -1 is unlimited.
-    limits: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - shared default, never changed
+    limits: dict[str, tuple[int, int]] = {}  # shared by all classes, so never changed in place
     chroot: str | None = None
     chdir: str | None = None
     setuid: str | None = None
