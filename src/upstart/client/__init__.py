@@ -1,0 +1,1 @@
+"""The client library of Upstart's D-Bus interface, and initctl."""

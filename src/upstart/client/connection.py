@@ -1,0 +1,185 @@
+"""A connection to the init daemon: calls that wait for their reply, and nothing more.
+
+The programs of this room and those of the rooms that may import it (telinit, shutdown, the bridges) talk to init
+through `Connection`. What is always true here:
+
+- Only libdbus's own binding is loaded (`_dbus_bindings`, 2 ms); the `dbus` package above it costs ten times as much.
+- No text from outside reaches libdbus unchecked: it ends a process that hands it a malformed string or path.
+- Whatever goes wrong is a `DBusError`, with the text that libdbus or the daemon gave for it.
+
+Use::
+
+    init = connect_private()                      # or connect_private(address), connect_bus(system=True)
+    (path,) = init.call(names.PATH, names.MANAGER, "GetJobByName", "s", "tty1")
+    init.emit_event("runlevel", ["RUNLEVEL=2"], wait=False)
+"""
+
+from __future__ import annotations
+
+import posix
+
+from upstart.client import names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# libdbus reads this from the process's environment; os.environ and posix.environ, from which children get theirs,
+# stay as they were.
+posix.putenv(b"DBUS_FATAL_WARNINGS", b"0")
+
+import _dbus_bindings  # noqa: E402
+
+#: A timeout that never ends (libdbus's own notion of it: the largest int, in milliseconds).
+NEVER = 2147483.647
+
+
+class DBusError(Exception):
+    """An error of D-Bus: `name` is its D-Bus name, `message` the text for people (it may end in a newline)."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+        self.message = message
+
+
+class Connection:
+    """An open connection to an init daemon, directly or by way of a bus.
+
+    `destination` is the bus name that calls go to, None on a private connection.
+    """
+
+    __slots__ = ("_raw", "destination")
+
+    def __init__(self, raw: Any, destination: str | None = None) -> None:
+        self._raw = raw
+        self.destination = destination
+
+    def call(
+        self,
+        path: str,
+        interface: str,
+        method: str,
+        signature: str = "",
+        *args: Any,
+        returns: str | None = None,
+        timeout: float | None = None,
+    ) -> tuple[Any, ...]:
+        """Calls a method and waits for its reply; gives the reply's values.
+
+        `signature` is the D-Bus signature of `args`; `returns`, where given, that which the reply must have.
+        `timeout` is in seconds: None means libdbus's default (25), `NEVER` no limit.
+        Raises DBusError, for an error reply as for a lost connection.
+        """
+        message = self._message(path, interface, method, signature, args)
+        replies: list[Any] = []
+        try:
+            pending = self._raw.send_message_with_reply(message, replies.append, -1.0 if timeout is None else timeout)
+            if pending is not None:
+                pending.block()
+        except Exception as error:
+            raise _converted(error) from None
+        if not replies:
+            raise DBusError(names.DISCONNECTED, "Connection was disconnected before a reply was received")
+        reply = replies[0]
+        values = reply.get_args_list()
+        error_name = reply.get_error_name()
+        if error_name is not None:
+            text = str(values[0]) if values and isinstance(values[0], str) else "Unknown error"
+            raise DBusError(str(error_name), text)
+        if returns is not None and reply.get_signature() != returns:
+            raise DBusError(names.INVALID_ARGS, "Invalid arguments received in reply")
+        return tuple(values)
+
+    def post(self, path: str, interface: str, method: str, signature: str = "", *args: Any) -> None:
+        """Sends a call that wants no reply, and waits only until it is written. Raises DBusError."""
+        message = self._message(path, interface, method, signature, args)
+        message.set_no_reply(True)
+        try:
+            self._raw.send_message(message)
+            self._raw.flush()
+        except Exception as error:
+            raise _converted(error) from None
+
+    def get_property(self, path: str, interface: str, name: str) -> Any:
+        """The value of a property. Raises DBusError."""
+        return self.call(path, names.PROPERTIES, "Get", "ss", interface, name, returns="v")[0]
+
+    def set_property(self, path: str, interface: str, name: str, value: str) -> None:
+        """Sets a property of type string (Upstart has no other that can be set). Raises DBusError."""
+        self.call(path, names.PROPERTIES, "Set", "ssv", interface, name, value)
+
+    def emit_event(self, name: str, env: list[str], wait: bool, timeout: float = NEVER) -> None:
+        """Emits an event with its environment (KEY=VALUE); with `wait`, returns once it is finished.
+
+        Raises DBusError, with the name com.ubuntu.Upstart0_6.Error.EventFailed if a job it waited for failed.
+        """
+        self.call(names.PATH, names.MANAGER, "EmitEvent", "sasb", name, env, wait, timeout=timeout)
+
+    def close(self) -> None:
+        """Closes a private connection; a bus connection belongs to libdbus and stays."""
+        if self.destination is None:
+            self._raw.close()
+
+    def _message(self, path: str, interface: str, method: str, signature: str, args: tuple[Any, ...]) -> Any:
+        for value in args:
+            _check(value)
+        try:
+            message = _dbus_bindings.MethodCallMessage(self.destination, _checked(path), interface, method)
+            message.set_auto_start(False)
+            if signature:
+                message.append(*args, signature=signature)
+        except DBusError:
+            raise
+        except Exception as error:  # ValueError, TypeError, and the MemoryError that libdbus's refusal looks like
+            raise DBusError(names.INVALID_ARGS, f"Invalid arguments for {method}: {error}") from None
+        return message
+
+
+def connect_private(address: str | None = None) -> Connection:
+    """Connects to the init daemon's own socket: to `address` (a D-Bus address), or that of PID 1. Raises DBusError."""
+    try:
+        return Connection(_dbus_bindings.Connection(names.ADDRESS if address is None else _checked(address)))
+    except DBusError:
+        raise
+    except Exception as error:
+        raise _converted(error) from None
+
+
+def connect_bus(system: bool = True, destination: str = names.SERVICE) -> Connection:
+    """Connects to the system bus or the session bus, to talk to the init daemon of that bus name. Raises DBusError."""
+    try:
+        _dbus_bindings.validate_bus_name(_checked(destination))
+        kind = _dbus_bindings.BUS_SYSTEM if system else _dbus_bindings.BUS_SESSION
+        raw = _dbus_bindings.Connection._new_for_bus(kind)
+        raw.set_exit_on_disconnect(False)
+    except DBusError:
+        raise
+    except Exception as error:
+        raise _converted(error) from None
+    return Connection(raw, destination)
+
+
+def _check(value: Any) -> None:
+    if isinstance(value, str):
+        _checked(value)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check(item)
+
+
+def _checked(text: str) -> str:
+    """`text`, if D-Bus can carry it: UTF-8 without a NUL byte."""
+    if "\0" in text:
+        raise DBusError(names.INVALID_ARGS, f"Not allowed to contain a NUL byte: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DBusError(names.INVALID_ARGS, f"Not valid UTF-8: {text!r}") from None
+    return text
+
+
+def _converted(error: Exception) -> DBusError:
+    """What the binding raised (an exception of the `dbus` package, which is not imported here) as ours."""
+    name = getattr(error, "_dbus_error_name", None) or names.FAILED
+    return DBusError(str(name), str(error.args[0]) if error.args else str(error))

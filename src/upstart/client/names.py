@@ -1,0 +1,27 @@
+"""The names by which Upstart is found on D-Bus, and the names of the errors that clients tell apart.
+
+They are part of the interface of 1.13.2 and never change; only the extension (docs/dbus-extension.md) is ours.
+"""
+
+SERVICE = "com.ubuntu.Upstart"
+PATH = "/com/ubuntu/Upstart"
+ADDRESS = "unix:abstract=/com/ubuntu/upstart"
+
+MANAGER = "com.ubuntu.Upstart0_6"
+JOB = "com.ubuntu.Upstart0_6.Job"
+INSTANCE = "com.ubuntu.Upstart0_6.Instance"
+EXTENSION = "com.ubuntu.Upstart0_6.Extension"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+
+BUS_SERVICE = "org.freedesktop.DBus"
+BUS_PATH = "/org/freedesktop/DBus"
+BUS_INTERFACE = "org.freedesktop.DBus"
+
+UNKNOWN_JOB = MANAGER + ".Error.UnknownJob"
+UNKNOWN_INSTANCE = MANAGER + ".Error.UnknownInstance"
+UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
+UNKNOWN_INTERFACE = "org.freedesktop.DBus.Error.UnknownInterface"
+ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+DISCONNECTED = "org.freedesktop.DBus.Error.Disconnected"
+FAILED = "org.freedesktop.DBus.Error.Failed"
+INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
