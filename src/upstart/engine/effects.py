@@ -42,12 +42,16 @@ class Spawn(Effect):
 
 
 class Kill(Effect):
-    """Send ``signal`` to what ``process`` of ``instance`` consists of: its process group, and for SIGKILL all of it."""
+    """Send ``signal`` to what ``process`` of ``instance`` consists of: its process group, and for SIGKILL all of it.
 
-    __slots__ = ("instance", "pid", "process", "signal")
+    With ``alone`` only the process itself gets it.
+    """
+
+    __slots__ = ("alone", "instance", "pid", "process", "signal")
     kind = "kill"
 
-    def __init__(self, instance: Instance, process: str, pid: int, signal: int) -> None:
+    def __init__(self, instance: Instance, process: str, pid: int, signal: int, alone: bool = False) -> None:
+        self.alone = alone
         self.instance = instance
         self.process = process
         self.pid = pid

@@ -1,0 +1,100 @@
+"""Conditions (``start on``, ``stop on``) while events arrive.
+
+The condition itself is the immutable tree that the parser made, shared by everything that uses it.  What has happened
+so far is a `Progress`: for each leaf that an event has met, that event, which is blocked for as long as it is kept.  A
+condition that nothing has met has no progress at all, so a waiting job costs nothing.
+"""
+
+from __future__ import annotations
+
+from upstart.conf.expand import ExpandError, expand
+from upstart.conf.jobclass import And, Match
+from upstart.engine.glob import match as glob_match
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from upstart.conf.jobclass import Condition
+    from upstart.engine.event import Event
+
+    #: Which leaf was met by which event; leaves are compared by identity.
+    Progress = dict[Match, Event]
+
+_NOTHING: dict[str, str] = {}
+
+
+def leaves(condition: Condition) -> Iterator[Match]:
+    """The events that a condition names, from left to right."""
+    if isinstance(condition, Match):
+        yield condition
+    else:
+        yield from leaves(condition.left)
+        yield from leaves(condition.right)
+
+
+def is_met(condition: Condition, progress: Progress) -> bool:
+    """Whether what has happened suffices."""
+    if isinstance(condition, Match):
+        return condition in progress
+    if isinstance(condition, And):
+        return is_met(condition.left, progress) and is_met(condition.right, progress)
+    return is_met(condition.left, progress) or is_met(condition.right, progress)
+
+
+def active_events(condition: Condition, progress: Progress) -> Iterator[Event]:
+    """The events that made a met condition true, from left to right.
+
+    An event on a branch that is not true as a whole had no part in it and is left out.
+    """
+    if not is_met(condition, progress):
+        return
+    if isinstance(condition, Match):
+        yield progress[condition]
+    else:
+        yield from active_events(condition.left, progress)
+        yield from active_events(condition.right, progress)
+
+
+def split_test(arg: str) -> tuple[str | None, str, bool]:
+    """Take a leaf's argument apart: (variable or None for a positional one, pattern, negated)."""
+    at = arg.find("!=")
+    if at >= 0:
+        return arg[:at], arg[at + 2 :], True
+    key, equals, value = arg.partition("=")
+    if equals:
+        return key, value, False
+    return None, arg, False
+
+
+def matches(leaf: Match, event: Event, env: Mapping[str, str] | None) -> bool:
+    """Whether ``event`` passes the tests of ``leaf``.
+
+    ``env`` is what variables in the tests refer to: the environment of the instance for ``stop on``, nothing for
+    ``start on``.  A positional test looks at the variable after the one that the test before it looked at.  A test
+    with an unknown variable never passes.
+    """
+    if leaf.name != event.name:
+        return False
+    if not leaf.args:
+        return True
+    keys = list(event.env)
+    position = 0
+    for arg in leaf.args:
+        key, pattern, negated = split_test(arg)
+        if key is not None:
+            if key not in event.env:
+                return False
+            if position >= len(keys) or keys[position] != key:
+                position = keys.index(key)
+        elif position >= len(keys):
+            return False
+        if "$" in pattern:
+            try:
+                pattern = expand(pattern, env if env is not None else _NOTHING)
+            except ExpandError:
+                return False
+        if glob_match(pattern, event.env[keys[position]]) == negated:
+            return False
+        position += 1
+    return True

@@ -1,0 +1,197 @@
+"""The engine's data, and the queue of events that move through it.
+
+Events are handled in passes, oldest first, as the original does: within a pass each event that is pending is handled,
+and each that nothing blocks any more is finished; what is emitted meanwhile joins the pass at its end, and an older
+event that becomes free waits for the next pass.  Nothing recurses: handling an event may queue others, never handle them.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+from upstart.engine.effects import DEBUG, INFO, MESSAGE, WARN, Announce, CloseFd, Effect, Log, Reply, ReplyError
+from upstart.engine.event import FINISHED, HANDLING, PENDING, Event
+from upstart.engine.index import EventIndex
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from upstart.engine.instance import Instance
+    from upstart.engine.job import Job
+
+#: Failure reasons kept for instances that are gone.
+FAILURES_KEPT = 256
+
+
+class CommandError(Exception):
+    """A command that cannot be carried out; ``name`` is the D-Bus error's last element, or a full name with dots."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+        self.text = text
+
+
+class Core:
+    """What all parts of the engine share.
+
+    ``clock`` gives seconds that never go back.  ``effects`` is what must be performed next.  ``job_environ`` is the table that
+    every job starts with, ``environ`` the variables that a bare ``env KEY`` takes its value from.  ``announcing`` is False while
+    nobody listens to signals, so that none are made.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.effects: list[Effect] = []
+        self.priority = MESSAGE
+        self.announcing = True
+        self.apparmor_available = False
+        self.respawning_allowed = True
+        self.shutting_down = False
+        self.environ: dict[str, str] = {}
+        self.job_environ: dict[str, str] = {}
+        #: Added to the environment of every process after the job's own (a session init's UPSTART_SESSION).
+        self.extra_environ: dict[str, str] = {}
+        self.jobs: dict[tuple[str | None, str], Job] = {}
+        self.events: dict[int, Event] = {}
+        self.pids: dict[int, tuple[Instance, str]] = {}
+        self.failures: dict[tuple[str | None, str, str], str] = {}
+        self.start_index: EventIndex[Job] = EventIndex()
+        self.stop_index: EventIndex[Instance] = EventIndex()
+        self._serial = 0
+        self._cursor = 0
+        self._pass: list[tuple[int, Event]] = []
+        self._next_pass: list[tuple[int, Event]] = []
+        self._fd_users: dict[int, int] = {}
+
+    # Log lines: made only where init's log priority admits them.
+
+    def log(self, priority: int, text: str) -> None:
+        """Ask for a line in init's log, whatever the priority in force."""
+        self.effects.append(Log(priority, text))
+
+    def debug(self, text: str, *args: object) -> None:
+        """Log ``text % args`` at debug priority."""
+        if self.priority <= DEBUG:
+            self.effects.append(Log(DEBUG, text % args))
+
+    def info(self, text: str, *args: object) -> None:
+        """Log ``text % args`` at info priority."""
+        if self.priority <= INFO:
+            self.effects.append(Log(INFO, text % args))
+
+    def warn(self, text: str, *args: object) -> None:
+        """Log ``text % args`` at warn priority."""
+        if self.priority <= WARN:
+            self.effects.append(Log(WARN, text % args))
+
+    # Events
+
+    def emit(
+        self, name: str, env: dict[str, str], request: object = None, fd: int = -1, session: str | None = None
+    ) -> Event:
+        """Queue an event; ``request`` is answered when it has finished, ``fd`` is closed when nothing needs it."""
+        self._serial += 1
+        event = Event(self._serial, name, env, session)
+        event.request = request
+        if fd >= 0:
+            event.fd = fd
+            self.hold_fd(fd)
+        self.events[event.serial] = event
+        self.debug("Pending %s event", name)
+        self._queue(event)
+        return event
+
+    def block(self, event: Event) -> None:
+        """Keep ``event`` from finishing."""
+        event.blockers += 1
+
+    def unblock(self, event: Event) -> None:
+        """Undo one `block`; the last one lets the event finish."""
+        event.blockers -= 1
+        if event.blockers == 0 and event.progress == HANDLING:
+            self._queue(event)
+
+    def run(self) -> None:
+        """Handle events until each of them is blocked or gone."""
+        while self._pass or self._next_pass:
+            if not self._pass:
+                self._pass, self._next_pass = self._next_pass, self._pass
+                heapify(self._pass)
+                self._cursor = 0
+            serial, event = heappop(self._pass)
+            self._cursor = serial
+            event.queued = False
+            if event.progress == PENDING:
+                self.info("Handling %s event", event.name)
+                event.progress = HANDLING
+                self._handle(event)
+            if event.progress == HANDLING and not event.blockers:
+                self._finish(event)
+
+    def _queue(self, event: Event) -> None:
+        if event.queued:
+            return
+        event.queued = True
+        if event.serial > self._cursor:
+            heappush(self._pass, (event.serial, event))
+        else:
+            self._next_pass.append((event.serial, event))
+
+    def _handle(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def _unblocked(self, instance: Instance) -> None:
+        raise NotImplementedError
+
+    def _finish(self, event: Event) -> None:
+        self.debug("Finished %s event", event.name)
+        event.progress = FINISHED
+        del self.events[event.serial]
+        if self.announcing:
+            self.effects.append(Announce("EventEmitted", None, (event.name, event.env)))
+        if event.waiting is not None:
+            instance, event.waiting = event.waiting, None
+            instance.blocker = None
+            self._unblocked(instance)
+        if event.request is not None:
+            if event.failed:
+                self.effects.append(ReplyError(event.request, "EventFailed", "Event failed"))
+            else:
+                self.effects.append(Reply(event.request))
+            event.request = None
+        if event.fd >= 0:
+            self.release_fd(event.fd)
+        if event.failed and not event.name.endswith("/failed"):
+            self.emit(event.name + "/failed", event.env, session=event.session)
+
+    # Descriptors that came with events
+
+    def hold_fd(self, fd: int) -> None:
+        """Count one more user of a descriptor."""
+        self._fd_users[fd] = self._fd_users.get(fd, 0) + 1
+
+    def release_fd(self, fd: int) -> None:
+        """Count one user less, and have the descriptor closed after the last."""
+        left = self._fd_users.get(fd, 0) - 1
+        if left > 0:
+            self._fd_users[fd] = left
+        else:
+            self._fd_users.pop(fd, None)
+            self.effects.append(CloseFd(fd))
+
+    # Failures
+
+    def note_failure(self, instance: Instance, text: str) -> None:
+        """Keep the reason of a failure, for `failure_reason`, in a bounded table."""
+        instance.failure = text
+        key = (instance.job.session, instance.job.name, instance.name)
+        self.failures.pop(key, None)
+        self.failures[key] = text
+        if len(self.failures) > FAILURES_KEPT:
+            del self.failures[next(iter(self.failures))]
+
+    def failure_reason(self, name: str, instance: str, session: str | None = None) -> str:
+        """Why the instance last failed, or an empty string."""
+        return self.failures.get((session, name, instance), "")

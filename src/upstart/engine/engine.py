@@ -1,0 +1,214 @@
+"""The engine as a whole: conditions of jobs and instances meet events, definitions come and go.
+
+See `lifecycle` for what an instance does, `processes` and `commands` for the other inputs, `core` for the queue.
+"""
+
+from __future__ import annotations
+
+from upstart.conf.expand import ExpandError, expand
+from upstart.conf.jobdata import same_definition
+from upstart.engine import environ
+from upstart.engine.commands import Commands
+from upstart.engine.condition import active_events, is_met, leaves, matches
+from upstart.engine.effects import Announce
+from upstart.engine.instance import Blocked
+from upstart.engine.job import Job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from upstart.conf.jobclass import Condition, JobClass, Match
+    from upstart.engine.condition import Progress
+    from upstart.engine.event import Event
+    from upstart.engine.instance import Instance
+
+
+class Engine(Commands):
+    """All of the engine; one thread, one owner.
+
+    After each input (or a batch of them) the owner calls `run`, takes ``effects`` and performs them in order, and begins
+    again where performing them was an input.
+    """
+
+    # Definitions
+
+    def define(self, job_class: JobClass) -> Job:
+        """Register a definition, or have it take over from the one of the same name.
+
+        Instances keep theirs; while there are any, the job itself does.
+        """
+        key = (job_class.session, job_class.name)
+        job = self.jobs.get(key)
+        if job is None:
+            job = self.jobs[key] = Job(job_class)
+            if job_class.start_on is not None:
+                self.start_index.add(job, job_class.start_on)
+            if self.announcing:
+                self.effects.append(Announce("JobAdded", job))
+        elif same_definition(job.job_class, job_class):
+            job.pending, job.successor = False, None
+        elif job.instances:
+            job.pending, job.successor = True, job_class
+        else:
+            self._replace(job, job_class)
+        return job
+
+    def undefine(self, session: str | None, name: str) -> None:
+        """Take a definition away; a job with instances goes when the last one has ended."""
+        job = self.jobs.get((session, name))
+        if job is None:
+            return
+        if job.instances:
+            job.pending, job.successor = True, None
+        else:
+            self._remove(job)
+
+    def _reconsider(self, job: Job) -> None:
+        if not job.pending:
+            return
+        job.pending = False
+        successor, job.successor = job.successor, None
+        if successor is None:
+            self._remove(job)
+        else:
+            self._replace(job, successor)
+
+    def _replace(self, job: Job, job_class: JobClass) -> None:
+        if self.announcing:
+            self.effects.append(Announce("JobRemoved", job))
+        old, held = job.job_class, job.start_progress
+        if old.start_on is not None:
+            self.start_index.remove(job, old.start_on)
+        job.job_class, job.start_progress = job_class, None
+        if job_class.start_on is not None:
+            self.start_index.add(job, job_class.start_on)
+            # What the old condition has seen, the new one need not see again.
+            for event in dict.fromkeys(held.values()) if held else ():
+                job.start_progress = self._update(
+                    job.start_progress, list(leaves(job_class.start_on)), event, None
+                )[0]
+        if held:
+            self._reset(held)
+        if self.announcing:
+            self.effects.append(Announce("JobAdded", job))
+
+    def _remove(self, job: Job) -> None:
+        del self.jobs[job.session, job.name]
+        if job.job_class.start_on is not None:
+            self.start_index.remove(job, job.job_class.start_on)
+        if job.start_progress:
+            self._reset(job.start_progress)
+            job.start_progress = None
+        if self.announcing:
+            self.effects.append(Announce("JobRemoved", job))
+
+    # Conditions
+
+    def _handle(self, event: Event) -> None:
+        """Stop, then start, what the event completes the condition of."""
+        for instance, found in self.stop_index.candidates(event).items():
+            if event.session not in (None, instance.job.session) or instance.state == "waiting":
+                continue
+            condition = instance.job_class.stop_on
+            progress, changed = self._update(instance.stop_progress, found, event, instance.env)
+            instance.stop_progress = progress
+            if changed and condition is not None and progress is not None and is_met(condition, progress):
+                if instance.goal != "stop":
+                    self._stop_by_events(instance, condition, progress)
+                instance.stop_progress = None
+                self._reset(progress)
+        for job, found in self.start_index.candidates(event).items():
+            if event.session not in (None, job.session):
+                continue
+            condition = job.job_class.start_on
+            progress, changed = self._update(job.start_progress, found, event, None)
+            job.start_progress = progress
+            if changed and condition is not None and progress is not None and is_met(condition, progress):
+                self._start_by_events(job, condition, progress)
+                job.start_progress = None
+                self._reset(progress)
+
+    def _update(
+        self, progress: Progress | None, found: list[Match], event: Event, env: Mapping[str, str] | None
+    ) -> tuple[Progress | None, bool]:
+        """Have ``event`` meet those of the leaves that wait for it; it is blocked by each."""
+        changed = False
+        for leaf in found:
+            if (progress is None or leaf not in progress) and matches(leaf, event, env):
+                if progress is None:
+                    progress = {}
+                progress[leaf] = event
+                self.block(event)
+                changed = True
+        return progress, changed
+
+    def _reset(self, progress: Progress) -> None:
+        for event in progress.values():
+            self.unblock(event)
+
+    def _stop_by_events(self, instance: Instance, condition: Condition, progress: Progress) -> None:
+        stop_env: dict[str, str] = {}
+        events = list(active_events(condition, progress))
+        for event in events:
+            stop_env.update(event.env)
+        stop_env["UPSTART_STOP_EVENTS"] = " ".join(event.name for event in events)
+        instance.stop_env = stop_env
+        self._wait_for(instance, events)
+        self.change_goal(instance, "stop")
+
+    def _start_by_events(self, job: Job, condition: Condition, progress: Progress) -> None:
+        env = self.job_environment(job)
+        events = list(active_events(condition, progress))
+        for event in events:
+            env.update(event.env)
+        env["UPSTART_EVENTS"] = " ".join(event.name for event in events)
+        try:
+            name = expand(job.job_class.instance, env)
+        except ExpandError as error:
+            self.warn("Failed to obtain %s instance: %s", job.name, error)
+            return
+        instance = job.instances.get(name)
+        if instance is None:
+            instance = self.new_instance(job, name)
+        self.debug("New instance %s", instance.display)
+        if instance.goal != "stop":
+            return
+        fds = tuple(event.fd for event in events if event.fd >= 0)
+        if fds:
+            env["UPSTART_FDS"] = " ".join(str(fd) for fd in fds)
+        instance.start_env = env
+        self.set_fds(instance, fds)
+        self._wait_for(instance, events)
+        self.change_goal(instance, "start")
+
+    def _wait_for(self, instance: Instance, events: list[Event]) -> None:
+        """Let go of who waited for the instance, and have ``events`` wait for it."""
+        self.release(instance)
+        for event in events:
+            self.block(event)
+            instance.blocking.append(Blocked("event", event))
+
+    def _forget_instance(self, instance: Instance) -> None:
+        if instance.job_class.stop_on is not None:
+            self.stop_index.remove(instance, instance.job_class.stop_on)
+        if instance.stop_progress:
+            self._reset(instance.stop_progress)
+            instance.stop_progress = None
+        self.set_fds(instance, ())
+
+    # The table of the environment that all jobs begin with
+
+    def set_job_environ(self, entry: str, replace: bool) -> None:
+        """Set ``KEY=VALUE`` (or ``KEY``, from init's own environment) for all jobs, those that run included."""
+        environ.append(self.job_environ, (entry,), self.environ, replace)
+        for job in self.jobs.values():
+            for instance in job.instances.values():
+                environ.append(instance.env, (entry,), self.environ, replace)
+
+    def unset_job_environ(self, key: str) -> None:
+        """Remove a variable for all jobs, those that run included."""
+        self.job_environ.pop(key, None)
+        for job in self.jobs.values():
+            for instance in job.instances.values():
+                instance.env.pop(key, None)

@@ -1,0 +1,282 @@
+"""The life of an instance: goal and state, and how one leads through the other.
+
+What is always true here:
+
+- The *goal* is what was asked for last (``start`` or ``stop``); the *state* is how far the instance has come.  A change of goal
+  moves nothing by itself except out of the two states of rest, ``waiting`` and ``running`` (and out of ``spawned``, where only a
+  daemon that may never fork would be waited for); elsewhere the work in hand ends first, and `NEXT` then leads the other way.
+- On entering a state its work is begun (an event emitted, a process asked for) or, where there is none, the next state is
+  entered.  The ``-ing`` states ask for a process; the state after each waits for it.  Nothing recurses through states: one
+  loop enters state after state until one has work to wait for.
+- While a ``starting`` or ``stopping`` event is unfinished, it is the instance's ``blocker`` and no state is left.
+- Whoever waits for the instance (an event, a ``start`` or ``stop`` request) is let go exactly once: when the instance comes
+  to rest, when another command overtakes it, or when it fails.
+- An instance whose state is ``waiting`` is gone: it has been taken out of its job when ``stopped`` was emitted.
+
+The table reads: in this state, with this goal, the next state is.  It is the figure of init(5), and the original's order
+to the letter, for jobs observe it through StateChanged.
+"""
+
+from __future__ import annotations
+
+from upstart.engine.core import Core
+from upstart.engine.effects import Announce, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
+from upstart.engine.signals import signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.engine.event import Event
+    from upstart.engine.instance import Instance
+    from upstart.engine.job import Job
+
+#: state -> (next state with goal start, next state with goal stop)
+NEXT = {
+    "waiting": ("starting", "waiting"),
+    "starting": ("security-spawning", "stopping"),
+    "security-spawning": ("security", "stopping"),
+    "security": ("pre-starting", "stopping"),
+    "pre-starting": ("pre-start", "stopping"),
+    "pre-start": ("spawning", "stopping"),
+    "spawning": ("spawned", "stopping"),
+    "spawned": ("post-starting", "stopping"),
+    "post-starting": ("post-start", "stopping"),
+    "post-start": ("running", "stopping"),
+    "running": ("stopping", "pre-stopping"),
+    "pre-stopping": ("pre-stop", "pre-stop"),
+    "pre-stop": ("running", "stopping"),
+    "stopping": ("killed", "killed"),
+    "killed": ("post-stopping", "post-stopping"),
+    "post-stopping": ("post-stop", "post-stop"),
+    "post-stop": ("starting", "waiting"),
+}
+
+#: The states that ask for a process, that process, and the state that waits for it.
+SPAWNING = {
+    "security-spawning": "security",
+    "pre-starting": "pre-start",
+    "spawning": "main",
+    "post-starting": "post-start",
+    "pre-stopping": "pre-stop",
+    "post-stopping": "post-stop",
+}
+WAITING_FOR = {
+    "security": "security",
+    "pre-start": "pre-start",
+    "spawned": "main",
+    "post-start": "post-start",
+    "pre-stop": "pre-stop",
+    "post-stop": "post-stop",
+}
+
+#: What a request that waits is told when the instance failed.
+FAILURE_TEXT = {
+    "start": "Job failed to start",
+    "stop": "Job failed while stopping",
+    "restart": "Job failed to restart",
+}
+
+SIGKILL = 9
+
+
+class LifeCycle(Core):
+    """Goals, states, and what entering each state does."""
+
+    def change_goal(self, instance: Instance, goal: str) -> None:
+        """Set the goal, and get the instance moving where it rests."""
+        if instance.goal == goal:
+            return
+        self.info("%s goal changed from %s to %s", instance.display, instance.goal, goal)
+        instance.goal = goal
+        if self.announcing:
+            self.effects.append(Announce("GoalChanged", instance, goal))
+        state = instance.state
+        if goal == "start":
+            if state == "waiting":
+                self.advance(instance)
+        elif goal == "stop" and (state == "running" or (state == "spawned" and instance.main_pid)):
+            self.advance(instance)
+
+    def next_state(self, instance: Instance) -> str:
+        """The state to enter when the work of the present one is done."""
+        state = instance.state
+        if instance.goal == "respawn":
+            # The main process ended while a process beside it ran; now that this has ended too, begin anew.
+            self.change_goal(instance, "start")
+            return "stopping"
+        if not instance.main_pid and (
+            state == "running"
+            or (state in ("post-start", "pre-stop") and instance.goal == "start" and "main" in instance.job_class.processes)
+        ):
+            # Nothing runs that could be stopped gently, or that "running" could be said of.
+            return "stopping"
+        return NEXT[state][0 if instance.goal == "start" else 1]
+
+    def advance(self, instance: Instance) -> None:
+        """Enter the next state, and on until one has something to wait for."""
+        self.enter(instance, self.next_state(instance))
+
+    def enter(self, instance: Instance, state: str | None) -> None:
+        """Enter ``state``, and on until one has something to wait for."""
+        while state is not None and instance.blocker is None and instance.state != state:
+            self.info("%s state changed from %s to %s", instance.display, instance.state, state)
+            came_from, instance.state = instance.state, state
+            if self.announcing:
+                self.effects.append(Announce("StateChanged", instance, state))
+            if state in SPAWNING:
+                if self._has_process(instance, SPAWNING[state]):
+                    self._spawn(instance, SPAWNING[state])
+                state = self.next_state(instance)
+            elif state in WAITING_FOR:
+                waits = self._has_process(instance, WAITING_FOR[state])
+                state = None if waits else self.next_state(instance)
+            else:
+                state = self._enter_rest(instance, state, came_from)
+
+    def _enter_rest(self, instance: Instance, state: str, came_from: str) -> str | None:
+        """Enter one of the states that wait for no process of their own; returns the state to go on to, if any."""
+        if state == "starting":
+            self._begin(instance)
+        elif state == "running":
+            return self._run(instance, came_from)
+        elif state == "stopping":
+            instance.blocker = self._emit_job_event(instance, "stopping", blocking=True)
+        elif state == "killed":
+            if not instance.main_pid:
+                return self.next_state(instance)
+            self.kill(instance, "main", instance.job_class.kill_signal)
+        else:
+            self._end(instance)
+        return None
+
+    def _begin(self, instance: Instance) -> None:
+        if instance.start_env is not None:
+            instance.env, instance.start_env = instance.start_env, None
+        instance.stop_env = None
+        instance.failed = False
+        instance.failed_process = None
+        instance.exit_status = 0
+        instance.forced = False
+        instance.blocker = self._emit_job_event(instance, "starting", blocking=True)
+
+    def _run(self, instance: Instance, came_from: str) -> str | None:
+        if came_from == "pre-stop":
+            # A start overtook the stop while pre-stop ran: the attempt is off, nothing was started anew.
+            instance.stop_env = None
+            self.release(instance)
+            return None
+        self._emit_job_event(instance, "started")
+        if not instance.job_class.task:
+            self.release(instance)
+        elif "main" not in instance.job_class.processes:
+            # A task ends with its main process; one that has none has done all it does.
+            self.change_goal(instance, "stop")
+        return None
+
+    def _end(self, instance: Instance) -> None:
+        self._emit_job_event(instance, "stopped")
+        self.release(instance)
+        job = instance.job
+        job.instances.pop(instance.name, None)
+        self._forget_instance(instance)
+        self.debug("Destroyed inactive instance %s", instance.display)
+        if self.announcing:
+            self.effects.append(Announce("InstanceRemoved", instance))
+        if not job.instances:
+            self._reconsider(job)
+
+    def _forget_instance(self, instance: Instance) -> None:
+        raise NotImplementedError
+
+    def _reconsider(self, job: Job) -> None:
+        raise NotImplementedError
+
+    def _unblocked(self, instance: Instance) -> None:
+        self.advance(instance)
+
+    def _has_process(self, instance: Instance, process: str) -> bool:
+        return process in instance.job_class.processes and (process != "security" or self.apparmor_available)
+
+    def _spawn(self, instance: Instance, process: str) -> None:
+        env = dict(instance.env)
+        if instance.stop_env and process in ("pre-stop", "post-stop"):
+            env.update(instance.stop_env)
+        env["UPSTART_JOB"] = instance.job.name
+        env["UPSTART_INSTANCE"] = instance.name
+        env.update(self.extra_environ)
+        instance.unready.add(process)
+        self.effects.append(Spawn(instance, process, env, instance.fds))
+
+    def kill(self, instance: Instance, process: str, signal: int) -> None:
+        """Send ``signal`` to a process, and arm the timer after which it is killed."""
+        pid = instance.pids[process]
+        self.info("Sending %s signal to %s %s process (%d)", signal_name(signal), instance.display, process, pid)
+        self.effects.append(Kill(instance, process, pid, signal))
+        if process not in instance.killed:
+            instance.killed.add(process)
+            self.effects.append(SetTimer(instance, "kill:" + process, instance.job_class.kill_timeout))
+
+    def cancel_kill(self, instance: Instance, process: str) -> None:
+        """The process has ended: its kill timer is off."""
+        if process in instance.killed:
+            instance.killed.discard(process)
+            self.effects.append(CancelTimer(instance, "kill:" + process))
+
+    def force(self, instance: Instance) -> None:
+        """Wait for no process of a stopping instance longer than a kill timeout (`stop --force`, shutdown).
+
+        The main process has its own turn in the state ``killed``.
+        """
+        instance.forced = True
+        for process in list(instance.pids):
+            if process != "main" and process not in instance.killed:
+                self.kill(instance, process, 15)
+
+    def fail(self, instance: Instance, process: str | None, status: int, reason: str) -> None:
+        """Mark the instance as failed, once, and let go of who waits for it with an error."""
+        self.note_failure(instance, reason)
+        if instance.failed:
+            return
+        instance.failed = True
+        instance.failed_process = process
+        instance.exit_status = status
+        if self.announcing:
+            self.effects.append(Announce("Failed", instance, status))
+        self.release(instance, failed=True)
+
+    def release(self, instance: Instance, failed: bool = False) -> None:
+        """Let go of everything that waits for the instance."""
+        blocking, instance.blocking = instance.blocking, []
+        for blocked in blocking:
+            if blocked.event is not None:
+                if failed:
+                    blocked.event.failed = True
+                self.unblock(blocked.event)
+            elif failed:
+                self.effects.append(ReplyError(blocked.request, "JobFailed", FAILURE_TEXT[blocked.kind]))
+            else:
+                self.effects.append(Reply(blocked.request, instance))
+
+    def _emit_job_event(self, instance: Instance, name: str, blocking: bool = False) -> Event:
+        env = {"JOB": instance.job.name, "INSTANCE": instance.name}
+        if name in ("stopping", "stopped"):
+            self._add_result(instance, env)
+        for key in instance.job_class.export:
+            if key in instance.env:
+                env.setdefault(key, instance.env[key])
+        event = self.emit(name, env, session=instance.job.session)
+        if blocking:
+            event.waiting = instance
+        return event
+
+    def _add_result(self, instance: Instance, env: dict[str, str]) -> None:
+        if not instance.failed:
+            env["RESULT"] = "ok"
+            return
+        env["RESULT"] = "failed"
+        env["PROCESS"] = instance.failed_process or "respawn"
+        if instance.failed_process is None or instance.exit_status == -1:
+            return
+        if instance.exit_status & ~0xFF:
+            env["EXIT_SIGNAL"] = signal_name(instance.exit_status >> 8)
+        else:
+            env["EXIT_STATUS"] = str(instance.exit_status)

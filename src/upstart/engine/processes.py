@@ -1,0 +1,245 @@
+"""What happens to an instance when its processes start, fork, stop and end.
+
+What is always true here: a pid is in ``Engine.pids`` exactly while it is in its instance's ``pids``; a process that ends
+moves the state only where the state waits for that process; a main process that ends while a post-start or pre-stop
+process runs leaves the state to that one; dying when asked to is never a failure.
+"""
+
+from __future__ import annotations
+
+from upstart.engine.effects import INFO, WARN, CancelTimer, Follow, Gone, Kill, SetTimer
+from upstart.engine.lifecycle import SIGKILL, WAITING_FOR, LifeCycle
+from upstart.engine.signals import signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.engine.instance import Instance
+
+#: Seconds that a job with ``expect stop`` may take to stop itself before it counts as running.
+EXPECT_SECONDS = 10
+
+#: Seconds between two attempts to kill what survived SIGKILL (a process in the kernel, or no child of ours).
+KILL_AGAIN_SECONDS = 5
+
+SIGCONT = 18
+
+
+class ProcessInputs(LifeCycle):
+    """The inputs that tell of processes and timers."""
+
+    def process_spawned(self, instance: Instance, process: str, pid: int) -> None:
+        """The process asked for with `Spawn` exists; its program is not yet known to run."""
+        instance.pids[process] = pid
+        self.pids[pid] = (instance, process)
+        self.info("%s %s process (%d)", instance.display, process, pid)
+        if instance.forced and process != "main" and instance.goal == "stop":
+            self.kill(instance, process, 15)
+        if process == "main" and instance.state == "spawned" and instance.goal == "stop":
+            self.advance(instance)
+
+    def process_ready(self, instance: Instance, process: str) -> None:
+        """The process has executed its program."""
+        instance.unready.discard(process)
+        if process != "main" or instance.state != "spawned":
+            return
+        expect = instance.job_class.expect
+        if expect == "none":
+            self.advance(instance)
+        elif expect == "stop":
+            self.effects.append(SetTimer(instance, "expect", EXPECT_SECONDS))
+        else:
+            self.effects.append(Follow(instance))
+
+    def spawn_failed(self, instance: Instance, process: str, reason: str) -> None:
+        """The process could not be made, or could not be set up; its exit will not be reported."""
+        self.warn("Failed to spawn %s %s process: %s", instance.display, process, reason)
+        instance.unready.discard(process)
+        pid = instance.pids.get(process)
+        if pid is not None:
+            self._forget_process(instance, process, pid)
+        reason = f"Failed to spawn {process} process: {reason}"
+        if process in ("post-start", "pre-stop"):
+            self.note_failure(instance, reason)
+        elif process == "post-stop" and instance.goal == "start":
+            # What is being respawned or restarted goes on; the log has the failure.
+            self.note_failure(instance, reason)
+        else:
+            self.fail(instance, process, -1, reason)
+            self.change_goal(instance, "stop")
+        if WAITING_FOR.get(instance.state) == process or (process == "main" and instance.state == "killed"):
+            self.advance(instance)
+
+    def process_forked(self, instance: Instance, pid: int) -> None:
+        """The main process has become a daemon: it is ``pid`` now."""
+        old = instance.main_pid
+        if old != pid:
+            self.info("%s %s process (%d) became new process (%d)", instance.display, "main", old, pid)
+            self.pids.pop(old, None)
+            instance.pids["main"] = pid
+            self.pids[pid] = (instance, "main")
+        if instance.state == "spawned":
+            self.advance(instance)
+        elif instance.state == "killed" and old != pid:
+            self.cancel_kill(instance, "main")
+            self.kill(instance, "main", instance.job_class.kill_signal)
+
+    def follow_gave_up(self, instance: Instance, text: str) -> None:
+        """The main process has not forked as ``expect`` says: it counts as running; ``text`` says what was seen."""
+        self.warn("%s", text)
+        if instance.state == "spawned":
+            self.advance(instance)
+
+    def process_stopped(self, pid: int, signal: int = 19) -> None:
+        """A process was stopped by a signal."""
+        found = self.pids.get(pid)
+        if found is None:
+            return
+        instance, process = found
+        self.info("%s %s process (%d) stopped by %s signal", instance.display, process, pid, signal_name(signal))
+        if signal != 19 or process != "main" or instance.job_class.expect != "stop":
+            return
+        if instance.state == "spawned" and "main" not in instance.unready:
+            self.effects.append(CancelTimer(instance, "expect"))
+            self.effects.append(Kill(instance, process, pid, SIGCONT, alone=True))
+            self.advance(instance)
+
+    def process_continued(self, pid: int, signal: int = SIGCONT) -> None:
+        """A process was continued by a signal."""
+        found = self.pids.get(pid)
+        if found is not None:
+            name = signal_name(signal)
+            self.info("%s %s process (%d) continued by %s signal", found[0].display, found[1], pid, name)
+
+    def process_exited(self, pid: int, status: int) -> None:
+        """A process has ended: ``status`` is its exit code, or the signal that killed it shifted left by 8."""
+        found = self.pids.get(pid)
+        if found is None:
+            return
+        instance, process = found
+        if process in instance.unready:
+            # Nothing was wrong with its set-up, or that would have been reported first: it was just quick.
+            self.process_ready(instance, process)
+        reason = self._log_exit(instance, process, pid, status)
+        self._forget_process(instance, process, pid)
+        if process == "main":
+            self._main_ended(instance, status, reason)
+        else:
+            self._other_ended(instance, process, status, reason)
+
+    def timer_fired(self, instance: Instance, timer: str) -> None:
+        """A timer set with `SetTimer` has run out."""
+        if timer == "expect":
+            self._expect_ran_out(instance)
+            return
+        process = timer.partition(":")[2]
+        pid = instance.pids.get(process)
+        if pid is None:
+            instance.killed.discard(process)
+            return
+        self.info("Sending %s signal to %s %s process (%d)", "KILL", instance.display, process, pid)
+        self.effects.append(Kill(instance, process, pid, SIGKILL))
+        self.effects.append(SetTimer(instance, timer, KILL_AGAIN_SECONDS))
+
+    def _expect_ran_out(self, instance: Instance) -> None:
+        if instance.state != "spawned":
+            return
+        self.warn(
+            "%s main process (%d) has not stopped itself with SIGSTOP within %d seconds, as 'expect stop' says; "
+            "it is taken for running (a job without an expect stanza would fit)",
+            instance.display, instance.main_pid, EXPECT_SECONDS,
+        )  # fmt: skip
+        self.advance(instance)
+
+    def _forget_process(self, instance: Instance, process: str, pid: int) -> None:
+        self.cancel_kill(instance, process)
+        del instance.pids[process]
+        self.pids.pop(pid, None)
+        self.effects.append(Gone(instance, process, pid))
+
+    def _log_exit(self, instance: Instance, process: str, pid: int, status: int) -> str:
+        """Log how a process ended; returns that as a reason."""
+        if status == 0:
+            self.info("%s %s process (%d) exited normally", instance.display, process, pid)
+            return f"{process} process ({pid}) exited normally"
+        priority = INFO if status in instance.job_class.normal_exit else WARN
+        if status & ~0xFF:
+            name = signal_name(status >> 8)
+            text = f"killed by signal {name}" if name.isdigit() else f"killed by {name} signal"
+        else:
+            text = f"terminated with status {status}"
+        if self.priority <= priority:
+            self.log(priority, f"{instance.display} {process} process ({pid}) {text}")
+        return f"{process} process ({pid}) {text}"
+
+    def _main_ended(self, instance: Instance, status: int, reason: str) -> None:
+        state = instance.state
+        if state == "killed":
+            self.advance(instance)
+            return
+        if state == "stopping":
+            # The stopping event is under way with its RESULT said; whatever follows it finds no process to kill.
+            return
+        beside = WAITING_FOR.get(state)
+        held = beside != "main" and (beside in instance.pids or beside in instance.unready)
+        if state == "spawned" and instance.job_class.expect == "stop":
+            self.effects.append(CancelTimer(instance, "expect"))
+        if self._is_failure(instance, status):
+            if instance.job_class.respawn and self.respawning_allowed:
+                if not self._runs_away(instance):
+                    self.warn("%s %s process ended, respawning", instance.display, "main")
+                    if held:
+                        self.change_goal(instance, "respawn")
+                    else:
+                        self.enter(instance, "stopping")
+                    return
+                self.warn("%s respawning too fast, stopped", instance.display)
+                self.fail(instance, None, 0, "respawning too fast, stopped")
+            else:
+                self.fail(instance, "main", status, reason)
+        self.change_goal(instance, "stop")
+        if state != "running" and not held:
+            self.advance(instance)
+
+    def _is_failure(self, instance: Instance, status: int) -> bool:
+        """Whether this end of the main process is one that respawn or failure follows."""
+        job_class = instance.job_class
+        if instance.goal != "start" or status in job_class.normal_exit:
+            return False
+        if status or (job_class.respawn and not job_class.task):
+            return True
+        # A daemon that ends before it has forked or stopped as it should never began to serve.
+        return instance.state == "spawned" and job_class.expect != "none"
+
+    def _runs_away(self, instance: Instance) -> bool:
+        """Count a respawn; True where there were more than the limit within the interval."""
+        now = self.clock()
+        limit, interval = instance.job_class.respawn_limit, instance.job_class.respawn_interval
+        if limit and interval:
+            if instance.respawn_count and now - instance.respawn_time < interval:
+                instance.respawn_count += 1
+                if instance.respawn_count > limit:
+                    return True
+            else:
+                instance.respawn_time = now
+                instance.respawn_count = 1
+        if not instance.respawn_total:
+            instance.respawn_since = now
+        instance.respawn_total += 1
+        if limit and interval and instance.respawn_total in (10, 100, 1000, 10000):
+            self.warn(
+                "%s main process keeps ending: respawned %d times in %d seconds, which its respawn limit (%d in %d seconds) "
+                "does not catch",
+                instance.display, instance.respawn_total, now - instance.respawn_since, limit, interval,
+            )  # fmt: skip
+        return False
+
+    def _other_ended(self, instance: Instance, process: str, status: int, reason: str) -> None:
+        if status and not (instance.forced and instance.goal == "stop"):
+            # post-start and pre-stop are on their own: their failure is logged and changes nothing.
+            if process == "pre-start":
+                self.fail(instance, process, status, reason)
+                self.change_goal(instance, "stop")
+            elif process == "post-stop" and instance.goal != "start":
+                self.fail(instance, process, status, reason)
+        if WAITING_FOR.get(instance.state) == process:
+            self.advance(instance)

@@ -1,0 +1,162 @@
+"""The engine's state as one document, and back.
+
+Whatever runs on across a re-exec is in it: definitions, instances with goal, state, pids and environments, events with
+what they block and are blocked by, half-met conditions.  Requests are not: their connections end with the old program,
+their jobs go on.  Timers are the performer's to save; their names are here in ``killed``.  Objects refer to
+each other by serial (events), by (session, name) (jobs), and leaves of conditions by their place from left to right.
+"""
+
+from __future__ import annotations
+
+from upstart.conf.jobdata import from_data, to_data
+from upstart.engine.condition import leaves
+from upstart.engine.engine import Engine
+from upstart.engine.event import HANDLING, PENDING, Event
+from upstart.engine.instance import Blocked, Instance
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from upstart.conf.jobclass import Condition, JobClass
+    from upstart.engine.condition import Progress
+    from upstart.engine.job import Job
+
+#: The layout of the document; a later one reads all earlier ones.
+VERSION = 1
+
+_PLAIN = (
+    "goal", "state", "env", "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure", "respawn_time",
+    "respawn_count", "respawn_total", "respawn_since", "forced", "pids",
+)  # fmt: skip
+
+
+def dump(engine: Engine) -> dict[str, Any]:
+    """The state as values that JSON knows; the engine must be at rest (no effect left to perform)."""
+    return {
+        "version": VERSION,
+        "serial": engine._serial,
+        "job_environ": engine.job_environ,
+        "shutting_down": engine.shutting_down,
+        "failures": [[*key, text] for key, text in engine.failures.items()],
+        "events": [_dump_event(event) for event in engine.events.values()],
+        "jobs": [_dump_job(job) for job in engine.jobs.values()],
+    }
+
+
+def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
+    """An engine that goes on where the dumped one was.
+
+    Raises KeyError, TypeError or ValueError where the document is not one of `dump`'s.
+    """
+    if data["version"] > VERSION:
+        raise ValueError(f"state document of version {data['version']}, newest known is {VERSION}")
+    engine = Engine(clock)
+    engine.announcing = False
+    engine._serial = data["serial"]
+    engine.job_environ = dict(data["job_environ"])
+    engine.shutting_down = data["shutting_down"]
+    for session, name, instance, text in data["failures"]:
+        engine.failures[session, name, instance] = text
+    for entry in data["events"]:
+        event = Event(entry["serial"], entry["name"], entry["env"], entry["session"])
+        event.failed = entry["failed"]
+        event.fd = entry["fd"]
+        event.progress = entry["progress"]
+        if event.fd >= 0:
+            engine.hold_fd(event.fd)
+        engine.events[event.serial] = event
+    for entry in data["jobs"]:
+        _load_job(engine, entry)
+    for event in engine.events.values():
+        if event.progress == PENDING or not event.blockers:
+            engine._queue(event)
+    engine.announcing = True
+    return engine
+
+
+def _dump_event(event: Event) -> dict[str, Any]:
+    return {
+        "serial": event.serial,
+        "name": event.name,
+        "env": event.env,
+        "session": event.session,
+        "progress": event.progress,
+        "failed": event.failed,
+        "fd": event.fd,
+    }
+
+
+def _dump_progress(condition: Condition | None, progress: Progress | None) -> list[list[int]]:
+    if condition is None or not progress:
+        return []
+    return [[place, progress[leaf].serial] for place, leaf in enumerate(leaves(condition)) if leaf in progress]
+
+
+def _dump_job(job: Job) -> dict[str, Any]:
+    return {
+        "class": to_data(job.job_class),
+        "pending": job.pending,
+        "successor": to_data(job.successor) if job.successor is not None else None,
+        "start_progress": _dump_progress(job.job_class.start_on, job.start_progress),
+        "instances": [_dump_instance(job, instance) for instance in job.instances.values()],
+    }
+
+
+def _dump_instance(job: Job, instance: Instance) -> dict[str, Any]:
+    data: dict[str, Any] = {key: getattr(instance, key) for key in _PLAIN}
+    data["name"] = instance.name
+    # Instances share their job's definition, for a job changes its own only when it has none.
+    if instance.job_class is not job.job_class:
+        data["class"] = to_data(instance.job_class)
+    data["unready"] = sorted(instance.unready)
+    data["killed"] = sorted(instance.killed)
+    data["fds"] = list(instance.fds)
+    data["blocker"] = instance.blocker.serial if instance.blocker is not None else None
+    data["blocking"] = [blocked.event.serial for blocked in instance.blocking if blocked.event is not None]
+    data["stop_progress"] = _dump_progress(instance.job_class.stop_on, instance.stop_progress)
+    return data
+
+
+def _load_progress(engine: Engine, condition: Condition | None, data: list[list[int]]) -> Progress | None:
+    if condition is None or not data:
+        return None
+    places = list(leaves(condition))
+    progress: Progress = {}
+    for place, serial in data:
+        event = engine.events[serial]
+        progress[places[place]] = event
+        event.blockers += 1
+    return progress
+
+
+def _load_job(engine: Engine, data: dict[str, Any]) -> None:
+    job = engine.define(from_data(data["class"]))
+    job.start_progress = _load_progress(engine, job.job_class.start_on, data["start_progress"])
+    for entry in data["instances"]:
+        _load_instance(engine, job, entry)
+    job.pending = data["pending"]
+    job.successor = from_data(data["successor"]) if data["successor"] is not None else None
+
+
+def _load_instance(engine: Engine, job: Job, data: dict[str, Any]) -> None:
+    job_class: JobClass = from_data(data["class"]) if "class" in data else job.job_class
+    instance = job.instances[data["name"]] = Instance(job, job_class, data["name"])
+    for key in _PLAIN:
+        setattr(instance, key, data[key])
+    instance.unready = set(data["unready"])
+    instance.killed = set(data["killed"])
+    engine.set_fds(instance, tuple(data["fds"]))
+    for process, pid in instance.pids.items():
+        engine.pids[pid] = (instance, process)
+    if data["blocker"] is not None:
+        instance.blocker = engine.events[data["blocker"]]
+        instance.blocker.waiting = instance
+    for serial in data["blocking"]:
+        event = engine.events[serial]
+        event.blockers += 1
+        instance.blocking.append(Blocked("event", event))
+    instance.stop_progress = _load_progress(engine, job_class.stop_on, data["stop_progress"])
+    if job_class.stop_on is not None:
+        engine.stop_index.add(instance, job_class.stop_on)
