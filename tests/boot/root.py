@@ -1,0 +1,90 @@
+"""The Debian root that gets booted: built once by mmdebstrap, kept under build/, never written to afterwards.
+
+It holds no init: that of the run (our packages, or sysvinit-core to compare with) is installed into the writable layer
+above it. Its name carries a hash of everything it was made from, so a changed list makes a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import archive
+
+TREE = Path(__file__).resolve().parents[2]
+BUILD = TREE / "build"
+
+#: What upstart-sysv and the programs stand on.
+SYSTEM = (
+    "initscripts sysv-rc insserv startpar sysvinit-utils ifupdown iproute2 netbase procps psmisc e2fsprogs kmod udev"
+    " util-linux-extra mount login dbus orphan-sysvinit-scripts python3 python3-dbus libglib2.0-0 ssl-cert"
+)
+#: Real daemons; those of NATIVE are run by the jobs in jobs/, the others by their own unmodified init.d scripts.
+DAEMONS = "cron openssh-server rsyslog nginx-light redis-server postgresql memcached dnsmasq lighttpd"
+NATIVE = ("memcached", "dnsmasq", "lighttpd")
+
+#: Packages of another name in a release, and what it has no more.
+RENAMED: dict[str, dict[str, str]] = {
+    "bookworm": {"ifupdown": "ifupdown lsb-base"},
+    "trixie": {"libglib2.0-0": "libglib2.0-0t64", "udev": "udev systemd-standalone-sysusers", "nginx-light": "nginx"},
+}
+
+#: Ports that do not clash, an answer for each daemon that has none by itself, and nothing that differs between runs.
+CONFIGURE = r"""
+set -e
+cd "$1"
+echo upstart-test >etc/hostname
+printf '127.0.0.1 localhost upstart-test\n::1 localhost\n' >etc/hosts
+printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces
+: >etc/fstab
+printf 'SHELL=/bin/bash\n@reboot root echo cron >/dev/tcp/127.0.0.1/5001\n' >etc/cron.d/answer
+printf 'module(load="imudp")\ninput(type="imudp" address="127.0.0.1" port="514")\n' >etc/rsyslog.d/loopback.conf
+echo 'if $programname == "echo" then action(type="omfwd" target="127.0.0.1" port="5002" protocol="udp")' \
+    >>etc/rsyslog.d/loopback.conf
+printf "%s\n" no-resolv bind-interfaces listen-address=127.0.0.1 address=/answer.test/192.0.2.7 \
+    >etc/dnsmasq.d/answer.conf
+sed -i 's/^\(server.port *= *\).*/\18081/' etc/lighttpd/lighttpd.conf
+chroot . sh -c 'cd /opt && apt-get -q download sysvinit-core && insserv'
+rm -f etc/ssh/ssh_host_*
+chroot . ssh-keygen -q -A
+"""
+
+
+def packages(release: str) -> list[str]:
+    """Names of the packages of the root, as `release` calls them."""
+    renamed = RENAMED.get(release, {})
+    return [name for word in (SYSTEM + " " + DAEMONS).split() for name in renamed.get(word, word).split()]
+
+
+def ready(release: str) -> Path:
+    """The directory of the root of `release`; built where it is missing, which takes a minute or two."""
+    names = packages(release)
+    digest = hashlib.sha256("\n".join([release, CONFIGURE, *names]).encode()).hexdigest()[:12]
+    path = BUILD / f"root-{release}-{digest}"
+    if path.is_dir():
+        return path
+    print(f"Building the root of {release} ({len(names)} packages and what they need)", flush=True)
+    partial = path.with_suffix(".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    BUILD.mkdir(exist_ok=True)
+    hook = BUILD / "configure-root"
+    hook.write_text("#!/bin/sh" + CONFIGURE)
+    hook.chmod(0o755)
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--format=directory"]
+    command += [f"--include={','.join(names)}", f"--customize-hook={hook}"]
+    command += [f"--aptopt={line}" for line in archive.transport_options()]
+    command += ["--aptopt=Apt::Install-Recommends \"false\"", release, str(partial), "-"]
+    log = BUILD / f"root-{release}.log"
+    with log.open("w") as output:
+        done = subprocess.run(command, input=archive.sources(release), text=True, stdout=output, stderr=output)
+    if done.returncode:
+        shutil.rmtree(partial, ignore_errors=True)
+        tail = "\n".join(log.read_text().splitlines()[-20:])
+        raise RuntimeError(f"mmdebstrap failed with status {done.returncode}:\n{tail}")
+    partial.rename(path)
+    for old in BUILD.glob(f"root-{release}-*"):
+        if old != path:
+            shutil.rmtree(old, ignore_errors=True)
+    return path
