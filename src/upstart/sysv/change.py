@@ -1,0 +1,40 @@
+"""Changing the runlevel: the records are written first, then Upstart is sent the ``runlevel`` event.
+
+A runlevel is nothing that init knows; it is this event (runlevel(7)), with RUNLEVEL and PREVLEVEL as its first two
+variables, and the record of it.  Nothing is recorded when init cannot be reached.
+"""
+
+from __future__ import annotations
+
+from upstart.client.connection import connect_private
+from upstart.sysv import utmp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RUNLEVEL_EVENT = "runlevel"
+
+#: The D-Bus error that means nobody listens on Upstart's socket: another init is PID 1.
+NO_SERVER = "org.freedesktop.DBus.Error.NoServer"
+
+
+def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str | None = None,
+                    utmp_file: str = utmp.UTMP, wtmp_file: str = utmp.WTMP) -> None:
+    """Record the change to *runlevel* and emit its event with *extra_env* (KEY=VALUE) after the two levels.
+
+    Does not wait for the event's jobs, as sysvinit's telinit never did.  Raises DBusError, named NO_SERVER if Upstart
+    is not there.
+    """
+    try:
+        levels = utmp.get_runlevel(utmp_file)
+    except OSError:
+        levels = None
+    previous = levels[0] if levels else "N"
+    connection = connect_private(address)
+    try:
+        utmp.write_runlevel(runlevel, previous, utmp_file, wtmp_file)
+    except OSError:
+        pass
+    connection.emit_event(RUNLEVEL_EVENT, [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env], wait=False)
+    connection.close()

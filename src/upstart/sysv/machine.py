@@ -1,0 +1,93 @@
+"""Everything these programs do that a machine feels: signals to init, other programs in their place, reboot(2).
+
+It stands alone so that a test can put harmless functions in its place and nothing can slip past them: the other modules
+of this room call init's pid, exec or reboot(2) through here only.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+INIT = 1
+WTMPDB = "/usr/bin/wtmpdb"
+
+# Commands of reboot(2), from <linux/reboot.h>.
+RESTART = 0x01234567
+HALT = 0xCDEF0123
+POWER_OFF = 0x4321FEDC
+CAD_ON = 0x89ABCDEF
+CAD_OFF = 0x00000000
+_RESTART2 = 0xA1B2C3D4
+_MAGIC1 = 0xFEE1DEAD
+_MAGIC2 = 672274793
+
+# The number of reboot(2) where it is not that of asm-generic; glibc wraps no call that takes a command string.
+_SYSCALLS = {"x86_64": 169, "i386": 88, "i486": 88, "i586": 88, "i686": 88, "armv6l": 88, "armv7l": 88, "armv8l": 88,
+             "ppc": 88, "ppc64": 88, "ppc64le": 88, "s390x": 88, "mips": 4088, "mips64": 5164}
+_GENERIC_SYSCALL = 142
+
+
+def become_root() -> tuple[bool, bool]:
+    """Take the effective user as the real one: (whether that worked, whether it is root)."""
+    try:
+        os.setuid(os.geteuid())
+        changed = True
+    except OSError:
+        changed = False
+    return changed, os.getuid() == 0
+
+
+def signal_init(number: int) -> None:
+    """Send the init daemon a signal.  Raises OSError."""
+    os.kill(INIT, number)
+
+
+def execute(path: str, arguments: list[str]) -> NoReturn:
+    """Become the program *path*, with *arguments* from argv[0] on.  Raises OSError."""
+    os.execv(path, arguments)
+
+
+def reboot(command: int, argument: str | None = None) -> None:
+    """Call reboot(2); with *argument*, restart handing that string to the firmware.
+
+    Returns if the kernel refuses (the caller can do nothing about that), or has only taken note of *command*.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if argument is None:
+        libc.reboot(ctypes.c_int(command))
+    else:
+        number = _SYSCALLS.get(os.uname().machine, _GENERIC_SYSCALL)
+        libc.syscall(ctypes.c_long(number), ctypes.c_int(_MAGIC1), ctypes.c_int(_MAGIC2), ctypes.c_int(_RESTART2),
+                     ctypes.c_char_p(os.fsencode(argument)))
+
+
+def tell_wtmpdb(event: str) -> None:
+    """Where last(1) reads wtmpdb(8)'s database instead of wtmp, record *event* (``shutdown``) there.
+
+    Waits for it at most as long as a busy disk may take, 3 seconds; failing is nobody's loss.
+    """
+    if not os.access(WTMPDB, os.X_OK):
+        return
+    import signal
+
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        pid = os.posix_spawn(WTMPDB, [WTMPDB, event], os.environ,
+                             file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)])
+    except OSError:
+        return
+    finally:
+        os.close(null)
+    signal.signal(signal.SIGALRM, lambda number, frame: os.kill(pid, signal.SIGKILL))
+    signal.alarm(3)
+    try:
+        os.waitpid(pid, 0)
+    except OSError:
+        pass
+    signal.alarm(0)
