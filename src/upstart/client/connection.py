@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import posix
 
-from upstart.client import names
+from upstart.client import errors, names
+from upstart.client.errors import DBusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,17 +31,12 @@ posix.putenv(b"DBUS_FATAL_WARNINGS", b"0")
 
 import _dbus_bindings  # noqa: E402
 
+__all__ = ["NEVER", "Connection", "DBusError", "connect_bus", "connect_private"]
+
 #: A timeout that never ends (libdbus's own notion of it: the largest int, in milliseconds).
 NEVER = 2147483.647
 
-
-class DBusError(Exception):
-    """An error of D-Bus: `name` is its D-Bus name, `message` the text for people (it may end in a newline)."""
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
-        self.message = message
+_BAD_REPLY = "Invalid arguments received in reply"
 
 
 class Connection:
@@ -80,7 +76,7 @@ class Connection:
         except Exception as error:
             raise _converted(error) from None
         if not replies:
-            raise DBusError(names.DISCONNECTED, "Connection was disconnected before a reply was received")
+            raise DBusError(errors.DISCONNECTED, "Connection was disconnected before a reply was received")
         reply = replies[0]
         values = reply.get_args_list()
         error_name = reply.get_error_name()
@@ -88,7 +84,7 @@ class Connection:
             text = str(values[0]) if values and isinstance(values[0], str) else "Unknown error"
             raise DBusError(str(error_name), text)
         if returns is not None and reply.get_signature() != returns:
-            raise DBusError(names.INVALID_ARGS, "Invalid arguments received in reply")
+            raise DBusError(errors.INVALID_ARGS, _BAD_REPLY)
         return tuple(values)
 
     def post(self, path: str, interface: str, method: str, signature: str = "", *args: Any) -> None:
@@ -104,6 +100,18 @@ class Connection:
     def get_property(self, path: str, interface: str, name: str) -> Any:
         """The value of a property. Raises DBusError."""
         return self.call(path, names.PROPERTIES, "Get", "ss", interface, name, returns="v")[0]
+
+    def get_string(self, path: str, interface: str, name: str) -> str:
+        """The value of a property that is a string. Raises DBusError."""
+        value = self.get_property(path, interface, name)
+        if not isinstance(value, str):
+            raise DBusError(errors.INVALID_ARGS, _BAD_REPLY)
+        return value
+
+    def get_all(self, path: str, interface: str) -> dict[str, Any]:
+        """All properties of an interface. Raises DBusError."""
+        values: dict[str, Any] = self.call(path, names.PROPERTIES, "GetAll", "s", interface, returns="a{sv}")[0]
+        return values
 
     def set_property(self, path: str, interface: str, name: str, value: str) -> None:
         """Sets a property of type string (Upstart has no other that can be set). Raises DBusError."""
@@ -132,7 +140,7 @@ class Connection:
         except DBusError:
             raise
         except Exception as error:  # ValueError, TypeError, and the MemoryError that libdbus's refusal looks like
-            raise DBusError(names.INVALID_ARGS, f"Invalid arguments for {method}: {error}") from None
+            raise DBusError(errors.INVALID_ARGS, f"Invalid arguments for {method}: {error}") from None
         return message
 
 
@@ -171,15 +179,15 @@ def _check(value: Any) -> None:
 def _checked(text: str) -> str:
     """`text`, if D-Bus can carry it: UTF-8 without a NUL byte."""
     if "\0" in text:
-        raise DBusError(names.INVALID_ARGS, f"Not allowed to contain a NUL byte: {text!r}")
+        raise DBusError(errors.INVALID_ARGS, f"Not allowed to contain a NUL byte: {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DBusError(names.INVALID_ARGS, f"Not valid UTF-8: {text!r}") from None
+        raise DBusError(errors.INVALID_ARGS, f"Not valid UTF-8: {text!r}") from None
     return text
 
 
 def _converted(error: Exception) -> DBusError:
     """What the binding raised (an exception of the `dbus` package, which is not imported here) as ours."""
-    name = getattr(error, "_dbus_error_name", None) or names.FAILED
+    name = getattr(error, "_dbus_error_name", None) or errors.FAILED
     return DBusError(str(name), str(error.args[0]) if error.args else str(error))

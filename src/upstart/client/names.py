@@ -1,6 +1,6 @@
-"""The names by which Upstart is found on D-Bus, and the names of the errors that clients tell apart.
+"""The names by which Upstart is found on D-Bus.
 
-They are part of the interface of 1.13.2 and never change; only the extension (docs/dbus-extension.md) is ours.
+The names are part of the interface of 1.13.2 and never change; only the extension (docs/dbus-extension.md) is ours.
 """
 
 SERVICE = "com.ubuntu.Upstart"
@@ -16,12 +16,3 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 BUS_SERVICE = "org.freedesktop.DBus"
 BUS_PATH = "/org/freedesktop/DBus"
 BUS_INTERFACE = "org.freedesktop.DBus"
-
-UNKNOWN_JOB = MANAGER + ".Error.UnknownJob"
-UNKNOWN_INSTANCE = MANAGER + ".Error.UnknownInstance"
-UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
-UNKNOWN_INTERFACE = "org.freedesktop.DBus.Error.UnknownInterface"
-ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
-DISCONNECTED = "org.freedesktop.DBus.Error.Disconnected"
-FAILED = "org.freedesktop.DBus.Error.Failed"
-INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"

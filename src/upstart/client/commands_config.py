@@ -1,0 +1,231 @@
+"""show-config and check-config: what jobs emit and wait for, and which of it nothing can ever bring about.
+
+Both ask init, not the files. A condition comes as a list in reverse Polish notation; each item is a list of words: either
+an operator alone (/AND, /OR) or an event's name with what it must match. Output and its order are the original's, down
+to the order in which check-config goes through the jobs.
+"""
+
+from __future__ import annotations
+
+from upstart.client.context import Context
+from upstart.client.errors import ClientError, DBusError
+from upstart.client.names import JOB, MANAGER, PATH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from upstart.client.connection import Connection
+
+AND, OR = "/AND", "/OR"
+JOB_EVENTS = ("starting", "started", "stopping", "stopped")
+#: Events that init itself emits.
+INIT_EVENTS = ("startup", "debug", "control-alt-delete", "keyboard-request", "power-status-changed", *JOB_EVENTS)
+CONDITIONS = (("start_on", "start on"), ("stop_on", "stop on"))
+
+
+def show_config(context: Context) -> int:
+    """show-config [CONF]"""
+    init = context.open()
+    if context.args:
+        paths = init.call(PATH, MANAGER, "GetJobByName", "s", context.args[0], returns="o")
+    else:
+        (paths,) = init.call(PATH, MANAGER, "GetAllJobs", returns="ao")
+    for path in paths:
+        context.message(init.get_string(path, JOB, "name"))
+        for event in _emits(context, init, path):
+            context.message(f"  emits {event}")
+        for key, title in CONDITIONS:
+            items = _condition(init, path, key)
+            if context.settings.enumerate:
+                for item in items:
+                    if item[0] not in (AND, OR):
+                        context.message(f"  {title} {_enumerated(item)}")
+            elif items:
+                context.message(f"  {title} {_infix(items)}")
+    return 0
+
+
+def _emits(context: Context, init: Connection, path: str) -> list[str]:
+    try:
+        return [str(event) for event in init.get_property(path, JOB, "emits")]
+    except DBusError as error:
+        context.error(error.message)
+        return []
+
+
+def _condition(init: Connection, path: str, key: str) -> list[list[str]]:
+    """The items of a condition; one that is absent, or whose job is gone, has none."""
+    try:
+        items = init.get_property(path, JOB, key)
+    except DBusError:
+        return []
+    return [[str(word) for word in item] for item in items if item and item[0]]
+
+
+def _split_job(item: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The job whose event is meant (None if none is named), and the remaining words."""
+    job: str | None = None
+    rest: list[str] = []
+    for position, word in enumerate(item[1:]):
+        if job is None and item[0] in JOB_EVENTS:
+            if word.startswith("JOB="):
+                job = word[len("JOB=") :]
+                continue
+            if position == 0 and "=" not in word:
+                job = word
+                continue
+        rest.append(word)
+    return job, rest
+
+
+def _enumerated(item: Sequence[str]) -> str:
+    job, rest = _split_job(item)
+    return f"{item[0]} (job:{'' if job is None else ' ' + job}, env:{''.join(' ' + word for word in rest)})"
+
+
+def _infix(items: Sequence[Sequence[str]]) -> str:
+    """The condition as it could stand in a job file, fully parenthesised."""
+    stack: list[str] = []
+    for item in items:
+        if item[0] in (AND, OR):
+            right, left = stack.pop(), stack.pop()
+            stack.append(f"({left} {'and' if item[0] == AND else 'or'} {right})")
+        else:
+            stack.append(" ".join(item))
+    return stack[-1]
+
+
+class Node:
+    """A condition or part of one: an operator with two operands, or an event with what is wrong with it."""
+
+    __slots__ = ("left", "possible", "right", "unknown_event", "unknown_job")
+
+    def __init__(self) -> None:
+        self.left: Node | None = None
+        self.right: Node | None = None
+        self.possible = True
+        self.unknown_event: str | None = None
+        self.unknown_job: str | None = None
+
+    def operators(self) -> Iterator[Node]:
+        """The operators below and at this node, outermost first."""
+        if self.left is not None and self.right is not None:
+            yield self
+            yield from self.right.operators()
+            yield from self.left.operators()
+
+    def leaves(self) -> Iterator[Node]:
+        """The events of this part, the last one first."""
+        if self.left is not None and self.right is not None:
+            yield from self.right.leaves()
+            yield from self.left.leaves()
+        else:
+            yield self
+
+
+class Checker:
+    """Knows which jobs there are and which events are emitted."""
+
+    __slots__ = ("emitted", "ignored", "jobs", "warn")
+
+    def __init__(self, ignored: list[str], user: bool, warn: bool) -> None:
+        self.jobs: dict[str, list[list[list[str]]]] = {}
+        self.emitted: list[str] = []
+        self.ignored = {*ignored, *INIT_EVENTS}
+        if user:
+            self.ignored.add("session-end")
+        self.warn = warn
+
+    def tree(self, items: Sequence[Sequence[str]]) -> Node:
+        """The condition, each node of it judged."""
+        stack: list[Node] = []
+        for item in items:
+            node = Node()
+            if item[0] in (AND, OR):
+                node.right, node.left = stack.pop(), stack.pop()
+                if item[0] == AND or self.warn:
+                    node.possible = node.left.possible and node.right.possible
+                else:
+                    node.possible = node.left.possible or node.right.possible
+            else:
+                job, _ = _split_job(item)
+                if job is not None and job not in self.jobs and not job.startswith("$"):
+                    node.unknown_job = job
+                if not self._emitted(item[0]):
+                    node.unknown_event = item[0]
+                node.possible = node.unknown_job is None and node.unknown_event is None
+            stack.append(node)
+        return stack[-1]
+
+    def _emitted(self, event: str) -> bool:
+        if event in self.ignored:
+            return True
+        return any(_matches(pattern, event) for pattern in self.emitted)
+
+    def complaints(self, title: str, items: Sequence[Sequence[str]]) -> list[str]:
+        """What makes the condition impossible; a possible one has none."""
+        if not items:
+            return []
+        root = self.tree(items)
+        for node in (*root.operators(), root):
+            if not node.possible:
+                break
+        else:
+            return []
+        lines: list[str] = []
+        for leaf in node.leaves():
+            if leaf.unknown_event is not None:
+                lines.append(f"  {title}: unknown event {leaf.unknown_event}")
+            if leaf.unknown_job is not None:
+                lines.append(f"  {title}: unknown job {leaf.unknown_job}")
+        return lines
+
+
+def check_config(context: Context) -> int:
+    """check-config [CONF]: status 1 if anything cannot be reached; 0, as in the original, if init cannot be asked."""
+    settings = context.settings
+    ignored = [event for events in settings.ignored for event in events.split(",")]
+    try:
+        init = context.open()
+        checker = Checker(ignored, settings.user, settings.warn)
+        (paths,) = init.call(PATH, MANAGER, "GetAllJobs", returns="ao")
+        for path in paths:
+            name = init.get_string(path, JOB, "name")
+            checker.emitted += _emits(context, init, path)
+            checker.jobs[name] = [_condition(init, path, key) for key, _ in CONDITIONS]
+    except ClientError as error:
+        context.fail(error)
+        return 0
+    wanted = context.args[0] if context.args else None
+    if wanted is not None and wanted not in checker.jobs:
+        raise ClientError(f"Invalid job class: {wanted}")
+    status = 0
+    for name in sorted(checker.jobs, key=_place):
+        if wanted is None or name == wanted:
+            lines: list[str] = []
+            for (_, title), items in zip(CONDITIONS, checker.jobs[name], strict=True):
+                lines += checker.complaints(title, items)
+            for line in [name, *lines] if lines else ():
+                context.message(line)
+                status = 1
+    return status
+
+
+def _matches(pattern: str, event: str) -> bool:
+    """Whether an event that a job says it emits, possibly with wildcards as of fnmatch(3), is this one."""
+    if not any(letter in pattern for letter in "*?[\\"):
+        return pattern == event
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    return bool(libc.fnmatch(pattern.encode(), event.encode(), 0) == 0)
+
+
+def _place(name: str) -> int:
+    """Where the original's table has a job: FNV-1 modulo 17; jobs in the same place stay as they came."""
+    value = 2166136261
+    for byte in name.encode("utf-8", "surrogateescape"):
+        value = (value * 16777619) & 0xFFFFFFFF
+        value ^= byte if byte < 128 else byte | 0xFFFFFF00  # a signed char
+    return value % 17

@@ -1,0 +1,69 @@
+"""The commands of the job environment: inside a job they act on that instance, elsewhere on the table of all jobs."""
+
+from __future__ import annotations
+
+from upstart.client.context import Context, getenv
+from upstart.client.errors import UsageError
+from upstart.client.names import MANAGER, PATH
+
+
+def _job_details(context: Context) -> list[str]:
+    """Job and instance that a command acts on, or nothing for the global table."""
+    job = None if context.settings.globally else getenv("UPSTART_JOB")
+    if job is None:
+        return []
+    instance = getenv("UPSTART_INSTANCE")
+    if instance is None:
+        raise UsageError("missing job name")
+    return [job, instance]
+
+
+def get_env(context: Context) -> int:
+    """get-env VARIABLE"""
+    if not context.args:
+        raise UsageError("missing variable name")
+    details = _job_details(context)
+    (value,) = context.open().call(PATH, MANAGER, "GetEnv", "ass", details, context.args[0], returns="s")
+    context.message(value)
+    return 0
+
+
+def set_env(context: Context) -> int:
+    """set-env VARIABLE[=VALUE]..."""
+    if not context.args:
+        raise UsageError("missing variable value")
+    details = _job_details(context)
+    replace = not context.settings.retain
+    context.open().call(PATH, MANAGER, "SetEnvList", "asasb", details, context.args, replace)
+    return 0
+
+
+def unset_env(context: Context) -> int:
+    """unset-env VARIABLE..."""
+    if not context.args:
+        raise UsageError("missing variable name")
+    details = _job_details(context)
+    context.open().call(PATH, MANAGER, "UnsetEnvList", "asas", details, context.args)
+    return 0
+
+
+def reset_env(context: Context) -> int:
+    """reset-env"""
+    details = _job_details(context)
+    context.open().call(PATH, MANAGER, "ResetEnv", "as", details)
+    return 0
+
+
+def list_env(context: Context) -> int:
+    """list-env: sorted as the locale has it."""
+    import _locale
+
+    details = _job_details(context)
+    (table,) = context.open().call(PATH, MANAGER, "ListEnv", "as", details, returns="as")
+    try:
+        _locale.setlocale(_locale.LC_COLLATE, "")
+    except Exception:  # locale.Error, whose module is too dear to import
+        pass  # a locale that is not installed: the order of C
+    for variable in sorted(table, key=_locale.strxfrm):
+        context.message(variable)
+    return 0

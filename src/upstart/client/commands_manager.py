@@ -1,0 +1,61 @@
+"""The commands that speak to init as a whole: events, configuration, version, log priority and notifications."""
+
+from __future__ import annotations
+
+from upstart.client.context import Context
+from upstart.client.errors import UsageError
+from upstart.client.names import EXTENSION, MANAGER, PATH
+
+
+def emit(context: Context) -> int:
+    """emit EVENT [KEY=VALUE]...: waits, unless told otherwise, until the event is finished."""
+    if not context.args:
+        raise UsageError("missing event name")
+    init = context.open()
+    init.post(PATH, EXTENSION, "Quiet")
+    init.emit_event(context.args[0], context.args[1:], not context.settings.no_wait)
+    return 0
+
+
+def reload_configuration(context: Context) -> int:
+    """reload-configuration"""
+    context.open().call(PATH, MANAGER, "ReloadConfiguration")
+    return 0
+
+
+def version(context: Context) -> int:
+    """version: that of the init daemon, with its name."""
+    context.message(context.open().get_string(PATH, MANAGER, "version"))
+    return 0
+
+
+def log_priority(context: Context) -> int:
+    """log-priority [PRIORITY]: shows or sets it."""
+    init = context.open()
+    if context.args:
+        init.set_property(PATH, MANAGER, "log_priority", context.args[0])
+    else:
+        context.message(init.get_string(PATH, MANAGER, "log_priority"))
+    return 0
+
+
+def notify_disk_writeable(context: Context) -> int:
+    """notify-disk-writeable"""
+    context.open().call(PATH, MANAGER, "NotifyDiskWriteable")
+    return 0
+
+
+def notify_dbus_address(context: Context) -> int:
+    """notify-dbus-address ADDRESS"""
+    if not context.args:
+        raise UsageError("missing D-Bus address")
+    context.open().call(PATH, MANAGER, "NotifyDBusAddress", "s", context.args[0])
+    return 0
+
+
+def notify_cgroup_manager_address(context: Context) -> int:
+    """notify-cgroup-manager-address ADDRESS"""
+    if not context.args:
+        raise UsageError("missing address")
+    context.open().call(PATH, MANAGER, "NotifyCGroupManagerAddress", "s", context.args[0])
+    return 0

@@ -1,0 +1,158 @@
+"""What every command of initctl is given: its name, its settings, where its output goes, and the way to init.
+
+Standard output is gathered and written at the end (or line by line to a terminal), as C's would be, so that messages
+and errors that meet in one file keep the order scripts are used to; a reader that went away is no error.
+"""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+from upstart.client.errors import ClientError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.client.connection import Connection
+
+DEBUG, INFO, MESSAGE, ERROR = 1, 2, 3, 5
+
+
+def getenv(name: str) -> str | None:
+    """A variable of the environment, None if unset; bytes that are not UTF-8 as surrogates."""
+    value = posix.environ.get(name.encode())
+    return None if value is None else value.decode("utf-8", "surrogateescape")
+
+
+class Settings:
+    """What the options say; each slot is the target of an option."""
+
+    __slots__ = (
+        "bus", "dest", "enumerate", "force", "globally", "ignored", "no_wait", "priority", "retain", "user", "warn",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.bus: str | None = None  # "system" or "session", if the user chose
+        self.dest: str | None = None
+        self.user = False
+        self.priority = MESSAGE
+        self.no_wait = False
+        self.force = False
+        self.enumerate = False
+        self.ignored: list[str] = []
+        self.warn = False
+        self.globally = False
+        self.retain = False
+
+
+class Context:
+    """One run of one command. `program` is the name the program was called by, `args` the command's arguments."""
+
+    __slots__ = ("_lines", "_terminal", "args", "program", "settings")
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.settings = Settings()
+        self.args: list[str] = []
+        self._lines: list[str] = []
+        self._terminal = posix.isatty(1)
+
+    def message(self, text: str) -> None:
+        """A line of the command's answer; --quiet suppresses it."""
+        if self.settings.priority <= MESSAGE:
+            self.write(text + "\n")
+
+    def info(self, text: str) -> None:
+        """A line that only --verbose shows."""
+        if self.settings.priority <= INFO:
+            self.write(text + "\n")
+
+    def error(self, text: str) -> None:
+        """A line on standard error after the program's name; GNU's convention for "FILE:LINE: ..." is kept."""
+        word = text.split(" ", 1)[0]
+        separator = ":" if ":" in word else ": "
+        _write(2, f"{self.program}{separator}{text}\n")
+
+    def fail(self, error: ClientError) -> None:
+        """What is to be said about an error that ends the command."""
+        self.error(str(error))
+        if isinstance(error, UsageError):
+            _write(2, f"Try `{self.program} --help' for more information.\n")
+
+    def write(self, text: str) -> None:
+        """Text for standard output, as it is."""
+        self._lines.append(text)
+        if self._terminal:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what has been gathered for standard output."""
+        if self._lines:
+            _write(1, "".join(self._lines))
+            self._lines.clear()
+
+    def open(self) -> Connection:
+        """Connects to the init daemon that options and environment name. Raises ClientError or UsageError.
+
+        A session's init (UPSTART_SESSION) comes first, unless a bus was asked for; root talks to PID 1 directly, others
+        by way of the system bus.
+        """
+        from upstart.client.connection import DBusError, connect_bus, connect_private
+
+        settings = self.settings
+        session = getenv("UPSTART_SESSION")
+        if session and settings.bus is None:
+            settings.user = True
+        user = settings.user
+        if user and session is None:
+            raise ClientError(
+                "UPSTART_SESSION isn't set in the environment. Unable to locate the Upstart instance."
+            )
+        bus = settings.bus
+        if user:
+            bus = None
+        elif bus is None and posix.getuid() != 0:
+            bus = "system"
+        if bus is not None:
+            try:
+                if settings.dest is None:
+                    return connect_bus(bus == "system")
+                return connect_bus(bus == "system", settings.dest)
+            except DBusError as error:
+                raise ClientError(f"Unable to connect to {bus} bus: {error.message}")
+        if settings.dest is not None and not user:
+            raise UsageError("--dest given without --system")
+        try:
+            connection = connect_private(session if user else None)
+        except DBusError as error:
+            raise ClientError(f"Unable to connect to Upstart: {error.message}")
+        if settings.dest is not None:
+            self._find_destination(connection, settings.dest)
+        return connection
+
+    def _find_destination(self, connection: Connection, dest: str) -> None:
+        """Looks for a bus name on a private connection, which as in the original fails, since init is no bus."""
+        from upstart.client import names
+        from upstart.client.connection import DBusError
+
+        try:
+            connection.call(names.BUS_PATH, names.BUS_INTERFACE, "AddMatch", "s", f"type='signal',arg0='{dest}'")
+        except DBusError as error:
+            raise ClientError(error.message)
+
+
+def _write(descriptor: int, text: str) -> None:
+    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    try:
+        while data:
+            data = data[posix.write(descriptor, data) :]
+    except OSError:
+        pass  # a closed or broken output is nobody's error here; the exit status tells of the command
+
+
+def words_of(argv: list[str]) -> list[str]:
+    """The command line as UTF-8, in which it goes to init, whatever the locale decoded it from."""
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return argv
+    return [word.encode(encoding, "surrogateescape").decode("utf-8", "surrogateescape") for word in argv]

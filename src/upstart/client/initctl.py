@@ -1,0 +1,120 @@
+"""initctl, and the commands start, stop, restart, reload and status: finds the command and runs it.
+
+Starting fast is what this module is arranged for: it knows the name, options and place of each command, and nothing
+else is loaded before it is needed. Exit statuses: 0, or 1 for any failure. See initctl(8).
+"""
+
+from __future__ import annotations
+
+from upstart.client.context import DEBUG, ERROR, INFO, Context, words_of
+from upstart.client.errors import ClientError, UsageError
+from upstart.client.options import Option, ShowHelp, ShowVersion, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NO_WAIT = (Option("n", "no-wait", "no_wait"),)
+GLOBAL = (Option("g", "global", "globally"),)
+
+#: Command -> (module, function, its own options); the order is that of the help.
+COMMANDS: dict[str, tuple[str, str, tuple[Option, ...]]] = {
+    "start": ("jobs", "start", NO_WAIT),
+    "stop": ("jobs", "stop", (*NO_WAIT, Option("", "force", "force"))),
+    "restart": ("jobs", "restart", NO_WAIT),
+    "reload": ("jobs", "reload", ()),
+    "status": ("status", "status", ()),
+    "list": ("status", "list_jobs", ()),
+    "emit": ("manager", "emit", NO_WAIT),
+    "reload-configuration": ("manager", "reload_configuration", ()),
+    "version": ("manager", "version", ()),
+    "log-priority": ("manager", "log_priority", ()),
+    "show-config": ("config", "show_config", (Option("e", "enumerate", "enumerate"),)),
+    "check-config": (
+        "config",
+        "check_config",
+        (Option("i", "ignore-events", "ignored", argument="EVENT_LIST"), Option("w", "warn", "warn")),
+    ),
+    "get-env": ("environment", "get_env", GLOBAL),
+    "list-env": ("environment", "list_env", GLOBAL),
+    "reset-env": ("environment", "reset_env", GLOBAL),
+    "set-env": ("environment", "set_env", (*GLOBAL, Option("r", "retain", "retain"))),
+    "unset-env": ("environment", "unset_env", GLOBAL),
+    "usage": ("jobs", "usage", ()),
+    "notify-cgroup-manager-address": ("manager", "notify_cgroup_manager_address", ()),
+    "notify-dbus-address": ("manager", "notify_dbus_address", ()),
+    "notify-disk-writeable": ("manager", "notify_disk_writeable", ()),
+    "list-sessions": ("sessions", "list_sessions", ()),
+    "help": ("", "", ()),
+}
+
+COMMON: tuple[Option, ...] = (
+    Option("", "session", "bus", "session"),
+    Option("", "system", "bus", "system"),
+    Option("", "dest", "dest", argument="NAME"),
+    Option("", "user", "user"),
+    Option("q", "quiet", "priority", ERROR),
+    Option("v", "verbose", "priority", INFO),
+    Option("", "debug", "priority", DEBUG),
+    Option("", "help", ""),
+    Option("", "version", ""),
+)
+
+
+def _run(context: Context, argv: list[str]) -> int:
+    command = context.program
+    called_as = True
+    if command not in COMMANDS:
+        called_as = False
+        try:
+            argv = parse(argv, COMMON, context.settings, stop_at_argument=True)
+        except ShowHelp:
+            from upstart.client.usage import show_program_help
+
+            show_program_help(context, COMMON)
+            return 0
+        if not argv:
+            raise UsageError("missing command")
+        command = argv[0]
+        if command not in COMMANDS:
+            raise UsageError(f"invalid command: {command}")
+    module, function, own = COMMANDS[command]
+    try:
+        context.args = parse(argv, own + COMMON, context.settings)
+    except ShowHelp:
+        from upstart.client.usage import show_command_help
+
+        show_command_help(context, command, own + COMMON, called_as)
+        return 0
+    if not module:
+        from upstart.client.usage import show_commands
+
+        show_commands(context, COMMANDS)
+        return 0
+    action: Callable[[Context], int] = getattr(
+        __import__(f"upstart.client.commands_{module}", fromlist=(function,)), function
+    )
+    return action(context)
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command that `argv` names; gives the exit status."""
+    import _signal  # type: ignore[import-not-found]
+
+    # Waiting happens inside libdbus, where Python could not act on an interrupt.
+    if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    argv = words_of(argv)
+    context = Context(argv[0].rpartition("/")[2])
+    try:
+        return _run(context, argv)
+    except ShowVersion:
+        from upstart.client.usage import show_version
+
+        show_version(context)
+        return 0
+    except ClientError as error:
+        context.fail(error)
+        return 1
+    finally:
+        context.flush()
