@@ -1,0 +1,86 @@
+"""Numbers and signal names as job files write them: what strtol(3) and strtoul(3) accept, and no less.
+
+White space (in quotes) and a sign may come first, nothing may follow, and a number that does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+_number = {
+    8: re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-7]{1,60})"),
+    10: re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]{1,40})"),
+}
+
+#: Signals by the name behind ``SIG`` (signal(7), the same on every Linux port Debian has but mips).
+SIGNALS = {
+    "HUP": 1,
+    "INT": 2,
+    "QUIT": 3,
+    "ILL": 4,
+    "TRAP": 5,
+    "ABRT": 6,
+    "IOT": 6,
+    "BUS": 7,
+    "FPE": 8,
+    "KILL": 9,
+    "USR1": 10,
+    "SEGV": 11,
+    "USR2": 12,
+    "PIPE": 13,
+    "ALRM": 14,
+    "TERM": 15,
+    "STKFLT": 16,
+    "CHLD": 17,
+    "CLD": 17,
+    "CONT": 18,
+    "STOP": 19,
+    "TSTP": 20,
+    "TTIN": 21,
+    "TTOU": 22,
+    "URG": 23,
+    "XCPU": 24,
+    "XFSZ": 25,
+    "VTALRM": 26,
+    "PROF": 27,
+    "WINCH": 28,
+    "IO": 29,
+    "POLL": 29,
+    "PWR": 30,
+    "SYS": 31,
+}
+
+
+class NotANumber(Exception):
+    """A text that is no number, or one that does not fit 64 bits."""
+
+
+def signal_number(name: str) -> int | None:
+    """The number of a signal called ``TERM`` or ``SIGTERM``, ``None`` for a name that is not known."""
+    return SIGNALS.get(name.removeprefix("SIG"))
+
+
+def signed(text: str) -> int:
+    """A decimal number of 64 bits with a sign; raises `NotANumber`."""
+    number = _value(text, 10)
+    if not -(2**63) <= number < 2**63:
+        raise NotANumber
+    return number
+
+
+def unsigned(text: str, base: int) -> int:
+    """A number of 64 bits, octal or decimal; a minus sign counts down from 2**64.  Raises `NotANumber`."""
+    number = _value(text, base)
+    if abs(number) >= 2**64:
+        raise NotANumber
+    return number % 2**64
+
+
+def _value(text: str, base: int) -> int:
+    match = _number[base].fullmatch(text)
+    # An empty word converts to nothing, without an error.
+    if match is None:
+        if text:
+            raise NotANumber
+        return 0
+    return int(match[1] + match[2], base)
