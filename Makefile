@@ -1,11 +1,24 @@
 # make          every command below build/sbin/, running the modules of this checkout
-# make check    everything that must hold; installs by apt what is missing
-# make lint | unit | integration    parts of it
+# make run      boots a real Debian with our init, checks its daemons, and gives a shell inside
+# make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
+# make deb      the Debian packages, below build/deb/
+#
+# Whatever is missing is installed by apt. RELEASE chooses the Debian to boot and to build packages for.
 PYTHON := /usr/bin/python3
 NEED := build-aux/need
 VENV := build/venv
+RELEASE ?= $(shell . /etc/os-release && echo $$VERSION_CODENAME)
 
-.PHONY: all check lint unit integration clean
+# What the programs stand on, what their tests do, what packages and roots are built with, what machines boot in.
+RUN_PACKAGES := python3-dbus
+TEST_PACKAGES := python3-pytest python3-hypothesis
+DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools
+BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
+
+DEBS := build/deb/$(RELEASE)
+SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
+
+.PHONY: all check lint unit integration test deb lintian run boot vm clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -19,11 +32,7 @@ $(VENV)/done: build-aux/requirements-lint.txt
 
 lint: $(VENV)/done
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
-	@$(VENV)/bin/ruff check --output-format concise src tests build-aux; ruff=$$?; $(VENV)/bin/mypy && exit $$ruff
-
-# What the programs themselves stand on, and what the tests do.
-RUN_PACKAGES := python3-dbus libglib2.0-0
-TEST_PACKAGES := python3-pytest python3-hypothesis
+	@$(VENV)/bin/ruff check --output-format concise; ruff=$$?; $(VENV)/bin/mypy && exit $$ruff
 
 unit: all
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
@@ -32,6 +41,24 @@ unit: all
 integration: all
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
 	$(PYTHON) -m pytest tests/integration
+
+deb: $(DEBS)/done
+$(DEBS)/done: $(SOURCES)
+	@$(NEED) $(DEB_PACKAGES)
+	@build-aux/build-deb $(RELEASE)
+	@touch $@
+
+lintian: deb
+	@$(NEED) lintian
+	lintian --fail-on error,warning $(DEBS)/*.changes
+
+run: deb
+	@$(NEED) $(BOOT_PACKAGES)
+	@$(PYTHON) tests/boot/run.py --release $(RELEASE)
+
+boot: deb
+	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
+	$(PYTHON) -m pytest tests/boot/test_container.py
 
 check: lint unit integration
 
