@@ -1,0 +1,328 @@
+"""A cgroup for each job instance, on cgroup v2 and without any manager (cgroups(7), Linux' cgroup-v2.rst).
+
+Groups live below the one init itself runs in: ``upstart/JOB`` or ``upstart/JOB@INSTANCE`` for what every job gets so
+that its processes can be listed and killed, and whatever a ``cgroup`` stanza names for jobs that have one.  No name
+leads out of that subtree.  Processes are only ever put into leaves.  A group is a convenience: where none can be
+made (no cgroup2 mount, no permission, a read-only container) everything here answers "none" and jobs run without.
+
+A plain job is put into its group by `Group.around`: init moves itself in, spawns, and moves out again, so that the
+first fork of the job already happens inside.  init never enters a frozen group, and gives the method up on a machine
+where moving is slow; the job's own child then moves itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from upstart.process.kernel import read_file, write_file
+
+#: Marks the directory of one init, so that a second one in the same cgroup (another PID namespace) takes its own.
+_OWNER = "user.upstart.owner"
+#: A move in and out that takes longer (seconds) counts as slow; after so many in a row init stops moving itself.
+_SLOW_MOVE = 0.002
+_SLOW_MOVES = 5
+#: Directories of ended jobs that could not be removed yet, looked at each time another job ends.
+_SWEEP = 8
+#: The leaf that init and its neighbours move to where their own group must be free of processes.
+_INIT = "/upstart-init"
+_ESCAPED = frozenset("/%@\n\t\0 ")
+
+
+class CgroupError(Exception):
+    """Why a job cannot have the cgroup it asks for; ``str()`` names the controller, key or group."""
+
+
+def directory_name(job: str, instance: str) -> str:
+    """The name of a job instance's own directory; different for every pair of job and instance."""
+    name = _escape(job)
+    if instance:
+        name += "@" + _escape(instance)
+    return "%2E" + name[1:] if name.startswith(".") else name
+
+
+def _escape(text: str) -> str:
+    if _ESCAPED.isdisjoint(text):
+        return text
+    return "".join(f"%{ord(char):02X}" if char in _ESCAPED else char for char in text)
+
+
+def find_own() -> tuple[str, str] | None:
+    """(directory of the cgroup2 mount, our own group's directory in it), or ``None`` where there is none."""
+    try:
+        mounts = read_file("/proc/self/mountinfo", 1 << 20)
+        groups = read_file("/proc/self/cgroup")
+    except OSError:
+        return None
+    own = next((line[3:] for line in groups.split(b"\n") if line.startswith(b"0::")), None)
+    if own is None or own.startswith(b"/.."):
+        return None
+    for line in mounts.split(b"\n"):
+        fields, separator, kind = line.partition(b" - ")
+        words = fields.split(b" ")
+        if not separator or not kind.startswith(b"cgroup2 ") or len(words) < 6:
+            continue
+        root, point = words[3], os.fsdecode(words[4])
+        if root != b"/" and not (own + b"/").startswith(root + b"/"):
+            continue
+        below = os.fsdecode(own[len(root) :] if root != b"/" else own).strip("/")
+        directory = f"{point}/{below}" if below else point
+        if os.path.isdir(directory):
+            return point, directory
+    return None
+
+
+class Group:
+    """The directory of one job instance.  ``exclusive``: no process of another job is ever in it."""
+
+    __slots__ = ("exclusive", "path")
+
+    def __init__(self, path: str, exclusive: bool) -> None:
+        self.path = path
+        self.exclusive = exclusive
+
+    def pids(self) -> list[int]:
+        """The processes in the group and below it; those of another PID namespace are left out."""
+        pids: list[int] = []
+        for directory in _subtree(self.path):
+            try:
+                pids += map(int, read_file(directory + "/cgroup.procs", 1 << 20).split())
+            except OSError:
+                continue
+        return [pid for pid in pids if pid > 1]
+
+    def populated(self) -> bool:
+        """Whether any process is in the group or below it."""
+        try:
+            return b"populated 1" in read_file(self.path + "/cgroup.events", 256)
+        except OSError:
+            return False
+
+    def kill(self) -> bool:
+        """Send SIGKILL to all that is in the group, atomically; False where the kernel cannot (before 5.14)."""
+        if not self.exclusive:
+            return False
+        try:
+            write_file(self.path + "/cgroup.kill", b"1")
+        except OSError:
+            return False
+        return True
+
+    def remove(self) -> bool:
+        """Remove the directory and those below it; False while there are processes in it."""
+        for directory in reversed(_subtree(self.path)):
+            try:
+                os.rmdir(directory)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    return False
+        return True
+
+
+def _subtree(path: str) -> list[str]:
+    """``path`` and every directory below it, parents first; symbolic links do not exist there."""
+    found = [path]
+    for directory in found:
+        try:
+            with os.scandir(directory) as entries:
+                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+    return found
+
+
+class Cgroups:
+    """The subtree of one init.
+
+    ``own`` is the directory init's process is in (found by itself when not given), ``session`` makes a subtree of
+    its own for a session init, whose many siblings share one cgroup.
+    """
+
+    def __init__(self, own: str | None = None, session: bool = False) -> None:
+        if own is None:
+            found = find_own()
+            own = found[1] if found is not None else None
+        #: Directory that stanza names are relative to, or ``None`` without cgroups.
+        self.base: str | None = None
+        self._own = own or ""
+        self._home = -1
+        self._freeze = -1
+        self._slow = 0
+        self._made: set[str] = set()
+        self._left: list[Group] = []
+        if own is None:
+            return
+        home = own
+        if own.endswith(_INIT):
+            own = self._own = own[: -len(_INIT)]
+        base = f"{own}/upstart-session-{os.getpid()}" if session else own
+        self._claim(base)
+        if self.base is not None:
+            self._go_home(home)
+
+    def _claim(self, base: str) -> None:
+        """Make the directory of this init's jobs below ``base``, or another beside it if it is another init's."""
+        owner = f"{os.readlink('/proc/self/ns/pid')}/{os.getpid()}".encode()
+        for attempt in (base, f"{base}/upstart-{os.stat('/proc/self/ns/pid').st_ino}"):
+            top = attempt + "/upstart"
+            try:
+                os.makedirs(top, exist_ok=True)
+                if not os.access(top, os.W_OK):
+                    return
+                if _owned(top, owner):
+                    self.base = attempt
+                    self._freeze = os.open(top + "/cgroup.freeze", os.O_RDONLY | os.O_CLOEXEC)
+                    return
+            except OSError:
+                return
+
+    def _go_home(self, directory: str) -> None:
+        """Remember where init's own process belongs, and make sure that it is there (not after a crash inside)."""
+        try:
+            self._home = os.open(directory + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(self._home, b"0")
+        except OSError:
+            self._slow = _SLOW_MOVES
+
+    @property
+    def available(self) -> bool:
+        """Whether jobs get groups at all."""
+        return self.base is not None
+
+    @property
+    def moves(self) -> bool:
+        """Whether init can put a job into its group by moving itself: allowed, quick, and nothing is frozen."""
+        if self.base is None or self._home < 0 or self._slow >= _SLOW_MOVES:
+            return False
+        try:
+            return os.pread(self._freeze, 8, 0).startswith(b"0")
+        except OSError:
+            return False
+
+    def group(self, job: str, instance: str) -> Group | None:
+        """The own group of a job instance, made if need be; ``None`` where that is impossible."""
+        if self.base is None:
+            return None
+        path = f"{self.base}/upstart/{directory_name(job, instance)}"
+        if path not in self._made:
+            try:
+                os.mkdir(path, 0o755)
+            except FileExistsError:
+                if not os.path.isdir(path):
+                    return None
+            except OSError:
+                return None
+            self._made.add(path)
+        return Group(path, True)
+
+    def enter(self, group: Group) -> bool:
+        """Move init's own process into ``group``; pair with `leave`.  False (and not moved) where it must not."""
+        began = time.monotonic()
+        try:
+            if not read_file(group.path + "/cgroup.freeze", 8).startswith(b"0"):
+                return False
+            write_file(group.path + "/cgroup.procs", b"0")
+        except OSError:
+            self._made.discard(group.path)
+            return False
+        self._count(time.monotonic() - began)
+        return True
+
+    def leave(self) -> None:
+        """Move init's own process back.  Raises OSError if the kernel does not let it."""
+        os.write(self._home, b"0")
+
+    def _count(self, seconds: float) -> None:
+        if seconds > _SLOW_MOVE:
+            self._slow += 1
+        elif self._slow < _SLOW_MOVES:
+            self._slow = 0
+
+    def release(self, group: Group) -> None:
+        """The job instance is gone: remove its group now, or later if processes have been left in it."""
+        self._made.discard(group.path)
+        waiting, self._left = self._left[:_SWEEP], self._left[_SWEEP:]
+        for one in [*waiting, group]:
+            if one.path not in self._made and not one.remove():
+                self._left.append(one)
+
+    def close(self) -> None:
+        """Remove what is empty and close the descriptors; for a session init that ends."""
+        if self.base is None:
+            return
+        Group(self.base + "/upstart", True).remove()
+        if self.base != self._own:
+            Group(self.base, True).remove()
+        for fd in (self._home, self._freeze):
+            if fd >= 0:
+                os.close(fd)
+        self._home = self._freeze = -1
+        self.base = None
+
+    def delegate(self, controllers: frozenset[str]) -> None:
+        """Have the controllers available in the directories below `base`; raises CgroupError naming one that is not.
+
+        cgroup v2 allows that only in a group without processes: if need be, those of init's own group (init too)
+        are moved to a leaf beside the jobs.
+        """
+        assert self.base is not None
+        for directory in dict.fromkeys((self._own, self.base)):
+            try:
+                enable(directory, controllers)
+            except OSError as error:
+                if error.errno != errno.EBUSY or directory != self._own:
+                    raise CgroupError(f"{_listed(controllers)}: {os.strerror(error.errno or 0)}")
+                self._make_room()
+                try:
+                    enable(directory, controllers)
+                except OSError as again:
+                    raise CgroupError(f"{_listed(controllers)}: {os.strerror(again.errno or 0)}")
+
+    def _make_room(self) -> None:
+        """Move every process of init's own group to the leaf."""
+        leaf = self._own + _INIT
+        try:
+            os.makedirs(leaf, exist_ok=True)
+            for pid in read_file(self._own + "/cgroup.procs", 1 << 20).split():
+                try:
+                    write_file(leaf + "/cgroup.procs", pid)
+                except OSError:
+                    continue
+        except OSError:
+            return
+        if self._home >= 0:
+            os.close(self._home)
+        self._go_home(leaf)
+
+
+def enable(directory: str, controllers: frozenset[str]) -> None:
+    """Enable ``controllers`` for the children of ``directory``.  Raises OSError; CgroupError for one it lacks."""
+    there = set(read_file(directory + "/cgroup.controllers").decode().split())
+    for name in sorted(controllers - there):
+        raise CgroupError(f"{name}: controller not available")
+    missing = controllers - set(read_file(directory + "/cgroup.subtree_control").decode().split())
+    if missing:
+        write_file(directory + "/cgroup.subtree_control", " ".join("+" + name for name in sorted(missing)).encode())
+
+
+def _owned(top: str, owner: bytes) -> bool:
+    """Whether ``top`` is this init's; claims it when it has no owner or holds no process any more."""
+    try:
+        if os.getxattr(top, _OWNER) == owner:
+            return True
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return True
+    else:
+        if Group(top, True).populated():
+            return False
+    try:
+        os.setxattr(top, _OWNER, owner)
+    except OSError as error:
+        return error.errno in (errno.EOPNOTSUPP, errno.EPERM)
+    return True
+
+
+def _listed(controllers: frozenset[str]) -> str:
+    return ", ".join(sorted(controllers))

@@ -1,0 +1,171 @@
+"""What a process of a job executes: its argument list, and whether init may execute it without a fork.
+
+posix_spawn(3) holds its caller until the program is executed, so init may only use it where nothing on the way can
+wait: not a hung NFS mount, an automounter, a FIFO, or a disk.  `Programs.find` therefore looks the program up with
+openat2(2) and only in what the kernel has cached, on init's own file system and without leaving it, and looks
+into the file (a script's interpreter is looked up too).  Anything else is not an error: the answer is ``None``, and
+the job is started through a fork, which may wait as long as it likes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from upstart.process.kernel import RESOLVE_CACHED, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from upstart.conf.jobclass import ProcessDef
+
+SHELL = "/bin/sh"
+#: A command that contains one of these is given to the shell (the original's list).
+SHELL_CHARS = frozenset("~`!$^&*()=|\\{}[];\"'<>?")
+#: Where the shell finds a script of several lines.
+SCRIPT_FD = 9
+#: execvp(3) without PATH in the environment (what glibc's confstr gives).
+DEFAULT_PATH = "/bin:/usr/bin"
+
+#: Symbolic links and interpreters of interpreters that are followed, as in the kernel.
+_INTERPRETERS = 4
+_RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED
+_CACHE_SIZE = 4096
+
+
+def split_words(command: str) -> list[str]:
+    """The words of a command without shell characters; only ASCII blanks separate them."""
+    return [word for word in command.replace("\t", " ").replace("\r", " ").replace("\n", " ").split(" ") if word]
+
+
+def arguments(definition: ProcessDef) -> tuple[list[str], str | None]:
+    """The argument list of a process, and the script to feed to descriptor `SCRIPT_FD` if there is one.
+
+    A script, or a command with shell characters, is run by ``/bin/sh -e``: in one line behind ``-c`` (a command with
+    ``exec`` in front, so that the shell gets out of the way), of several lines through the descriptor.
+    """
+    command = definition.command
+    if not definition.script:
+        if SHELL_CHARS.isdisjoint(command):
+            return split_words(command), None
+        command = "exec " + command
+    line, newline, rest = command.partition("\n")
+    if not newline or not rest.strip("\n"):
+        return [SHELL, "-e", "-c", line, SHELL], None
+    return [SHELL, "-e", f"/proc/self/fd/{SCRIPT_FD}"], command
+
+
+class Programs:
+    """Finds programs that can be executed without waiting; remembers which files it has looked into."""
+
+    def __init__(self) -> None:
+        self._roots: list[tuple[int, str]] = []
+        self._seen: dict[tuple[int, int, int, int], str] = {}
+        root = _directory("/")
+        if root < 0:
+            return
+        self._roots.append((root, "/"))
+        usr = _directory("/usr")
+        if usr >= 0:
+            if os.fstat(usr).st_dev == os.fstat(root).st_dev:
+                os.close(usr)
+            else:
+                self._roots.append((usr, "/usr/"))
+
+    def close(self) -> None:
+        """Close the directories kept open."""
+        for fd, _prefix in self._roots:
+            os.close(fd)
+        self._roots = []
+
+    def find(self, name: str, env: Mapping[str, str]) -> str | None:
+        """The path that execvp(3) would execute for ``name``, or ``None`` where only trying in a child can tell."""
+        if "/" in name:
+            return name if name.startswith("/") and self._runs(name, _INTERPRETERS) is True else None
+        for directory in env.get("PATH", DEFAULT_PATH).split(":"):
+            if not directory.startswith("/"):
+                return None
+            path = f"{directory}/{name}"
+            found = self._runs(path, _INTERPRETERS)
+            if found is not None:
+                return path if found else None
+        return None
+
+    def _runs(self, path: str, depth: int) -> bool | None:
+        """True: ``path`` can be executed at once; ``None``: it does not exist; False: that cannot be told here."""
+        if depth == 0:
+            return False
+        try:
+            fd = self._open(path, os.O_PATH)
+        except OSError as error:
+            return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else False
+        try:
+            info = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if not stat.S_ISREG(info.st_mode) or not info.st_mode & 0o111:
+            return False
+        key = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_ctime_ns)
+        interpreter = self._seen.get(key)
+        if interpreter is None:
+            interpreter = self._look_into(path)
+            if interpreter is None:
+                return False
+            if len(self._seen) >= _CACHE_SIZE:
+                self._seen.clear()
+            self._seen[key] = interpreter
+        return interpreter == "" or self._runs(interpreter, depth - 1) is True
+
+    def _look_into(self, path: str) -> str | None:
+        """The interpreter of a script, "" for a binary, ``None`` for what the kernel may not execute by itself."""
+        try:
+            fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            try:
+                head = _read_cached(fd)
+            finally:
+                os.close(fd)
+        except OSError:
+            return None
+        if head.startswith(b"\x7fELF"):
+            return ""
+        line, newline, _rest = head.partition(b"\n")
+        words = line[2:].split()
+        if not head.startswith(b"#!") or not newline or not words or not words[0].startswith(b"/"):
+            return None
+        return os.fsdecode(words[0])
+
+    def _open(self, path: str, flags: int) -> int:
+        """Open ``path`` from cache without leaving its file system; EXDEV or EAGAIN say that this cannot be done."""
+        error = OSError(errno.EXDEV, "no directory to start from")
+        for fd, prefix in self._roots:
+            if not path.startswith(prefix):
+                continue
+            try:
+                return openat2(fd, os.fsencode(path[len(prefix) :].lstrip("/")), flags, _RESOLVE)
+            except OSError as reason:
+                if reason.errno != errno.EXDEV:
+                    raise
+                error = reason
+        raise error
+
+
+def _read_cached(fd: int) -> bytes:
+    """The first bytes of a file, EAGAIN where they would have to come from a disk."""
+    buffer = bytearray(256)
+    try:
+        size = os.preadv(fd, [buffer], 0, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        # tmpfs and overlayfs cannot tell; it is the file system that init itself runs from.
+        return os.read(fd, 256)
+    return bytes(buffer[:size])
+
+
+def _directory(path: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
