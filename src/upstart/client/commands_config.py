@@ -1,8 +1,8 @@
 """show-config and check-config: what jobs emit and wait for, and which of it nothing can ever bring about.
 
-Both ask init, not the files. A condition comes as a list in reverse Polish notation; each item is a list of words: either
-an operator alone (/AND, /OR) or an event's name with what it must match. Output and its order are the original's, down
-to the order in which check-config goes through the jobs.
+Both ask init, not the files. A condition comes as a list in reverse Polish notation; each item is a list of words:
+either an operator alone (/AND, /OR) or an event's name with what it must match. Output and its order are the
+original's, down to the order in which check-config goes through the jobs.
 """
 
 from __future__ import annotations

@@ -157,12 +157,9 @@ def connect_private(address: str | None = None) -> Connection:
 def connect_bus(system: bool = True, destination: str = names.SERVICE) -> Connection:
     """Connects to the system bus or the session bus, to talk to the init daemon of that bus name. Raises DBusError."""
     try:
-        _dbus_bindings.validate_bus_name(_checked(destination))
         kind = _dbus_bindings.BUS_SYSTEM if system else _dbus_bindings.BUS_SESSION
         raw = _dbus_bindings.Connection._new_for_bus(kind)
         raw.set_exit_on_disconnect(False)
-    except DBusError:
-        raise
     except Exception as error:
         raise _converted(error) from None
     return Connection(raw, destination)

@@ -176,12 +176,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 def screen_width() -> int:
-    """Columns of the screen: of COLUMNS, else of the terminal, else 80."""
-    try:
-        width = int(getenv("COLUMNS") or "")
-    except ValueError:
-        width = 0
-    if width <= 0:
+    """Columns of the screen: of COLUMNS (as strtoul(3) reads it: a negative one is huge), the terminal, or 80."""
+    text = (getenv("COLUMNS") or "").lstrip(" \t\n\v\f\r")
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    width = int(digits) if digits.isascii() and digits.isdigit() else 0
+    if width and text[0] == "-":
+        width = 1 << 31
+    if not width:
         import posix
 
         try:
