@@ -1,0 +1,243 @@
+"""The shipped jobs: that each can be read, and that their scripts decide as the System V boot always did."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from upstart.conf.parse import parse_job
+
+DIRECTORY = Path(__file__).parents[2] / "etc/init"
+FILES = sorted(DIRECTORY.glob("*.conf"))
+
+#: Commands of ours that the scripts call; in these tests each writes down how it was called.
+COMMANDS = ("telinit", "sulogin", "start", "stop", "status", "halt", "reboot", "poweroff", "sleep")
+
+
+def script_of(name: str, process: str = "main") -> str:
+    definition = parse_job(name, (DIRECTORY / f"{name}.conf").read_text(), name).processes[process]
+    assert definition.script
+    return definition.command
+
+
+class Sandbox:
+    """A directory in the place of the files that scripts read, and of the programs that they run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.calls = root / "calls"
+        (root / "bin").mkdir()
+        for name in COMMANDS:
+            self.program(root / "bin" / name, name)
+        for name in ("rc", "rcS"):
+            self.program(root / "etc/init.d" / name, name)
+        self.write("proc/cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro quiet\n")
+
+    def program(self, path: Path, name: str, status: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        say = f"""echo {name} "$@" ${{TELL:+"$RUNLEVEL $PREVLEVEL"}} >> {self.calls}"""
+        path.write_text(f"#!/bin/sh\n{say}\nexit {status}\n")
+        path.chmod(0o755)
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def run(self, script: str, **env: str) -> list[str]:
+        """Runs a job's script as init does, and gives the commands it called."""
+        for path in ("/etc/", "/proc/", "/lib/init/", "/dev/"):
+            script = script.replace(path, str(self.root) + path)
+        self.status = subprocess.run(["/bin/sh", "-e", "-c", script], check=False, timeout=20,
+                                     env={"PATH": f"{self.root}/bin:/usr/bin:/bin", **env}).returncode
+        return self.calls.read_text().splitlines() if self.calls.exists() else []
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    return Sandbox(tmp_path)
+
+
+def test_the_jobs_of_the_original_are_there() -> None:
+    names = {path.stem for path in FILES}
+    assert names >= {"rc-sysinit", "rcS", "rc", "control-alt-delete", "console", "shutdown",
+                     *(f"tty{number}" for number in range(1, 7))}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+class TestEveryJob:
+    def test_is_understood_and_says_what_it_is_for(self, path: Path) -> None:
+        text = path.read_text()
+        job = parse_job(path.stem, text, str(path))
+        assert job.description
+        assert text.startswith("# ") and text.endswith("\n")
+        assert max(map(len, text.splitlines())) <= 120
+        assert "main" in job.processes
+
+    def test_has_scripts_that_the_shell_understands(self, path: Path) -> None:
+        for definition in parse_job(path.stem, path.read_text(), str(path)).processes.values():
+            subprocess.run(["/bin/sh", "-n", "-c", definition.command], check=True)
+
+
+class TestRcSysinit:
+    def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
+        given = {"DEFAULT_RUNLEVEL": "2", "RUNLEVEL": "", "PREVLEVEL": "", **env}
+        return sandbox.run(script_of("rc-sysinit"), **given)
+
+    def test_runs_rcs_then_enters_the_default_runlevel(self, sandbox: Sandbox) -> None:
+        assert self.boot(sandbox) == ["rcS", "telinit 2"]
+
+    def test_tells_the_scripts_that_this_is_the_boot(self, sandbox: Sandbox) -> None:
+        assert self.boot(sandbox, TELL="1") == ["rcS S N", "telinit 2  "]
+
+    def test_is_not_stopped_by_a_script_that_fails(self, sandbox: Sandbox) -> None:
+        sandbox.program(sandbox.root / "etc/init.d/rcS", "rcS", 1)
+        assert self.boot(sandbox) == ["rcS", "telinit 2"]
+
+    def test_finds_rcs_where_sysv_rc_keeps_it(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "etc/init.d/rcS").unlink()
+        sandbox.program(sandbox.root / "lib/init/rcS", "rcS")
+        assert self.boot(sandbox) == ["rcS", "telinit 2"]
+
+    @pytest.mark.parametrize(
+        ("words", "calls"),
+        [
+            ("single", ["rcS", "telinit S"]),
+            ("-s", ["rcS", "telinit S"]),
+            ("S", ["rcS", "telinit S"]),
+            ("s", ["rcS", "telinit s"]),
+            ("3", ["rcS", "telinit 3"]),
+            ("3 1", ["rcS", "telinit 1"]),
+            ("7 root=3 s3", ["rcS", "telinit 2"]),
+            ("emergency", ["sulogin", "rcS", "telinit 2"]),
+            ("-b 5", ["sulogin", "rcS", "telinit 5"]),
+        ],
+    )
+    def test_obeys_the_kernel_command_line(self, sandbox: Sandbox, words: str, calls: list[str]) -> None:
+        sandbox.write("proc/cmdline", f"quiet {words} ro\n")
+        assert self.boot(sandbox) == calls
+
+    @pytest.mark.parametrize(
+        ("inittab", "level"),
+        [
+            ("id:3:initdefault:\n", "3"),
+            ("# id:3:initdefault:\nid:5:initdefault:", "5"),
+            ("#id:3:initdefault:\nid:5:initdefault:\n", "5"),
+            ("si::sysinit:/etc/init.d/rcS\nid:S:initdefault:\n1:2345:respawn:/sbin/getty 38400 tty1\n", "S"),
+            ("id:7:initdefault:\nid:23:initdefault:\n", "2"),
+        ],
+    )
+    def test_obeys_inittab(self, sandbox: Sandbox, inittab: str, level: str) -> None:
+        sandbox.write("etc/inittab", inittab)
+        assert self.boot(sandbox) == ["rcS", f"telinit {level}"]
+
+    def test_obeys_the_kernel_command_line_before_inittab(self, sandbox: Sandbox) -> None:
+        sandbox.write("etc/inittab", "id:3:initdefault:\n")
+        sandbox.write("proc/cmdline", "4\n")
+        assert self.boot(sandbox) == ["rcS", "telinit 4"]
+
+    @pytest.mark.parametrize(
+        ("words", "inittab", "level"),
+        [("single", "", "2"), ("single", "3", "3"), ("S", "3", "2"), ("emergency", "S", "2"), ("3", "", "3")],
+    )
+    def test_leaves_single_user_mode_for_a_runlevel_of_many(self, sandbox: Sandbox, words: str, inittab: str,
+                                                            level: str) -> None:
+        sandbox.write("proc/cmdline", words + "\n")
+        if inittab:
+            sandbox.write("etc/inittab", f"id:{inittab}:initdefault:\n")
+        assert self.boot(sandbox, FROM_SINGLE_USER_MODE="y") == [f"telinit {level}"]
+
+
+class TestRc:
+    def change(self, sandbox: Sandbox, **env: str) -> list[str]:
+        return sandbox.run(script_of("rc"), **env)
+
+    def test_runs_the_scripts_of_the_runlevel(self, sandbox: Sandbox) -> None:
+        assert self.change(sandbox, RUNLEVEL="2", PREVLEVEL="N", TELL="1") == ["rc 2 2 N"]
+        assert sandbox.status == 0
+
+    def test_fails_with_them(self, sandbox: Sandbox) -> None:
+        sandbox.program(sandbox.root / "etc/init.d/rc", "rc", 3)
+        assert self.change(sandbox, RUNLEVEL="3") == ["rc 3"]
+        assert sandbox.status == 3
+
+    @pytest.mark.parametrize("status", [0, 1])
+    @pytest.mark.parametrize(
+        ("env", "end"),
+        [
+            ({"RUNLEVEL": "0"}, "poweroff -f"),
+            ({"RUNLEVEL": "0", "INIT_HALT": "POWEROFF"}, "poweroff -f"),
+            ({"RUNLEVEL": "0", "INIT_HALT": "HALT"}, "halt -f"),
+            ({"RUNLEVEL": "6"}, "reboot -f"),
+        ],
+    )
+    def test_ends_the_machine_where_no_script_did(self, sandbox: Sandbox, env: dict[str, str], end: str,
+                                                  status: int) -> None:
+        sandbox.program(sandbox.root / "etc/init.d/rc", "rc", status)
+        assert self.change(sandbox, **env) == [f"rc {env['RUNLEVEL']}", end]
+
+
+class TestSingleUserMode:
+    def test_ending_the_shell_goes_on_with_the_boot(self, sandbox: Sandbox) -> None:
+        calls = sandbox.run(script_of("rcS", "post-stop"))
+        assert calls == ["start --no-wait rc-sysinit FROM_SINGLE_USER_MODE=y"]
+
+    def test_a_change_of_runlevel_does_not(self, sandbox: Sandbox) -> None:
+        assert sandbox.run(script_of("rcS", "post-stop"), UPSTART_STOP_EVENTS="runlevel") == []
+        assert sandbox.status == 0
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+class TestTerminals:
+    def test_nothing_is_started_where_there_is_no_such_terminal(self, sandbox: Sandbox, number: int) -> None:
+        script = script_of(f"tty{number}", "pre-start")
+        sandbox.write(f"dev/tty{number}", "no device")
+        assert sandbox.run(script) == ["stop"]
+        assert sandbox.status == 0
+
+    def test_a_login_is_offered_where_there_is(self, sandbox: Sandbox, number: int) -> None:
+        (sandbox.root / "dev").mkdir()
+        os.symlink("/dev/null", sandbox.root / f"dev/tty{number}")
+        assert sandbox.run(script_of(f"tty{number}", "pre-start")) == []
+        assert sandbox.status == 0
+
+    def test_the_job_of_a_serial_console_can_be_derived(self, sandbox: Sandbox, number: int) -> None:
+        """Test beds are set up with just these substitutions."""
+        text = (DIRECTORY / f"tty{number}.conf").read_text().replace(f"tty{number}", "ttyS0")
+        text = re.sub(" *exec.*$", "exec /sbin/getty -L ttyS0 115200 vt102", text, flags=re.MULTILINE)
+        job = parse_job("ttyS0", text, "ttyS0.conf")
+        assert job.processes["main"].command == "/sbin/getty -L ttyS0 115200 vt102"
+        assert "/dev/ttyS0" in job.processes["pre-start"].command
+        assert job.respawn
+
+
+class TestWaitForState:
+    def wait(self, sandbox: Sandbox, **env: str) -> list[str]:
+        given = {"WAITER": "a", "WAIT_FOR": "b", "TIMEOUT": "30", "MANUAL_OVERRIDE": "N", "WAIT_FOREVER": "N",
+                 "WAIT_STATE": "started", "TARGET_GOAL": "start"}
+        return sandbox.run(script_of("wait-for-state"), **{**given, **env})
+
+    def test_gives_the_job_a_push_and_gives_up_after_a_while(self, sandbox: Sandbox) -> None:
+        assert self.wait(sandbox) == ["status b", "start b", "sleep 30"]
+        assert sandbox.status == 100
+
+    def test_may_wait_for_the_end_of_a_job(self, sandbox: Sandbox) -> None:
+        assert self.wait(sandbox, WAIT_STATE="stopped") == ["status b", "stop b", "sleep 30"]
+
+    def test_does_not_wait_for_a_job_that_is_switched_off(self, sandbox: Sandbox) -> None:
+        sandbox.write("etc/init/b.override", "manual\n")
+        assert self.wait(sandbox) == []
+        assert sandbox.status == 0
+        assert self.wait(sandbox, MANUAL_OVERRIDE="Y") == ["status b", "start b", "sleep 30"]
+
+    def test_does_not_wait_for_what_is_reached(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "bin/status").write_text("#!/bin/sh\necho $1 start/started\n")
+        assert self.wait(sandbox) == []
+        assert sandbox.status == 0
+
+    def test_needs_to_know_who_waits_for_what(self, sandbox: Sandbox) -> None:
+        assert self.wait(sandbox, WAIT_FOR="") == []
+        assert sandbox.status == 1
