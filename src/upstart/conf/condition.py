@@ -80,7 +80,7 @@ def parse_condition(scanner: Scanner) -> Condition:
                 else:
                     if "=" not in word and group.args and "=" in group.args[-1]:
                         raise SyntaxProblem("Expected variable name before value", scanner.pos)
-                    group.args.append(word)
+                    group.args.append(intern(word))
             if not scanner.has_token():
                 break
         scanner.end_line()

@@ -1,0 +1,163 @@
+"""Job files on disk: which names are job files, walking a directory for them, and reading one.
+
+Nothing here waits: a FIFO, a socket or a device that is called like a job file is left alone, and a file that is too
+big is refused.  A directory that links back to one above it is reported, not followed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONF = ".conf"
+OVERRIDE = ".override"
+
+#: Bytes of the biggest file that is read; the biggest job files in use have some 30 kB.
+MAX_SIZE = 1 << 20
+
+#: Nanoseconds that time stamps may lag behind: two ticks of the slowest kernel clock.
+_TICK = 20_000_000
+
+_REVISION_CONTROL = frozenset({"RCS", "CVS", "CVS.adm", "SCCS", "BitKeeper", "{arch}", "_darcs"})
+_BACKUP_OR_SWAP = ("~", ".bak", ".BAK", ".swp", ".swo", ".swn", ",v", ".rpmsave", ".rpmorig", ".rpmnew")
+_HEX = frozenset("abcdefABCDEF0123456789")
+
+
+def is_job_file(path: str) -> bool:
+    """Whether a path is that of a job file or an override, by its name; ``.conf`` alone is none."""
+    name = path.rpartition("/")[2]
+    stem, dot, extension = name.rpartition(".")
+    return bool(stem) and (extension == "conf" or extension == "override") and bool(dot)
+
+
+def is_ignored_directory(name: str) -> bool:
+    """Whether a directory of this name holds no jobs: hidden, a backup, or of revision control or packaging."""
+    if name.startswith(".") or name in _REVISION_CONTROL or name.endswith(_BACKUP_OR_SWAP):
+        return True
+    if name.startswith("#") and name.endswith("#") and len(name) > 1:
+        return True
+    _, dot, extension = name.rpartition(".")
+    if dot and extension.startswith("dpkg-"):
+        return True
+    _, semicolon, suffix = name.rpartition(";")
+    return bool(semicolon) and len(suffix) == 8 and _HEX.issuperset(suffix)
+
+
+class Listing:
+    """The job files of a directory: the names of the jobs with a ``.conf``, and of those with an ``.override``."""
+
+    __slots__ = ("confs", "overrides")
+
+    def __init__(self) -> None:
+        self.confs: list[str] = []
+        self.overrides: list[str] = []
+
+
+def list_jobs(root: str, warn: Callable[[str], None]) -> Listing:
+    """List the job files in and below a directory, each directory in the order of names.
+
+    Raises `OSError` if the directory itself cannot be read; trouble below it is warned about.
+    """
+    listing = Listing()
+    with os.scandir(root) as entries:
+        found = list(entries)
+    info = os.stat(root)
+    _list(found, "", {(info.st_dev, info.st_ino)}, listing, warn)
+    return listing
+
+
+def _list(
+    entries: list[os.DirEntry[str]],
+    prefix: str,
+    above: set[tuple[int, int]],
+    listing: Listing,
+    warn: Callable[[str], None],
+) -> None:
+    entries.sort(key=lambda entry: entry.name)
+    for entry in entries:
+        name = entry.name
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                if not is_ignored_directory(name):
+                    _descend(entry, prefix, above, listing, warn)
+            elif not is_job_file(name):
+                continue
+            elif name.endswith(CONF):
+                if entry.is_file():
+                    listing.confs.append(prefix + name[: -len(CONF)])
+                elif entry.is_dir():
+                    _descend(entry, prefix, above, listing, warn)
+                elif entry.is_symlink():
+                    os.stat(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                listing.overrides.append(prefix + name[: -len(OVERRIDE)])
+        except OSError as error:
+            warn(f"{entry.path}: {error.strerror}")
+
+
+def _descend(
+    entry: os.DirEntry[str], prefix: str, above: set[tuple[int, int]], listing: Listing, warn: Callable[[str], None]
+) -> None:
+    info = entry.stat()
+    identity = (info.st_dev, info.st_ino)
+    if identity in above:
+        warn(f"{entry.path}: Directory loop detected")
+        return
+    with os.scandir(entry.path) as entries:
+        found = list(entries)
+    _list(found, f"{prefix}{entry.name}/", above | {identity}, listing, warn)
+
+
+def stamp_of(info: os.stat_result) -> int:
+    """A number that changes with the content of a file, as far as its inode tells."""
+    return hash((info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino, info.st_dev))
+
+
+def stamp_path(path: str, *, follow: bool) -> int | None:
+    """The stamp of a regular file, or ``None`` where there is none."""
+    try:
+        info = os.stat(path, follow_symlinks=follow)
+    except (OSError, ValueError):
+        return None
+    return stamp_of(info) if stat.S_ISREG(info.st_mode) else None
+
+
+def read_file(path: str) -> tuple[bytes, int | None]:
+    """Read a regular file: its bytes, and its stamp, which is ``None`` if the file is too young for a stamp.
+
+    Time stamps of files are as coarse as the kernel's tick: what has just been written can be written again without
+    a trace in them.
+
+    Raises `OSError`: also for what is no regular file (EINVAL), and for more than `MAX_SIZE` bytes (EFBIG).
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        # One byte more than the file has shows its end without a further call.
+        data = os.read(fd, min(info.st_size, MAX_SIZE) + 1)
+        if len(data) > info.st_size:
+            data = _read_rest(fd, data)
+        if len(data) > MAX_SIZE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        young = time.time_ns() - info.st_ctime_ns < _TICK
+        return data, None if young else stamp_of(info)
+    finally:
+        os.close(fd)
+
+
+def _read_rest(fd: int, data: bytes) -> bytes:
+    """Read on in a file that grows, or that does not know its size."""
+    while len(data) <= MAX_SIZE:
+        more = os.read(fd, MAX_SIZE + 1 - len(data))
+        if not more:
+            break
+        data += more
+    return data

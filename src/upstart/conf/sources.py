@@ -1,0 +1,343 @@
+"""Where jobs come from: directories and files in order of precedence, and what becomes of jobs as these change.
+
+`Sources` remembers for each job file a stamp of its inode and the class parsed from it, so a reload parses only what
+changed; stamps are compared, so it needs no notification to find a change.  A job's best class is that of
+the first directory that holds a valid file of its name; into it the first override is merged that is found in that
+directory or one before it.  Each session (a chroot, named by its root directory) has directories and jobs of its own.
+
+What cannot be read or parsed is reported, as ``FILE:LINE: text`` or ``FILE: text``, and never raised.  A file that
+becomes invalid no longer defines its job.  A failure that says nothing about the file (no memory, no descriptors, an
+I/O error) leaves what was known in place, to be tried again at the next reload.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from upstart.conf.files import CONF, OVERRIDE, is_ignored_directory, is_job_file, list_jobs, read_file, stamp_path
+from upstart.conf.parse import ParseError, decode, parse_job, parse_no_job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
+    from upstart.conf.jobclass import JobClass
+
+    #: A session (``None`` for the main one) and the name of a job in it.
+    Key: TypeAlias = "tuple[str | None, str]"
+
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR, errno.EAGAIN, errno.ESTALE})
+
+
+class Change:
+    """A job that has another best class than before, or a file in error.
+
+    ``job_class`` is ``None`` where no valid file of that name is left.  ``error`` is what was reported of a file of
+    this name; the class is then the one that counts without that file.
+    """
+
+    __slots__ = ("error", "job_class", "name", "session")
+
+    def __init__(self, session: str | None, name: str, job_class: JobClass | None, error: str | None) -> None:
+        self.session = session
+        self.name = name
+        self.job_class = job_class
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f"<Change {self.name}: {self.job_class} {self.error or ''}>"
+
+
+class _Entry:
+    """A job file as it was read."""
+
+    __slots__ = ("job", "stamp")
+
+    def __init__(self) -> None:
+        #: ``None`` where the file has to be read again.
+        self.stamp: int | None = None
+        #: The class, with the override that belongs to it; ``None`` for a file in error.
+        self.job: JobClass | None = None
+
+
+class _Directory:
+    """A directory of job files.
+
+    By the name of the job: the files, the overrides merged into them with their stamps, and what is in error.
+    ``overrides`` are the names of which this directory itself has an override.
+    """
+
+    __slots__ = ("entries", "errors", "loaded", "merged", "overrides", "path", "session")
+
+    def __init__(self, path: str, session: str | None) -> None:
+        self.path = path
+        self.session = session
+        self.loaded = False
+        self.entries: dict[str, _Entry] = {}
+        self.merged: dict[str, tuple[str, int | None]] = {}
+        self.errors: dict[str, str] = {}
+        self.overrides: set[str] = set()
+
+    def conf(self, name: str) -> str:
+        return f"{self.path}/{name}{CONF}"
+
+    def override(self, name: str) -> str:
+        return f"{self.path}/{name}{OVERRIDE}"
+
+
+class _File:
+    """A file of general configuration, which may have an override too."""
+
+    __slots__ = ("loaded", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.loaded = False
+
+
+class Sources:
+    """The directories and files of configuration; those added first take precedence."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._directories: list[_Directory] = []
+        self._files: list[_File] = []
+        self._best: dict[str | None, dict[str, JobClass]] = {}
+        self._errors: dict[Key, str] = {}
+
+    def add_dir(self, path: str, session: str | None = None) -> None:
+        """Add a directory of job files; nothing is read before `load`."""
+        self._directories.append(_Directory(_normal(path), session))
+
+    def add_file(self, path: str) -> None:
+        """Add a file of general configuration; nothing is read before `load`."""
+        self._files.append(_File(_normal(path)))
+
+    def load(self) -> list[Change]:
+        """Read what has been added since the last call."""
+        for file in self._files:
+            if not file.loaded:
+                self._check_file(file)
+        touched: dict[Key, None] = {}
+        for directory in self._directories:
+            if not directory.loaded:
+                self._scan(directory, touched)
+        return self._settle(touched)
+
+    def reload(self) -> list[Change]:
+        """Look at everything again, and report again what is still in error."""
+        for file in self._files:
+            self._check_file(file)
+        standing = [
+            (directory, name, error) for directory in self._directories for name, error in directory.errors.items()
+        ]
+        touched: dict[Key, None] = {}
+        for directory in self._directories:
+            self._scan(directory, touched)
+        for directory, name, error in standing:
+            if directory.errors.get(name) is error:
+                self._warn(error)
+        return self._settle(touched)
+
+    def changed(self, paths: Iterable[str]) -> list[Change]:
+        """Look again at these paths: job files, overrides, or directories that may hold some."""
+        touched: dict[Key, None] = {}
+        for path in sorted(paths):
+            for file in self._files:
+                if path == file.path or path == _toggled(file.path):
+                    self._check_file(file)
+            for directory in self._directories:
+                if path == directory.path or directory.path.startswith(path + "/"):
+                    if directory.entries and not os.path.isdir(directory.path):
+                        self._warn(f"{directory.path}: Configuration directory deleted")
+                    self._scan(directory, touched)
+                elif path.startswith(directory.path + "/"):
+                    if is_job_file(path) and not os.path.isdir(path):
+                        self._look(directory, path[len(directory.path) + 1 :], touched)
+                    else:
+                        self._scan(directory, touched)
+        return self._settle(touched)
+
+    def remove_session(self, session: str) -> list[Change]:
+        """Forget the directories of a session; its jobs have no class any more."""
+        self._directories = [directory for directory in self._directories if directory.session != session]
+        changes = self._settle(dict.fromkeys((session, name) for name in self._best.get(session, ())))
+        self._best.pop(session, None)
+        return changes
+
+    def job_class(self, name: str, session: str | None = None) -> JobClass | None:
+        """The best class of a job."""
+        return self._best.get(session, {}).get(name)
+
+    def _check_file(self, file: _File) -> None:
+        file.loaded = True
+        for path in (file.path, _toggled(file.path)):
+            try:
+                parse_no_job(decode(read_file(path)[0]), path)
+            except ParseError as error:
+                self._warn(str(error))
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    self._warn(f"{path}: Unable to load configuration: {error.strerror}")
+
+    def _scan(self, directory: _Directory, touched: dict[Key, None]) -> None:
+        """Compare a directory with what is known of it, and parse what differs."""
+        try:
+            listing = list_jobs(directory.path, self._warn)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                self._warn(f"{directory.path}: Unable to load configuration: {error.strerror}")
+            if error.errno in _PASSING:
+                return
+            for name in [*directory.entries, *directory.overrides]:
+                self._update(directory, name, False, False, touched)
+            return
+        first = not directory.loaded
+        directory.loaded = True
+        overrides = set(listing.overrides)
+        confs = listing.confs
+        gone = directory.entries.keys() - set(confs)
+        for name in gone:
+            self._update(directory, name, False, name in overrides, touched)
+        directory.overrides, before = overrides, directory.overrides
+        for name in confs:
+            self._update(directory, name, True, name in overrides, touched, fresh=first)
+        for name in sorted((before | overrides) - set(confs)):
+            self._update(directory, name, False, name in overrides, touched)
+
+    def _look(self, directory: _Directory, relative: str, touched: dict[Key, None]) -> None:
+        """Look at one file of a directory."""
+        if any(is_ignored_directory(part) for part in relative.split("/")[:-1]):
+            return
+        name = relative.rpartition(".")[0]
+        self._update(
+            directory,
+            name,
+            stamp_path(directory.conf(name), follow=True) is not None,
+            stamp_path(directory.override(name), follow=False) is not None,
+            touched,
+        )
+
+    def _update(
+        self,
+        directory: _Directory,
+        name: str,
+        conf: bool,
+        override: bool,
+        touched: dict[Key, None],
+        *,
+        fresh: bool = False,
+    ) -> None:
+        """Take note of which files of a name a directory has, and parse again what depends on them."""
+        if override:
+            directory.overrides.add(name)
+        else:
+            directory.overrides.discard(name)
+        if conf:
+            entry = directory.entries.get(name)
+            if entry is None:
+                entry = directory.entries[name] = _Entry()
+        elif directory.entries.pop(name, None) is not None:
+            directory.errors.pop(name, None)
+            directory.merged.pop(name, None)
+            touched[directory.session, name] = None
+        # An override counts for its own directory and those behind it.
+        at = self._directories.index(directory)
+        for other in self._directories[at:]:
+            entry = other.entries.get(name)
+            if entry is not None and other.session == directory.session:
+                if self._refresh(other, name, entry, fresh=fresh):
+                    touched[other.session, name] = None
+
+    def _refresh(self, directory: _Directory, name: str, entry: _Entry, *, fresh: bool) -> bool:
+        """Parse a file again if it or its override differ from what was parsed; whether that was so."""
+        override = self._override(directory, name)
+        merged = None if override is None else (override, stamp_path(override, follow=False))
+        path = directory.conf(name)
+        if not fresh and entry.stamp is not None and merged == directory.merged.get(name):
+            if entry.stamp == stamp_path(path, follow=True):
+                return False
+        job = stamp = error = None
+        try:
+            data, stamp = read_file(path)
+            job = parse_job(name, decode(data), path, directory.session)
+            if merged is not None:
+                job, merged, error = self._merge(job, merged)
+        except ParseError as problem:
+            error = str(problem)
+        except OSError as problem:
+            error = f"{path}: Error while loading configuration file: {problem.strerror}"
+            if problem.errno in _PASSING:
+                job = entry.job
+        entry.stamp = stamp
+        entry.job = job
+        if merged is not None:
+            directory.merged[name] = merged
+        else:
+            directory.merged.pop(name, None)
+        if error is not None:
+            self._warn(error)
+            self._errors[directory.session, name] = directory.errors[name] = error
+        else:
+            directory.errors.pop(name, None)
+        return True
+
+    def _merge(
+        self, job: JobClass, override: tuple[str, int | None]
+    ) -> tuple[JobClass, tuple[str, int | None], str | None]:
+        """Apply an override: the class, the override with its stamp, and what is wrong with it.
+
+        Of an override with an error the stanzas before the error count, so that one that begins with ``manual`` holds.
+        """
+        path, stamp = override
+        try:
+            data, stamp = read_file(path)
+            return parse_job(job.name, decode(data), path, job.session, job), (path, stamp), None
+        except ParseError as problem:
+            return problem.job or job, (path, stamp), str(problem)
+        except OSError as problem:
+            return job, (path, stamp), f"{path}: Error while loading configuration file: {problem.strerror}"
+
+    def _override(self, last: _Directory, name: str) -> str | None:
+        """The path of the override that counts for a file in a directory."""
+        for directory in self._directories:
+            if directory.session == last.session and name in directory.overrides:
+                return directory.override(name)
+            if directory is last:
+                break
+        return None
+
+    def _settle(self, touched: dict[Key, None]) -> list[Change]:
+        """Find the best class of every job that may have another one."""
+        changes = []
+        for key in touched:
+            session, name = key
+            best = None
+            for directory in self._directories:
+                if directory.session == session:
+                    entry = directory.entries.get(name)
+                    if entry is not None and entry.job is not None:
+                        best = entry.job
+                        break
+            error = self._errors.get(key)
+            known = self._best.setdefault(session, {})
+            if best is not known.get(name) or error is not None:
+                if best is None:
+                    known.pop(name, None)
+                else:
+                    known[name] = best
+                changes.append(Change(session, name, best, error))
+        self._errors.clear()
+        return changes
+
+
+def _normal(path: str) -> str:
+    """A path without slashes at its end, as paths of files in it are made from it."""
+    return path.rstrip("/") or "/"
+
+
+def _toggled(path: str) -> str:
+    """The override of a configuration file."""
+    return path.removesuffix(CONF) + OVERRIDE
