@@ -1,7 +1,7 @@
 """The Debian root that gets booted: built once by mmdebstrap, kept under build/, never written to afterwards.
 
 It holds no init: that of the run (our packages, or sysvinit-core to compare with) is installed into the writable layer
-above it. Its name carries a hash of everything it was made from, so a changed list makes a new one.
+above it. What only some boots need, sysvinit-core and a kernel, lies as .deb files in its /opt. Its name carries a hash of everything it was made from, so a changed list makes a new one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ echo 'if $programname == "echo" then action(type="omfwd" target="127.0.0.1" port
 printf "%s\n" no-resolv bind-interfaces listen-address=127.0.0.1 address=/answer.test/192.0.2.7 \
     >etc/dnsmasq.d/answer.conf
 sed -i 's/^\(server.port *= *\).*/\18081/' etc/lighttpd/lighttpd.conf
-chroot . sh -c 'cd /opt && apt-get -q download sysvinit-core && insserv'
+kernel=$(chroot . apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: *//p' | head -n 1)
+chroot . sh -c "cd /opt && apt-get -q download sysvinit-core $kernel && insserv"
 rm -f etc/ssh/ssh_host_*
 chroot . ssh-keygen -q -A
 """

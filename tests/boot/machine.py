@@ -1,0 +1,161 @@
+"""A virtual machine that boots the root, driven through its serial line.
+
+QEMU emulates (`-accel tcg`), so it runs wherever a process may; the cloud kernel of Debian has NVMe and ext4 built in, so
+there is no initrd and the kernel executes the root's own /sbin/init. `Machine` is a context manager: on the way out QEMU
+is ended if it has not ended by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import root
+
+HERE = Path(__file__).resolve().parent
+PASSWORD = "upstart"
+KERNEL_COMMAND_LINE = "console=ttyS0 root=/dev/nvme0n1 rw panic=-1"
+#: A password to log in with, the file system that is root, and a login on the serial line for sysvinit too.
+COMMANDS = f"""
+echo root:{PASSWORD} | chpasswd
+echo '/dev/nvme0n1 / ext4 errors=remount-ro 0 1' >/etc/fstab
+if [ -e /etc/inittab ]; then echo 'S0:2345:respawn:/sbin/getty -L 115200 ttyS0 vt100' >>/etc/inittab; fi
+"""
+
+
+class MachineError(Exception):
+    """The machine did not do what was waited for; the text holds the last it said."""
+
+
+def kernel(base: Path) -> Path:
+    """The kernel image out of the package in the root's /opt; extracted once."""
+    (package,) = (base / "opt").glob("linux-image-*.deb")
+    target = root.BUILD / f"vmlinuz-{package.name.split('_')[0]}"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=root.BUILD) as directory:
+            subprocess.run(["dpkg-deb", "-x", str(package), directory], check=True)
+            (image,) = Path(directory).glob("boot/vmlinuz-*")
+            image.rename(target)
+    return target
+
+
+def disk(base: Path, packages: list[Path], files: dict[str, str], name: str) -> Path:
+    """A disk image of `base` with `packages` and `files`; kept until one of them changes."""
+    digest = hashlib.sha256(f"{base} {COMMANDS}".encode())
+    for path in [*packages, *map(Path, sorted(files))]:
+        digest.update(path.read_bytes())
+    image = root.BUILD / f"disk-{name}-{digest.hexdigest()[:12]}.img"
+    if image.exists():
+        return image
+    for old in root.BUILD.glob(f"disk-{name}-*"):
+        old.unlink()
+    with tempfile.TemporaryDirectory(prefix="upstart-image-") as work:
+        plan = {
+            "root": str(base),
+            "work": work,
+            "packages": [str(path) for path in packages],
+            "files": files,
+            "commands": COMMANDS,
+            "image": str(image),
+            "size": 1500,
+        }
+        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--propagation=private"]
+        subprocess.run([*command, sys.executable, str(HERE / "image.py"), json.dumps(plan)], check=True)
+    return image
+
+
+class Machine:
+    """One QEMU. What it says goes to `show` as it comes, and is kept for `expect`; changes of the disk are dropped."""
+
+    def __init__(self, kernel_image: Path, image: Path, show: Callable[[bytes], object], append: str = "") -> None:
+        self.show = show
+        self.said = b""
+        self._read = 0
+        command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-display", "none"]
+        command += ["-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none", "-kernel", str(kernel_image)]
+        command += ["-append", f"{KERNEL_COMMAND_LINE} {append}".strip()]
+        command += ["-drive", f"file={image},if=none,id=d0,format=raw,snapshot=on,cache=unsafe"]
+        command += ["-device", "nvme,drive=d0,serial=1"]
+        self.started = time.monotonic()
+        self._qemu = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def _receive(self, seconds: float) -> bool:
+        """Takes in what came within `seconds`; False at the end of the machine."""
+        assert self._qemu.stdout is not None
+        if select.select([self._qemu.stdout], [], [], max(seconds, 0))[0]:
+            data = os.read(self._qemu.stdout.fileno(), 65536)
+            self.show(data)
+            self.said += data
+            return bool(data)
+        return True
+
+    def _tail(self) -> str:
+        return self.said[-2000:].decode(errors="replace")
+
+    def expect(self, pattern: bytes, seconds: float) -> re.Match[bytes]:
+        """Waits for a regular expression in what was said since the last one; MachineError if it does not come."""
+        end = time.monotonic() + seconds
+        while True:
+            found = re.compile(pattern).search(self.said, self._read)
+            if found:
+                self._read = found.end()
+                return found
+            if time.monotonic() >= end:
+                raise MachineError(f"{pattern!r} did not come within {seconds:.0f} s:\n{self._tail()}")
+            if not self._receive(end - time.monotonic()):
+                raise MachineError(f"the machine ended before {pattern!r} came:\n{self._tail()}")
+
+    def type(self, text: str) -> None:
+        """Types a line on the serial line."""
+        assert self._qemu.stdin is not None
+        self._qemu.stdin.write(text.encode() + b"\n")
+        self._qemu.stdin.flush()
+
+    def log_in(self, seconds: float) -> None:
+        """Waits for the login prompt, logs in as root and sets a prompt that `command` knows."""
+        self.expect(rb" login: ", seconds)
+        self.type("root")
+        self.expect(rb"Password: ", 60)
+        self.type(PASSWORD)
+        self.expect(rb"# ", 60)
+        self.type("dmesg -n 1; stty -echo; exec env PS1='ready''> ' sh")
+        self.expect(rb"ready> ", 60)
+
+    def command(self, text: str, seconds: float = 60) -> str:
+        """Output of a shell command; MachineError if its exit status is not 0."""
+        self.type(f"{text}; echo \"status=$?\"")
+        begin = self._read
+        status = self.expect(rb"status=(\d+)\r?\n", seconds)
+        output = self.said[begin : status.start()].decode(errors="replace").replace("\r\n", "\n")
+        self.expect(rb"ready> ", seconds)
+        if status[1] != b"0":
+            raise MachineError(f"{text!r} exited with {status[1].decode()}:\n{output}")
+        return output
+
+    def wait(self, seconds: float) -> int:
+        """Waits for QEMU to end by itself, as it does when the machine switches off; its exit status."""
+        end = time.monotonic() + seconds
+        while self._receive(end - time.monotonic()):
+            if time.monotonic() >= end:
+                raise MachineError(f"the machine did not switch off within {seconds:.0f} s:\n{self._tail()}")
+        return self._qemu.wait(10)
+
+    def __exit__(self, *_: object) -> None:
+        if self._qemu.poll() is None:
+            self._qemu.kill()
+            self._qemu.wait()
+        for stream in (self._qemu.stdin, self._qemu.stdout):
+            if stream is not None:
+                stream.close()
