@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from upstart.engine.instance import Instance
     from upstart.engine.job import Job
 
+#: Runs in a row that used up their limit before that is worth a warning.
+RESTLESS_RUNS = 40
+
 #: Failure reasons kept for instances that are gone.
 FAILURES_KEPT = 256
 
@@ -63,6 +66,7 @@ class Core:
         self._cursor = 0
         self._pass: list[tuple[int, Event]] = []
         self._next_pass: list[tuple[int, Event]] = []
+        self._restless = 0
         self._fd_users: dict[int, int] = {}
 
     # Log lines: made only where init's log priority admits them.
@@ -113,9 +117,17 @@ class Core:
         if event.blockers == 0 and event.progress == HANDLING:
             self._queue(event)
 
-    def run(self) -> None:
-        """Handle events until each of them is blocked or gone."""
+    def run(self, limit: int = 500) -> bool:
+        """Handle events until each of them is blocked or gone, or ``limit`` of them were handled.
+
+        Returns whether there are more.  Jobs that start each other in a circle go on for ever; the caller then
+        performs the effects and serves others in between, so that such jobs can be stopped.
+        """
         while self._pass or self._next_pass:
+            if limit <= 0:
+                self._note_restless()
+                return True
+            limit -= 1
             if not self._pass:
                 self._pass, self._next_pass = self._next_pass, self._pass
                 heapify(self._pass)
@@ -129,6 +141,18 @@ class Core:
                 self._handle(event)
             if event.progress == HANDLING and not event.blockers:
                 self._finish(event)
+        self._cursor = 0
+        self._restless = 0
+        return False
+
+    def _note_restless(self) -> None:
+        self._restless += 1
+        if self._restless == RESTLESS_RUNS:
+            names = sorted({event.name for _, event in self._pass + self._next_pass})
+            self.warn(
+                "Events do not come to rest, some jobs seem to start each other in a circle; in progress now: %s",
+                " ".join(names[:8]),
+            )
 
     def _queue(self, event: Event) -> None:
         if event.queued:

@@ -107,27 +107,48 @@ class Engine(Commands):
 
     def _handle(self, event: Event) -> None:
         """Stop, then start, what the event completes the condition of."""
+        self._stop_on(event)
+        self._start_on(event)
+
+    def _stop_on(self, event: Event) -> None:
         for instance, found in self.stop_index.candidates(event).items():
             if event.session not in (None, instance.job.session) or instance.state == "waiting":
                 continue
             condition = instance.job_class.stop_on
             progress, changed = self._update(instance.stop_progress, found, event, instance.env)
             instance.stop_progress = progress
-            if changed and condition is not None and progress is not None and is_met(condition, progress):
-                if instance.goal != "stop":
-                    self._stop_by_events(instance, condition, progress)
+            if not changed or condition is None or progress is None:
+                continue
+            met = is_met(condition, progress)
+            if met and instance.goal != "stop":
+                self._stop_by_events(instance, condition, progress)
+            if met or self.shutting_down:
                 instance.stop_progress = None
                 self._reset(progress)
+
+    def _start_on(self, event: Event) -> None:
         for job, found in self.start_index.candidates(event).items():
             if event.session not in (None, job.session):
                 continue
             condition = job.job_class.start_on
             progress, changed = self._update(job.start_progress, found, event, None)
             job.start_progress = progress
-            if changed and condition is not None and progress is not None and is_met(condition, progress):
+            if not changed or condition is None or progress is None:
+                continue
+            met = is_met(condition, progress)
+            if met:
                 self._start_by_events(job, condition, progress)
+            if met or self.shutting_down:
                 job.start_progress = None
                 self._reset(progress)
+
+    def _drop_half_met(self) -> None:
+        for job in self.jobs.values():
+            progress, job.start_progress = job.start_progress, None
+            self._reset(progress or {})
+            for instance in job.instances.values():
+                progress, instance.stop_progress = instance.stop_progress, None
+                self._reset(progress or {})
 
     def _update(
         self, progress: Progress | None, found: list[Match], event: Event, env: Mapping[str, str] | None
@@ -183,9 +204,14 @@ class Engine(Commands):
         self.change_goal(instance, "start")
 
     def _wait_for(self, instance: Instance, events: list[Event]) -> None:
-        """Let go of who waited for the instance, and have ``events`` wait for it."""
+        """Let go of who waited for the instance, and have ``events`` wait for it.
+
+        An instance that its own ``starting`` or ``stopping`` event affects does not hold that event, which it waits for itself.
+        """
         self.release(instance)
         for event in events:
+            if event.waiting is instance:
+                continue
             self.block(event)
             instance.blocking.append(Blocked("event", event))
 

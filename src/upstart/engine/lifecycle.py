@@ -20,6 +20,7 @@ to the letter, for jobs observe it through StateChanged.
 from __future__ import annotations
 
 from upstart.engine.core import Core
+from upstart.engine.event import PENDING
 from upstart.engine.effects import Announce, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
 from upstart.engine.signals import signal_name
 
@@ -224,12 +225,30 @@ class LifeCycle(Core):
     def force(self, instance: Instance) -> None:
         """Wait for no process of a stopping instance longer than a kill timeout (`stop --force`, shutdown).
 
-        The main process has its own turn in the state ``killed``.
+        The main process has its own turn in the state ``killed``.  A ``starting`` or ``stopping`` event that no instance
+        works on, but a half-met condition or a circle of jobs holds, is not waited for either.
         """
         instance.forced = True
         for process in list(instance.pids):
             if process != "main" and process not in instance.killed:
                 self.kill(instance, process, 15)
+        if instance.blocker is not None and not self._is_worked_on(instance.blocker):
+            instance.blocker.waiting = None
+            instance.blocker = None
+            self.advance(instance)
+
+    def _is_worked_on(self, event: Event, seen: tuple[Event, ...] = ()) -> bool:
+        """Whether the event may yet finish by itself: an instance that holds it is not itself held by it in a circle."""
+        if event.progress == PENDING or event.blockers == 0:
+            return True
+        seen = (*seen, event)
+        for job in self.jobs.values():
+            for instance in job.instances.values():
+                if any(blocked.event is event for blocked in instance.blocking):
+                    blocker = instance.blocker
+                    if blocker is None or (blocker not in seen and self._is_worked_on(blocker, seen)):
+                        return True
+        return False
 
     def fail(self, instance: Instance, process: str | None, status: int, reason: str) -> None:
         """Mark the instance as failed, once, and let go of who waits for it with an error."""

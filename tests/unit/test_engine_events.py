@@ -1,0 +1,228 @@
+"""Events and conditions: matching, blocking, failure, instances, definitions that change."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from simulator import World
+
+from upstart.conf.jobclass import Match
+from upstart.engine import state
+from upstart.engine.condition import matches
+from upstart.engine.event import Event
+from upstart.engine.glob import match
+
+
+def leaf(text: str) -> Match:
+    name, *args = text.split()
+    return Match(name, tuple(args))
+
+
+def event(name: str, **env: str) -> Event:
+    return Event(1, name, env)
+
+
+def test_positional_and_named_tests() -> None:
+    mounted = event("mounted", DEVICE="/dev/sda1", MOUNTPOINT="/srv", TYPE="ext4")
+    assert matches(leaf("mounted"), mounted, None)
+    assert matches(leaf("mounted /dev/sd*"), mounted, None)
+    assert matches(leaf("mounted /dev/sda1 /srv"), mounted, None)
+    assert matches(leaf("mounted MOUNTPOINT=/srv ext*"), mounted, None), "a positional test follows the one before it"
+    assert matches(leaf("mounted TYPE!=nfs"), mounted, None)
+    assert not matches(leaf("mounted TYPE!=ext4"), mounted, None)
+    assert not matches(leaf("mounted OPTIONS=x"), mounted, None)
+    assert not matches(leaf("mounted OPTIONS!=x"), mounted, None), "a variable that is not there passes no test"
+    assert not matches(leaf("mounted a b c d"), mounted, None)
+    assert not matches(leaf("mounting"), mounted, None)
+
+
+def test_variables_in_tests_come_from_the_instance() -> None:
+    down = event("net-device-down", INTERFACE="eth0")
+    assert matches(leaf("net-device-down INTERFACE=$INTERFACE"), down, {"INTERFACE": "eth0"})
+    assert not matches(leaf("net-device-down INTERFACE=$INTERFACE"), down, {"INTERFACE": "eth1"})
+    assert not matches(leaf("net-device-down INTERFACE=$INTERFACE"), down, None)
+    assert matches(leaf("net-device-down INTERFACE=${X:-eth}?"), down, {})
+
+
+def test_patterns_are_those_of_fnmatch() -> None:
+    assert match("[!2345]", "0") and not match("[!2345]", "3")
+    assert match("[^2345]", "S") and match("[2-5]", "4") and not match("[2-5]", "6")
+    assert match(r"a\*", "a*") and not match(r"a\*", "ab")
+    assert match("[[:digit:]]*", "7up") and match("[]a]", "]") and match("[", "[") and match("*", "")
+    assert match("*/x", "a/b/x") and not match("a", "A")
+
+
+@given(st.text(), st.text())
+def test_any_pattern_gives_an_answer(pattern: str, text: str) -> None:
+    assert match(pattern, text) in (True, False)
+
+
+@given(st.text(alphabet=st.characters(blacklist_characters="*?[\\")))
+def test_a_text_without_magic_matches_itself_only(text: str) -> None:
+    assert match(text, text) and not match(text, text + "x")
+
+
+def test_and_waits_for_both_and_holds_the_first_event() -> None:
+    world = World(web="start on a and b\nexec main")
+    first = world.emit("a", A="1")
+    assert world.answers[first] == [] and [e.name for e in world.engine.events.values()] == ["a"]
+    second = world.emit("b", B="2")
+    assert world.answers[first] == ["ok"] and world.answers[second] == ["ok"]
+    env = world.spawned[-1][3]
+    assert env["UPSTART_EVENTS"] == "a b" and env["A"] == "1" and env["B"] == "2"
+
+
+def test_or_takes_the_events_of_the_true_branch_only() -> None:
+    world = World(web="start on (a and b) or c\nexec main")
+    held = world.emit("a")
+    world.emit("c")
+    assert world.spawned[-1][3]["UPSTART_EVENTS"] == "c"
+    assert world.answers[held] == ["ok"], "a condition that was met begins anew"
+
+
+def test_starting_is_held_until_its_handlers_have_ended() -> None:
+    world = World(web="exec main", prepare="start on starting web\ntask\nexec prep")
+    request = world.start("web")
+    assert world.status("web") == "start/starting" and world.status("prepare") == "start/running"
+    world.exit("prepare", 1)
+    assert world.status("web") == "start/running" and world.answers[request] == ["ok"]
+    assert "starting/failed" in world.events()
+
+
+def test_stop_comes_before_start_for_an_event_in_both() -> None:
+    world = World(web="start on go\nstop on go\nexec main")
+    world.emit("go")
+    assert world.status("web") == "start/running"
+    pid = world.pid("web")
+    world.emit("go")
+    assert world.status("web") == "start/killed" and world.kills == [(pid, 15)]
+    world.exit("web", 15 << 8)
+    assert world.status("web") == "start/running"
+
+
+def test_instances_are_told_apart_by_their_name() -> None:
+    world = World(getty="start on tty-added\nstop on tty-removed TTY=$TTY\ninstance $TTY\nexec getty")
+    world.emit("tty-added", TTY="tty1")
+    world.emit("tty-added", TTY="tty2")
+    assert sorted(world.job("getty").instances) == ["tty1", "tty2"]
+    world.emit("tty-removed", TTY="tty2")
+    assert world.status("getty", "tty1") == "start/running" and world.status("getty", "tty2") == "stop/killed"
+
+
+def test_an_instance_that_cannot_be_named_is_logged_and_holds_nothing() -> None:
+    world = World(getty="start on tty-added\ninstance $TTY\nexec getty")
+    request = world.emit("tty-added")
+    assert world.answers[request] == ["ok"]
+    assert "Failed to obtain getty instance: Unknown parameter: TTY" in world.log
+
+
+def test_an_event_is_found_by_its_discriminating_argument() -> None:
+    jobs = {f"j{n}": f"start on started d{n}\nexec x" for n in range(50)}
+    world = World(**jobs, d7="exec x", any="start on started\nexec x", named="start on started JOB=d7\nexec x")
+    world.start("d7")
+    running = {job.name for job in world.engine.jobs.values() if job.instances}
+    assert running == {"d7", "j7", "any", "named"}
+
+
+def test_what_a_changed_definition_has_seen_it_need_not_see_again() -> None:
+    world = World(web="start on a and b\nexec old")
+    world.emit("a")
+    world.define("web", "start on b and a\nexec new")
+    world.emit("b")
+    assert world.status("web") == "start/running"
+    assert world.instance("web").job_class.processes["main"].command == "new"
+
+
+def test_an_event_that_a_deleted_definition_held_goes_on() -> None:
+    world = World(web="start on a and b\nexec old")
+    request = world.emit("a")
+    world.engine.undefine(None, "web")
+    world.settle()
+    assert world.answers[request] == ["ok"] and not world.engine.jobs
+
+
+def test_a_deleted_job_goes_when_its_last_instance_has_ended() -> None:
+    world = World(web="exec main")
+    world.start("web")
+    world.engine.undefine(None, "web")
+    world.settle()
+    assert world.status("web") == "start/running"
+    world.stop("web")
+    world.exit("web", 15 << 8)
+    assert not world.engine.jobs and ("JobRemoved", "web", None) in world.signals
+
+
+def test_descriptors_of_an_event_stay_open_while_an_instance_needs_them() -> None:
+    world = World(web="start on connect\nrespawn\nexec main")
+    world.emit("connect", fd=42)
+    assert world.spawned[-1][3]["UPSTART_FDS"] == "42" and world.closed == []
+    world.exit("web", 1)
+    assert world.spawned[-1][3]["UPSTART_FDS"] == "42"
+    world.stop("web")
+    world.exit("web", 15 << 8)
+    assert world.closed == [42]
+    world.emit("nobody", fd=43)
+    assert world.closed == [42, 43]
+
+
+def test_events_of_a_session_reach_its_jobs_only() -> None:
+    world = World(web="start on go\nexec main")
+    world.engine.emit("go", {}, session="/srv/chroot")
+    world.settle()
+    assert world.status("web") == "stop/waiting"
+
+
+def test_the_global_table_reaches_jobs_that_run_and_that_start() -> None:
+    world = World(web="exec main", bare="env FROM_INIT\nexec x")
+    world.engine.environ["FROM_INIT"] = "yes"
+    world.start("web")
+    world.engine.set_job_environ("A=1", True)
+    assert world.instance("web").env["A"] == "1"
+    world.engine.set_job_environ("A=2", False)
+    world.start("bare")
+    assert world.spawned[-1][3]["A"] == "1" and world.spawned[-1][3]["FROM_INIT"] == "yes"
+    world.engine.unset_job_environ("A")
+    assert "A" not in world.instance("web").env and "A" not in world.engine.job_environ
+
+
+def test_a_state_document_holds_what_waits_and_what_runs() -> None:
+    world = World(
+        half="start on a and b\nexec h", web="respawn\nstop on x and y\nexec main", gate="start on starting slow\ntask\nexec g",
+        slow="exec s",
+    )  # fmt: skip
+    world.emit("a")
+    world.start("web")
+    world.emit("x")
+    world.start("slow")
+    world.define("web", "exec other")
+    document = json.loads(json.dumps(state.dump(world.engine)))
+    again = World()
+    again.engine = state.load(document, lambda: again.now)
+    again.next_pid = world.next_pid
+    again.settle()
+    assert json.loads(json.dumps(state.dump(again.engine))) == document
+    again.emit("b")
+    assert again.status("half") == "start/running"
+    again.emit("y")
+    assert again.status("web") == "stop/killed"
+    again.exit("web", 15 << 8)
+    again.start("web")
+    assert again.instance("web").job_class.processes["main"].command == "other"
+    again.exit("gate")
+    assert again.status("slow") == "start/running"
+
+
+def test_jobs_that_start_each_other_for_ever_are_named_and_can_be_ended() -> None:
+    world = World(a="start on stopped b\ntask", b="start on stopped a or go\ntask")
+    world.engine.emit("go", {})
+    for _ in range(50):
+        assert world.engine.run()
+        world.engine.effects, done = [], world.engine.effects
+        world.log += [effect.text for effect in done if effect.kind == "log"]  # type: ignore[attr-defined]
+    assert sum("in a circle" in line for line in world.log) == 1
+    world.engine.undefine(None, "a")
+    while world.engine.run():
+        pass
+    assert not world.engine.events
