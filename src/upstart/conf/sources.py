@@ -16,6 +16,7 @@ import errno
 import os
 
 from upstart.conf.files import CONF, OVERRIDE, is_ignored_directory, is_job_file, list_jobs, read_file, stamp_path
+from upstart.conf.jobdata import same_definition
 from upstart.conf.parse import ParseError, decode, parse_job, parse_no_job
 
 TYPE_CHECKING = False
@@ -272,7 +273,8 @@ class Sources:
             if problem.errno in _PASSING:
                 job = entry.job
         entry.stamp = stamp
-        entry.job = job
+        if job is None or entry.job is None or not same_definition(job, entry.job):
+            entry.job = job
         if merged is not None:
             directory.merged[name] = merged
         else:

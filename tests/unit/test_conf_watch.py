@@ -1,0 +1,164 @@
+"""Noticing that job files change."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from upstart.conf.watch import Watch
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    instance = Watch()
+    yield instance
+    instance.close()
+
+
+def settled(watch: Watch) -> set[str]:
+    """What the watch reports of everything that was done before; inotify queues it at once."""
+    changed: set[str] = set()
+    while select.select([watch.fd], [], [], 0)[0]:
+        changed |= watch.read() or set()
+    return changed
+
+
+def test_written_renamed_and_removed_job_files_are_reported(watch: Watch, tmp_path: Path) -> None:
+    watch.add_tree(str(tmp_path))
+    file = tmp_path / "x.conf"
+    file.write_text("task")
+    assert settled(watch) == {str(file)}
+    file.write_text("task")
+    assert settled(watch) == {str(file)}
+    (tmp_path / "x.override").write_text("manual")
+    assert settled(watch) == {str(tmp_path / "x.override")}
+    (tmp_path / ".tmp").write_text("task")
+    (tmp_path / ".tmp").rename(tmp_path / "y.conf")
+    assert settled(watch) == {str(tmp_path / "y.conf")}
+    (tmp_path / "y.conf").rename(tmp_path / "z.conf.dpkg-old")
+    assert settled(watch) == {str(tmp_path / "y.conf")}
+    file.unlink()
+    assert settled(watch) == {str(file)}
+
+
+def test_a_file_is_reported_when_it_has_been_written_not_before(watch: Watch, tmp_path: Path) -> None:
+    watch.add_tree(str(tmp_path))
+    with open(tmp_path / "x.conf", "w") as file:
+        file.write("ta")
+        file.flush()
+        assert settled(watch) == set()
+        file.write("sk")
+    assert settled(watch) == {str(tmp_path / "x.conf")}
+
+
+def test_links_are_reported_when_they_are_made(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("task")
+    watch.add_tree(str(tmp_path))
+    (tmp_path / "soft.conf").symlink_to("target")
+    (tmp_path / "hard.conf").hardlink_to(tmp_path / "target")
+    assert settled(watch) == {str(tmp_path / "soft.conf"), str(tmp_path / "hard.conf")}
+
+
+def test_what_is_no_job_file_is_not_reported(watch: Watch, tmp_path: Path) -> None:
+    watch.add_tree(str(tmp_path))
+    (tmp_path / "README").write_text("")
+    (tmp_path / "x.conf.swp").write_text("")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/x.conf").write_text("")
+    assert settled(watch) == set()
+
+
+def test_directories_made_later_are_watched_too(watch: Watch, tmp_path: Path) -> None:
+    watch.add_tree(str(tmp_path))
+    (tmp_path / "a/b").mkdir(parents=True)
+    assert str(tmp_path / "a") in settled(watch)
+    (tmp_path / "a/b/x.conf").write_text("task")
+    assert settled(watch) == {str(tmp_path / "a/b/x.conf")}
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert {str(tmp_path / "a"), str(tmp_path / "c")} <= settled(watch)
+    (tmp_path / "c/b/x.conf").write_text("task")
+    assert settled(watch) == {str(tmp_path / "c/b/x.conf")}
+
+
+def test_a_directory_that_does_not_exist_is_waited_for(watch: Watch, tmp_path: Path) -> None:
+    root = tmp_path / "one/two/init"
+    watch.add_tree(str(root))
+    (tmp_path / "one").mkdir()
+    settled(watch)
+    root.mkdir(parents=True)
+    assert str(root) in settled(watch)
+    (root / "x.conf").write_text("task")
+    assert settled(watch) == {str(root / "x.conf")}
+
+
+def test_a_directory_that_goes_and_comes_back_is_watched_again(watch: Watch, tmp_path: Path) -> None:
+    root = tmp_path / "init"
+    root.mkdir()
+    watch.add_tree(str(root))
+    root.rmdir()
+    assert str(root) in settled(watch)
+    root.mkdir()
+    assert str(root) in settled(watch)
+    root.rename(tmp_path / "old")
+    assert str(root) in settled(watch)
+    root.mkdir()
+    settled(watch)
+    (tmp_path / "old/x.conf").write_text("task")
+    (root / "y.conf").write_text("task")
+    assert settled(watch) == {str(root / "y.conf")}
+
+
+def test_a_single_file_is_watched_by_way_of_its_directory(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "init").mkdir()
+    watch.add_tree(str(tmp_path / "init"))
+    watch.add_file(str(tmp_path / "init.conf"))
+    (tmp_path / "other.conf").write_text("")
+    assert settled(watch) == set()
+    (tmp_path / "init.conf").write_text("")
+    (tmp_path / "init/x.conf").write_text("")
+    assert settled(watch) == {str(tmp_path / "init.conf"), str(tmp_path / "init/x.conf")}
+
+
+def test_two_paths_to_one_directory_are_both_reported(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "alias").symlink_to("real")
+    watch.add_tree(str(tmp_path / "real"))
+    watch.add_tree(str(tmp_path / "alias"))
+    (tmp_path / "real/x.conf").write_text("")
+    assert settled(watch) == {str(tmp_path / "real/x.conf"), str(tmp_path / "alias/x.conf")}
+
+
+def test_a_tree_that_was_removed_is_silent(watch: Watch, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        watch.add_tree(str(tmp_path / name))
+    watch.remove_tree(str(tmp_path / "a"))
+    (tmp_path / "a/sub/x.conf").write_text("")
+    (tmp_path / "b/sub/x.conf").write_text("")
+    assert settled(watch) == {str(tmp_path / "b/sub/x.conf")}
+
+
+def test_an_overflow_means_everything(watch: Watch, tmp_path: Path) -> None:
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if limit > 20_000:
+        pytest.skip("the queue of this kernel is too long to fill quickly")
+    watch.add_tree(str(tmp_path))
+    one, other = tmp_path / "x.conf", tmp_path / "y.conf"
+    one.write_text("")
+    for _ in range(limit // 4 + 10):
+        os.rename(one, other)
+        os.rename(other, one)
+    assert watch.read() is None
+    assert watch.read() == set()
+
+
+def test_links_between_directories_are_not_followed(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/up").symlink_to("..")
+    watch.add_tree(str(tmp_path))
+    (tmp_path / "sub/x.conf").write_text("")
+    assert settled(watch) == {str(tmp_path / "sub/x.conf")}
