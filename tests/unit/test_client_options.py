@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.client.context import ERROR, INFO, Settings
+from upstart.client.context import ERROR, INFO, Settings, words_of
 from upstart.client.errors import UsageError
 from upstart.client.initctl import COMMANDS, COMMON, NO_WAIT
 from upstart.client.options import Option, ShowHelp, ShowVersion, parse
@@ -124,3 +124,8 @@ def test_every_command_has_its_own_long_and_short_options_once() -> None:
         assert len(set(longs)) == len(longs) and len(set(shorts)) == len(shorts)
         for option in options:
             assert option.long in ("help", "version") or option.target in Settings.__slots__
+
+
+def test_in_a_locale_of_another_encoding_the_bytes_go_to_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
+    assert words_of(["é".encode().decode("latin-1"), "\xe9"]) == ["é", "\udce9"]
