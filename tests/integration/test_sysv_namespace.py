@@ -1,0 +1,184 @@
+"""The System V commands against a real init, in PID, network, mount and UTS namespaces of their own.
+
+Nothing here can reach the machine: reboot(2) in a PID namespace ends that namespace, the socket's name belongs to the
+network namespace, and /dev, /run and /var/log are the namespaces' own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from upstart.sysv import utmp
+
+ROOT = Path(__file__).parents[2]
+
+#: Becomes PID 1 of the namespaces, and then init.
+ENTER = """
+test $$ = 1
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /var/log
+: >/run/utmp
+: >/var/log/wtmp
+mount -t tmpfs -o mode=755 tmpfs /dev
+mknod -m666 /dev/null c 1 3
+mknod -m666 /dev/zero c 1 5
+mknod -m666 /dev/urandom c 1 9
+mkdir /dev/pts
+mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
+ln -s pts/ptmx /dev/ptmx
+ln -s null /dev/console
+ln -s null /dev/kmsg
+exec "$@"
+"""
+
+JOB = """
+start on runlevel
+task
+instance $RUNLEVEL$PREVLEVEL
+exec /bin/sh -c 'echo "$RUNLEVEL $PREVLEVEL $INIT_HALT $FOO" >> {events}'
+"""
+
+
+class Namespace:
+    """Namespaces whose PID 1 is init."""
+
+    def __init__(self, directory: Path) -> None:
+        self.events = directory / "events"
+        self.sbin = directory / "sbin"
+        conf, log = directory / "conf", directory / "log"
+        conf.mkdir()
+        log.mkdir()
+        (conf / "note.conf").write_text(JOB.format(events=self.events))
+        (conf / "service.conf").write_text("start on runlevel 2\nexec sleep 1000\n")
+        subprocess.run([sys.executable, ROOT / "build-aux/programs.py", "checkout", self.sbin], check=True)
+        unshare = ["unshare", "--pid", "--fork", "--kill-child", "--net", "--mount", "--ipc", "--uts", "--mount-proc"]
+        init = [self.sbin / "init", "--confdir", conf, "--logdir", log, "--no-dbus", "--no-startup-event"]
+        self.unshare = subprocess.Popen([*unshare, "/bin/sh", "-ec", ENTER, "sh", *init],
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                        env={"PATH": os.environ["PATH"], "TERM": "dumb"})
+        self.until(lambda: self.run("initctl", "version").returncode == 0)
+
+    def pid(self) -> int:
+        children = Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children").read_text().split()
+        return int(children[0]) if children else 0
+
+    def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of our programs inside.  Outside there is no way to run one."""
+        pid = self.pid()
+        if not pid or os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid"):
+            return subprocess.CompletedProcess([], 255)
+        enter = ["nsenter", "-t", str(pid), "-p", "-n", "-m", "-i", "-u", "--"]
+        clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+        return subprocess.run([*enter, *clean, self.sbin / name, *arguments],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+
+    def ok(self, name: str, *arguments: str) -> str:
+        done = self.run(name, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    def noted(self) -> list[str]:
+        return self.events.read_text().splitlines() if self.events.exists() else []
+
+    def records(self, path: str) -> list[tuple[int, bytes]]:
+        return [(record.kind, record.user) for record in utmp.read(f"/proc/{self.pid()}/root{path}")]
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < deadline
+            assert self.unshare.poll() is None
+            time.sleep(0.02)
+
+    def end(self) -> int:
+        """The signal that ended PID 1, as the kernel reports reboot(2)."""
+        return -self.unshare.wait(30)
+
+    def close(self) -> None:
+        if self.unshare.poll() is None:
+            pid = self.pid()
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        self.unshare.wait()
+
+
+@pytest.fixture
+def ns(tmp_path: Path) -> Iterator[Namespace]:
+    if os.geteuid() != 0:
+        pytest.skip("making namespaces needs root")
+    made = None
+    try:
+        made = Namespace(tmp_path)
+        yield made
+    finally:
+        if made:
+            made.close()
+
+
+def test_changing_the_runlevel_emits_and_records(ns: Namespace) -> None:
+    assert ns.run("runlevel").stdout == "unknown\n"
+    ns.ok("telinit", "-e", "FOO=BAR", "2")
+    ns.until(lambda: ns.noted() == ["2 N  BAR"])
+    assert ns.ok("runlevel") == "N 2\n"
+    ns.ok("telinit", "3")
+    ns.until(lambda: ns.noted() == ["2 N  BAR", "3 2  "])
+    assert ns.ok("runlevel") == "2 3\n"
+    ns.ok("shutdown", "-P", "now", "good", "night")
+    ns.until(lambda: ns.noted()[2:] == ["0 3 POWEROFF "])
+    assert ns.ok("runlevel") == "3 0\n"
+    assert ns.records("/run/utmp") == [(utmp.BOOT_TIME, b"reboot"), (utmp.RUN_LVL, b"runlevel")]
+    assert ns.records("/var/log/wtmp") == [(utmp.BOOT_TIME, b"reboot"), *[(utmp.RUN_LVL, b"runlevel")] * 3]
+
+
+def test_init_reads_its_configuration_and_re_executes_itself_when_told(ns: Namespace, tmp_path: Path) -> None:
+    ns.ok("telinit", "2")
+    ns.until(lambda: "start/running" in ns.run("initctl", "status", "service").stdout)
+    before = ns.ok("initctl", "status", "service")
+    (tmp_path / "conf/late.conf").write_text("exec sleep 1000\n")
+    ns.ok("telinit", "q")
+    ns.until(lambda: ns.run("initctl", "status", "late").returncode == 0)
+    ns.ok("telinit", "u")
+    assert ns.ok("initctl", "status", "service") == before
+    assert ns.ok("runlevel") == "N 2\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "number"),
+    [(["halt", "-d", "-f", "-i", "-h"], signal.SIGINT), (["poweroff", "-f"], signal.SIGINT),
+     (["reboot", "-f"], signal.SIGHUP), (["reboot", "-f", "-n", "recovery"], signal.SIGHUP)],
+)
+def test_the_end_is_reached_through_reboot(ns: Namespace, argv: list[str], number: int) -> None:
+    ns.run(*argv)
+    assert ns.end() == number
+
+
+def test_only_the_record_of_the_end_may_be_written(ns: Namespace) -> None:
+    ns.ok("telinit", "2")
+    ns.ok("halt", "-w")
+    assert ns.records("/var/log/wtmp")[-1] == (utmp.RUN_LVL, b"shutdown")
+    assert ns.run("runlevel").stdout == "unknown\n"
+    assert ns.unshare.poll() is None
+
+
+def test_a_waiting_shutdown_can_be_cancelled_by_another(ns: Namespace) -> None:
+    enter = ["nsenter", "-t", str(ns.pid()), "-p", "-n", "-m", "-i", "-u", "--"]
+    waiting = subprocess.Popen([*enter, ns.sbin / "shutdown", "-r", "+5"], stderr=subprocess.PIPE, text=True)
+    try:
+        ns.until(lambda: os.path.exists(f"/proc/{ns.pid()}/root/run/shutdown.pid"))
+        second = ns.run("shutdown", "now")
+        assert (second.returncode, second.stderr) == (1, "shutdown: Another shutdown is already running\n")
+        ns.ok("shutdown", "-c")
+        assert waiting.communicate(timeout=30)[1] == "shutdown: Shutdown cancelled\n"
+        assert waiting.returncode == 0
+    finally:
+        waiting.kill()
+        waiting.wait()
+    assert ns.noted() == []
