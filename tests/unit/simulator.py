@@ -1,7 +1,7 @@
 """Runs the engine in virtual time: performs its effects on processes that are just numbers.
 
-A test scripts what processes do (`World.exit`, `fork`, …), jumps the clock (`World.sleep`), and looks at what was logged,
-answered and announced.  Everything that must hold at any moment is checked after each step by `check`.
+A test scripts what processes do (`World.exit`, `fork`, …), jumps the clock (`World.sleep`), and looks at what was
+logged, answered and announced.  Everything that must hold at any moment is checked after each step by `check`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,9 @@ class World:
         return self.requests
 
     def emit(self, name: str, fd: int = -1, **env: str) -> int:
+        return self.emit_env(name, env, fd)
+
+    def emit_env(self, name: str, env: dict[str, str], fd: int = -1) -> int:
         request = self.request()
         self.engine.emit(name, env, request=request, fd=fd)
         self.settle()
@@ -203,7 +206,8 @@ class World:
             assert event.blockers == blockers.get(event.serial, 0), f"{event} counts its blockers wrongly"
             assert event.blockers > 0, f"{event} is held by nothing"
         assert not set(blockers) - set(engine.events), "something waits for an event that is gone"
-        pids = {pid: (i, p) for job in engine.jobs.values() for i in job.instances.values() for p, pid in i.pids.items()}
+        instances = [instance for job in engine.jobs.values() for instance in job.instances.values()]
+        pids = {pid: (instance, process) for instance in instances for process, pid in instance.pids.items()}
         assert engine.pids == pids
 
     def _check_instance(self, instance: Instance) -> None:

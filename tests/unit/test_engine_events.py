@@ -189,9 +189,11 @@ def test_the_global_table_reaches_jobs_that_run_and_that_start() -> None:
 
 def test_a_state_document_holds_what_waits_and_what_runs() -> None:
     world = World(
-        half="start on a and b\nexec h", web="respawn\nstop on x and y\nexec main", gate="start on starting slow\ntask\nexec g",
+        half="start on a and b\nexec h",
+        web="respawn\nstop on x and y\nexec main",
+        gate="start on starting slow\ntask\nexec g",
         slow="exec s",
-    )  # fmt: skip
+    )
     world.emit("a")
     world.start("web")
     world.emit("x")

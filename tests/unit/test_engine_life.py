@@ -321,7 +321,7 @@ def test_commands_that_cannot_be_carried_out_say_why() -> None:
         world.start("web")
     with pytest.raises(CommandError, match="Unknown instance: a"):
         world.stop("web", NAME="a")
-    with pytest.raises(CommandError, match="Unknown instance: $"):
+    with pytest.raises(CommandError, match=r"Unknown instance: $"):
         world.stop("one")
     world.start("web", NAME="a")
     with pytest.raises(CommandError, match=r"Job is already running: web \(a\)"):

@@ -135,7 +135,8 @@ class Commands(ProcessInputs):
 
     def _restart(self, instance: Instance, env: dict[str, str] | None, request: object) -> None:
         if instance.job.pending:
-            self.log(MESSAGE, f"{instance.display} restarts with its old definition: stop and start it to use the new one")
+            text = "restarts with its old definition: stop and start it to use the new one"
+            self.log(MESSAGE, f"{instance.display} {text}")
         self._set_start_env(instance, env)
         instance.stop_env = None
         self._take_over(instance, "restart", request)

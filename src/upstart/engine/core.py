@@ -2,7 +2,8 @@
 
 Events are handled in passes, oldest first, as the original does: within a pass each event that is pending is handled,
 and each that nothing blocks any more is finished; what is emitted meanwhile joins the pass at its end, and an older
-event that becomes free waits for the next pass.  Nothing recurses: handling an event may queue others, never handle them.
+event that becomes free waits for the next pass.  Nothing recurses: handling an event may queue others, never handle
+them.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class CommandError(Exception):
 class Core:
     """What all parts of the engine share.
 
-    ``clock`` gives seconds that never go back.  ``effects`` is what must be performed next.  ``job_environ`` is the table that
-    every job starts with, ``environ`` the variables that a bare ``env KEY`` takes its value from.  ``announcing`` is False while
-    nobody listens to signals, so that none are made.
+    ``clock`` gives seconds that never go back.  ``effects`` is what must be performed next.  ``job_environ`` is the
+    table that every job starts with, ``environ`` the variables that a bare ``env KEY`` takes its value from.
+    ``announcing`` is False while nobody listens to signals, so that none are made.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

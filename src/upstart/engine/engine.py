@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Engine(Commands):
     """All of the engine; one thread, one owner.
 
-    After each input (or a batch of them) the owner calls `run`, takes ``effects`` and performs them in order, and begins
-    again where performing them was an input.
+    After each input (or a batch of them) the owner calls `run`, takes ``effects`` and performs them in order, and
+    begins again where performing them was an input.
     """
 
     # Definitions
@@ -206,7 +206,8 @@ class Engine(Commands):
     def _wait_for(self, instance: Instance, events: list[Event]) -> None:
         """Let go of who waited for the instance, and have ``events`` wait for it.
 
-        An instance that its own ``starting`` or ``stopping`` event affects does not hold that event, which it waits for itself.
+        An instance that its own ``starting`` or ``stopping`` event affects does not hold that event, which it waits
+        for itself.
         """
         self.release(instance)
         for event in events:

@@ -34,8 +34,8 @@ def words(table: Mapping[str, str]) -> list[str]:
 def append(table: dict[str, str], entries: Iterable[str], inherited: Mapping[str, str], replace: bool = True) -> None:
     """Add ``KEY=VALUE`` or bare ``KEY`` entries.
 
-    A bare key takes its value from ``inherited``; where that has none, replacing removes the key from the table, so that
-    a job sees such a variable only if init has it.
+    A bare key takes its value from ``inherited``; where that has none, replacing removes the key from the table, so
+    that a job sees such a variable only if init has it.
     """
     for entry in entries:
         key, equals, value = entry.partition("=")

@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from upstart.engine.event import Event
 
     Owner = TypeVar("Owner")
-    _Base = Generic
 else:
-
-    class _Base:
-        def __class_getitem__(cls, _: object) -> type:
-            return object
-
     Owner = None
 
+    class Generic:
+        """What typing.Generic is to a type checker; the module itself is too dear for PID 1."""
 
-class _Bucket(_Base[Owner]):
+        __slots__ = ()
+
+        def __class_getitem__(cls, _):
+            return cls
+
+
+class _Bucket(Generic[Owner]):
     """The listeners of one event name."""
 
     __slots__ = ("keyed", "plain")
@@ -39,7 +41,7 @@ class _Bucket(_Base[Owner]):
         self.keyed: dict[str, dict[str, dict[tuple[Owner, Match], None]]] = {}
 
 
-class EventIndex(_Base[Owner]):
+class EventIndex(Generic[Owner]):
     """Conditions by event name and first literal argument."""
 
     __slots__ = ("_buckets",)

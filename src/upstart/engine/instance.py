@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Blocked:
-    """Something that waits for an instance to come to rest: an event, or a request (``start``, ``stop``, ``restart``)."""
+    """What waits for an instance to come to rest: an event, or a request (``start``, ``stop``, ``restart``)."""
 
     __slots__ = ("event", "kind", "request")
 
@@ -28,16 +28,16 @@ class Blocked:
 class Instance:
     """The state of one instance.
 
-    ``pids`` holds the live processes by their name; ``unready`` those of them that have not yet executed their program.
-    ``blocker`` is the ``starting`` or ``stopping`` event that must finish before the state may change.  ``respawning`` is
-    set while a main process that ended has its successor held up by a post-start or pre-stop process, the goal that
-    the D-Bus interface calls ``respawn``.  ``exit_status`` is the status that made it fail: an exit code, a signal shifted
-    left by 8, or -1 where the process could not be run at all.
+    ``pids`` holds the live processes by their name; ``unready`` those of them that have not yet executed their
+    program. ``blocker`` is the ``starting`` or ``stopping`` event that must finish before the state may change.
+    ``respawning`` is set while a main process that ended has its successor held up by a post-start or pre-stop
+    process, the goal that the D-Bus interface calls ``respawn``.  ``exit_status`` is the status that made it fail: an
+    exit code, a signal shifted left by 8, or -1 where the process could not be run at all.
     """
 
     __slots__ = (
-        "blocker", "blocking", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced", "goal", "job",
-        "job_class", "killed", "name", "pids", "respawn_count", "respawn_total", "respawn_since", "respawn_time",
+        "blocker", "blocking", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced", "goal",
+        "job", "job_class", "killed", "name", "pids", "respawn_count", "respawn_total", "respawn_since", "respawn_time",
         "start_env", "state", "stop_env", "stop_progress", "unready",
     )  # fmt: skip
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 class Job:
     """``job_class`` is the definition in force.
 
-    Where the configuration changed while instances were there, ``pending`` is True and ``successor`` the definition that
-    takes over when the last instance has ended, or None where the job goes away then.
+    Where the configuration changed while instances were there, ``pending`` is True and ``successor`` the definition
+    that takes over when the last instance has ended, or None where the job goes away then.
     """
 
     __slots__ = ("instances", "job_class", "name", "pending", "session", "start_progress", "successor")

@@ -2,26 +2,27 @@
 
 What is always true here:
 
-- The *goal* is what was asked for last (``start`` or ``stop``); the *state* is how far the instance has come.  A change of goal
-  moves nothing by itself except out of the two states of rest, ``waiting`` and ``running`` (and out of ``spawned``, where only a
-  daemon that may never fork would be waited for); elsewhere the work in hand ends first, and `NEXT` then leads the other way.
-- On entering a state its work is begun (an event emitted, a process asked for) or, where there is none, the next state is
-  entered.  The ``-ing`` states ask for a process; the state after each waits for it.  Nothing recurses through states: one
-  loop enters state after state until one has work to wait for.
+- The *goal* is what was asked for last (``start`` or ``stop``); the *state* is how far the instance has come.  A
+  change of goal moves nothing by itself except out of the two states of rest, ``waiting`` and ``running`` (and out of
+  ``spawned``, where only a daemon that may never fork would be waited for); elsewhere the work in hand ends first,
+  and `NEXT` then leads the other way.
+- On entering a state its work is begun (an event emitted, a process asked for) or, where there is none, the next
+  state is entered.  The ``-ing`` states ask for a process; the state after each waits for it.  Nothing recurses
+  through states: one loop enters state after state until one has work to wait for.
 - While a ``starting`` or ``stopping`` event is unfinished, it is the instance's ``blocker`` and no state is left.
-- Whoever waits for the instance (an event, a ``start`` or ``stop`` request) is let go exactly once: when the instance comes
-  to rest, when another command overtakes it, or when it fails.
+- Whoever waits for the instance (an event, a ``start`` or ``stop`` request) is let go exactly once: when the instance
+  comes to rest, when another command overtakes it, or when it fails.
 - An instance whose state is ``waiting`` is gone: it has been taken out of its job when ``stopped`` was emitted.
 
-The table reads: in this state, with this goal, the next state is.  It is the figure of init(5), and the original's order
-to the letter, for jobs observe it through StateChanged.
+The table reads: in this state, with this goal, the next state is.  It is the figure of init(5), and the original's
+order to the letter, for jobs observe it through StateChanged.
 """
 
 from __future__ import annotations
 
 from upstart.engine.core import Core
-from upstart.engine.event import PENDING
 from upstart.engine.effects import Announce, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
+from upstart.engine.event import PENDING
 from upstart.engine.signals import signal_name
 
 TYPE_CHECKING = False
@@ -104,10 +105,8 @@ class LifeCycle(Core):
             # The main process ended while a process beside it ran; now that this has ended too, begin anew.
             self.change_goal(instance, "start")
             return "stopping"
-        if not instance.main_pid and (
-            state == "running"
-            or (state in ("post-start", "pre-stop") and instance.goal == "start" and "main" in instance.job_class.processes)
-        ):
+        lost = instance.goal == "start" and "main" in instance.job_class.processes
+        if not instance.main_pid and (state == "running" or (lost and state in ("post-start", "pre-stop"))):
             # Nothing runs that could be stopped gently, or that "running" could be said of.
             return "stopping"
         return NEXT[state][0 if instance.goal == "start" else 1]
@@ -225,8 +224,8 @@ class LifeCycle(Core):
     def force(self, instance: Instance) -> None:
         """Wait for no process of a stopping instance longer than a kill timeout (`stop --force`, shutdown).
 
-        The main process has its own turn in the state ``killed``.  A ``starting`` or ``stopping`` event that no instance
-        works on, but a half-met condition or a circle of jobs holds, is not waited for either.
+        The main process has its own turn in the state ``killed``.  A ``starting`` or ``stopping`` event that no
+        instance works on, but a half-met condition or a circle of jobs holds, is not waited for either.
         """
         instance.forced = True
         for process in list(instance.pids):
@@ -238,7 +237,7 @@ class LifeCycle(Core):
             self.advance(instance)
 
     def _is_worked_on(self, event: Event, seen: tuple[Event, ...] = ()) -> bool:
-        """Whether the event may yet finish by itself: an instance that holds it is not itself held by it in a circle."""
+        """Whether the event may yet finish: some instance that holds it is not itself held by it in a circle."""
         if event.progress == PENDING or event.blockers == 0:
             return True
         seen = (*seen, event)

@@ -1,8 +1,8 @@
 """What happens to an instance when its processes start, fork, stop and end.
 
-What is always true here: a pid is in ``Engine.pids`` exactly while it is in its instance's ``pids``; a process that ends
-moves the state only where the state waits for that process; a main process that ends while a post-start or pre-stop
-process runs leaves the state to that one; dying when asked to is never a failure.
+What is always true here: a pid is in ``Engine.pids`` exactly while it is in its instance's ``pids``; a process that
+ends moves the state only where the state waits for that process; a main process that ends while a post-start or
+pre-stop process runs leaves the state to that one; dying when asked to is never a failure.
 """
 
 from __future__ import annotations
@@ -227,8 +227,8 @@ class ProcessInputs(LifeCycle):
         instance.respawn_total += 1
         if limit and interval and instance.respawn_total in (10, 100, 1000, 10000):
             self.warn(
-                "%s main process keeps ending: respawned %d times in %d seconds, which its respawn limit (%d in %d seconds) "
-                "does not catch",
+                "%s main process keeps ending: respawned %d times in %d seconds, which its respawn limit "
+                "(%d in %d seconds) does not catch",
                 instance.display, instance.respawn_total, now - instance.respawn_since, limit, interval,
             )  # fmt: skip
         return False

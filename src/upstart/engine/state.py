@@ -11,7 +11,7 @@ from __future__ import annotations
 from upstart.conf.jobdata import from_data, to_data
 from upstart.engine.condition import leaves
 from upstart.engine.engine import Engine
-from upstart.engine.event import HANDLING, PENDING, Event
+from upstart.engine.event import PENDING, Event
 from upstart.engine.instance import Blocked, Instance
 
 TYPE_CHECKING = False
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 VERSION = 1
 
 _PLAIN = (
-    "goal", "state", "env", "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure", "respawn_time",
-    "respawn_count", "respawn_total", "respawn_since", "forced", "pids",
+    "goal", "state", "env", "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure",
+    "respawn_time", "respawn_count", "respawn_total", "respawn_since", "forced", "pids",
 )  # fmt: skip
 
 
