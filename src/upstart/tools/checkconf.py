@@ -1,0 +1,213 @@
+"""``init-checkconf``: tell whether a job file is valid, before init has to.
+
+The file is read by init's own parser, and each of its shell scripts by ``/bin/sh -n``; nothing is started and no
+running init is asked.  The options that name the programs of the older way are accepted, and it is checked that these
+exist.  Options may be abbreviated and long ones may have one dash (getopt(1) with ``-a``).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from upstart.conf.files import read_file
+from upstart.conf.parse import ParseError, decode, parse_job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.conf.jobclass import JobClass
+
+#: The sections in the order in which they are checked, and the process that each is.
+SECTIONS = (
+    ("pre-start", "pre-start"),
+    ("post-start", "post-start"),
+    ("script", "main"),
+    ("pre-stop", "pre-stop"),
+    ("post-stop", "post-stop"),
+)
+
+#: Long options, each with its short form and whether it takes an argument.
+OPTIONS = {
+    "debug": ("d", False),
+    "file": ("f", True),
+    "help": ("h", False),
+    "initctl-path": ("i", True),
+    "noscript": ("s", False),
+    "upstart-path": ("x", True),
+}
+_SHORT = {short: (name, argument) for name, (short, argument) in OPTIONS.items()}
+
+USAGE = """\
+Description: Determine if specified Upstart (init(8)) job configuration
+             file is valid.
+
+Usage: {program} [options] -f <conf_file>
+       {program} [options]    <conf_file>
+
+Options:
+
+ -d, --debug           : Show some debug output.
+ -f <file>,            : Job configuration file to check.
+ --file=<file>           (no default).
+ -i <path>,            : Specify path to initctl binary
+ --initctl-path=<path>   (default={initctl}).
+ -s, --noscript        : Do not check script sections.
+ -x <path>             : Specify path to init daemon binary
+ --upstart-path=<path>   (default={upstart}).
+ -h, --help            : Show this help.
+
+"""
+
+
+class Invalid(Exception):
+    """The message to show."""
+
+
+class Options:
+    """What the command line says."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, str] = {}
+        self.operands: list[str] = []
+        #: What is wrong with the command line; wrong options are told and otherwise ignored.
+        self.complaints: list[str] = []
+
+
+def parse_options(arguments: list[str]) -> Options:
+    """Read a command line, in which options and operands may be mixed."""
+    options = Options()
+    todo = list(arguments)
+    while todo:
+        word = todo.pop(0)
+        if word == "--":
+            options.operands += todo
+            break
+        if len(word) < 2 or not word.startswith("-"):
+            options.operands.append(word)
+        elif word.startswith("--") or len(word) > 2 or word[1] not in _SHORT:
+            _long_option(word, todo, options)
+        else:
+            _short_options(word[1:], todo, options)
+    return options
+
+
+def _long_option(word: str, todo: list[str], options: Options) -> None:
+    dashes = "--" if word.startswith("--") else "-"
+    name, equals, value = word[len(dashes) :].partition("=")
+    found = [name] if name in OPTIONS else [option for option in OPTIONS if option.startswith(name)]
+    if len(found) != 1:
+        if dashes == "-" and word[1] in _SHORT:
+            _short_options(word[1:], todo, options)
+        elif found:
+            possible = " ".join(f"'{dashes}{option}'" for option in found)
+            options.complaints.append(f"option '{word}' is ambiguous; possibilities: {possible}")
+        else:
+            options.complaints.append(f"unrecognized option '{dashes}{name}'")
+        return
+    [option] = found
+    _, argument = OPTIONS[option]
+    if equals and not argument:
+        options.complaints.append(f"option '{dashes}{option}' doesn't allow an argument")
+    elif equals or not argument:
+        options.given[option] = value
+    elif todo:
+        options.given[option] = todo.pop(0)
+    else:
+        options.complaints.append(f"option '{dashes}{option}' requires an argument")
+
+
+def _short_options(letters: str, todo: list[str], options: Options) -> None:
+    for index, letter in enumerate(letters):
+        if letter not in _SHORT:
+            options.complaints.append(f"invalid option -- '{letter}'")
+            continue
+        option, argument = _SHORT[letter]
+        if not argument:
+            options.given[option] = ""
+            continue
+        rest = letters[index + 1 :]
+        if rest or todo:
+            options.given[option] = rest or todo.pop(0)
+        else:
+            options.complaints.append(f"option requires an argument -- '{letter}'")
+        break
+
+
+def check(path: str, scripts: bool, prefix: str) -> None:
+    """Check a job file, and its shell scripts where ``scripts`` says so.
+
+    ``prefix`` begins the messages of the parser.  Raises `Invalid`.
+    """
+    name = os.path.basename(path)
+    failure = None
+    job: JobClass | None = None
+    try:
+        job = parse_job(name.removesuffix(".conf"), decode(read_file(path)[0]), name)
+    except ParseError as error:
+        failure = str(error)
+        job = error.job
+    except OSError as error:
+        failure = f"{name}: Error while loading configuration file: {error.strerror}"
+    if scripts and job is not None:
+        for section, process in SECTIONS:
+            definition = job.processes.get(process)
+            if definition is not None and definition.script:
+                errors = shell_errors(definition.command)
+                if errors is not None:
+                    raise Invalid(f"File {path}: shell syntax invalid in {section} section:\n{errors}")
+    if failure is not None:
+        raise Invalid(f"File {path}: syntax invalid:\n{prefix}{failure}")
+
+
+def shell_errors(script: str) -> str | None:
+    """What the shell says against a script; ``None`` if nothing.
+
+    Lines are counted from that of the word ``script``.
+    """
+    text = os.fsencode(f"script\n{script}end script\n")
+    shell = subprocess.run(
+        ["/bin/sh", "-n"], input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if shell.returncode == 0:
+        return None
+    return os.fsdecode(shell.stdout).rstrip("\n")
+
+
+def main(argv: list[str]) -> int:
+    """The command; returns its exit status: 0 for a valid file, 1 for everything else, help among it."""
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    program = os.path.basename(argv[0])
+    options = parse_options(argv[1:])
+    for complaint in options.complaints:
+        print(f"{program}: {complaint}", file=sys.stderr)
+    given = options.given
+    upstart = given.get("upstart-path", "/sbin/upstart")
+    initctl = given.get("initctl-path", "/sbin/initctl")
+    if "help" in given:
+        print(USAGE.format(program=program, initctl=initctl, upstart=upstart), end="")
+        return 1
+    path = given.get("file") or (options.operands[0] if options.operands else "")
+    try:
+        if not path:
+            raise Invalid("Must specify configuration file")
+        if not os.path.isfile(path):
+            raise Invalid(f"File {path} does not exist")
+        if "debug" in given:
+            print(f"DEBUG: upstart_path={upstart}\nDEBUG: initctl_path={initctl}\nDEBUG: file={path}")
+        for command in (given.get("upstart-path"), given.get("initctl-path")):
+            if command is None:
+                continue
+            if not os.path.isfile(command):
+                raise Invalid(f"Path {command} does not exist")
+            if not os.access(command, os.X_OK):
+                raise Invalid(f"File {command} not executable")
+        if not path.endswith(".conf"):
+            raise Invalid("File must end in .conf")
+        check(path, "noscript" not in given, f"{os.path.basename(upstart)}:")
+    except Invalid as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    print(f"File {path}: syntax ok")
+    return 0
