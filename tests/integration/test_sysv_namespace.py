@@ -60,7 +60,8 @@ class Namespace:
         (conf / "service.conf").write_text("start on runlevel 2\nexec sleep 1000\n")
         subprocess.run([sys.executable, ROOT / "build-aux/programs.py", "checkout", self.sbin], check=True)
         unshare = ["unshare", "--pid", "--fork", "--kill-child", "--net", "--mount", "--ipc", "--uts", "--mount-proc"]
-        init = [str(self.sbin / "init"), "--confdir", str(conf), "--logdir", str(log), "--no-dbus", "--no-startup-event"]
+        options = ["--confdir", str(conf), "--logdir", str(log), "--no-dbus", "--no-startup-event"]
+        init = [str(self.sbin / "init"), *options]
         self.unshare = subprocess.Popen([*unshare, "/bin/sh", "-ec", ENTER, "sh", *init],
                                         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                         env={"PATH": os.environ["PATH"], "TERM": "dumb"})
