@@ -204,7 +204,8 @@ class Cgroups:
         """The own group of a job instance, made if need be; ``None`` where that is impossible."""
         if self.base is None:
             return None
-        path = f"{self.base}/upstart/{directory_name(job, instance)}"
+        name = directory_name(job, instance)
+        path = f"{self.base}/upstart/{name}"
         if path not in self._made:
             try:
                 os.mkdir(path, 0o755)
@@ -214,7 +215,8 @@ class Cgroups:
             except OSError:
                 return None
             self._made.add(path)
-        return Group(path, True)
+        # A cgroup stanza of instance b of job a means upstart/a-b too, the name of the job a-b.
+        return Group(path, "@" in name or "-" not in name)
 
     def enter(self, group: Group) -> bool:
         """Move init's own process into ``group``; pair with `leave`.  False (and not moved) where it must not."""

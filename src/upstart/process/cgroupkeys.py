@@ -94,12 +94,12 @@ TRANSLATED: dict[str, Translation] = {
 }
 
 #: v2 files, which a job may also name directly.
-NATIVE = frozenset(
-    """cpu.idle cpu.max cpu.max.burst cpu.uclamp.max cpu.uclamp.min cpu.weight cpu.weight.nice cpuset.cpus
-    cpuset.cpus.exclusive cpuset.cpus.partition cpuset.mems io.latency io.max io.prio.class io.weight memory.high
-    memory.low memory.max memory.min memory.oom.group memory.swap.high memory.swap.max memory.zswap.max misc.max
-    pids.max rdma.max""".split()
-)
+NATIVE = frozenset((
+    "cpu.idle", "cpu.max", "cpu.max.burst", "cpu.uclamp.max", "cpu.uclamp.min", "cpu.weight", "cpu.weight.nice",
+    "cpuset.cpus", "cpuset.cpus.exclusive", "cpuset.cpus.partition", "cpuset.mems", "io.latency", "io.max",
+    "io.prio.class", "io.weight", "memory.high", "memory.low", "memory.max", "memory.min", "memory.oom.group",
+    "memory.swap.high", "memory.swap.max", "memory.zswap.max", "misc.max", "pids.max", "rdma.max",
+))
 
 
 class Plan:
@@ -112,10 +112,10 @@ class Plan:
         self.controllers = controllers
         self.settings = settings
 
-    def enter(self, base: str, uid: int, gid: int) -> None:
-        """Make the group, apply its settings and move the calling process into it; hand it to ``uid`` and ``gid``.
+    def enter(self, base: str) -> int:
+        """Make the group below ``base``, apply its settings and move the calling process into it.
 
-        -1 keeps the owner.  Raises CgroupError naming the group or the key.
+        Returns a descriptor of its directory.  Raises CgroupError naming the group or the key.
         """
         path = base
         try:
@@ -133,9 +133,7 @@ class Plan:
                 raise CgroupError(f"{key}: {os.strerror(error.errno or 0)}")
         try:
             write_file(path + "/cgroup.procs", b"0")
-            if (uid, gid) != (-1, -1):
-                for owned in (path, path + "/cgroup.procs", path + "/cgroup.threads", path + "/cgroup.subtree_control"):
-                    os.chown(owned, uid, gid)
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise CgroupError(f"{self.name}: {os.strerror(error.errno or 0)}")
 

@@ -1,0 +1,320 @@
+"""What happens between fork and exec: everything a job's stanzas ask for, in the order of the original.
+
+`run` is called in the new child and never returns: it executes the program, or writes the failed step into the error
+pipe and exits with 255.  It may wait (for a console, a name service, a file server), which is why init forks for it.
+It does nothing but system calls on values prepared before the fork; no handler of init's runs in it, because all
+signals are blocked until they have been reset.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import grp
+import os
+import pwd
+import termios
+
+from upstart.process import apparmor
+from upstart.process.cgroup import CgroupError
+from upstart.process.errors import encode
+from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
+from upstart.process.limits import LIMITS, original_descriptors, set_limit
+from upstart.process.program import DEFAULT_PATH, SCRIPT_FD, SHELL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+
+    from upstart.process.cgroup import Group
+    from upstart.process.cgroupkeys import Plan
+    from upstart.process.spawn import SpawnRequest
+else:
+    # Without the enumerations of the signal module, whose conversions cost more than the system calls.
+    import _signal as signal
+
+CONSOLE = "/dev/console"
+#: Descriptors of ours are moved out of the way of the standard ones and of the script's.
+_ABOVE = 10
+#: Every signal whose handling can be changed; two are the C library's own.
+SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+#: execvp(3) goes on to the next directory of PATH after these.
+_TRY_NEXT = frozenset((errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ENODEV, errno.ETIMEDOUT))
+
+
+class Failure(Exception):
+    """The step that failed, with its error number and a detail for the text."""
+
+    def __init__(self, step: str, number: int, detail: str = "") -> None:
+        super().__init__(step)
+        self.step = step
+        self.number = number
+        self.detail = detail
+
+
+class Setup:
+    """All that the child needs, prepared by init: descriptors, arguments, expanded names, cgroup."""
+
+    __slots__ = (
+        "argv", "base", "error", "group", "groups", "no_chdir",
+        "output", "plan", "profile", "request", "script", "umask",
+    )
+
+    def __init__(self, request: SpawnRequest, argv: list[str], error: int) -> None:
+        self.request = request
+        self.argv = argv
+        #: Writing end of the error pipe; reading end of the script's pipe and terminal for output, or -1.
+        self.error = error
+        self.script = -1
+        self.output = -1
+        #: Stay in init's working directory unless a stanza says otherwise (a session init).
+        self.no_chdir = False
+        #: Look up supplementary groups (only root can set them).
+        self.groups = False
+        self.umask = request.job_class.umask
+        #: AppArmor profile, variables expanded.
+        self.profile: str | None = None
+        #: What to enter: the job's own group, or what its cgroup stanzas ask for below ``base``.
+        self.group: Group | None = None
+        self.plan: Plan | None = None
+        self.base = ""
+
+
+def run(setup: Setup) -> NoReturn:
+    """Set the calling process up and execute the program; see the module."""
+    error = setup.error
+    try:
+        try:
+            error = _move(error)
+            _prepare(setup, error)
+            _execute(setup.argv, setup.request.env)
+        except OSError as reason:
+            raise Failure("exec", reason.errno or 0)
+        except MemoryError:
+            raise Failure("alloc", errno.ENOMEM)
+    except Failure as failure:
+        _report(error, failure)
+    except BaseException as reason:
+        _report(error, Failure("exec", errno.EINVAL, f"{type(reason).__name__}: {reason}"))
+    finally:
+        os._exit(255)
+
+
+def _report(error: int, failure: Failure) -> None:
+    os.write(error, encode(failure.step, failure.number, failure.detail))
+
+
+def _step(step: str, error: OSError, detail: str = "") -> Failure:
+    return Failure(step, error.errno or 0, detail)
+
+
+def _move(fd: int) -> int:
+    if fd >= _ABOVE or fd < 0:
+        return fd
+    moved: int = fcntl.fcntl(fd, F_DUPFD_CLOEXEC, _ABOVE)
+    os.close(fd)
+    return moved
+
+
+def _prepare(setup: Setup, error: int) -> None:
+    request = setup.request
+    job = request.job_class
+    signal.set_wakeup_fd(-1)
+    try:
+        script, output = _move(setup.script), _move(setup.output)
+        for fd in request.fds:
+            os.set_inheritable(fd, True)
+        if script >= 0:
+            os.dup2(script, SCRIPT_FD)
+    except OSError as reason:
+        raise _step("dup", reason)
+    os.setsid()
+    _open_console(request.console, output)
+    if request.process == "main" and setup.profile is not None:
+        try:
+            apparmor.switch_at_exec(setup.profile)
+        except OSError as reason:
+            raise _step("security", reason)
+    try:
+        set_limit(LIMITS["nofile"], *original_descriptors())
+    except OSError as reason:
+        raise _step("rlimit", reason, "nofile")
+    if request.process != "security":
+        _stanzas(setup, SCRIPT_FD if script >= 0 else -1)
+    for number in SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if job.debug:
+        os.close(error)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _open_console(console: str, output: int) -> None:
+    """Standard input, output and error as the console stanza says; ``output`` is the log's end of a pty or pipe."""
+    try:
+        if console in ("output", "owner"):
+            try:
+                fd = os.open(CONSOLE, os.O_RDWR | os.O_NOCTTY)
+            except OSError:
+                if console == "owner":
+                    raise
+                fd = os.open(os.devnull, os.O_RDWR | os.O_NOCTTY)
+            else:
+                if console == "owner":
+                    try:
+                        fcntl.ioctl(fd, termios.TIOCSCTTY, 1)
+                    except OSError:
+                        pass
+        else:
+            fd = os.open(os.devnull, os.O_RDWR | os.O_NOCTTY)
+    except OSError as reason:
+        raise _step("console", reason)
+    try:
+        os.dup2(fd, 0)
+        os.dup2(output if output >= 0 else fd, 1)
+        os.dup2(output if output >= 0 else fd, 2)
+    except OSError as reason:
+        raise _step("dup", reason)
+    if fd > 2:
+        os.close(fd)
+
+
+def _stanzas(setup: Setup, script: int) -> None:
+    """Limits, priorities, directories, identity and cgroup: all that the security process goes without."""
+    job = setup.request.job_class
+    for name, (soft, hard) in job.limits.items():
+        try:
+            set_limit(LIMITS[name], soft, hard)
+        except OSError as reason:
+            raise _step("rlimit", reason, name)
+    os.umask(setup.umask)
+    if job.nice is not None:
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, job.nice)
+        except OSError as reason:
+            raise _step("priority", reason)
+    if job.oom_score_adj is not None:
+        try:
+            write_file("/proc/self/oom_score_adj", b"%d\n" % job.oom_score_adj)
+        except OSError as reason:
+            raise _step("oom", reason)
+    tree = _cgroup_before(setup)
+    for root in (setup.request.session, job.chroot):
+        if root is not None:
+            try:
+                os.chroot(root)
+            except OSError as reason:
+                raise _step("chroot", reason)
+    if job.chdir is not None or not setup.no_chdir:
+        try:
+            os.chdir(job.chdir if job.chdir is not None else "/")
+        except OSError as reason:
+            raise _step("chdir", reason)
+    _identity(setup, script, tree)
+
+
+def _cgroup_before(setup: Setup) -> int:
+    """Enter the cgroup while its directory can still be reached; returns a descriptor of it to hand over, or -1."""
+    if setup.plan is not None:
+        try:
+            return setup.plan.enter(setup.base)
+        except CgroupError as reason:
+            raise Failure("cgroup-setup", 0, str(reason))
+    if setup.group is not None:
+        try:
+            write_file(setup.group.path + "/cgroup.procs", b"0")
+        except OSError:
+            # A job without a cgroup stanza runs without a group rather than not at all.
+            pass
+    return -1
+
+
+def _identity(setup: Setup, script: int, tree: int) -> None:
+    """User, group and supplementary groups, looked up inside the job's root directory."""
+    job = setup.request.job_class
+    uid = gid = -1
+    user = ""
+    if job.setuid is not None:
+        try:
+            entry = pwd.getpwnam(job.setuid)
+        except KeyError:
+            raise Failure("bad-setuid", 0)
+        user, uid, gid = entry.pw_name, entry.pw_uid, entry.pw_gid
+    if job.setgid is not None:
+        try:
+            gid = grp.getgrnam(job.setgid).gr_gid
+        except KeyError:
+            raise Failure("bad-setgid", 0)
+    try:
+        if script >= 0 and (uid, gid) != (-1, -1):
+            os.fchown(script, uid, gid)
+        if tree >= 0 and (uid, gid) != (-1, -1):
+            os.fchown(tree, uid, gid)
+            for name in ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control"):
+                os.chown(name, uid, gid, dir_fd=tree)
+    except OSError as reason:
+        raise _step("chown", reason)
+    if setup.groups:
+        try:
+            _supplementary_groups(user, gid)
+        except OSError as reason:
+            raise _step("initgroups", reason)
+    if gid != -1:
+        try:
+            os.setgid(gid)
+        except OSError as reason:
+            raise _step("setgid", reason)
+    if uid != -1:
+        try:
+            os.setuid(uid)
+        except OSError as reason:
+            raise _step("setuid", reason)
+
+
+def _supplementary_groups(user: str, gid: int) -> None:
+    """initgroups(3) for ``user`` ("": root) and the group the process will have."""
+    if gid == -1:
+        gid = os.getegid()
+    if not user:
+        try:
+            user = pwd.getpwuid(0).pw_name
+        except KeyError:
+            # A chroot without a password file has no more to say about root's groups.
+            os.setgroups([gid])
+            return
+    os.initgroups(user, gid)
+
+
+def _execute(argv: list[str], env: dict[str, str]) -> None:
+    """execvp(3) with the PATH of ``env``; returns only by raising OSError."""
+    if not argv or not argv[0]:
+        raise OSError(errno.ENOENT, "no command")
+    name = argv[0]
+    if "/" in name:
+        _exec(name, argv, env)
+    denied = False
+    last = OSError(errno.ENOENT, "not found")
+    for directory in env.get("PATH", DEFAULT_PATH).split(":"):
+        try:
+            _exec(f"{directory}/{name}" if directory else name, argv, env)
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                denied = True
+            elif error.errno not in _TRY_NEXT:
+                raise
+            last = error
+    if denied:
+        raise OSError(errno.EACCES, "not executable")
+    raise last
+
+
+def _exec(path: str, argv: list[str], env: dict[str, str]) -> None:
+    try:
+        os.execve(path, argv, env)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        # As execvp(3) does with a script that names no interpreter.
+        os.execve(SHELL, [SHELL, path, *argv[1:]], env)

@@ -1,0 +1,103 @@
+"""Signals to what a process of a job consists of.
+
+The original's unit is the process group of the process that is followed, and so it is here for every signal but
+SIGKILL: that one reaches all the processes of the job, whichever group or session they have moved to, so that a
+stop leaves nothing behind.  Never signalled: pid 1 and below, init itself and its own process group.  A process
+that is gone is no error: the exit is on its way through the reaper.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upstart.process.procfs import look
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Collection
+
+    from upstart.process.members import Members
+else:
+    # Without the enumerations of the signal module, whose conversions cost more than the system calls.
+    import _signal as signal
+
+SIGKILL = 9
+SIGCONT = 18
+#: Rounds of looking for processes that a job forks while it is being killed.
+_ROUNDS = 5
+
+
+def signal_group(pid: int, number: int) -> bool:
+    """Send signal ``number`` to the process group of ``pid`` (to ``pid`` alone if it shares init's own group).
+
+    Returns False if there was no such process.  Raises PermissionError where the kernel refuses.
+    """
+    if pid <= 1 or pid == os.getpid():
+        return False
+    try:
+        group = os.getpgid(pid)
+        if group <= 1 or group == os.getpgrp():
+            os.kill(pid, number)
+        else:
+            os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def signal_process(pid: int, number: int) -> bool:
+    """Send a signal to one process; False if it is gone."""
+    if pid <= 1 or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def signal_job(pid: int, number: int, members: Members | None, spare: Collection[int] = ()) -> bool:
+    """Send signal ``number`` to the process ``pid`` of a job as the original would, SIGKILL to all of the job.
+
+    ``members`` tells what belongs to it (``None``: the process group is all that is known), ``spare`` the pids of
+    the job's other processes (post-start, pre-stop), which with their sessions go on.  Returns False if nothing was
+    there.  Raises PermissionError where the kernel refuses to signal the process itself.
+    """
+    done = signal_group(pid, number)
+    if number == SIGKILL and members is not None:
+        done = kill_members(members, spare) or done
+    return done
+
+
+def kill_members(members: Members, spare: Collection[int] = ()) -> bool:
+    """SIGKILL every process that belongs to the job, except the sessions in ``spare``; False if there was none."""
+    group = members.group
+    if group is not None and not spare and group.populated() and group.kill():
+        return True
+    done = False
+    for _ in range(_ROUNDS):
+        left = members.processes(spare, fresh=True)
+        if not left:
+            break
+        for info in left:
+            done = _kill_exactly(info.pid, info.start) or done
+    return done
+
+
+def _kill_exactly(pid: int, start: int) -> bool:
+    """SIGKILL the process that had ``pid`` when it was seen, not one that has got the number since."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return signal_process(pid, SIGKILL)
+    try:
+        info = look(pid)
+        if info is None or info.start != start:
+            return False
+        signal.pidfd_send_signal(fd, SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True

@@ -1,0 +1,354 @@
+"""Starting a process of a job.
+
+Two ways lead to the same result.  The quick one, posix_spawn(3), serves jobs that ask for nothing that needs code in
+the child; it holds init only while that provably cannot wait (`upstart.process.program`), and whatever goes wrong
+on it is tried again the other way, so that there is one source of error texts.  The other forks: the child sets
+itself up (`upstart.process.child`) and reports through a pipe that the caller watches.
+
+Nothing here blocks or keeps state between calls but caches.  Every descriptor made is close-on-exec; a job
+inherits its three standard ones, what UPSTART_FDS names, and a script on descriptor 9.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+
+from upstart.conf.expand import ExpandError, expand
+from upstart.process import child
+from upstart.process.cgroup import CgroupError, Group
+from upstart.process.cgroupkeys import make_plan
+from upstart.process.errors import SpawnError, decode_failure, describe
+from upstart.process.kernel import open_pty, read_file
+from upstart.process.limits import original_descriptors
+from upstart.process.members import Members, boot_ticks
+from upstart.process.program import SCRIPT_FD, Programs, arguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
+    from upstart.conf.jobclass import JobClass
+    from upstart.process.cgroup import Cgroups
+else:
+    # Without the enumerations of the signal module, whose conversions cost more than the system calls.
+    import _signal as signal
+
+__all__ = ["SpawnError", "SpawnRequest", "SpawnResult", "Spawner", "decode_failure", "read_outcome"]
+
+#: For want of these the same request may succeed a moment later.
+_TEMPORARY = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC))
+_GROUP_FILE = "/etc/group"
+#: The shell reads the script from a pipe: it must not leave that descriptor to what it runs.
+_CLOSE_SCRIPT = f"exec {SCRIPT_FD}<&-\n"
+
+
+class SpawnRequest:
+    """What is to be started: ``process`` (a name of `upstart.conf.jobclass.PROCESSES`) of ``job_class``.
+
+    ``job_name`` is the display name (``NAME`` or ``NAME (INSTANCE)``), ``instance_name`` the bare instance name,
+    ``env`` the complete environment, ``fds`` the descriptors it inherits under their own numbers, ``console`` the
+    effective value of the stanza (``log`` only if there is to be a log), ``session`` the root directory of the
+    job's chroot session or ``None``.
+    """
+
+    __slots__ = ("console", "env", "fds", "instance_name", "job_class", "job_name", "process", "session")
+
+    def __init__(
+        self,
+        job_class: JobClass,
+        job_name: str,
+        process: str,
+        instance_name: str,
+        env: dict[str, str],
+        fds: tuple[int, ...] = (),
+        console: str = "none",
+        session: str | None = None,
+    ) -> None:
+        self.job_class = job_class
+        self.job_name = job_name
+        self.process = process
+        self.instance_name = instance_name
+        self.env = env
+        self.fds = fds
+        self.console = console
+        self.session = session
+
+
+class SpawnResult:
+    """A started process.
+
+    ``ready``: the program runs.  If not, watch ``error_fd``: `read_outcome` tells.  ``output_fd`` (-1 or the
+    non-blocking end of a pty or pipe) is for a `JobLog`.  ``script_feed`` is (descriptor, rest of the script) if the
+    script was longer than a pipe takes at once: write without blocking, then close; `None` otherwise.
+    ``members`` tells what belongs to the process from now on.
+    """
+
+    __slots__ = ("error_fd", "members", "output_fd", "pid", "ready", "script_feed")
+
+    def __init__(self, pid: int, ready: bool, error_fd: int, members: Members) -> None:
+        self.pid = pid
+        self.ready = ready
+        self.error_fd = error_fd
+        self.members = members
+        self.output_fd = -1
+        self.script_feed: tuple[int, bytes] | None = None
+
+
+def read_outcome(error_fd: int) -> str | None:
+    """What became of a child whose ``error_fd`` is readable: "" it runs the program, a text: why it does not.
+
+    ``None``: nothing yet.  Call it too when the child is reaped before the loop has seen the descriptor.
+    """
+    try:
+        data = os.read(error_fd, 4096)
+    except (BlockingIOError, InterruptedError):
+        return None
+    return decode_failure(data) if data else ""
+
+
+class _Fds:
+    """Descriptors made for one spawn: those the child gets, and those init keeps if it succeeds."""
+
+    __slots__ = ("error", "error_child", "feed", "output", "output_child", "script")
+
+    def __init__(self) -> None:
+        self.script = self.output_child = self.error_child = -1
+        self.feed = self.output = self.error = -1
+
+    def close_child(self) -> None:
+        for fd in (self.script, self.output_child, self.error_child):
+            if fd >= 0:
+                os.close(fd)
+        self.script = self.output_child = self.error_child = -1
+
+    def close_all(self) -> None:
+        self.close_child()
+        for fd in (self.feed, self.output, self.error):
+            if fd >= 0:
+                os.close(fd)
+        self.feed = self.output = self.error = -1
+
+
+class Spawner:
+    """Starts processes.
+
+    ``user_mode``: a session init, whose jobs stay in its working directory and, if ``inherit_umask`` is a mask, have
+    that one instead of 022.  ``cgroups`` is ``None`` with --no-cgroups: cgroup stanzas are then ignored.
+    """
+
+    def __init__(
+        self, user_mode: bool = False, cgroups: Cgroups | None = None, inherit_umask: int | None = None
+    ) -> None:
+        self._user_mode = user_mode
+        self._cgroups = cgroups
+        self._umask = inherit_umask
+        self._programs = Programs()
+        self._root = os.geteuid() == 0
+        self._groups: tuple[tuple[int, int, int], bool] | None = None
+        # posix_spawn(3) refuses descriptors above the soft limit that the job is to have: spare low numbers.
+        self._low = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        """Close the descriptors kept."""
+        self._programs.close()
+        for fd in self._low:
+            os.close(fd)
+
+    def spawn(self, request: SpawnRequest) -> SpawnResult:
+        """Start the process; it leads a session and process group of its own.  Raises SpawnError."""
+        argv, script = arguments(request.job_class.processes[request.process])
+        setup = child.Setup(request, argv, -1)
+        self._names(setup)
+        fds = _Fds()
+        since = boot_ticks()
+        try:
+            if request.console == "log":
+                fds.output, fds.output_child = _open_output()
+            feed = _open_script(fds, script)
+            pid = self._quickly(setup, fds)
+            ready = pid > 0
+            if not ready:
+                pid = self._by_fork(setup, fds)
+        except OSError as error:
+            fds.close_all()
+            number = error.errno or 0
+            raise SpawnError(f"Temporary process spawn error: {os.strerror(number)}", number in _TEMPORARY)
+        except BaseException:
+            fds.close_all()
+            raise
+        fds.close_child()
+        group = setup.group
+        if setup.plan is not None:
+            group = Group(f"{setup.base}/{setup.plan.name}", False)
+        members = Members(pid, since, request.job_class.name, request.instance_name, group)
+        result = SpawnResult(pid, ready, fds.error, members)
+        result.output_fd = fds.output
+        if fds.feed >= 0:
+            result.script_feed = (fds.feed, feed)
+        return result
+
+    def _names(self, setup: child.Setup) -> None:
+        """Expand what the stanzas name, and find the cgroup."""
+        request = setup.request
+        job = request.job_class
+        setup.no_chdir = self._user_mode
+        setup.groups = self._root and (
+            not job.setuid is job.setgid is job.chroot is request.session is None or self._root_has_groups()
+        )
+        if self._umask is not None and "umask" not in vars(job):
+            setup.umask = self._umask
+        if job.apparmor_switch is not None and request.process == "main":
+            try:
+                setup.profile = expand(job.apparmor_switch, request.env)
+            except ExpandError as error:
+                raise SpawnError(describe("security", 0, str(error)))
+        cgroups = self._cgroups
+        if cgroups is None or request.process == "security":
+            return
+        if not job.cgroups:
+            setup.group = cgroups.group(job.name, request.instance_name)
+            return
+        try:
+            setup.plan = make_plan(job.cgroups, job.name, request.instance_name, request.env)
+            if cgroups.base is not None:
+                setup.base = cgroups.base
+                if setup.plan.controllers:
+                    cgroups.delegate(setup.plan.controllers)
+            elif setup.plan.settings:
+                raise CgroupError(f"{setup.plan.settings[0][2]}: no cgroup v2 hierarchy that init may write to")
+            else:
+                setup.plan = None
+        except CgroupError as error:
+            raise SpawnError(describe("cgroup-setup", 0, str(error)))
+
+    def _quick_enough(self, setup: child.Setup) -> str | None:
+        """The program, if the process can be started without a fork; ``None`` if a stanza or the path forbids it."""
+        request = setup.request
+        job = request.job_class
+        if request.console not in ("log", "none") or job.debug or setup.profile is not None:
+            return None
+        if request.process != "security":
+            if job.limits or setup.plan is not None or request.session is not None:
+                return None
+            if not (job.chroot is job.setuid is job.setgid is None and job.nice is job.oom_score_adj is None):
+                return None
+            if job.chdir is not None and (job.chdir != "/" or self._user_mode):
+                return None
+            if not self._user_mode and os.getcwd() != "/":
+                return None
+            if setup.groups:
+                return None
+        if setup.group is not None and self._cgroups is not None and not self._cgroups.moves:
+            return None
+        return self._programs.find(setup.argv[0], request.env) if setup.argv else None
+
+    def _root_has_groups(self) -> bool:
+        """Whether the group file gives root more groups than its own: a fork then sets them up."""
+        try:
+            info = os.stat(_GROUP_FILE)
+        except OSError:
+            return False
+        key = (info.st_dev, info.st_ino, info.st_mtime_ns)
+        if self._groups is None or self._groups[0] != key:
+            text = read_file(_GROUP_FILE, 1 << 22)
+            members = (line.rsplit(b":", 1)[-1].split(b",") for line in text.split(b"\n") if line.count(b":") == 3)
+            self._groups = (key, any(b"root" in names for names in members))
+        return self._groups[1]
+
+    def _quickly(self, setup: child.Setup, fds: _Fds) -> int:
+        """Start it with posix_spawn(3); 0 if that is not possible, or did not work."""
+        program = self._quick_enough(setup)
+        if program is None:
+            return 0
+        soft, hard = original_descriptors()
+        request = setup.request
+        output, script = fds.output_child, fds.script
+        if 0 <= output <= 2 or any(fd >= soft or fd == SCRIPT_FD == script for fd in request.fds):
+            return 0
+        if output >= soft or output == SCRIPT_FD:
+            output = os.dup2(output, self._low[0], inheritable=False)
+        if script >= soft:
+            script = os.dup2(script, self._low[1], inheritable=False)
+        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR | os.O_NOCTTY, 0),
+            (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 1),
+            (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 2),
+        ]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in request.fds]
+        if script >= 0:
+            actions.append((os.POSIX_SPAWN_DUP2, script, SCRIPT_FD))
+        group = setup.group
+        if group is not None and (self._cgroups is None or not self._cgroups.enter(group)):
+            return 0
+        umask = os.umask(setup.umask) if request.process != "security" else None
+        now = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if now != (soft, hard):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, now[1]))
+        try:
+            return os.posix_spawn(
+                program,
+                setup.argv,
+                request.env,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=child.SIGNALS,
+            )
+        except (OSError, ValueError):
+            return 0
+        finally:
+            if now != (soft, hard):
+                resource.setrlimit(resource.RLIMIT_NOFILE, now)
+            if umask is not None:
+                os.umask(umask)
+            if group is not None and self._cgroups is not None:
+                self._cgroups.leave()
+            if output == self._low[0]:
+                os.dup2(self._low[1] if script != self._low[1] else 0, output, inheritable=False)
+            if script == self._low[1]:
+                os.dup2(self._low[0], script, inheritable=False)
+
+    def _by_fork(self, setup: child.Setup, fds: _Fds) -> int:
+        """Start it with fork(2).  Raises OSError if there can be no new process."""
+        fds.error, fds.error_child = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        setup.error = fds.error_child
+        setup.output = fds.output_child
+        setup.script = fds.script
+        # Our handlers must not run in the child: it shares the pipe that wakes our loop.
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, child.SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                child.run(setup)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
+
+
+def _open_output() -> tuple[int, int]:
+    """(our non-blocking end, the job's end) for its output: a pty, or a pipe where there is none."""
+    try:
+        return open_pty()
+    except OSError:
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(ours, False)
+        return ours, theirs
+
+
+def _open_script(fds: _Fds, script: str | None) -> bytes:
+    """Put the script into a pipe, as far as that takes it at once; returns the rest, for `fds.feed` if any."""
+    if script is None:
+        return b""
+    fds.script, fds.feed = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(fds.feed, False)
+    text = os.fsencode(_CLOSE_SCRIPT + script)
+    try:
+        text = text[os.write(fds.feed, text) :]
+    except BlockingIOError:
+        pass
+    if not text:
+        os.close(fds.feed)
+        fds.feed = -1
+    return text
