@@ -14,11 +14,12 @@ RUN_PACKAGES := python3-dbus
 TEST_PACKAGES := python3-pytest python3-hypothesis
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools
 BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
+VM_PACKAGES := qemu-system-x86 e2fsprogs
 
 DEBS := build/deb/$(RELEASE)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration test deb lintian run boot vm clean
+.PHONY: all check lint unit integration deb lintian run boot vm clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -60,7 +61,14 @@ boot: deb
 	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
 	$(PYTHON) -m pytest tests/boot/test_container.py
 
-check: lint unit integration
+vm: deb
+	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
+	@$(PYTHON) tests/boot/vm.py --release $(RELEASE)
+
+# One pytest for all suites, at the end, so that its closing line counts them all.
+check: all lint lintian
+	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES)
+	$(PYTHON) -m pytest tests/unit tests/integration tests/boot
 
 clean:
 	rm -rf build

@@ -1,8 +1,8 @@
 """A virtual machine that boots the root, driven through its serial line.
 
-QEMU emulates (`-accel tcg`), so it runs wherever a process may; the cloud kernel of Debian has NVMe and ext4 built in, so
-there is no initrd and the kernel executes the root's own /sbin/init. `Machine` is a context manager: on the way out QEMU
-is ended if it has not ended by itself.
+QEMU emulates (`-accel tcg`), so it runs wherever a process may; the cloud kernel of Debian has NVMe and ext4 built in,
+so there is no initrd and the kernel executes the root's own /sbin/init. `Machine` is a context manager: on the way out
+QEMU is ended if it has not ended by itself.
 """
 
 from __future__ import annotations

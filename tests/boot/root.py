@@ -1,7 +1,8 @@
 """The Debian root that gets booted: built once by mmdebstrap, kept under build/, never written to afterwards.
 
-It holds no init: that of the run (our packages, or sysvinit-core to compare with) is installed into the writable layer
-above it. What only some boots need, sysvinit-core and a kernel, lies as .deb files in its /opt. Its name carries a hash of everything it was made from, so a changed list makes a new one.
+It holds no init: that of the run (our packages, or sysvinit-core to compare with) is installed into the writable
+layer above it. What only some boots need, sysvinit-core and a kernel, lies as .deb files in its /opt. Its name carries
+a hash of everything it was made from, so a changed list makes a new one.
 """
 
 from __future__ import annotations
