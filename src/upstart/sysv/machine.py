@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 INIT = 1
 WTMPDB = "/usr/bin/wtmpdb"
 
+#: Seconds that wtmpdb may take, as it waits for a busy disk.
+WTMPDB_PATIENCE = 3.0
+
 # Commands of reboot(2), from <linux/reboot.h>.
 RESTART = 0x01234567
 HALT = 0xCDEF0123
@@ -70,7 +73,7 @@ def reboot(command: int, argument: str | None = None) -> None:
 def tell_wtmpdb(event: str) -> None:
     """Where last(1) reads wtmpdb(8)'s database instead of wtmp, record *event* (``shutdown``) there.
 
-    Waits for it at most as long as a busy disk may take, 3 seconds; failing is nobody's loss.
+    Returns when it has ended, or has been ended for being late; failing is nobody's loss.
     """
     if not os.access(WTMPDB, os.X_OK):
         return
@@ -84,10 +87,8 @@ def tell_wtmpdb(event: str) -> None:
         return
     finally:
         os.close(null)
-    signal.signal(signal.SIGALRM, lambda number, frame: os.kill(pid, signal.SIGKILL))
-    signal.alarm(3)
-    try:
-        os.waitpid(pid, 0)
-    except OSError:
-        pass
-    signal.alarm(0)
+    before = signal.signal(signal.SIGALRM, lambda number, frame: os.kill(pid, signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, WTMPDB_PATIENCE)
+    os.waitpid(pid, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
