@@ -1,0 +1,47 @@
+"""Changes in the engine as D-Bus signals.
+
+What is always true here: a signal is built once, however many listen.
+"""
+
+from __future__ import annotations
+
+from upstart.daemon import wire
+from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_INTERFACE
+from upstart.daemon.objects import path_of_instance, path_of_job
+from upstart.daemon.paths import ROOT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from upstart.engine.effects import Announce
+
+_BUILD = {
+    (interface.name, name): wire.signal_builder(interface.name, name, "".join([kind for _, kind in args]))
+    for interface in (MANAGER_INTERFACE, *JOB_OBJECT, *INSTANCE_OBJECT)
+    for name, args in interface.signals.items()
+}
+_MANAGER = MANAGER_INTERFACE.name
+_JOB = JOB_OBJECT[0].name
+_INSTANCE = INSTANCE_OBJECT[0].name
+
+
+def restarted(serial: int) -> bytes:
+    """The signal that tells that init was re-executed."""
+    return _BUILD[_MANAGER, "Restarted"](serial, ROOT, b"")
+
+
+def build(serial: int, effect: Announce) -> bytes:
+    """The signal for an effect."""
+    name = effect.signal
+    subject: Any = effect.subject
+    if name == "EventEmitted":
+        event, env = effect.value  # type: ignore[misc]
+        words = [f"{key}={value}" for key, value in env.items()]
+        return _BUILD[_MANAGER, name](serial, ROOT, wire.pack("sas", event, words))
+    if name == "JobAdded" or name == "JobRemoved":
+        return _BUILD[_MANAGER, name](serial, ROOT, wire.pack("o", path_of_job(subject)))
+    if name == "InstanceAdded" or name == "InstanceRemoved":
+        return _BUILD[_JOB, name](serial, path_of_job(subject.job), wire.pack("o", path_of_instance(subject)))
+    body = wire.pack("i" if name == "Failed" else "s", effect.value)
+    return _BUILD[_INSTANCE, name](serial, path_of_instance(subject), body)

@@ -1,0 +1,185 @@
+"""What PID 1 does before anything else: file systems and devices that are missing, the console, the keyboard.
+
+What is always true here: nothing that fails stops the boot; it is reported, and the next step is tried.  What is there already
+(an initramfs or a container manager mounted it) is left alone.  Afterwards descriptors 0 to 2 are open.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import stat
+import termios
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONSOLE = "/dev/console"
+NULL = "/dev/null"
+#: The path that init gives itself and its jobs.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin"
+
+# mount(2)
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+# reboot(2): Control-Alt-Delete sends SIGINT to PID 1 instead of rebooting.
+RB_DISABLE_CAD = 0
+# ioctl_console(2): Alt-Up sends a signal to us.
+KDSIGACCEPT = 0x4B4E
+PR_SET_CHILD_SUBREAPER = 36
+
+#: Devices that must exist before anything can be opened: path, mode, major, minor.
+_DEVICES = ((NULL, 0o666, 1, 3), ("/dev/tty", 0o666, 5, 0), (CONSOLE, 0o600, 5, 1), ("/dev/kmsg", 0o600, 1, 11))
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _mount(kind: str, path: str, flags: int, data: str | None) -> None:
+    if _libc.mount(b"none", path.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode() if data else None) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def mount_missing(kind: str, path: str, flags: int, data: str | None = None) -> None:
+    """Mount a kernel file system unless something is mounted there; OSError where that fails."""
+    if os.stat(os.path.dirname(path)).st_dev == os.stat(path).st_dev:
+        _mount(kind, path, flags, data)
+
+
+def _is_device(path: str, major: int, minor: int) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(major, minor)
+
+
+def _make_device(path: str, mode: int, major: int, minor: int, report: Callable[[str], object]) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | mode, os.makedev(major, minor))
+    except FileExistsError:
+        pass
+    except OSError:
+        report(f"Unable to create device: {path}")
+
+
+def prepare_devices(report: Callable[[str], object]) -> None:
+    """See that /dev, /dev/pts and the devices that init itself needs are there; ``report`` gets what failed."""
+    if not _is_device("/dev/ptmx", 5, 2) or not os.path.isdir("/dev/pts"):
+        try:
+            mount_missing("devtmpfs", "/dev", MS_NOEXEC | MS_NOSUID)
+        except OSError as error:
+            report(f"Unable to mount /dev filesystem: {error.strerror}")
+        _make_device("/dev/ptmx", 0o666, 5, 2, report)
+        try:
+            os.mkdir("/dev/pts", 0o755)
+        except FileExistsError:
+            pass
+        except OSError:
+            report("Cannot create directory: /dev/pts")
+    try:
+        mount_missing("devpts", "/dev/pts", MS_NOEXEC | MS_NOSUID, "gid=5,mode=0620")
+    except OSError as error:
+        report(f"Unable to mount /dev/pts filesystem: {error.strerror}")
+    for device in _DEVICES:
+        _make_device(*device, report)
+
+
+def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
+    """See that /proc, /sys, /run and a cgroup v2 hierarchy are mounted; ``report`` gets what failed."""
+    all_flags = MS_NODEV | MS_NOEXEC | MS_NOSUID
+    for kind, path, flags, data in (
+        ("proc", "/proc", all_flags, None),
+        ("sysfs", "/sys", all_flags, None),
+        ("tmpfs", "/run", MS_NODEV | MS_NOSUID, "mode=0755"),
+    ):
+        try:
+            mount_missing(kind, path, flags, data)
+        except OSError as error:
+            report(f"Unable to mount {path} filesystem: {error.strerror}")
+    try:
+        with open("/proc/self/mounts", "rb") as file:
+            mounted = b" cgroup2 " in file.read()
+        if not mounted:
+            mount_missing("cgroup2", "/sys/fs/cgroup", all_flags)
+    except OSError:
+        pass  # a kernel or container without it: jobs do without
+
+
+def set_up_descriptors(path: str, reset: bool) -> None:
+    """Open ``path`` as descriptors 0 to 2, and with ``reset`` give it the settings of a sane terminal; OSError if it fails."""
+    # Never waits: not for a carrier when it is opened, not for a stopped terminal when we write.
+    fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if reset:
+            reset_terminal(fd)
+        for each in range(3):
+            if each != fd:
+                os.dup2(fd, each)
+            else:
+                os.set_inheritable(fd, True)
+    finally:
+        if fd > 2:
+            os.close(fd)
+
+
+def set_up_console(reset: bool, report: Callable[[str], object]) -> None:
+    """Have the console as descriptors 0 to 2, or /dev/null, or at least something that is open."""
+    try:
+        set_up_descriptors(CONSOLE, reset)
+        return
+    except OSError as error:
+        problem = f"Unable to initialize console, will try /dev/null: {error.strerror}"
+    try:
+        set_up_descriptors(NULL, False)
+    except OSError as error:
+        problem = f"Unable to initialize console as /dev/null: {error.strerror}"
+        read, write = os.pipe2(os.O_NONBLOCK)
+        for each in range(3):
+            if each not in (read, write):
+                os.dup2(write, each)
+    report(problem)
+
+
+def reset_terminal(fd: int) -> None:
+    """The settings that the original gives the console, as do other inits; no error where it is no terminal."""
+    try:
+        tty = termios.tcgetattr(fd)
+        baud = getattr(termios, "CBAUD", 0o010017) | getattr(termios, "CBAUDEX", 0o010000)
+        tty[2] &= baud | termios.CSIZE | termios.CSTOPB | termios.PARENB | termios.PARODD
+        tty[2] |= termios.HUPCL | termios.CLOCAL | termios.CREAD
+        tty[0] = termios.IGNPAR | termios.ICRNL | termios.IXON | termios.IXANY
+        tty[1] = termios.OPOST | termios.ONLCR
+        tty[3] = (termios.ISIG | termios.ICANON | termios.ECHO | termios.ECHOCTL | termios.ECHOPRT | termios.ECHOKE)
+        characters = tty[6]
+        for index, value in (
+            (termios.VINTR, 3), (termios.VQUIT, 28), (termios.VERASE, 127), (termios.VKILL, 24), (termios.VEOF, 4),
+            (termios.VSTART, 17), (termios.VSTOP, 19), (termios.VSUSP, 26), (termios.VTIME, 0), (termios.VMIN, 1),
+        ):
+            characters[index] = bytes((value,))
+        termios.tcsetattr(fd, termios.TCSANOW, tty)
+        termios.tcflush(fd, termios.TCIOFLUSH)
+    except (termios.error, OSError):
+        pass
+
+
+def disable_control_alt_delete() -> None:
+    """Have the kernel send SIGINT for Control-Alt-Delete; in a namespace this is not ours to change, and fails."""
+    _libc.reboot(RB_DISABLE_CAD)
+
+
+def accept_keyboard_request(signal: int) -> bool:
+    """Have the console send us ``signal`` for Alt-Up; false where descriptor 0 is no virtual console."""
+    try:
+        fcntl.ioctl(0, KDSIGACCEPT, signal)
+    except OSError:
+        return False
+    return True
+
+
+def become_subreaper() -> None:
+    """Have the kernel give us the orphans among our descendants, prctl(2); OSError where it cannot."""
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,156 @@
+"""The private server: who connects, who may, and what all of them are told.
+
+What is always true here: a connection is looked at once, when it arrives; nobody but root and our own user gets any
+further, so that others cannot fill our descriptors.  There are never more than `MAX_CLIENTS` connections, nor one that is still
+not authenticated after `AUTH_SECONDS`.  A signal is built once and shared by all who listen.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from struct import Struct
+
+from upstart.daemon import wire
+from upstart.daemon.auth import ServerAuth
+from upstart.daemon.connection import Connection, parse_address
+from upstart.daemon.loop import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from upstart.daemon.loop import Loop
+
+SYSTEM_ADDRESS = "unix:abstract=/com/ubuntu/upstart"
+MAX_CLIENTS = 512
+#: Bytes that may wait for all clients together.
+MAX_QUEUED = 32 << 20
+AUTH_SECONDS = 30.0
+BACKLOG = 128
+#: Connections taken in one turn.
+ACCEPTS = 32
+
+_CREDENTIALS = Struct("@iII")
+
+
+def listen(address: str) -> _socket.socket:
+    """A non-blocking socket that listens on a D-Bus address; OSError where that fails."""
+    names = parse_address(address)
+    if not names:
+        raise OSError(22, f"not an address to listen on: {address}")
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    try:
+        sock.bind(names[0])
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class PrivateServer:
+    """Accepts clients on a listening socket and keeps them in ``clients``.
+
+    ``on_message`` (connection, message) is called for each message, ``connected`` (connection) for each client that may
+    speak, ``on_change`` () when a client came or went.
+    """
+
+    __slots__ = ("_guid", "_loop", "_on_message", "_paused", "_sock", "_uid", "_watch", "clients", "connected", "on_change")
+
+    def __init__(self, loop: Loop, sock: _socket.socket, on_message: Callable[[Connection, wire.Message], object]) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._on_message = on_message
+        self._guid = os.urandom(16).hex()
+        self._uid = os.getuid()
+        self._paused = False
+        self.clients: set[Connection] = set()
+        self.connected: Callable[[Connection], object] = lambda connection: None
+        self.on_change: Callable[[], object] = lambda: None
+        self._watch = loop.add_fd(sock.fileno(), READ, self._accept)
+
+    @classmethod
+    def inherit(cls, loop: Loop, fd: int, on_message: Callable[[Connection, wire.Message], object]) -> PrivateServer:
+        """The server on a listening descriptor that the program before us left open."""
+        return cls(loop, _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd), on_message)
+
+    def fileno(self) -> int:
+        """The listening descriptor."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Stop listening, and disconnect everybody."""
+        self._loop.remove(self._watch)
+        self._sock.close()
+        for client in list(self.clients):
+            client.flush()
+            client.close()
+
+    def _accept(self, _events: int) -> None:
+        for _ in range(ACCEPTS):
+            if len(self.clients) >= MAX_CLIENTS:
+                self._pause()
+                return
+            try:
+                fd, _ = self._sock._accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptor left: what waits is taken when one is free
+                self._pause()
+                return
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+            sock.setblocking(False)
+            try:
+                pid, uid, _gid = _CREDENTIALS.unpack(
+                    sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size))
+            except OSError:
+                sock.close()
+                continue
+            if uid not in (0, self._uid):
+                sock.close()
+                continue
+            client = Connection(self._loop, sock, ServerAuth(self._guid, uid), uid, pid, self._on_message, self._closed)
+            self.clients.add(client)
+            self._limit_authentication(client)
+            self.connected(client)
+            self.on_change()
+
+    def _limit_authentication(self, client: Connection) -> None:
+        def expire() -> None:
+            if client.auth is not None:
+                client.close()
+
+        timer = self._loop.call_later(AUTH_SECONDS, expire)
+        client.authenticated = lambda: self._loop.remove(timer)
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._loop.modify(self._watch, 0)
+            self._loop.call_later(1.0, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._sock.fileno() >= 0:
+            self._loop.modify(self._watch, READ)
+
+    def _closed(self, client: Connection) -> None:
+        self.clients.discard(client)
+        self.on_change()
+
+    def listening(self) -> bool:
+        """Whether any client wants signals."""
+        return any(not client.quiet for client in self.clients)
+
+    def broadcast(self, data: bytes) -> None:
+        """Send a signal to every client that wants signals."""
+        queued = 0
+        for client in list(self.clients):
+            if not client.quiet and client.auth is None:
+                client.send(data)
+            queued += client.queued
+        while queued > MAX_QUEUED:
+            worst = max(self.clients, key=lambda client: client.queued)
+            queued -= worst.queued
+            worst.close()

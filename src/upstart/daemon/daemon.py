@@ -1,0 +1,436 @@
+"""The running init: it owns the parts, feeds the engine, and has the engine's effects performed.
+
+What is always true here: the engine settles once a turn, after all inputs of the turn; performing its effects is cut into slices of
+`SLICE` seconds, so that a thousand jobs on one event leave room for clients in between.  A fault is logged with the place where it
+happened; one outside a client's call has the daemon re-execute itself with its state, but not again within `FAULT_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import time
+
+from upstart.conf.sources import Sources
+from upstart.conf.watch import Watch
+from upstart.daemon import announce, sessionfile, systembus, xdg
+from upstart.daemon.bus import SYSTEM_ADDRESS, PrivateServer, listen
+from upstart.daemon.chroots import Chroots
+from upstart.daemon.logger import Logger
+from upstart.daemon.loop import READ, Loop
+from upstart.daemon.manager import Manager
+from upstart.daemon.objects import path_of_instance, path_of_job
+from upstart.daemon.paths import ROOT
+from upstart.daemon.performer import Performer
+from upstart.daemon.quiesce import Quiesce
+from upstart.daemon.restart import Restarter
+from upstart.daemon.service import Service, steps
+from upstart.engine import environ as tables
+from upstart.engine import state
+from upstart.engine.effects import ERROR, INFO, WARN
+from upstart.engine.engine import Engine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from upstart.conf.sources import Change
+    from upstart.daemon.options import Options
+    from upstart.engine.effects import Announce
+
+#: Seconds.
+SLICE = 0.02
+FAULT_SECONDS = 60.0
+#: Layout of the state document; the engine's part has a version of its own.
+VERSION = 1
+#: Bytes given back when memory runs out, so that saying so and carrying on has some.
+RESERVE = 256 << 10
+
+
+class Daemon:
+    """All that a running init consists of.
+
+    ``argv`` is the command line with the absolute path of the program, ``saved`` the state document of the program before
+    us, ``None`` at a first start.  ValueError, KeyError or TypeError where that cannot be read.
+    """
+
+    def __init__(self, options: Options, argv: list[str], environ: dict[str, str], saved: dict[str, Any] | None = None) -> None:
+        self.options = options
+        self.environ = environ
+        self.version = options.version
+        self.loop = Loop()
+        self.logger = Logger(options.program, options.priority)
+        self.logdir = options.logdir or (xdg.log_dir(environ) if options.user else None)
+        self.engine = state.load(saved["engine"], time.monotonic) if saved is not None else Engine(time.monotonic)
+        self.engine.priority = options.priority
+        self.engine.environ = environ
+        self.engine.announcing = False
+        if saved is None:
+            self.engine.job_environ = self.initial_job_environ()
+        self.chroots = Chroots(options.chroot_sessions)
+        self.sources = Sources(lambda text: self.log(ERROR, text))
+        self.watch: Watch | None = None
+        self.manager = Manager(self)
+        self.service = Service(self.manager.find, self._registered_below)
+        self.service.fault = self.client_fault
+        self.server: PrivateServer | None = None
+        self.bus: systembus.MessageBus | None = None
+        self.bus_notified = False
+        self.session_file: str | None = None
+        self.performer = Performer(self)
+        self.restarter = Restarter(self, argv)
+        self.quiescer = Quiesce(self.engine, self.loop, self.log, self.loop.stop)
+        self.restarted = saved is not None
+        self.last_fault = -FAULT_SECONDS
+        self._reserve: bytearray | None = bytearray(RESERVE)
+        self.loop.each_turn = self.settle
+        self.loop.fault = self.fault
+        if saved is not None:
+            self._restore(saved)
+
+    # Log and faults
+
+    def log(self, priority: int, text: str) -> None:
+        """A line for init's own log."""
+        self.logger.write(priority, text)
+
+    def set_priority(self, priority: int) -> None:
+        """Log from this priority on."""
+        self.engine.priority = self.logger.priority = priority
+
+    def client_fault(self, error: BaseException) -> None:
+        """A client's call failed for a reason that is ours: the client has its error, the log says where."""
+        self.log(ERROR, f"Internal error in a call: {describe(error)}")
+        self._relieve(error)
+
+    def fault(self, error: BaseException) -> None:
+        """Something of ours failed: say where, and begin anew with all state."""
+        if isinstance(error, SystemExit):
+            raise error
+        self.log(ERROR, f"Internal error: {describe(error)}")
+        self._relieve(error)
+        now = time.monotonic()
+        if now - self.last_fault >= FAULT_SECONDS:
+            self.last_fault = now
+            self.restarter.begin()
+
+    def _relieve(self, error: BaseException) -> None:
+        if isinstance(error, MemoryError) and self._reserve is not None:
+            self._reserve = None
+            self.loop.call_later(FAULT_SECONDS, self._replenish)
+
+    def _replenish(self) -> None:
+        self._reserve = bytearray(RESERVE)
+
+    # The engine
+
+    def settle(self) -> bool:
+        """Run the engine and perform its effects for at most a slice of time; true if there is more to do."""
+        engine = self.engine
+        engine.run()
+        if not engine.effects:
+            self.quiescer.settled()
+            return False
+        perform = self.performer.perform
+        deadline = time.monotonic() + SLICE
+        while engine.effects:
+            effects, engine.effects = engine.effects, []
+            for done, effect in enumerate(effects, 1):
+                try:
+                    perform(effect)
+                except Exception as error:
+                    self.fault(error)
+                if not done & 15 and time.monotonic() > deadline:
+                    engine.effects[:0] = effects[done:]
+                    return True
+            engine.run()
+        self.quiescer.settled()
+        return False
+
+    def settle_fully(self) -> None:
+        """Settle until there is nothing left to perform."""
+        while self.settle():
+            pass
+
+    def announce(self, effect: Announce) -> None:
+        """Send a signal to all who listen."""
+        self._send_signal(announce.build(self.service.next_serial(), effect))
+
+    def _send_signal(self, data: bytes) -> None:
+        if self.server is not None:
+            self.server.broadcast(data)
+        if self.bus is not None:
+            self.bus.send(data)
+
+    def listeners_changed(self) -> None:
+        """Have the engine announce changes only while somebody listens."""
+        listening = self.server is not None and self.server.listening()
+        self.engine.announcing = listening or self.bus_connected()
+
+    def initial_job_environ(self) -> dict[str, str]:
+        """The environment that jobs begin with: PATH and TERM, and in a session all of init's own."""
+        table: dict[str, str] = {}
+        tables.append(table, ("PATH", "TERM"), self.environ)
+        if self.options.user and self.options.inherit_env:
+            table.update(self.environ)
+        return table
+
+    # Configuration
+
+    def load_configuration(self) -> None:
+        """Read all configuration, and watch it from now on."""
+        options = self.options
+        if options.user and not options.confdirs:
+            options.confdirs = xdg.config_dirs(self.environ)
+        trees = [*options.prepend_confdirs, *options.confdirs, *options.append_confdirs]
+        if not options.user:
+            self.sources.add_file("/etc/init.conf")
+        for path in trees:
+            self.sources.add_dir(os.path.abspath(path))
+        try:
+            self.watch = Watch(warn=lambda text: self.log(WARN, text))
+            self.loop.add_fd(self.watch.fd, READ, self._configuration_changed)
+            # Watched before it is read, so that no change in between is missed.
+            if not options.user:
+                self.watch.add_file("/etc/init.conf")
+            for path in trees:
+                self.watch.add_tree(os.path.abspath(path))
+        except OSError as error:
+            self.log(WARN, f"Unable to watch configuration: {error.strerror}")
+        self._apply(self.sources.load())
+        self.chroots.opened = self._open_chroot
+        if self.restarted:
+            self._drop_vanished()
+
+    def _drop_vanished(self) -> None:
+        """After a re-exec: jobs whose files are gone by now."""
+        for session, name in list(self.engine.jobs):
+            if self.sources.job_class(name, session) is None:
+                self.engine.undefine(session, name)
+
+    def _open_chroot(self, root: str) -> None:
+        path = root + "/etc/init"
+        self.sources.add_dir(path, root)
+        if self.watch is not None:
+            self.watch.add_tree(path)
+        self._apply(self.sources.load())
+
+    def _configuration_changed(self, _events: int) -> None:
+        if self.watch is None:
+            return
+        changed = self.watch.read()
+        self._apply(self.sources.reload() if changed is None else self.sources.changed(changed))
+
+    def reload_configuration(self) -> None:
+        """Look at all configuration again."""
+        self.log(INFO, "Reloading configuration")
+        self._apply(self.sources.reload())
+
+    def _apply(self, changes: list[Change]) -> None:
+        for change in changes:
+            if change.job_class is not None:
+                self.engine.define(change.job_class)
+            else:
+                self.engine.undefine(change.session, change.name)
+
+    # D-Bus
+
+    def open_server(self) -> None:
+        """Listen for private clients, on the socket that the program before us listened on if there is one."""
+        if self.options.session_bus:
+            return
+        address = sessionfile.address() if self.options.user else SYSTEM_ADDRESS
+        if self.options.user:
+            self.engine.extra_environ["UPSTART_SESSION"] = address
+        if self.server is None:
+            try:
+                self._serve(PrivateServer(self.loop, listen(address), self.service.received))
+            except OSError as error:
+                self.log(WARN, f"Unable to listen for private connections: {error.strerror}")
+        if self.options.user:
+            self.session_file = sessionfile.create(self.environ, address, lambda text: self.log(ERROR, text))
+
+    def _serve(self, server: PrivateServer) -> None:
+        self.server = server
+        server.on_change = self.listeners_changed
+        server.connected = lambda connection: self.log(INFO, "Connection from private client")
+
+    def bus_connected(self) -> bool:
+        """Whether we own our name on a bus."""
+        return self.bus is not None and self.bus.ready
+
+    @property
+    def _bus_name(self) -> str:
+        return "session" if self.options.user or self.options.session_bus else "system"
+
+    def connect_bus(self, address: str | None, then: Callable[[tuple[str, str] | None], object]) -> None:
+        """Connect to a bus, by default the one that fits; ``then`` gets None, or the error's name and text."""
+        self.bus_notified = address is not None
+        if address is None and self._bus_name == "session":
+            address = self.environ.get("DBUS_SESSION_BUS_ADDRESS", "")
+        if address is None:
+            address = self.environ.get("DBUS_SYSTEM_BUS_ADDRESS", systembus.DEFAULT_ADDRESS)
+        if self.bus is not None:
+            self.bus.close()
+        bus = systembus.MessageBus(self.loop, address, self.service.received, self.service.next_serial)
+        self.bus = self.service.bus = bus
+        bus.needs_uid = self.service.needs_uid
+        bus.lost = self._bus_lost
+
+        def finished(error: tuple[str, str] | None) -> None:
+            self.listeners_changed()
+            if error is None and self.restarted:
+                bus.send(announce.restarted(self.service.next_serial()))
+            then(error)
+
+        bus.finished = finished
+        bus.connect()
+
+    def _bus_lost(self) -> None:
+        name = "notified D-Bus bus" if self.bus_notified else f"D-Bus {self._bus_name} bus"
+        self.log(WARN, f"Disconnected from {name}")
+        self.listeners_changed()
+
+    def reconnect_bus(self) -> None:
+        """Connect to the bus again (SIGUSR1), if we are not connected."""
+        if not self.options.dbus or (self.bus is not None and self.bus.busy):
+            return
+        self.log(INFO, f"Reconnecting to D-Bus {self._bus_name} bus")
+        text = f"Unable to connect to the D-Bus {self._bus_name} bus: "
+        self.connect_bus(None, lambda error: error and self.log(WARN, text + error[1]))
+
+    def update_activation_environment(self, entry: str) -> None:
+        """Tell the session's bus of a variable, for the services that it starts."""
+        if self.options.user and self.bus is not None and self.bus.ready:
+            key, _, value = entry.partition("=")
+            self.bus.call("UpdateActivationEnvironment", None, "a{ss}", {key: value})
+
+    def _registered_below(self, path: str) -> list[str]:
+        registered = [ROOT]
+        for job in self.engine.jobs.values():
+            registered.append(path_of_job(job))
+            registered += [path_of_instance(instance) for instance in job.instances.values()]
+        return steps(path, registered)
+
+    # The end, and the next beginning
+
+    def quiesce(self, reason: str) -> None:
+        """End the session."""
+        self.quiescer.begin(reason)
+
+    def close(self) -> None:
+        """Give up what others can see of us."""
+        sessionfile.remove(self.session_file)
+        if self.server is not None:
+            self.server.close()
+        if self.bus is not None:
+            self.bus.close()
+        self.performer.close()
+
+    def state_text(self) -> str:
+        """The state document."""
+        return json.dumps({
+            "version": VERSION,
+            "engine": state.dump(self.engine),
+            "performer": self.performer.dump(),
+            "listening": self.server.fileno() if self.server is not None else -1,
+            "bus": self.bus.address if self.bus is not None and self.bus_notified else None,
+            "chroots": self.chroots.roots,
+            "priority": self.engine.priority,
+            "last_fault": self.last_fault,
+        })
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.set_priority(saved["priority"])
+        self.last_fault = saved["last_fault"]
+        for fd in self._event_fds():
+            os.set_inheritable(fd, False)
+        self.performer.restore(saved["performer"])
+        if saved["listening"] >= 0:
+            os.set_inheritable(saved["listening"], False)
+            self._serve(PrivateServer.inherit(self.loop, saved["listening"], self.service.received))
+        for root in saved["chroots"]:
+            self.sources.add_dir(root + "/etc/init", root)
+        self.chroots.restore(saved["chroots"])
+        if saved["bus"] is not None:
+            self.connect_bus(saved["bus"], lambda error: None)
+
+    def _event_fds(self) -> set[int]:
+        fds = {event.fd for event in self.engine.events.values() if event.fd >= 0}
+        for job in self.engine.jobs.values():
+            for instance in job.instances.values():
+                fds.update(instance.fds)
+        return fds
+
+    def flush_clients(self) -> None:
+        """Send what is queued, as far as sockets take it."""
+        if self.server is not None:
+            for client in list(self.server.clients):
+                client.flush()
+
+    def before_exec(self) -> None:
+        """Have the descriptors that the next program needs stay open."""
+        self.performer.keep_open(True)
+        for fd in self._event_fds():
+            os.set_inheritable(fd, True)
+        if self.server is not None:
+            os.set_inheritable(self.server.fileno(), True)
+
+    def after_failed_exec(self) -> None:
+        """Undo `before_exec`."""
+        for fd in self._event_fds():
+            os.set_inheritable(fd, False)
+        if self.server is not None:
+            os.set_inheritable(self.server.fileno(), False)
+        self.performer.keep_open(False)
+
+    # Signals
+
+    def catch_signals(self) -> None:
+        """Have signals come to the loop; those that arrive together are handled in this order, TERM last."""
+        watch = self.loop.watch_signal
+        watch(signal.SIGCHLD, self.performer.reap)
+        watch(signal.SIGHUP, self.reload_configuration)
+        if not self.options.user:
+            watch(signal.SIGUSR1, self.reconnect_bus)
+
+    def catch_term(self) -> None:
+        """The last of the signals: end the session, or re-execute."""
+        self.loop.watch_signal(signal.SIGTERM, self._terminated)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _terminated(self) -> None:
+        if self.options.user:
+            self.quiesce("shutdown")
+        else:
+            self.log(WARN, f"Re-executing {self.restarter.program}")
+            self.restarter.begin()
+
+
+def describe(error: BaseException) -> str:
+    """What was raised, and where: innermost place last."""
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error} ({' < '.join(reversed(places[-6:]))})"
+
+
+def settle_memory() -> None:
+    """After the start: what is there now stays, and need not be looked at by the garbage collector again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def verify(text: str) -> None:
+    """Load the engine's part of a state document, to see whether that can be done; any exception says no."""
+    document = json.loads(text)
+    if document["version"] > VERSION:
+        raise ValueError(f"state of version {document['version']}, newest known is {VERSION}")
+    state.load(document["engine"], time.monotonic)

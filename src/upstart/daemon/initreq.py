@@ -1,0 +1,100 @@
+"""The FIFO of sysvinit, ``/run/initctl``, on which other programs ask PID 1 for a runlevel.
+
+What is always true here: the FIFO is root's alone and is opened for both reading and writing, so that it never ends; a request is
+exactly `SIZE` bytes that begin with the magic number, anything else is thrown away.  The policy is not ours: a request for a
+runlevel runs telinit(8).  The layout is that of initreq.h of sysvinit.
+"""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+
+from upstart.daemon.loop import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from upstart.daemon.loop import Loop
+
+PATH = "/run/initctl"
+LEGACY_PATH = "/dev/initctl"
+MAGIC = 0x03091969
+SIZE = 384
+RUNLVL, POWERFAIL, POWERFAILNOW, POWEROK, UNSETENV_SETENV = 1, 2, 3, 4, 6
+LEVELS = "0123456SsQqUu"
+#: Variables that a request may set: sysvinit takes only names that begin so, and no more than this many.
+PREFIX = "INIT_"
+MAX_VARIABLES = 16
+
+_REQUEST = Struct("=4i")
+
+
+class InitFifo:
+    """Listens on ``path``; ``change`` (level, variables) is called for a runlevel, ``power`` () for a power status."""
+
+    __slots__ = ("_change", "_fd", "_loop", "_path", "_power", "_variables", "_watch")
+
+    def __init__(self, loop: Loop, path: str, change: Callable[[str, list[str]], object],
+                 power: Callable[[], object]) -> None:
+        self._loop = loop
+        self._path = path
+        self._change = change
+        self._power = power
+        self._variables: dict[str, str] = {}
+        self._fd = -1
+        self._watch = -1
+
+    def open(self) -> None:
+        """Make the FIFO if it is not there, and listen; OSError where that fails.  Opening it again is harmless."""
+        self.close()
+        try:
+            os.mkfifo(self._path, 0o600)
+        except FileExistsError:
+            pass
+        fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        status = os.fstat(fd)
+        if status.st_mode & 0o170000 != 0o010000:
+            os.close(fd)
+            raise OSError(22, "not a FIFO", self._path)
+        if status.st_mode & 0o7777 != 0o600 or status.st_uid != os.getuid():
+            os.fchown(fd, os.getuid(), -1)
+            os.fchmod(fd, 0o600)
+        self._fd = fd
+        self._watch = self._loop.add_fd(fd, READ, self._readable)
+
+    def close(self) -> None:
+        """Stop listening; the FIFO stays."""
+        if self._fd >= 0:
+            self._loop.remove(self._watch)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _readable(self, _events: int) -> None:
+        try:
+            data = os.read(self._fd, SIZE * 16)
+        except BlockingIOError:
+            return
+        # Writes up to PIPE_BUF are atomic, so a request that is not whole was never one.
+        for at in range(0, len(data) - SIZE + 1, SIZE):
+            magic, command, level, _ = _REQUEST.unpack_from(data, at)
+            if magic != MAGIC:
+                continue
+            if command == RUNLVL and 0 < level < 128 and chr(level) in LEVELS:
+                self._change(chr(level), [f"{key}={value}" for key, value in self._variables.items()])
+            elif command in (POWERFAIL, POWERFAILNOW, POWEROK):
+                self._power()
+            elif command == UNSETENV_SETENV:
+                self._set_variables(data[at + _REQUEST.size:at + SIZE])
+
+    def _set_variables(self, data: bytes) -> None:
+        for word in data.split(b"\0"):
+            if not word:
+                break
+            key, equals, value = word.decode("utf-8", "replace").partition("=")
+            if not key.startswith(PREFIX):
+                continue
+            self._variables.pop(key, None)
+            if equals and len(self._variables) < MAX_VARIABLES:
+                self._variables[key] = value

@@ -1,0 +1,215 @@
+"""The main loop: descriptors, timers and signals, one callback after the other, in one thread.
+
+What is always true here: nothing but `Loop.run` waits, and it waits only in epoll(7).  An exception of a callback never
+ends the loop; it goes to ``Loop.fault`` and the next callback runs.  A signal is never lost: the handler notes its number,
+and the wake-up pipe only cuts the wait short.  A descriptor or timer that was removed is not called any more, not even
+when it was ready in the same turn.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from heapq import heapify, heappop, heappush
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+#: Reported whether asked for or not.
+HANGUP = select.EPOLLHUP | select.EPOLLERR
+
+#: Ready descriptors taken from the kernel in one turn; the rest is found in the next.
+BATCH = 64
+#: Cancelled timers left in the heap before it is rebuilt.
+STALE_TIMERS = 256
+
+
+class Loop:
+    """An epoll(7) loop with monotonic timers and signals.
+
+    ``each_turn`` is called once before every wait (the daemon settles its engine and flushes its clients there) and
+    must return true while it left work that cannot wait.  ``fault`` gets every exception of a callback.
+    """
+
+    __slots__ = ("_epoll", "_fds", "_flushes", "_heap", "_next", "_pending", "_running", "_signals", "_soon", "_stale", "_timers",
+                 "_wake_read", "_wake_write", "_watches", "each_turn", "fault")
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._fds: dict[int, tuple[int, Callable[[int], object]]] = {}
+        self._watches: dict[int, int] = {}
+        self._timers: dict[int, Callable[[], object]] = {}
+        self._heap: list[tuple[float, int]] = []
+        self._stale = 0
+        self._next = 0
+        self._soon: list[Callable[[], object]] = []
+        self._flushes: list[Callable[[], object]] = []
+        self._signals: dict[int, Callable[[], object]] = {}
+        self._pending: set[int] = set()
+        self._running = False
+        self.each_turn: Callable[[], bool] = lambda: False
+        self.fault: Callable[[BaseException], object] = self._raise
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        self.add_fd(self._wake_read, READ, self._drain_wakeups)
+
+    @staticmethod
+    def _raise(error: BaseException) -> None:
+        raise error
+
+    def close(self) -> None:
+        """Give back the descriptors and the signal handlers."""
+        for number in list(self._signals):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        self._epoll.close()
+
+    def add_fd(self, fd: int, events: int, callback: Callable[[int], object]) -> int:
+        """Call ``callback`` with the ready events (a mask of READ, WRITE, HANGUP) while ``fd`` has any; gives an id."""
+        self._next += 1
+        if fd in self._fds:  # the owner closed it without a word, and the number was given out again
+            self._watches.pop(self._fds[fd][0], None)
+            try:
+                self._epoll.unregister(fd)
+            except OSError:
+                pass
+        self._epoll.register(fd, events)
+        self._fds[fd] = (self._next, callback)
+        self._watches[self._next] = fd
+        return self._next
+
+    def modify(self, watch: int, events: int) -> None:
+        """Wait for other events on a watched descriptor."""
+        self._epoll.modify(self._watches[watch], events)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> int:
+        """Call ``callback`` once, ``seconds`` from now; gives an id for `remove`."""
+        self._next += 1
+        self._timers[self._next] = callback
+        heappush(self._heap, (time.monotonic() + seconds, self._next))
+        return self._next
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` before the loop waits again."""
+        self._soon.append(callback)
+
+    def before_wait(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` after the engine has settled and right before the loop waits: to send what was queued."""
+        self._flushes.append(callback)
+
+    def remove(self, ident: int) -> None:
+        """Forget a descriptor (before it is closed) or a timer; one that is gone already is no error."""
+        fd = self._watches.pop(ident, None)
+        if fd is not None:
+            del self._fds[fd]
+            try:
+                self._epoll.unregister(fd)
+            except OSError:
+                pass
+        elif self._timers.pop(ident, None) is not None:
+            self._stale += 1
+            if self._stale > STALE_TIMERS:
+                self._heap = [entry for entry in self._heap if entry[1] in self._timers]
+                heapify(self._heap)
+                self._stale = 0
+
+    def watch_signal(self, number: int, callback: Callable[[], object]) -> None:
+        """Call ``callback`` from the loop after signal ``number`` arrived, once however often it came.
+
+        Callbacks of signals that arrive together run in the order in which they were set up here.
+        """
+        self._signals[number] = callback
+        signal.signal(number, self._note_signal)
+
+    def _note_signal(self, number: int, _frame: object) -> None:
+        self._pending.add(number)
+
+    def _drain_wakeups(self, _events: int) -> None:
+        try:
+            while len(os.read(self._wake_read, 512)) == 512:
+                pass
+        except BlockingIOError:
+            pass
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        self._running = True
+        while self._running:
+            try:
+                self.turn()
+            except BaseException as error:
+                self.fault(error)
+
+    def stop(self) -> None:
+        """Make `run` return at the end of this turn."""
+        self._running = False
+
+    def turn(self, limit: float | None = None) -> None:
+        """Settle, wait for what is ready (at most ``limit`` seconds), and call back for it."""
+        if self._soon:
+            soon, self._soon = self._soon, []
+            for each in soon:
+                self._call(each)
+        busy = False
+        try:
+            busy = self.each_turn()
+        except BaseException as error:
+            self.fault(error)
+        if self._flushes:
+            flushes, self._flushes = self._flushes, []
+            for each in flushes:
+                self._call(each)
+        if not self._running and limit is None:
+            return
+        if busy or self._soon or self._pending:
+            wait: float | None = 0.0
+        else:
+            wait = limit
+            while self._heap and self._heap[0][1] not in self._timers:
+                heappop(self._heap)
+                self._stale = max(0, self._stale - 1)
+            if self._heap:
+                left = max(0.0, self._heap[0][0] - time.monotonic())
+                wait = left if wait is None or left < wait else wait
+        ready = self._epoll.poll(wait, BATCH)
+        for fd, events in ready:
+            watch = self._fds.get(fd)
+            # A callback of this turn may have closed the descriptor and opened another of the same number: being
+            # called once too often is harmless, since every descriptor here is non-blocking.
+            if watch is not None:
+                try:
+                    watch[1](events)
+                except BaseException as error:
+                    self.fault(error)
+        if self._pending:
+            pending, self._pending = self._pending, set()
+            for number, each in list(self._signals.items()):
+                if number in pending:
+                    self._call(each)
+        if self._heap:
+            self._run_timers()
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heappop(self._heap)[1])
+        for ident in due:
+            callback = self._timers.pop(ident, None)
+            if callback is not None:
+                self._call(callback)
+            else:
+                self._stale = max(0, self._stale - 1)
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except BaseException as error:
+            self.fault(error)

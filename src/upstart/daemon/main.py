@@ -1,0 +1,274 @@
+"""init(8): the first process of the system, or the init of a session.
+
+What is always true here: as PID 1 this never returns and never raises.  All modules are loaded when it starts, so that an upgrade may
+replace the files under a running init.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import time
+
+from upstart.daemon import boot, restart
+from upstart.daemon import options as command_line
+from upstart.daemon.daemon import Daemon, describe, settle_memory, verify
+from upstart.daemon.initreq import LEGACY_PATH, InitFifo
+from upstart.daemon.initreq import PATH as FIFO
+from upstart.daemon.logger import KMSG
+from upstart.engine.effects import DEBUG, ERROR, INFO, WARN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from upstart.daemon.options import Options
+
+TELINIT = "/sbin/telinit"
+SULOGIN = "/sbin/sulogin"
+STARTUP = "startup"
+#: In our environment, after a fault that even the main loop did not survive: how many there were.
+FAULTS_VARIABLE = "UPSTART_INIT_FAULTS"
+
+
+def main(argv: list[str]) -> int:
+    """Run init; the exit status of a session init that has ended, or of a command line that cannot be followed."""
+    check = os.environ.pop(restart.CHECK_VARIABLE, None)
+    if check is not None:
+        return restart.check(check, verify)
+    # Without a path, the way the kernel tells it: the shebang's interpreter got the path of the script.
+    argv = [os.path.abspath(argv[0]), *argv[1:]]
+    if os.getpid() != 1:
+        return start(argv, forgiving=False)
+    try:
+        start(argv, forgiving=True)
+    except BaseException as error:
+        last_resort(argv, describe(error))
+    last_resort(argv, "the main loop ended")
+    return 1
+
+
+def start(argv: list[str], forgiving: bool) -> int:
+    """Read the command line, and be the init that it asks for."""
+    try:
+        options = command_line.parse(argv, os.environ, forgiving)
+    except command_line.UsageError as error:
+        complain(str(error))
+        return 1
+    if options.show and not forgiving:
+        os.write(1, (command_line.help_text(options.program) if options.show == "help" else
+                     command_line.version_text(options)).encode())
+        return 0
+    if options.system:
+        if os.getuid():
+            complain(f"{options.program}: Need to be root")
+            return 1
+        if os.getpid() > 1:
+            return become_telinit(argv, options)
+        problems = prepare_system(options)
+    else:
+        problems = []
+    if not options.restart:
+        reset_signals()
+    daemon = make_daemon(options, argv)
+    for text in [*options.problems, *problems]:
+        daemon.log(ERROR, text)
+    fifo = begin(daemon)
+    settle_memory()
+    daemon.loop.run()
+    daemon.close()
+    if fifo is not None:
+        fifo.close()
+    return 0
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    try:
+        os.write(2, text.encode("utf-8", "surrogateescape") + b"\n")
+    except OSError:
+        pass
+
+
+def become_telinit(argv: list[str], options: Options) -> int:
+    """Run beside another init, ``init N`` is telinit: the one beside this program, or the system's."""
+    for path in (os.path.join(os.path.dirname(os.path.realpath(argv[0])), "telinit"), TELINIT):
+        try:
+            os.execv(path, argv)
+        except OSError:
+            continue
+    complain(f"{options.program}: Not being executed as init")
+    return 1
+
+
+def prepare_system(options: Options) -> list[str]:
+    """Make the machine fit to be an init's; gives what went wrong, for there is no log yet."""
+    problems: list[str] = []
+    try:
+        os.setsid()
+    except PermissionError:
+        pass  # a session leader already
+    os.umask(0)
+    boot.prepare_devices(problems.append)
+    boot.set_up_console(not options.restart, problems.append)
+    os.environ["PATH"] = boot.PATH
+    try:
+        os.chdir("/")
+    except OSError as error:
+        problems.append(f"Unable to set root directory: {error.strerror}")
+    boot.prepare_kernel_filesystems(problems.append)
+    try:
+        # Where an error inside the interpreter itself leaves its trace; the kernel then panics, as it must.
+        faulthandler.enable(os.open(KMSG, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        pass
+    return problems
+
+
+def reset_signals() -> None:
+    """Have every signal do what it does by default, whoever started us; our handlers come later."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGCHLD}:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def make_daemon(options: Options, argv: list[str]) -> Daemon:
+    """The daemon, with the state of the program before us if there is one that can be read."""
+    environ = dict(os.environ)
+    if not options.restart or options.state_fd < 0:
+        daemon = Daemon(options, argv, environ)
+        if options.restart:
+            daemon.log(WARN, "Stateful re-exec supported but stateless re-exec requested")
+        return daemon
+    text = ""
+    try:
+        text = restart.read_state(options.state_fd)
+        saved: dict[str, Any] = json.loads(text)
+        daemon = Daemon(options, argv, environ, saved)
+        daemon.log(INFO, "Stateful re-exec completed")
+        if options.write_state_file:
+            restart.write_state_file(daemon.logdir, text)
+        return daemon
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        reason = describe(error)
+    daemon = Daemon(options, argv, environ)
+    daemon.log(ERROR, f"Failed to read serialisation data - reverting to stateless re-exec: {reason}")
+    restart.write_state_file(daemon.logdir, text)
+    return daemon
+
+
+def begin(daemon: Daemon) -> InitFifo | None:
+    """Everything from here to the main loop, in the original's order."""
+    options = daemon.options
+    daemon.catch_signals()
+    fifo = None
+    if options.system:
+        fifo = catch_system_signals(daemon)
+    daemon.load_configuration()
+    if options.restart and not daemon.restarted:
+        restart.adopt(daemon)
+    daemon.open_server()
+    bus = "session" if options.session_bus else "system"
+    if not options.dbus:
+        daemon.log(INFO, f"Not connecting to {bus} bus")
+    elif not options.user and daemon.bus is None:
+        # It is not expected to be there yet: whoever starts it sends SIGUSR1.
+        daemon.connect_bus(None, lambda error: None)
+    if options.system:
+        try:
+            boot.set_up_descriptors(boot.NULL, False)
+        except OSError as error:
+            daemon.log(ERROR, f"Unable to setup standard file descriptors: {error.strerror}")
+        daemon.logger.to_kernel = True
+    if not options.restart:
+        if options.startup:
+            daemon.engine.emit(options.startup_event or STARTUP, {})
+        else:
+            daemon.log(DEBUG, "Startup event disabled")
+    if options.chroot_sessions:
+        daemon.log(DEBUG, "Chroot Sessions enabled")
+    if os.getpid() > 1:
+        try:
+            boot.become_subreaper()
+        except OSError as error:
+            daemon.log(WARN, f"Unable to register as subreaper: {error.strerror}")
+            daemon.engine.emit("child-subreaper-failed", {})
+    daemon.catch_term()
+    # Children that ended while nobody listened, in the program before us.
+    daemon.loop.call_soon(daemon.performer.reap)
+    return fifo
+
+
+def catch_system_signals(daemon: Daemon) -> InitFifo:
+    """The signals that are sent to PID 1 alone, and the FIFO of other inits' programs."""
+    watch, emit = daemon.loop.watch_signal, daemon.engine.emit
+    boot.disable_control_alt_delete()
+    watch(signal.SIGINT, lambda: emit("control-alt-delete", {}))
+    if boot.accept_keyboard_request(signal.SIGWINCH):
+        watch(signal.SIGWINCH, lambda: emit("keyboard-request", {}))
+    watch(signal.SIGPWR, lambda: emit("power-status-changed", {}))
+
+    def change(level: str, variables: list[str]) -> None:
+        words = [word for variable in variables for word in ("-e", variable)]
+        telinit = os.path.join(os.path.dirname(daemon.restarter.program), "telinit")
+        for path in (telinit, TELINIT):
+            try:
+                os.posix_spawn(path, ["telinit", *words, level], os.environ, setsigdef=range(1, signal.NSIG), setsigmask=())
+                return
+            except OSError as error:
+                problem = error.strerror
+        daemon.log(ERROR, f"{FIFO}: Unable to execute telinit: {problem}")
+
+    fifo = InitFifo(daemon.loop, FIFO, change, lambda: emit("power-status-changed", {}))
+
+    def listen() -> None:
+        try:
+            fifo.open()
+            if not os.path.lexists(LEGACY_PATH):
+                os.symlink(FIFO, LEGACY_PATH)
+        except OSError as error:
+            daemon.log(WARN, f"{FIFO}: Unable to listen: {error.strerror}")
+
+    def reconnect() -> None:
+        # Whoever mounts over /run asks sysvinit in this way to make its FIFO again.
+        listen()
+        daemon.reconnect_bus()
+
+    watch(signal.SIGUSR1, reconnect)
+    listen()
+    return fifo
+
+
+def last_resort(argv: list[str], reason: str) -> None:
+    """PID 1 cannot go on: begin anew without state, and where even that fails, give the console to root; never returns."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    faults = int(os.environ.get(FAULTS_VARIABLE, "0") or "0") + 1
+    os.environ[FAULTS_VARIABLE] = str(faults)
+    while True:
+        try:
+            complain(f"init: Internal error: {reason}")
+            if faults > 3:
+                emergency_shell()
+            time.sleep(1)
+            os.execv(argv[0], restart.arguments(argv, -1, INFO))
+        except BaseException as error:
+            reason = str(error)
+            faults += 1
+
+
+def emergency_shell() -> None:
+    """Run sulogin on the console, and reap whatever ends meanwhile, until it ends itself."""
+    boot.set_up_console(True, complain)
+    pid = os.posix_spawn(SULOGIN, ["sulogin"], os.environ, setsid=True)
+    while True:
+        try:
+            if os.waitpid(-1, 0)[0] == pid:
+                return
+        except ChildProcessError:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,297 @@
+"""The manager object: init itself on D-Bus, and the extension that answers in one call what took many.
+
+What is always true here: a method checks who asks before it looks at anything else, in the order and with the texts of the
+original.  Callers from a chroot session see and change that session's jobs only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upstart.daemon import paths
+from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
+from upstart.daemon.objects import InstanceObject, JobObject, environment, path_of_job, statuses
+from upstart.daemon.service import INVALID_ARGS
+from upstart.engine import environ
+from upstart.engine.core import CommandError
+from upstart.engine.effects import DEBUG, INFO, PRIORITIES, WARN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.daemon.daemon import Daemon
+    from upstart.daemon.service import Call
+    from upstart.daemon.wire import UnixFd
+    from upstart.engine.instance import Instance
+    from upstart.engine.job import Job
+
+DENIED = "PermissionDenied"
+EMPTY_NAME = "Name may not be empty string"
+EMPTY_VARIABLE = "Variable may not be empty string"
+
+
+class Manager:
+    """``/com/ubuntu/Upstart``."""
+
+    __slots__ = ("_daemon",)
+    interfaces = MANAGER_OBJECT
+    path = paths.ROOT
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def children(self) -> list[str]:
+        """The step to the jobs, where there are any."""
+        return ["jobs"] if self._daemon.engine.jobs else []
+
+    def find(self, path: str, call: Call) -> Manager | JobObject | InstanceObject | None:
+        """The object at a path, None where there is none."""
+        if path == paths.ROOT:
+            return self
+        daemon = self._daemon
+        for session, name, instance_name in paths.candidates(path):
+            job = daemon.engine.jobs.get((session, name))
+            if job is None:
+                continue
+            if instance_name is None:
+                return JobObject(daemon.service, daemon.engine, job, daemon.chroots.session_of(call.pid))
+            instance = job.instances.get(instance_name)
+            if instance is not None:
+                return InstanceObject(daemon.service, daemon.engine, instance, daemon.chroots.session_of(call.pid))
+        return None
+
+    def _check(self, call: Call, action: str) -> None:
+        if not self._daemon.service.may_change(call):
+            raise CommandError(DENIED, f"You do not have permission to {action}")
+
+    def _from_chroot(self, call: Call, request: str) -> bool:
+        """Whether the caller lives in a chroot session, which must not reach the system outside."""
+        if self._daemon.chroots.session_of(call.pid) is None:
+            return False
+        self._daemon.log(WARN, f"Ignoring {request} from chroot session")
+        return True
+
+    def do_ReloadConfiguration(self, call: Call) -> None:
+        self._check(call, "reload configuration")
+        self._daemon.reload_configuration()
+        call.reply()
+
+    def _job_by_name(self, call: Call, name: str) -> Job:
+        if not name:
+            raise CommandError(INVALID_ARGS, EMPTY_NAME)
+        session = self._daemon.chroots.session_of(call.pid)
+        job = self._daemon.engine.jobs.get((session, name))
+        if job is None:
+            raise CommandError("UnknownJob", f"Unknown job: {name}")
+        return job
+
+    def do_GetJobByName(self, call: Call, name: str) -> None:
+        call.reply("o", path_of_job(self._job_by_name(call, name)))
+
+    def _jobs(self, call: Call) -> list[Job]:
+        session = self._daemon.chroots.session_of(call.pid)
+        return [job for job in self._daemon.engine.jobs.values() if job.session == session]
+
+    def do_GetAllJobs(self, call: Call) -> None:
+        call.reply("ao", [path_of_job(job) for job in self._jobs(call)])
+
+    def do_EmitEvent(self, call: Call, name: str, env: list[str], wait: bool) -> None:
+        self._emit(call, name, env, wait, -1)
+
+    def do_EmitEventWithFile(self, call: Call, name: str, env: list[str], wait: bool, file: UnixFd) -> None:
+        self._emit(call, name, env, wait, file)
+
+    def _emit(self, call: Call, name: str, env: list[str], wait: bool, file: int) -> None:
+        self._check(call, "emit an event")
+        if not name:
+            raise CommandError(INVALID_ARGS, EMPTY_NAME)
+        table = environment(env)
+        fd = call.take_fd(file) if file >= 0 else -1
+        session = self._daemon.chroots.session_of(call.pid)
+        self._daemon.engine.emit(name, table, call if wait else None, fd, session)
+        if not wait:
+            call.reply()
+
+    def do_GetState(self, call: Call) -> None:
+        self._check(call, "request state")
+        if self._from_chroot(call, "state query"):
+            call.reply("s", "")
+        else:
+            call.reply("s", self._daemon.state_text())
+
+    def do_Restart(self, call: Call) -> None:
+        self._check(call, "request restart")
+        if self._from_chroot(call, "restart request"):
+            call.reply()
+            return
+        self._daemon.log(INFO, "Restarting")
+        self._daemon.restarter.begin(call)
+
+    def do_NotifyDiskWriteable(self, call: Call) -> None:
+        self._check(call, "notify disk is writeable")
+        if self._daemon.chroots.session_of(call.pid) is None:
+            self._daemon.performer.flush_logs()
+        call.reply()
+
+    def do_NotifyDBusAddress(self, call: Call, address: str) -> None:
+        if os.getpid() == 1:
+            raise CommandError(DENIED, "Not permissible to notify D-Bus address for PID 1")
+        self._check(call, "notify D-Bus address")
+        if self._daemon.bus_connected():
+            call.reply()
+            return
+        self._daemon.connect_bus(address, lambda error: call.error(*error) if error else call.reply())
+
+    def do_NotifyCGroupManagerAddress(self, call: Call, address: str) -> None:
+        self._check(call, "notify cgroup manager address")
+        # Our cgroups need no manager: the call is there for those who make it.
+        self._daemon.log(DEBUG, "cgroup manager not needed")
+        call.reply()
+
+    def do_EndSession(self, call: Call) -> None:
+        if os.getpid() != 1:
+            self._check(call, "end session")
+            if not self._from_chroot(call, "session end request"):
+                self._daemon.quiesce("logout")
+        call.reply()
+
+    # The environment of jobs
+
+    def _instance(self, call: Call, details: list[str]) -> Instance | None:
+        if not details:
+            return None
+        job = self._daemon.engine.jobs.get((self._daemon.chroots.session_of(call.pid), details[0]))
+        if job is None:
+            raise CommandError("UnknownJob", f"Unknown job: {details[0]}")
+        name = details[1] if len(details) > 1 else None
+        instance = job.instances.get(name) if name is not None else None
+        if instance is None:
+            shown = "(null)" if name is None else name
+            raise CommandError("UnknownJobInstance", f"Unknown instance: {shown} of job {details[0]}")
+        return instance
+
+    def _begin_change(self, call: Call, details: list[str], request: str) -> bool:
+        """Check a call that changes an environment; false where it is to be ignored."""
+        self._check(call, "modify job environment")
+        if os.getpid() == 1:
+            raise CommandError(DENIED, "Not permissible to modify PID 1 job environment")
+        self._check_details(details)
+        return not self._from_chroot(call, request)
+
+    @staticmethod
+    def _check_details(details: list[str]) -> None:
+        if details and not details[0]:
+            raise CommandError(INVALID_ARGS, "Job may not be empty string")
+
+    def do_SetEnv(self, call: Call, details: list[str], variable: str, replace: bool) -> None:
+        self.do_SetEnvList(call, details, [variable], replace)
+
+    def do_SetEnvList(self, call: Call, details: list[str], variables: list[str], replace: bool) -> None:
+        if self._begin_change(call, details, "set env request"):
+            instance = self._instance(call, details)
+            engine = self._daemon.engine
+            for variable in variables:
+                entry = variable if "=" in variable else variable + "="
+                if instance is not None:
+                    environ.append(instance.env, (entry,), engine.environ, replace)
+                else:
+                    engine.set_job_environ(entry, replace)
+                    self._daemon.update_activation_environment(entry)
+        call.reply()
+
+    def do_UnsetEnv(self, call: Call, details: list[str], name: str) -> None:
+        self.do_UnsetEnvList(call, details, [name])
+
+    def do_UnsetEnvList(self, call: Call, details: list[str], names: list[str]) -> None:
+        if self._begin_change(call, details, "unset env request"):
+            instance = self._instance(call, details)
+            for name in names:
+                if instance is not None:
+                    instance.env.pop(name, None)
+                else:
+                    self._daemon.engine.unset_job_environ(name)
+        call.reply()
+
+    def do_GetEnv(self, call: Call, details: list[str], name: str) -> None:
+        self._check(call, "query job environment")
+        if not name:
+            raise CommandError(INVALID_ARGS, EMPTY_VARIABLE)
+        self._check_details(details)
+        if self._from_chroot(call, "get env request"):
+            call.reply("s", "")
+            return
+        instance = self._instance(call, details)
+        table = instance.env if instance is not None else self._daemon.engine.job_environ
+        if name not in table:
+            raise CommandError(INVALID_ARGS, f"No such variable: {name}")
+        call.reply("s", table[name])
+
+    def do_ListEnv(self, call: Call, details: list[str]) -> None:
+        self._check(call, "query job environment")
+        self._check_details(details)
+        instance = self._instance(call, details)
+        call.reply("as", environ.words(instance.env if instance is not None else self._daemon.engine.job_environ))
+
+    def do_ResetEnv(self, call: Call, details: list[str]) -> None:
+        if self._begin_change(call, details, "reset env request"):
+            instance = self._instance(call, details)
+            if instance is not None:
+                instance.env = self._daemon.engine.job_environment(instance.job)
+            else:
+                self._daemon.engine.job_environ = self._daemon.initial_job_environ()
+        call.reply()
+
+    # Properties
+
+    def get_version(self) -> str:
+        return self._daemon.version
+
+    def get_log_priority(self) -> str:
+        return PRIORITIES[self._daemon.engine.priority]
+
+    def set_log_priority(self, call: Call, name: str) -> None:
+        self._check(call, "set log priority")
+        if name not in PRIORITIES:
+            raise CommandError(INVALID_ARGS, "The log priority given was not recognised")
+        self._daemon.set_priority(PRIORITIES.index(name))
+
+    # The extension
+
+    def do_GetStatusAll(self, call: Call) -> None:
+        call.reply(STATUS, [status for job in self._jobs(call) for status in statuses(job)])
+
+    def do_GetStatus(self, call: Call, name: str, env: list[str]) -> None:
+        job = self._job_by_name(call, name)
+        try:
+            instance = self._daemon.engine.find_instance(job, environment(env))
+        except CommandError as error:
+            if env or error.name != "UnknownInstance":
+                raise
+            call.reply(STATUS, [(job.name, "", "stop", "waiting", [])])
+            return
+        call.reply(STATUS, [status for status in statuses(job) if status[1] == instance.name])
+
+    def do_StopForce(self, call: Call, path: str, env: list[str], wait: bool) -> None:
+        target = self.find(path, call)
+        if isinstance(target, JobObject):
+            target.do_Stop(call, env, wait, force=True)
+        elif isinstance(target, InstanceObject):
+            target.do_Stop(call, wait, force=True)
+        else:
+            raise CommandError("UnknownJob", f"Unknown job: {path}")
+
+    def do_FailureReason(self, call: Call, name: str, instance: str) -> None:
+        session = self._daemon.chroots.session_of(call.pid)
+        engine = self._daemon.engine
+        reason = engine.failure_reason(name, instance, session)
+        if not reason and not instance:
+            for (of_session, of_name, _), text in reversed(engine.failures.items()):
+                if of_session == session and of_name == name:
+                    reason = text
+                    break
+        call.reply("s", reason.partition("\n")[0])
+
+    def do_Quiet(self, call: Call) -> None:
+        if call.connection.uid >= 0:
+            call.connection.quiet = True
+            self._daemon.listeners_changed()
+        call.reply()

@@ -1,0 +1,116 @@
+"""How a session init ends: session-end is emitted, jobs are stopped, and the program exits.
+
+What is always true here: it begins once, and it ends.  ``session-end TYPE=logout`` gives jobs that start on it `WAIT_SECONDS`; with
+``TYPE=shutdown`` nothing is waited for but the processes, and those no longer than the longest kill timeout among them.
+"""
+
+from __future__ import annotations
+
+import time
+
+from upstart.engine.condition import leaves, matches
+from upstart.engine.effects import DEBUG, INFO, WARN
+from upstart.engine.event import Event
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from upstart.daemon.loop import Loop
+    from upstart.engine.engine import Engine
+
+SESSION_END = "session-end"
+WAIT_SECONDS = 5
+#: The shortest time that processes get to end; what starts on session-end has no more at a shutdown.
+LEAST_KILL_SECONDS = 5
+#: Seconds between two looks at whether all jobs have ended, beside the look at every end of a process.
+CHECK_SECONDS = 1.0
+
+NOT_YET, WAIT, KILL, DONE = range(4)
+
+
+class Quiesce:
+    """The shutdown of a session; ``finished`` () is called at its end."""
+
+    __slots__ = ("_deadline", "_engine", "_finished", "_log", "_loop", "_phase", "_reason", "_started")
+
+    def __init__(self, engine: Engine, loop: Loop, log: Callable[[int, str], object], finished: Callable[[], object]) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._log = log
+        self._finished = finished
+        self._phase = NOT_YET
+        self._reason = ""
+        self._started = 0.0
+        self._deadline = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether the session is ending."""
+        return self._phase != NOT_YET
+
+    def begin(self, reason: str) -> None:
+        """End the session because of ``reason``, "logout" or "shutdown"."""
+        if self.running:
+            return
+        self._reason = reason
+        self._started = time.monotonic()
+        self._log(INFO, f"Quiescing due to {reason} request")
+        self._engine.respawning_allowed = False
+        env = {"TYPE": reason}
+        waits = reason == "logout" and self._anyone_starts(Event(0, SESSION_END, env))
+        running = [instance for job in self._engine.jobs.values() for instance in job.instances.values()]
+        self._engine.emit(SESSION_END, env)
+        if waits:
+            self._phase = WAIT
+            self._deadline = self._started + WAIT_SECONDS
+            # What runs already does not care for the end of the session, and what does is only about to start.
+            for instance in running:
+                self._engine.change_goal(instance, "stop")
+        else:
+            if reason == "logout":
+                self._log(DEBUG, "Skipping wait phase")
+            self._kill()
+        self._loop.call_later(CHECK_SECONDS, self._check)
+
+    def _anyone_starts(self, event: Event) -> bool:
+        for job in self._engine.jobs.values():
+            if job.job_class.start_on is not None:
+                if any(leaf.name == event.name and matches(leaf, event, None) for leaf in leaves(job.job_class.start_on)):
+                    return True
+        return False
+
+    def _instances(self) -> bool:
+        return any(job.instances for job in self._engine.jobs.values())
+
+    def _kill(self) -> None:
+        self._phase = KILL
+        timeouts = [
+            instance.job_class.kill_timeout for job in self._engine.jobs.values() for instance in job.instances.values()
+        ]
+        self._deadline = time.monotonic() + max(LEAST_KILL_SECONDS, *timeouts) + CHECK_SECONDS
+        self._engine.shutdown()
+
+    def _check(self) -> None:
+        late = time.monotonic() >= self._deadline
+        if self._phase == WAIT and (late or not self._instances()):
+            self._kill()
+            late = False
+        if self._phase == KILL and (late or not self._instances()):
+            self._finish()
+        elif self._phase in (WAIT, KILL):
+            self._loop.call_later(CHECK_SECONDS, self._check)
+
+    def settled(self) -> None:
+        """Look, after the engine has settled, whether the last job has ended; nobody needs to wait for the next second."""
+        if self._phase in (WAIT, KILL) and not self._instances():
+            self._finish()
+
+    def _finish(self) -> None:
+        self._phase = DONE
+        for job in self._engine.jobs.values():
+            for instance in job.instances.values():
+                self._log(WARN, f"job {instance.display} failed to stop")
+        took = int(time.monotonic() - self._started)
+        self._log(INFO, f"Quiesce {self._reason} sequence took {'' if took else '<'}{took or 1} second{'s' if took > 1 else ''}")
+        self._finished()

@@ -1,0 +1,254 @@
+"""Re-exec with all state: a new program takes over from the running one without any job noticing.
+
+What is always true here: init execs only after a child with the same program and arguments has imported everything, read the
+state and said so; otherwise it runs on and says why.  The state crosses in a memory file, the listening socket and the
+descriptors of jobs cross open.  What cannot be read on the other side is replaced by what can be seen: jobs whose processes
+run are adopted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from upstart.daemon.loop import HANGUP, READ
+from upstart.engine.effects import ERROR, INFO, WARN
+from upstart.process import procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from upstart.daemon.daemon import Daemon
+    from upstart.daemon.service import Call
+
+#: In the environment of the child that tries the new program: the descriptor of the state, and the one for its answer.
+CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
+CHECK_OK = b"ok\n"
+CHECK_SECONDS = 20.0
+#: Seconds to wait for programs that are just being executed, and between two looks.
+SPAWN_SECONDS = 5.0
+SPAWN_LOOK_SECONDS = 0.01
+STATE_FILE = "upstart.state"
+_MAX_STATE = 256 << 20
+
+
+class Restarter:
+    """The re-exec of one daemon; ``argv`` is the command line it was started with, the program's path absolute."""
+
+    __slots__ = ("_answer", "_argv", "_calls", "_child", "_daemon", "_timer", "_watch", "_waited")
+
+    def __init__(self, daemon: Daemon, argv: list[str]) -> None:
+        self._daemon = daemon
+        self._argv = argv
+        self._calls: list[Call] = []
+        self._child = 0
+        self._answer = -1
+        self._watch = -1
+        self._timer = -1
+        self._waited = 0.0
+
+    @property
+    def program(self) -> str:
+        """The path of the program that is executed."""
+        return self._argv[0]
+
+    @property
+    def running(self) -> bool:
+        """Whether a re-exec is under way."""
+        return self._child != 0
+
+    def begin(self, call: Call | None = None) -> None:
+        """Try the new program; if it works, become it, else answer ``call`` with the reason and go on."""
+        if call is not None:
+            self._calls.append(call)
+        if self.running:
+            return
+        try:
+            self._child = self._start_check()
+        except OSError as error:
+            self._refuse(f"{self._argv[0]}: {error.strerror}")
+
+    def _start_check(self) -> int:
+        state = _memory_file(self._daemon.state_text())
+        read, write = os.pipe2(os.O_CLOEXEC)
+        try:
+            os.set_inheritable(state, True)
+            os.set_inheritable(write, True)
+            env = dict(os.environ)
+            env[CHECK_VARIABLE] = f"{state}:{write}"
+            pid = os.posix_spawn(self._argv[0], self._argv, env, setsigmask=(), setsigdef=range(1, signal.NSIG))
+        except BaseException:
+            os.close(read)
+            raise
+        finally:
+            os.close(write)
+            os.close(state)
+        self._answer = read
+        loop = self._daemon.loop
+        self._watch = loop.add_fd(read, READ, self._answered)
+        self._timer = loop.call_later(CHECK_SECONDS, self._timed_out)
+        return pid
+
+    def _end_check(self) -> None:
+        self._daemon.loop.remove(self._watch)
+        self._daemon.loop.remove(self._timer)
+        os.close(self._answer)
+
+    def _timed_out(self) -> None:
+        os.kill(self._child, signal.SIGKILL)
+        self._end_check()
+        self._refuse("the new program does not answer")
+
+    def _answered(self, events: int) -> None:
+        answer = os.read(self._answer, 4096) if events & (READ | HANGUP) else b""
+        self._end_check()
+        if answer != CHECK_OK:
+            self._refuse(answer.decode("utf-8", "replace").strip() or "the new program fails")
+            return
+        self._waited = 0.0
+        self._when_quiet()
+
+    def _when_quiet(self) -> None:
+        """Exec as soon as no process is between its fork and its exec."""
+        self._daemon.settle_fully()
+        if self._daemon.performer.busy() and self._waited < SPAWN_SECONDS:
+            self._waited += SPAWN_LOOK_SECONDS
+            self._daemon.loop.call_later(SPAWN_LOOK_SECONDS, self._when_quiet)
+            return
+        for call in self._calls:
+            call.reply()
+        self._calls.clear()
+        self._daemon.flush_clients()
+        try:
+            execute(self._daemon, self._argv, self._daemon.state_text())
+        except OSError as error:
+            self._daemon.after_failed_exec()
+            self._refuse(f"{error.strerror}")
+
+    def _refuse(self, reason: str) -> None:
+        self._child = 0
+        text = f"Failed to re-execute {self._argv[0]}: {reason}"
+        self._daemon.log(ERROR, text)
+        for call in self._calls:
+            call.error("org.freedesktop.DBus.Error.Failed", text)
+        self._calls.clear()
+
+
+def _memory_file(text: str) -> int:
+    fd = os.memfd_create("upstart-state")
+    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    while data:
+        data = data[os.write(fd, data):]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def arguments(argv: list[str], state_fd: int, priority: int) -> list[str]:
+    """The command line for the new program: our own, less what an earlier re-exec added to it."""
+    kept: list[str] = []
+    skip = False
+    for word in argv:
+        if skip:
+            skip = False
+        elif word == "--state-fd":
+            skip = True
+        elif not word.startswith("--state-fd=") and word not in ("--debug", "--verbose", "--quiet", "-v", "-q", "--restart"):
+            kept.append(word)
+    level = {0: ["--debug"], 1: ["--verbose"]}.get(priority, ["--quiet"] if priority >= ERROR else [])
+    state = ["--state-fd", str(state_fd)] if state_fd >= 0 else []
+    return [*kept, "--restart", *state, *level]
+
+
+def execute(daemon: Daemon, argv: list[str], state: str) -> None:
+    """Become the new program with ``state``; returns only by OSError."""
+    fd = _memory_file(state)
+    daemon.log(INFO, "Performing stateful re-exec")
+    # A signal between here and the new program's handlers would be lost, or end a session init.
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+    try:
+        os.set_inheritable(fd, True)
+        daemon.before_exec()
+        os.execv(argv[0], arguments(argv, fd, daemon.engine.priority))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.close(fd)
+
+
+def read_state(fd: int) -> str:
+    """The text that `execute` handed over; closes ``fd``.  OSError where that fails."""
+    parts = []
+    try:
+        left = _MAX_STATE
+        while left > 0:
+            part = os.read(fd, 1 << 20)
+            if not part:
+                break
+            parts.append(part)
+            left -= len(part)
+    finally:
+        os.close(fd)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def write_state_file(logdir: str | None, text: str) -> None:
+    """Keep a copy of the state for people to look at, readable by its owner alone; failing to is no error."""
+    if logdir is None:
+        return
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(f"{logdir}/{STATE_FILE}", flags, 0o400)
+    except OSError:
+        return
+    try:
+        os.write(fd, text.encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def children_of_jobs() -> dict[tuple[str, str], int]:
+    """Our children that a job started, by job and instance name: of each the oldest."""
+    own = os.getpid()
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for pid in procfs.all_pids():
+        info = procfs.look(pid)
+        if info is None or info.ppid != own or info.state == "Z":
+            continue
+        env = procfs.environment(pid)
+        job = env.get(b"UPSTART_JOB")
+        if job is None:
+            continue
+        key = (os.fsdecode(job), os.fsdecode(env.get(b"UPSTART_INSTANCE", b"")))
+        if key not in found or info.start < found[key][0]:
+            found[key] = (info.start, pid)
+    return {key: pid for key, (_, pid) in found.items()}
+
+
+def adopt(daemon: Daemon) -> None:
+    """Without a state to go by: jobs whose processes run count as running with them."""
+    engine = daemon.engine
+    for (name, instance_name), pid in children_of_jobs().items():
+        job = engine.jobs.get((None, name))
+        if job is None or instance_name in job.instances or "main" not in job.job_class.processes:
+            continue
+        instance = engine.new_instance(job, instance_name)
+        instance.env = engine.job_environment(job)
+        instance.goal = "start"
+        instance.state = "running"
+        instance.pids["main"] = pid
+        engine.pids[pid] = (instance, "main")
+        daemon.log(WARN, f"{instance.display} main process ({pid}) adopted")
+
+
+def check(value: str, load: Any) -> int:
+    """In the child: try to load the state, and tell the parent what came of it."""
+    state, _, answer = value.partition(":")
+    try:
+        load(read_state(int(state)))
+        text = CHECK_OK
+    except BaseException as error:
+        text = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:4000]
+    os.write(int(answer), text)
+    return 0

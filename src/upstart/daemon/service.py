@@ -1,0 +1,253 @@
+"""Calls from D-Bus: which object, which method, who asks, and the answer.
+
+What is always true here: a call is answered exactly once, at once or, where it waits for an event or a job, when the engine
+says so; whatever a client sends, the worst is an error for that client.  Nobody but root and our own user changes
+anything, whatever the policy of a bus lets through.  The methods themselves are in `manager` and `objects`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upstart.daemon import wire
+from upstart.daemon.interfaces import COMMON, PEER, UPSTART, Interface, introspect
+from upstart.engine.core import CommandError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol
+
+    from upstart.daemon.connection import Connection
+    from upstart.daemon.systembus import MessageBus
+
+    class Served(Protocol):
+        """An object on D-Bus: ``interfaces`` as tables, and for each of their methods and properties a method.
+
+        A method ``Start`` is ``do_Start(call, *args)``, and answers the call; a property ``name`` is ``get_name()``.
+        """
+
+        interfaces: tuple[Interface, ...]
+        path: str
+
+        def children(self) -> list[str]: ...
+
+ERROR_PREFIX = UPSTART + ".Error."
+INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
+FAILED = "org.freedesktop.DBus.Error.Failed"
+ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
+MACHINE_IDS = ("/var/lib/dbus/machine-id", "/etc/machine-id")
+
+
+class Call:
+    """A method call under way, and what the engine is given as the request that waits.
+
+    ``uid`` is None where it cannot be told who asks; ``pid`` is 0 for callers on a bus.
+    """
+
+    __slots__ = ("_answered", "connection", "message", "pid", "returns_path", "sender", "service", "uid")
+
+    def __init__(self, service: Service, connection: Connection, message: wire.Message) -> None:
+        self.service = service
+        self.connection = connection
+        self.message = message
+        self.sender = message.header.sender
+        self.uid: int | None = connection.uid
+        self.pid = connection.pid
+        if connection.uid < 0:
+            self.uid = service.bus.uid_of(self.sender) if service.bus is not None and self.sender else None
+        #: The answer holds the path of the instance.
+        self.returns_path = False
+        self._answered = False
+
+    def reply(self, signature: str = "", *values: Any) -> None:
+        """Answer."""
+        self.reply_body(signature, wire.pack(signature, *values) if signature else b"")
+
+    def reply_body(self, signature: str, body: bytes) -> None:
+        """Answer with a body that is packed already."""
+        if self._answered:
+            return
+        self._answered = True
+        if not self.message.flags & wire.NO_REPLY:
+            self.connection.send(wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body))
+
+    def error(self, name: str, text: str) -> None:
+        """Answer with an error; ``name`` without dots is one of our own."""
+        if self._answered:
+            return
+        self._answered = True
+        if not self.message.flags & wire.NO_REPLY:
+            if "." not in name:
+                name = ERROR_PREFIX + name
+            self.connection.send(wire.error(self.service.next_serial(), self.message.serial, self.sender, name, text))
+
+    def take_fd(self, index: int) -> int:
+        """Take over the descriptor that an argument of type ``h`` stands for, -1 if it did not come."""
+        fds = self.message.fds
+        if not 0 <= index < len(fds):
+            return -1
+        fd, fds[index] = fds[index], -1
+        return fd
+
+
+class Service:
+    """Dispatches calls to objects; ``find`` (path, call) gives the object at a path or None.
+
+    ``children`` (path) names what is registered below a path that is no object itself.  ``fault`` gets the exception of a
+    method that should not have raised one.
+    """
+
+    __slots__ = ("_serial", "bus", "children", "fault", "find", "signatures", "uid")
+
+    def __init__(self, find: Callable[[str, Call], Served | None], children: Callable[[str], list[str]]) -> None:
+        self.find = find
+        self.children = children
+        self.bus: MessageBus | None = None
+        self.fault: Callable[[BaseException], object] = lambda error: None
+        self.uid = os.getuid()
+        self._serial = 0
+        #: (interfaces, interface or None, member) to (interface, signature), filled as calls come.
+        self.signatures: dict[tuple[str, str | None, str], str | None] = {}
+
+    def next_serial(self) -> int:
+        """A serial for the next message that we send; 32 bits, never 0."""
+        self._serial = self._serial % 0xFFFFFFFF + 1
+        return self._serial
+
+    def may_change(self, call: Call) -> bool:
+        """Whether the caller is root or our own user."""
+        return call.uid is not None and (call.uid == 0 or call.uid == self.uid)
+
+    def received(self, connection: Connection, message: wire.Message) -> None:
+        """Take a message; all but calls are of no interest."""
+        if message.type != wire.CALL:
+            return
+        call = Call(self, connection, message)
+        try:
+            self.dispatch(call)
+        except CommandError as error:
+            call.error(error.name, error.text)
+        except wire.WireError:
+            connection.close()
+        except Exception as error:
+            call.error(FAILED, f"Internal error: {error}")
+            self.fault(error)
+
+    def dispatch(self, call: Call) -> None:
+        """Find the method and have it answer; CommandError is an error for the caller."""
+        header = call.message.header
+        path, interface, member = header.path or "", header.interface, header.member or ""
+        if interface == PEER:
+            self._peer(call, member)
+            return
+        target = self.find(path, call)
+        if target is None:
+            nodes = self.children(path)
+            if nodes and member == "Introspect" and header.signature == "":
+                call.reply("s", introspect(path, (), nodes))
+            else:
+                self._unknown(call)
+            return
+        key = (target.interfaces[0].name, interface, member)
+        signature = self.signatures.get(key)
+        if signature is None:
+            signature = self._signature(target.interfaces, interface, member)
+            if signature is None:
+                self._unknown(call)
+                return
+            self.signatures[key] = signature
+        if signature != header.signature:
+            call.error(INVALID_ARGS, f"Invalid arguments to {member} method")
+            return
+        if member in _COMMON_MEMBERS and interface in (None, *_COMMON_INTERFACES):
+            getattr(self, "_" + member.lower())(call, target, *call.message.args())
+        else:
+            getattr(target, "do_" + member)(call, *call.message.args())
+
+    @staticmethod
+    def _signature(interfaces: tuple[Interface, ...], interface: str | None, member: str) -> str | None:
+        for (name, common), signature in COMMON.items():
+            if common == member and interface in (None, name):
+                return signature
+        for each in interfaces:
+            if interface in (None, each.name) and member in each.methods:
+                return "".join([kind for _, kind in each.methods[member][0]])
+        return None
+
+    @staticmethod
+    def _unknown(call: Call) -> None:
+        header = call.message.header
+        call.error(UNKNOWN_METHOD, f'Method "{header.member}" with signature "{header.signature}" on interface '
+                                   f'"{header.interface or "(null)"}" doesn\'t exist\n')
+
+    def _peer(self, call: Call, member: str) -> None:
+        if member == "Ping":
+            call.reply()
+        elif member == "GetMachineId":
+            for name in MACHINE_IDS:
+                try:
+                    with open(name, encoding="ascii", errors="replace") as file:
+                        call.reply("s", file.read().strip())
+                    return
+                except OSError:
+                    continue
+            call.error(FAILED, f"Unable to read {MACHINE_IDS[-1]}")
+        else:
+            self._unknown(call)
+
+    @staticmethod
+    def _introspect(call: Call, target: Served) -> None:
+        call.reply("s", introspect(target.path, target.interfaces, target.children()))
+
+    @staticmethod
+    def _property(target: Served, interface: str, name: str) -> tuple[str, str] | None:
+        for each in target.interfaces:
+            if interface in ("", each.name) and name in each.properties:
+                return each.properties[name]
+        return None
+
+    def _get(self, call: Call, target: Served, interface: str, name: str) -> None:
+        known = self._property(target, interface, name)
+        if known is None:
+            self._unknown(call)
+            return
+        call.reply("v", (known[0], getattr(target, "get_" + name)()))
+
+    def _getall(self, call: Call, target: Served, interface: str) -> None:
+        values = {}
+        for each in target.interfaces:
+            if interface in ("", each.name):
+                for name, (kind, _) in each.properties.items():
+                    values[name] = (kind, getattr(target, "get_" + name)())
+        call.reply("a{sv}", values)
+
+    def _set(self, call: Call, target: Served, interface: str, name: str, value: Any) -> None:
+        known = self._property(target, interface, name)
+        if known is None:
+            self._unknown(call)
+        elif known[1] == "read":
+            call.error(ACCESS_DENIED, f"The {name} property is read-only")
+        elif not isinstance(value, str):
+            call.error(INVALID_ARGS, f"Invalid arguments to {name} property")
+        else:
+            getattr(target, "set_" + name)(call, value)
+            call.reply()
+
+    def needs_uid(self, message: wire.Message) -> bool:
+        """Whether it matters who sent the message: those who only read need not be known."""
+        return message.header.member not in _READING
+
+
+_COMMON_INTERFACES = tuple({name for name, _ in COMMON})
+_COMMON_MEMBERS = tuple(member for _, member in COMMON)
+_READING = frozenset((
+    "Get", "GetAll", "Introspect", "Ping", "GetMachineId", "GetJobByName", "GetAllJobs", "GetInstance", "GetInstanceByName",
+    "GetAllInstances", "GetStatusAll", "GetStatus", "FailureReason", "Quiet",
+))
+
+
+def steps(path: str, registered: list[str]) -> list[str]:
+    """The next elements of the registered paths below ``path``, each once."""
+    prefix = path.rstrip("/") + "/"
+    return sorted({each[len(prefix):].split("/", 1)[0] for each in registered if each.startswith(prefix)})

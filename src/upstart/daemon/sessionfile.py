@@ -1,0 +1,48 @@
+"""The file by which clients find a session init: ``$XDG_RUNTIME_DIR/upstart/sessions/PID.session``.
+
+It holds the one line ``UPSTART_SESSION=ADDRESS``, and is there exactly while the init can be spoken to.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upstart.daemon import xdg
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def address() -> str:
+    """The address of this process's private socket."""
+    return f"unix:abstract=/com/ubuntu/upstart-session/{os.getuid()}/{os.getpid()}"
+
+
+def create(environ: Mapping[str, str], where: str, complain: Callable[[str], object]) -> str | None:
+    """Write the file for the address ``where``; gives its path, None where there is none."""
+    directory = xdg.session_dir(environ)
+    if directory is None:
+        return None
+    path = f"{directory}/{os.getpid()}.session"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError:
+        complain(f"unable to create session file: {path}")
+        return None
+    try:
+        os.write(fd, f"UPSTART_SESSION={where}\n".encode())
+    except OSError:
+        complain(f"unable to write session file: {path}")
+    finally:
+        os.close(fd)
+    return path
+
+
+def remove(path: str | None) -> None:
+    """Take the file away; there may be none."""
+    if path is not None:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass

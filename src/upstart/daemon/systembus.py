@@ -1,0 +1,219 @@
+"""Our connection to a message bus, which may come late, hang, or go away, and never holds anything up.
+
+What is always true here: connecting, authenticating, saying Hello and asking for the name are steps of one exchange that the
+loop drives; if it does not end within `CONNECT_SECONDS`, the bus is left alone.  Who sent a message is asked of the bus
+(GetConnectionUnixUser) without waiting: the messages of a sender that may change something lie in a bounded queue until
+the bus has answered.  Unique names are never given twice, so an answer is remembered.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from upstart.daemon import wire
+from upstart.daemon.auth import ClientAuth
+from upstart.daemon.connection import Connection, parse_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from upstart.daemon.loop import Loop
+
+NAME = "com.ubuntu.Upstart"
+DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
+BUS = "org.freedesktop.DBus"
+BUS_PATH = "/org/freedesktop/DBus"
+DO_NOT_QUEUE = 4
+PRIMARY_OWNER = 1
+CONNECT_SECONDS = 10.0
+#: The backlog of the bus is full: try again after this many seconds.
+RETRY_SECONDS = 0.25
+KNOWN_SENDERS = 256
+HELD_MESSAGES = 256
+
+#: Name and text of the error that a failed connection attempt gives.
+_ERRNO_NAMES = {2: "org.freedesktop.DBus.Error.FileNotFound", 13: "org.freedesktop.DBus.Error.AccessDenied",
+                111: "org.freedesktop.DBus.Error.NoServer"}
+
+
+class MessageBus:
+    """A bus at ``address``; ``ready`` is true from the moment we own our name.
+
+    ``on_message`` (connection, message) gets the calls of others, whose uid `uid_of` then knows.  ``finished``
+    (None, or an error's name and text) tells the end of `connect`; ``lost`` () that an established connection went.
+    """
+
+    __slots__ = ("_calls", "_connection", "_held", "_loop", "_on_message", "_timer", "_uids", "address", "finished",
+                 "lost", "needs_uid", "next_serial", "ready")
+
+    def __init__(self, loop: Loop, address: str, on_message: Callable[[Connection, wire.Message], object],
+                 next_serial: Callable[[], int]) -> None:
+        self._loop = loop
+        self.address = address
+        #: Gives a serial that no message of ours has.
+        self.next_serial = next_serial
+        self._on_message = on_message
+        self._connection: Connection | None = None
+        self._calls: dict[int, Callable[[wire.Message], object]] = {}
+        self._held: dict[str, list[wire.Message]] = {}
+        self._uids: dict[str, int] = {}
+        self._timer = -1
+        self.ready = False
+        self.finished: Callable[[tuple[str, str] | None], object] = lambda error: None
+        self.lost: Callable[[], object] = lambda: None
+        #: Whether the message asks for something that depends on who sent it.
+        self.needs_uid: Callable[[wire.Message], bool] = lambda message: True
+
+    @property
+    def busy(self) -> bool:
+        """Whether we are connected, or trying to be."""
+        return self._connection is not None or self._timer >= 0
+
+    def connect(self) -> None:
+        """Begin to connect; ``finished`` is called later, never from here."""
+        if not self.busy:
+            self._timer = self._loop.call_later(CONNECT_SECONDS, self._timed_out)
+            self._loop.call_soon(self._try)
+
+    def close(self) -> None:
+        """Leave the bus without a word to ``lost``."""
+        if self._timer >= 0:
+            self._loop.remove(self._timer)
+            self._timer = -1
+        if self._connection is not None:
+            self.lost = self.finished = lambda *_: None
+            self._connection.close()
+
+    def _timed_out(self) -> None:
+        self._timer = -1
+        self._fail("org.freedesktop.DBus.Error.NoReply", "Did not receive a reply from the message bus")
+
+    def _fail(self, name: str, text: str) -> None:
+        if self._timer >= 0:
+            self._loop.remove(self._timer)
+            self._timer = -1
+        finished, self.finished = self.finished, lambda error: None
+        if self._connection is not None:
+            self._connection.close()
+        finished((name, text))
+
+    def _try(self) -> None:
+        if self._timer < 0:
+            return
+        names = parse_address(self.address)
+        failure: tuple[str, str] = ("org.freedesktop.DBus.Error.BadAddress", f"Address '{self.address}' is not supported")
+        for name in names:
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+            try:
+                sock.connect(name)
+            except BlockingIOError:
+                sock.close()
+                self._loop.call_later(RETRY_SECONDS, self._try)
+                return
+            except OSError as error:
+                sock.close()
+                number = error.errno or 0
+                shown = os.fsdecode(name).lstrip("\0")
+                failure = (_ERRNO_NAMES.get(number, "org.freedesktop.DBus.Error.NoServer"),
+                           f"Failed to connect to socket {shown}: {os.strerror(number)}")
+                continue
+            auth = ClientAuth(os.getuid())
+            self._connection = Connection(self._loop, sock, auth, -1, 0, self._received, self._closed)
+            self._connection.send(auth.start())
+            # Messages may follow BEGIN at once: the queue keeps the order, and what comes before OK is not parsed.
+            self._connection.authenticated = self._say_hello
+            return
+        self._fail(*failure)
+
+    def _say_hello(self) -> None:
+        self.call("Hello", self._greeted)
+
+    def _greeted(self, answer: wire.Message) -> None:
+        if answer.type == wire.ERROR:
+            self._refused(answer)
+        else:
+            self.call("RequestName", self._named, "su", NAME, DO_NOT_QUEUE)
+
+    def _named(self, answer: wire.Message) -> None:
+        if answer.type == wire.ERROR:
+            self._refused(answer)
+        elif answer.args()[0] != PRIMARY_OWNER:
+            self._fail("org.freedesktop.DBus.Error.Failed", "Name already taken")
+        else:
+            self._loop.remove(self._timer)
+            self._timer = -1
+            self.ready = True
+            self.finished(None)
+
+    def _refused(self, answer: wire.Message) -> None:
+        text = answer.args()[0] if answer.header.signature.startswith("s") else ""
+        self._fail(answer.header.error_name or "org.freedesktop.DBus.Error.Failed", text)
+
+    def call(self, member: str, then: Callable[[wire.Message], object] | None, signature: str = "", *values: object) -> None:
+        """Call a method of the bus itself; ``then`` gets the reply or error, unless the connection goes first."""
+        if self._connection is not None:
+            serial = self.next_serial()
+            if then is not None:
+                self._calls[serial] = then
+            self._connection.send(wire.call(serial, BUS, BUS_PATH, BUS, member, signature, *values))
+
+    def send(self, data: bytes) -> None:
+        """Send a message that is built already."""
+        if self._connection is not None and self.ready:
+            self._connection.send(data)
+
+    def uid_of(self, sender: str) -> int | None:
+        """The uid of a sender, None where the bus could not tell."""
+        return self._uids.get(sender)
+
+    def _closed(self, connection: Connection) -> None:
+        self._connection = None
+        self._calls.clear()
+        self._held.clear()
+        self._uids.clear()
+        if self.ready:
+            self.ready = False
+            self.lost()
+        elif self._timer >= 0:
+            self._fail("org.freedesktop.DBus.Error.NoReply", "Connection was disconnected before a reply was received")
+
+    def _received(self, connection: Connection, message: wire.Message) -> None:
+        header = message.header
+        if message.type in (wire.RETURN, wire.ERROR):
+            then = self._calls.pop(header.reply_serial, None)
+            if then is not None:
+                then(message)
+        elif message.type == wire.CALL and header.sender:
+            held = self._held.get(header.sender)
+            if held is not None:
+                self._hold(connection, held, message)
+            elif header.sender in self._uids or not self.needs_uid(message):
+                self._on_message(connection, message)
+            else:
+                self._hold(connection, self._held.setdefault(header.sender, []), message)
+                sender = header.sender
+                self.call("GetConnectionUnixUser", lambda answer: self._know(sender, answer), "s", sender)
+
+    def _hold(self, connection: Connection, held: list[wire.Message], message: wire.Message) -> None:
+        if sum(map(len, self._held.values())) >= HELD_MESSAGES:
+            connection.send(wire.error(self.next_serial(), message.serial, message.header.sender,
+                                       "org.freedesktop.DBus.Error.LimitsExceeded", "Too many calls wait"))
+            return
+        kept = wire.Message(message.type, message.flags, message.serial, message.header, message.body, message.little)
+        kept.fds, message.fds = message.fds, []
+        held.append(kept)
+
+    def _know(self, sender: str, answer: wire.Message) -> None:
+        held = self._held.pop(sender, [])
+        if answer.type == wire.RETURN:
+            if len(self._uids) >= KNOWN_SENDERS:
+                del self._uids[next(iter(self._uids))]
+            self._uids[sender] = answer.args()[0]
+        for message in held:
+            if self._connection is not None:
+                self._on_message(self._connection, message)
+            for fd in message.fds:
+                if fd >= 0:
+                    os.close(fd)
