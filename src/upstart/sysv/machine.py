@@ -87,7 +87,14 @@ def tell_wtmpdb(event: str) -> None:
         return
     finally:
         os.close(null)
-    before = signal.signal(signal.SIGALRM, lambda number, frame: os.kill(pid, signal.SIGKILL))
+
+    def too_late(number: int, frame: object) -> None:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+    before = signal.signal(signal.SIGALRM, too_late)
     signal.setitimer(signal.ITIMER_REAL, WTMPDB_PATIENCE)
     os.waitpid(pid, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
