@@ -33,7 +33,8 @@ class Commands(ProcessInputs):
 
     def new_instance(self, job: Job, name: str) -> Instance:
         """Make an instance that is at rest."""
-        instance = job.instances[name] = Instance(job, job.job_class, name)
+        self._serial += 1
+        instance = job.instances[name] = Instance(self._serial, job, job.job_class, name)
         if job.job_class.stop_on is not None:
             self.stop_index.add(instance, job.job_class.stop_on)
         if self.announcing:

@@ -77,6 +77,8 @@ class Engine(Commands):
     def _replace(self, job: Job, job_class: JobClass) -> None:
         if self.announcing:
             self.effects.append(Announce("JobRemoved", job))
+        # The order of jobs is that in which their conditions are served.
+        self.jobs[job.session, job.name] = self.jobs.pop((job.session, job.name))
         old, held = job.job_class, job.start_progress
         if old.start_on is not None:
             self.start_index.remove(job, old.start_on)

@@ -38,10 +38,12 @@ class Instance:
     __slots__ = (
         "blocker", "blocking", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced", "goal",
         "job", "job_class", "killed", "name", "pids", "respawn_count", "respawn_total", "respawn_since", "respawn_time",
-        "start_env", "state", "stop_env", "stop_progress", "unready",
+        "serial", "start_env", "state", "stop_env", "stop_progress", "unready",
     )  # fmt: skip
 
-    def __init__(self, job: Job, job_class: JobClass, name: str) -> None:
+    def __init__(self, serial: int, job: Job, job_class: JobClass, name: str) -> None:
+        #: Orders instances by the time they were made.
+        self.serial = serial
         self.job = job
         self.job_class = job_class
         self.name = name

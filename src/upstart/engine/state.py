@@ -28,7 +28,7 @@ VERSION = 1
 
 _PLAIN = (
     "goal", "state", "env", "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure",
-    "respawn_time", "respawn_count", "respawn_total", "respawn_since", "forced", "pids",
+    "respawn_time", "respawn_count", "respawn_total", "respawn_since", "forced", "pids", "serial",
 )  # fmt: skip
 
 
@@ -69,6 +69,10 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
         engine.events[event.serial] = event
     for entry in data["jobs"]:
         _load_job(engine, entry)
+    instances = [instance for job in engine.jobs.values() for instance in job.instances.values()]
+    for instance in sorted(instances, key=lambda instance: instance.serial):
+        if instance.job_class.stop_on is not None:
+            engine.stop_index.add(instance, instance.job_class.stop_on)
     for event in engine.events.values():
         if event.progress == PENDING or not event.blockers:
             engine._queue(event)
@@ -142,7 +146,7 @@ def _load_job(engine: Engine, data: dict[str, Any]) -> None:
 
 def _load_instance(engine: Engine, job: Job, data: dict[str, Any]) -> None:
     job_class: JobClass = from_data(data["class"]) if "class" in data else job.job_class
-    instance = job.instances[data["name"]] = Instance(job, job_class, data["name"])
+    instance = job.instances[data["name"]] = Instance(data["serial"], job, job_class, data["name"])
     for key in _PLAIN:
         setattr(instance, key, data[key])
     instance.unready = set(data["unready"])
@@ -158,5 +162,3 @@ def _load_instance(engine: Engine, job: Job, data: dict[str, Any]) -> None:
         event.blockers += 1
         instance.blocking.append(Blocked("event", event))
     instance.stop_progress = _load_progress(engine, job_class.stop_on, data["stop_progress"])
-    if job_class.stop_on is not None:
-        engine.stop_index.add(instance, job_class.stop_on)
