@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 from hypothesis import settings
 
@@ -11,3 +12,6 @@ settings.load_profile("suite")
 
 for name in [name for name in os.environ if name.startswith("UPSTART_")]:
     del os.environ[name]
+
+# A test that runs away ends with a MemoryError of its own, not with the machine. In bytes.
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
