@@ -31,6 +31,7 @@ class Machine:
     def __init__(self) -> None:
         self.did: list[Any] = []
         self.init = "upstart"
+        self.interpreted = False
         self.root = True
         self.levels: tuple[str, str] | None = ("2", "N")
         self.restart_error = ""
@@ -78,6 +79,7 @@ def pc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     monkeypatch.delenv("RUNLEVEL", raising=False)
     monkeypatch.setattr(machine, "become_root", made.become_root)
     monkeypatch.setattr(machine, "execute", made.execute)
+    monkeypatch.setattr(machine, "init_is_interpreted", lambda: made.interpreted)
     monkeypatch.setattr(machine, "signal_init", made.noting("signal"))
     monkeypatch.setattr(machine, "reboot", made.noting("reboot"))
     monkeypatch.setattr(machine, "tell_wtmpdb", made.noting("wtmpdb"))
@@ -212,6 +214,15 @@ class TestOtherInits:
         assert data[16:384].rstrip(b"\0") == b"INIT_HALT=POWEROFF"
         assert struct.unpack_from("=iiii", data, 384) == (0x03091969, 1, ord("0"), 5)
         assert not (tmp_path / "nologin").exists()
+
+    def test_an_upstart_that_does_not_answer_is_not_asked_in_a_circle(self, pc: Machine, tmp_path: Path) -> None:
+        pc.init = "upstart that does not answer"
+        pc.interpreted = True
+        os.mkfifo(tmp_path / "initctl")
+        reader = os.open(tmp_path / "initctl", os.O_RDONLY | os.O_NONBLOCK)
+        assert telinit.main(["telinit", "0"]) == 1
+        assert os.read(reader, 4096) == b""
+        os.close(reader)
 
     def test_a_fifo_without_a_reader_is_no_init(self, pc: Machine, tmp_path: Path, capfd: Output) -> None:
         pc.init = "none"

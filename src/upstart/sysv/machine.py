@@ -49,6 +49,14 @@ def signal_init(number: int) -> None:
     os.kill(INIT, number)
 
 
+def init_is_interpreted() -> bool:
+    """Whether PID 1 is a Python program, as no init but Upstart is."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{INIT}/exe")).startswith("python")
+    except OSError:
+        return False
+
+
 def execute(path: str, arguments: list[str]) -> NoReturn:
     """Become the program *path*, with *arguments* from argv[0] on.  Raises OSError."""
     os.execv(path, arguments)
