@@ -130,14 +130,14 @@ class Daemon:
     def settle(self) -> bool:
         """Run the engine and perform its effects for at most a slice of time; true if there is more to do."""
         engine = self.engine
-        engine.run()
-        if not engine.effects:
-            self.quiescer.settled()
-            return False
         perform = self.performer.perform
-        deadline = time.monotonic() + SLICE
-        while engine.effects:
+        deadline = 0.0
+        while True:
+            more = engine.run()
             effects, engine.effects = engine.effects, []
+            if not effects and not more:
+                break
+            deadline = deadline or time.monotonic() + SLICE
             for done, effect in enumerate(effects, 1):
                 try:
                     perform(effect)
@@ -146,7 +146,8 @@ class Daemon:
                 if not done & 15 and time.monotonic() > deadline:
                     engine.effects[:0] = effects[done:]
                     return True
-            engine.run()
+            if more and time.monotonic() > deadline:
+                return True
         self.quiescer.settled()
         return False
 
