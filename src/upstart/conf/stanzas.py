@@ -306,8 +306,8 @@ def _limit(draft: Draft, scanner: Scanner) -> None:
         start = scanner.pos
         word = scanner.word()
         value = -1 if word == "unlimited" else _unsigned(word, 10, 2**64, ILLEGAL_LIMIT, start)
-        # What does not fit a signed number is beyond every limit the kernel knows.
-        values.append(value if value < 2**63 else -1)
+        # The system calls take the upper half of the unsigned numbers as negative ones; -1 is without limit.
+        values.append(value if value < 2**63 else value - 2**64)
     draft.job.limits = {**draft.job.limits, intern(name): (values[0], values[1])}
     scanner.end_line()
 

@@ -1,0 +1,118 @@
+"""init-checkconf: what it says of job files, and its command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from upstart.tools.checkconf import main, parse_options
+
+
+class Command:
+    """The command, run in a directory of its own."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Run it: status, output and errors."""
+        status = main(["/usr/bin/init-checkconf", *arguments])
+        output, errors = self.capsys.readouterr()
+        return status, output, errors
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.chdir(tmp_path)
+    Path("ok.conf").write_text("task\npre-start script\n  echo\nend script\nexec true\n")
+    Path("bad.conf").write_text("task\nbad\n")
+    return Command(capsys)
+
+
+def test_a_valid_file_is_ok(command: Command, tmp_path: Path) -> None:
+    assert command("ok.conf") == (0, "File ok.conf: syntax ok\n", "")
+    assert command("-f", "ok.conf") == (0, "File ok.conf: syntax ok\n", "")
+    path = str(tmp_path / "ok.conf")
+    assert command("--file=" + path) == (0, f"File {path}: syntax ok\n", "")
+
+
+def test_an_invalid_file_is_told_with_the_line(command: Command) -> None:
+    expected = "ERROR: File ./bad.conf: syntax invalid:\nupstart:bad.conf:2: Unknown stanza\n"
+    assert command("./bad.conf") == (1, "", expected)
+
+
+def test_the_name_of_the_program_begins_the_messages(command: Command) -> None:
+    init = Path("init")
+    init.write_text("")
+    init.chmod(0o755)
+    status, _, errors = command("-x", "./init", "bad.conf")
+    assert (status, errors) == (1, "ERROR: File bad.conf: syntax invalid:\ninit:bad.conf:2: Unknown stanza\n")
+
+
+@pytest.mark.parametrize("section", ["pre-start script", "post-start script", "script", "pre-stop script"])
+def test_each_script_is_read_by_the_shell(command: Command, section: str) -> None:
+    Path("sh.conf").write_text(f"start on (a or b)\n{section}\n  if true; then\n    echo\nend script\n")
+    status, output, errors = command("sh.conf")
+    name = section.removesuffix(" script")
+    assert (status, output) == (1, "")
+    assert errors.startswith(f"ERROR: File sh.conf: shell syntax invalid in {name} section:\n/bin/sh: 5: ")
+    assert command("--noscript", "sh.conf") == (0, "File sh.conf: syntax ok\n", "")
+
+
+def test_other_stanzas_are_not_taken_for_shell(command: Command) -> None:
+    Path("mix.conf").write_text("pre-start exec foo\nstart on (a or b)\nscript\n echo\nend script\n")
+    assert command("mix.conf") == (0, "File mix.conf: syntax ok\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "errors"),
+    [
+        ([], "ERROR: Must specify configuration file\n"),
+        (["none.conf"], "ERROR: File none.conf does not exist\n"),
+        (["ok.txt"], "ERROR: File must end in .conf\n"),
+        (["-x", "none", "ok.conf"], "ERROR: Path none does not exist\n"),
+        (["-i", "ok.conf", "ok.conf"], "ERROR: File ok.conf not executable\n"),
+        (["--foo"], "init-checkconf: unrecognized option '--foo'\nERROR: Must specify configuration file\n"),
+        (["-f"], "init-checkconf: option requires an argument -- 'f'\nERROR: Must specify configuration file\n"),
+    ],
+)
+def test_what_cannot_be_checked_says_why(command: Command, arguments: list[str], errors: str) -> None:
+    Path("ok.txt").write_text("")
+    assert command(*arguments) == (1, "", errors)
+
+
+def test_help_shows_the_options(command: Command) -> None:
+    status, output, errors = command("--help")
+    assert (status, errors) == (1, "")
+    assert output.startswith("Description: Determine if specified Upstart (init(8)) job configuration\n")
+    assert "init-checkconf [options] -f <conf_file>" in output
+    assert "(default=/sbin/upstart)" in output
+
+
+def test_a_file_of_odd_bytes_is_no_trouble(command: Command) -> None:
+    Path("odd.conf").write_bytes(b"script\n echo '\xff\x00'\nend script\nenv \xfe=\xff\n")
+    assert command("odd.conf")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "operands", "complaints"),
+    [
+        (["a", "-d", "b"], {"debug": ""}, ["a", "b"], []),
+        (["--", "-d"], {}, ["-d"], []),
+        (["-dsf", "x"], {"debug": "", "noscript": "", "file": "x"}, [], []),
+        (["-fx"], {"file": "x"}, [], []),
+        (["-noscript", "--deb", "-fil", "x"], {"noscript": "", "debug": "", "file": "x"}, [], []),
+        (["-n"], {"noscript": ""}, [], []),
+        (["--file"], {}, [], ["option '--file' requires an argument"]),
+        (["--help=x"], {}, [], ["option '--help' doesn't allow an argument"]),
+        (["-z"], {}, [], ["unrecognized option '-z'"]),
+        (["-dz"], {"debug": ""}, [], ["invalid option -- 'z'"]),
+        (["-"], {}, ["-"], []),
+    ],
+)
+def test_options_are_read_as_getopt_does(
+    arguments: list[str], given: dict[str, str], operands: list[str], complaints: list[str]
+) -> None:
+    options = parse_options(arguments)
+    assert (options.given, options.operands, options.complaints) == (given, operands, complaints)
