@@ -215,7 +215,7 @@ def catch_system_signals(daemon: Daemon) -> InitFifo:
         telinit = os.path.join(os.path.dirname(daemon.restarter.program), "telinit")
         for path in (telinit, TELINIT):
             try:
-                os.posix_spawn(path, ["telinit", *words, level], os.environ, setsigdef=range(1, signal.NSIG), setsigmask=())
+                os.posix_spawn(path, ["telinit", *words, level], os.environ, setsigdef=restart.RESETTABLE, setsigmask=())
                 return
             except OSError as error:
                 problem = error.strerror

@@ -31,6 +31,8 @@ SPAWN_SECONDS = 5.0
 SPAWN_LOOK_SECONDS = 0.01
 STATE_FILE = "upstart.state"
 _MAX_STATE = 256 << 20
+#: Signals whose handling a new program must not inherit.
+RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 class Restarter:
@@ -77,7 +79,7 @@ class Restarter:
             os.set_inheritable(write, True)
             env = dict(os.environ)
             env[CHECK_VARIABLE] = f"{state}:{write}"
-            pid = os.posix_spawn(self._argv[0], self._argv, env, setsigmask=(), setsigdef=range(1, signal.NSIG))
+            pid = os.posix_spawn(self._argv[0], self._argv, env, setsigmask=(), setsigdef=RESETTABLE)
         except BaseException:
             os.close(read)
             raise
@@ -165,7 +167,7 @@ def execute(daemon: Daemon, argv: list[str], state: str) -> None:
     fd = _memory_file(state)
     daemon.log(INFO, "Performing stateful re-exec")
     # A signal between here and the new program's handlers would be lost, or end a session init.
-    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         os.set_inheritable(fd, True)
         daemon.before_exec()
