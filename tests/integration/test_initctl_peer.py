@@ -1,6 +1,6 @@
 """Every command line gives what the original's initctl gives for it, byte for byte, from the same original daemon.
 
-Runs where the variable PEER names the prefix of a built original (with sbin/init, sbin/initctl), and is skipped elsewhere.
+Runs where the variable PEER names the prefix of a built original (sbin/init, sbin/initctl), and is skipped elsewhere.
 Two session inits with the same jobs are driven through the same commands, one by the original's initctl, one by ours.
 What differs by nature (pids, addresses, directories) is made equal before comparing.
 """
