@@ -34,8 +34,10 @@ _ISDIR = 0x40000000
 _WANTED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 
 _event = struct.Struct("iIII")
-#: Bytes of events that one call of read(2) takes.
+#: Bytes of events that one call of read(2) takes, and how many such calls `Watch.read` makes at most: whoever floods
+#: a directory does not hold up the caller, who is told again that there is more.
 _BUFFER = 65536
+_READS = 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -91,10 +93,10 @@ class Watch:
         os.close(self.fd)
 
     def read(self) -> set[str] | None:
-        """The paths to look at again since the last call; ``None`` if it has to be everything."""
+        """The paths to look at again since the last call; ``None`` if it has to be everything.  Never blocks."""
         changed: set[str] = set()
         overflow = False
-        while True:
+        for _ in range(_READS):
             try:
                 data = os.read(self.fd, _BUFFER)
             except BlockingIOError:
