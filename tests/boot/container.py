@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -116,7 +117,6 @@ class Container:
 
     def _show_output(self) -> None:
         """Reads all terminals and the kernel's log, so that no writer blocks; shows the console and the log."""
-        shown = {self._masters[0], self._masters[-1]}
         poll = select.poll()
         for descriptor in [*self._masters, self._stop_pump]:
             poll.register(descriptor, select.POLLIN)
@@ -130,7 +130,9 @@ class Container:
                     data = b""
                 if not data:
                     poll.unregister(descriptor)
-                elif descriptor in shown:
+                elif descriptor == self._masters[-1]:  # the kernel's log: lines that begin with their level
+                    self.show(re.sub(rb"(?m)^<\d+>", b"", data))
+                elif descriptor == self._masters[0]:
                     self.show(data)
 
     def boot(self) -> None:

@@ -72,24 +72,28 @@ def kernel_file_systems(root: Path) -> None:
     mount("-t", "cgroup2", "-o", "nosuid,nodev,noexec", "cgroup2", str(root / "sys/fs/cgroup"))
 
 
+def dpkg(root: Path, package: Path) -> None:
+    """Installs one .deb file; what dpkg said is shown only if it failed, which ends the boot."""
+    copy = root / "tmp" / package.name
+    copy.write_bytes(package.read_bytes())
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    command = ["chroot", str(root), "dpkg", "--install", f"/tmp/{package.name}"]
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        sys.exit(f"dpkg failed:\n{done.stdout.decode()}")
+    copy.unlink()
+
+
 def install(root: Path, packages: list[str], files: dict[str, str]) -> None:
-    """Installs .deb files with dpkg, then copies single files (source to path below the root)."""
+    """Installs .deb files in the order given, then copies single files (source to path below the root)."""
     if packages:
         policy = root / "usr/sbin/policy-rc.d"
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
-        archive = root / "tmp/packages"
-        archive.mkdir()
         for package in packages:
-            (archive / os.path.basename(package)).write_bytes(Path(package).read_bytes())
-        names = [f"/tmp/packages/{os.path.basename(package)}" for package in packages]
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-        command = ["chroot", str(root), "dpkg", "--install", *names]
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        if done.returncode:
-            sys.exit(f"dpkg failed:\n{done.stdout.decode()}")
+            dpkg(root, Path(package))
         policy.unlink()
     for source, target in files.items():
         path = root / target.lstrip("/")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import archive
 import root
-from container import Container, ContainerError
+from container import Container, ContainerError, wait_for
 
 HERE = Path(__file__).resolve().parent
 UTMP_RECORD = 384
@@ -95,6 +95,12 @@ class Boot:
             raise BootError("runlevel 2 was not reached")
         return silent
 
+    def settle(self) -> None:
+        """Waits for the end of the scripts of runlevel 2, after which the terminals get their logins."""
+        if not wait_for(lambda: "stop/waiting" in self.container.run("status", "rc").stdout, self.seconds, 0.1):
+            raise BootError(f"rc did not end within {self.seconds:.0f} s")
+        self.reached("rc has ended")
+
     def stop(self) -> None:
         """Goes to runlevel 0 and waits for the end of PID 1; BootError if that is no power-off, or too late."""
         asked = time.monotonic()
@@ -122,7 +128,8 @@ def prepare(init: str, release: str) -> tuple[Path, list[Path], dict[str, str]]:
     path = root.ready(release)
     if init == "sysvinit":
         return path, sorted((path / "opt").glob("sysvinit-core_*.deb")), {}
-    packages = sorted((root.BUILD / "deb" / release).glob("*.deb"))
+    # upstart comes first: upstart-sysv must find it configured.
+    packages = sorted((root.BUILD / "deb" / release).glob("*.deb"), key=lambda path: len(path.name))
     if not packages:
         raise BootError("there are no packages: run make deb")
     return path, packages, {str(HERE / "jobs" / f"{name}.conf"): f"/etc/init/{name}.conf" for name in root.NATIVE}
@@ -142,6 +149,7 @@ def run(init: str, release: str, seconds: float, interactive: bool) -> None:
                 print(container.run("initctl", "list").stdout, flush=True)
             raise
         if init == "upstart":
+            boot.settle()
             print(f"\nThe jobs:\n{container.run('initctl', 'list').stdout}")
         print(f"Runlevel: {container.run('runlevel').stdout}")
         print(f"Milestones since the exec of init:\n{boot.report()}", flush=True)
