@@ -249,6 +249,15 @@ def test_a_lack_of_descriptors_does_not_undefine_jobs(world: World, monkeypatch:
     assert world.description("x") == "two"
 
 
+def test_directories_in_directories_end_somewhere(world: World) -> None:
+    deep = "a/" + "d/" * 60
+    world.write(deep + "x.conf", "task")
+    world.write("a/d/d/y.conf", "task")
+    assert names(world.sources.load()) == ["d/d/y"]
+    [message] = world.messages
+    assert message.endswith(": Directories nested too deeply")
+
+
 def test_directories_come_and_go(world: World) -> None:
     world.write("a/net/x.conf", "task")
     world.sources.load()

@@ -21,6 +21,9 @@ OVERRIDE = ".override"
 #: Bytes of the biggest file that is read; the biggest job files in use have some 30 kB.
 MAX_SIZE = 1 << 20
 
+#: Directories below a directory of job files, one in the other.
+MAX_DEPTH = 50
+
 #: Nanoseconds that time stamps may lag behind: two ticks of the slowest kernel clock.
 _TICK = 20_000_000
 
@@ -108,6 +111,9 @@ def _descend(
     identity = (info.st_dev, info.st_ino)
     if identity in above:
         warn(f"{entry.path}: Directory loop detected")
+        return
+    if len(above) > MAX_DEPTH:
+        warn(f"{entry.path}: Directories nested too deeply")
         return
     with os.scandir(entry.path) as entries:
         found = list(entries)

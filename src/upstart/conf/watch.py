@@ -175,17 +175,18 @@ class Watch:
         """Watch a directory and those below it; whether it exists."""
         if not self._watch(path):
             return False
-        try:
-            with os.scandir(path) as entries:
-                below = [
-                    entry.path
-                    for entry in entries
-                    if entry.is_dir(follow_symlinks=False) and not is_ignored_directory(entry.name)
-                ]
-        except OSError:
-            return True
-        for directory in below:
-            self._watch_below(directory)
+        todo = [path]
+        while todo:
+            try:
+                with os.scandir(todo.pop()) as entries:
+                    below = [
+                        entry.path
+                        for entry in entries
+                        if entry.is_dir(follow_symlinks=False) and not is_ignored_directory(entry.name)
+                    ]
+            except OSError:
+                continue
+            todo += [directory for directory in below if self._watch(directory)]
         return True
 
     def _watch(self, path: str) -> bool:
