@@ -1,0 +1,255 @@
+"""The manual tells the truth: pages format, links resolve, and what they list is what the programs know, both ways."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from upstart.client.initctl import COMMANDS
+from upstart.conf.parse import parse_job
+from upstart.conf.stanzas import LIMITS, STANZAS
+from upstart.process.cgroupkeys import make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+MAN = ROOT / "man"
+SBIN = ROOT / "build" / "sbin"
+PAGES = sorted(path.name for path in MAN.iterdir())
+LINKS = [page for page in PAGES if (MAN / page).read_text().startswith(".so")]
+TEXTS = [page for page in PAGES if page not in LINKS]
+
+#: Pages of other packages that ours refer to; a name that is neither here nor in man/ is a slip.
+FOREIGN = {
+    "apparmor(7)", "bootparam(7)", "cgroups(7)", "chroot(2)", "dbus-daemon(1)", "dmesg(1)", "fnmatch(3)", "getty(8)",
+    "keymaps(5)", "logrotate(8)", "nice(1)", "reboot(2)", "setrlimit(2)", "sh(1)", "sulogin(8)", "systemctl(1)",
+    "umask(2)", "wall(1)", "who(1)",
+}  # fmt: skip
+
+#: What each escape of the pages stands for.
+ESCAPES = {
+    r"\-": "-", r"\e": "\\", r"\(aq": "'", r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\(co": "©", r"\&": "", r"\%": "",
+    r"\:": "", r"\~": " ", r"\fB": "", r"\fI": "", r"\fP": "", r"\fR": "", r"\^": "",
+}  # fmt: skip
+
+
+def source(page: str) -> str:
+    """The text of a page, after its link if it is one."""
+    text = (MAN / page).read_text()
+    link = re.fullmatch(r"\.so man(\d)/(\S+\.\1)\n", text)
+    return source(link[2]) if link else text
+
+
+def plain(text: str) -> str:
+    """Text without the comments and escapes of troff."""
+    text = re.sub(r"""^['.]\\".*\n""", "", text, flags=re.M)
+    return re.sub(r"\\(?:\(..|f.|.)", lambda found: ESCAPES[found[0]], text)
+
+
+def words(line: str) -> str:
+    """What a line of macros such as `.BR` prints: its arguments, joined without blanks between them."""
+    arguments = re.findall(r'"((?:[^"]|"")*)"|(\S+)', line.partition(" ")[2])
+    return plain("".join(quoted or bare for quoted, bare in arguments) if line[:3] != ".B " else line[3:])
+
+
+def tags(text: str) -> list[str]:
+    """The tags of all `.TP` paragraphs."""
+    lines = text.splitlines()
+    return [words(lines[n + 1]) for n, line in enumerate(lines[:-1]) if line == ".TP"]
+
+
+def section(text: str, heading: str) -> str:
+    found = re.search(rf"^\.S[HS] {heading}\n(.*?)(?=^\.S[HS] |\Z)", text, re.M | re.S)
+    return found[1] if found else ""
+
+
+def options_of(lines: list[str]) -> set[str]:
+    return {option for line in lines for option in re.findall(r"(?<![\w=-])--?[A-Za-z][\w-]*", line)}
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, stdin=subprocess.DEVNULL
+    )
+
+
+def help_options(*command: str) -> set[str]:
+    """The options that `--help` lists, each in its short and long form."""
+    result = run(SBIN / command[0], *command[1:], "--help")
+    assert result.stdout and not result.stderr
+    listed = [
+        re.split(r"\s{2,}|\s:", line.strip())[0] for line in result.stdout.splitlines() if re.match(r"\s+-", line)
+    ]
+    return options_of(listed)
+
+
+def examples(page: str) -> list[str]:
+    """The examples of a page that are job files: they are marked by the comment `job`."""
+    blocks = re.findall(r'^\.\\" job\n\.EX\n(.*?)^\.EE$', source(page), re.M | re.S)
+    return [plain(block) for block in blocks]
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_page_formats_without_a_warning(page: str) -> None:
+    result = run("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", MAN / page, MANROFFSEQ="", LC_ALL="C.UTF-8")
+    assert result.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_every_page_is_named_in_a_name_section_that_can_be_indexed() -> None:
+    result = run("lexgrog", *(MAN / page for page in TEXTS))
+    assert result.returncode == 0, result.stdout
+    indexed = set(re.findall(r'/([^/]*): "(.*?) - ', result.stdout))
+    for page in PAGES:
+        target = next(name for name in TEXTS if (MAN / name).read_text() == source(page))
+        assert (target, page.rpartition(".")[0]) in indexed
+
+
+def test_links_show_the_page_they_lead_to(tmp_path: Path) -> None:
+    for page in PAGES:
+        folder = tmp_path / f"man{page[-1]}"
+        folder.mkdir(exist_ok=True)
+        (folder / page).symlink_to(MAN / page)
+    for page in LINKS:
+        name, _, number = page.rpartition(".")
+        target = (MAN / page).read_text().split("/")[1].strip()
+        shown = [run("man", "-M", tmp_path, number, wanted) for wanted in (name, target.rpartition(".")[0])]
+        assert shown[0].returncode == 0, shown[0].stderr
+        assert shown[0].stdout == shown[1].stdout, page
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_references_to_other_pages_resolve(page: str) -> None:
+    text = re.sub(r"^\.[BI]R (\S+) \((\d)\)", r"\1(\2)", plain(source(page)), flags=re.M)
+    for name, number in re.findall(r"([\w-]+)\((\d)\)", text):
+        assert f"{name}({number})" in FOREIGN or (MAN / f"{name}.{number}").exists(), f"{name}({number})"
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_examples_can_be_copied(page: str) -> None:
+    """A bare hyphen, quote, tilde, hat or backtick may be printed as something a shell does not know."""
+    for block in re.findall(r"^\.EX\n(.*?)^\.EE$", source(page), re.M | re.S):
+        bare = re.sub(r"\\\(..|\\.", "", block)
+        assert not re.search(r"[-'`^~]|^\.", bare, re.M), bare
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if examples(page)])
+def test_job_examples_parse(page: str) -> None:
+    for text in examples(page):
+        job = parse_job("example", text, page)
+        for process in job.processes.values():
+            checked = run("sh", "-n", "-c", process.command)
+            assert checked.returncode == 0, checked.stderr
+        if job.cgroups:
+            make_plan(job.cgroups, job.name, "", {})
+
+
+def test_every_stanza_has_its_entry_and_every_entry_its_stanza() -> None:
+    entries = {tag.split()[0] for tag in tags(stanza_sections())}
+    assert entries == set(STANZAS)
+
+
+def stanza_sections() -> str:
+    """The sections of init(5) whose tags on the outermost level are stanzas."""
+    text = source("init.5")
+    text = text[text.index("\n.SH PROCESSES\n") : text.index("\n.SH JOB LOGS\n")]
+    return re.sub(r"^\.RS\n.*?^\.RE$", "", text, flags=re.M | re.S)
+
+
+def test_every_stanza_is_shown_in_an_example() -> None:
+    shown = {line.split()[0] for text in examples("init.5") for line in text.splitlines() if line.strip()}
+    assert set(STANZAS) <= shown
+
+
+def test_every_error_of_the_parser_is_listed() -> None:
+    listed = section(plain(source("init.5")), "Errors").replace("\n", " ")
+    for path in (ROOT / "src" / "upstart" / "conf").glob("*.py"):
+        for text in re.findall(r'(?:SyntaxProblem\(|^[A-Z_]+ = )"([A-Z][^"]+)"', path.read_text(), re.M):
+            assert text in listed, text
+
+
+def test_every_limit_is_listed() -> None:
+    text = source("init.5")
+    entry = text[text.index("limit \\fIRESOURCE") : text.index("\n.B chroot ")]
+    assert set(LIMITS) == set(re.findall(r"^\.BR? ([a-z]+)(?: [,;])?$", entry, re.M)) - {"unlimited"}
+
+
+COMMAND_PAGES = [
+    ("init", "init.8"),
+    ("telinit", "telinit.8"),
+    ("runlevel", "runlevel.8"),
+    ("shutdown", "shutdown.8"),
+    ("reboot", "reboot.8"),
+    ("halt", "halt.8"),
+    ("poweroff", "poweroff.8"),
+    ("init-checkconf", "init-checkconf.8"),
+    ("initctl", "initctl.8"),
+]
+
+
+def test_every_program_has_a_page() -> None:
+    assert {program.name for program in SBIN.iterdir()} <= {page.rpartition(".")[0] for page in PAGES}
+
+
+@pytest.mark.parametrize(("program", "page"), COMMAND_PAGES)
+def test_options_of_help_and_page_are_the_same(program: str, page: str) -> None:
+    text = re.split(r"^\.SS ", section(source(page), "OPTIONS"), flags=re.M)[0]
+    assert options_of(tags(text)) == help_options(program)
+
+
+@pytest.mark.parametrize(("program", "page"), COMMAND_PAGES)
+def test_options_that_help_leaves_out_are_accepted(program: str, page: str) -> None:
+    for tag in tags(section(source(page), "Options without an entry in the summary")):
+        for option in options_of([tag]):
+            argument = ["1"] if re.search(rf"{option} [A-Z]", tag) else []
+            result = run(SBIN / program, option, *argument, "--help")
+            assert result.returncode == 0 and "Usage:" in result.stdout, (option, result.stderr)
+
+
+def command_tags() -> dict[str, str]:
+    """The tag of each command in initctl(8)."""
+    text = source("initctl.8")
+    text = text[text.index("\n.SH COMMANDS FOR JOBS\n") : text.index("\n.SH STATUS LINES\n")]
+    text = re.sub(r"^\.RS\n.*?^\.RE$", "", text, flags=re.M | re.S)
+    return {tag.split()[0]: tag for tag in tags(text)}
+
+
+def test_every_command_of_initctl_has_its_entry() -> None:
+    assert set(command_tags()) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"help"}))
+def test_options_of_a_command_are_in_its_entry(command: str) -> None:
+    named = options_of([command_tags()[command].partition(" ")[2]])
+    own = help_options("initctl", command) - help_options("initctl")
+    pairs = {option.short or option.long: option for option in COMMANDS[command][2]}
+    assert named == {f"-{name}" if len(name) == 1 else f"--{name}" for name in pairs}
+    described = options_of(tags(section_of_commands()))
+    assert own <= described
+
+
+def section_of_commands() -> str:
+    text = source("initctl.8")
+    return text[text.index("\n.SH COMMANDS FOR JOBS\n") : text.index("\n.SH STATUS LINES\n")]
+
+
+@pytest.mark.parametrize("program", ["start", "stop", "restart", "reload", "status"])
+def test_command_called_by_its_own_name_has_the_same_options(program: str) -> None:
+    assert help_options(program) == help_options("initctl", program)
+
+
+def test_every_environment_variable_of_ours_is_described() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    pages = "".join(plain(source(page)) for page in PAGES)
+    for name in set(re.findall(r"\bUPSTART_[A-Z_]+\b", code)):
+        assert name in pages, name
+
+
+def test_shipped_jobs_are_described_and_no_others() -> None:
+    text = source("upstart-jobs.7")
+    text = re.sub(r"^\.RS\n.*?^\.RE$", "", section(text, "DESCRIPTION"), flags=re.M | re.S)
+    described = {name for tag in tags(text) for name in re.findall(r"[\w-]+", tag)}
+    shipped = {path.stem for path in (ROOT / "etc" / "init").glob("*.conf")}
+    assert described == {name for name in shipped if not re.fullmatch("tty[2-5]", name)}
