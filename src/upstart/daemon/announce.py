@@ -36,7 +36,8 @@ def build(serial: int, effect: Announce) -> bytes:
     name = effect.signal
     subject: Any = effect.subject
     if name == "EventEmitted":
-        event, env = effect.value  # type: ignore[misc]
+        value: Any = effect.value
+        event, env = value
         words = [f"{key}={value}" for key, value in env.items()]
         return _BUILD[_MANAGER, name](serial, ROOT, wire.pack("sas", event, words))
     if name == "JobAdded" or name == "JobRemoved":

@@ -1,8 +1,9 @@
 """The authentication that opens a D-Bus connection, both sides of it, as bytes in and bytes out.
 
-What is always true here: a client is who the kernel says it is (the uid of SO_PEERCRED); EXTERNAL is the only mechanism,
-and a claim to be anybody else is rejected.  A line longer than `MAX_LINE`, or more than `MAX_TRIES` commands, is an
-`AuthError`, after which the connection is closed.  See "Authentication Protocol" of the D-Bus Specification.
+What is always true here: a client is who the kernel says it is (the uid of SO_PEERCRED); EXTERNAL is the only
+mechanism, and a claim to be anybody else is rejected.  A line longer than `MAX_LINE`, or more than `MAX_TRIES`
+commands, is an `AuthError`, after which the connection is closed.  See "Authentication Protocol" of the D-Bus
+Specification.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What PID 1 does before anything else: file systems and devices that are missing, the console, the keyboard.
 
-What is always true here: nothing that fails stops the boot; it is reported, and the next step is tried.  What is there already
-(an initramfs or a container manager mounted it) is left alone.  Afterwards descriptors 0 to 2 are open.
+What is always true here: nothing that fails stops the boot; it is reported, and the next step is tried.  What is
+there already (an initramfs or a container manager mounted it) is left alone.  Afterwards descriptors 0 to 2 are open.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
 
 
 def set_up_descriptors(path: str, reset: bool) -> None:
-    """Open ``path`` as descriptors 0 to 2, and with ``reset`` give it the settings of a sane terminal; OSError if it fails."""
+    """Open ``path`` as descriptors 0 to 2, and with ``reset`` give it the settings of a sane terminal; OSError if it
+    fails."""
     # Never waits: not for a carrier when it is opened, not for a stopped terminal when we write.
     fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -151,11 +152,19 @@ def reset_terminal(fd: int) -> None:
         tty[2] |= termios.HUPCL | termios.CLOCAL | termios.CREAD
         tty[0] = termios.IGNPAR | termios.ICRNL | termios.IXON | termios.IXANY
         tty[1] = termios.OPOST | termios.ONLCR
-        tty[3] = (termios.ISIG | termios.ICANON | termios.ECHO | termios.ECHOCTL | termios.ECHOPRT | termios.ECHOKE)
+        tty[3] = termios.ISIG | termios.ICANON | termios.ECHO | termios.ECHOCTL | termios.ECHOPRT | termios.ECHOKE
         characters = tty[6]
         for index, value in (
-            (termios.VINTR, 3), (termios.VQUIT, 28), (termios.VERASE, 127), (termios.VKILL, 24), (termios.VEOF, 4),
-            (termios.VSTART, 17), (termios.VSTOP, 19), (termios.VSUSP, 26), (termios.VTIME, 0), (termios.VMIN, 1),
+            (termios.VINTR, 3),
+            (termios.VQUIT, 28),
+            (termios.VERASE, 127),
+            (termios.VKILL, 24),
+            (termios.VEOF, 4),
+            (termios.VSTART, 17),
+            (termios.VSTOP, 19),
+            (termios.VSUSP, 26),
+            (termios.VTIME, 0),
+            (termios.VMIN, 1),
         ):
             characters[index] = bytes((value,))
         termios.tcsetattr(fd, termios.TCSANOW, tty)

@@ -1,8 +1,8 @@
 """The private server: who connects, who may, and what all of them are told.
 
 What is always true here: a connection is looked at once, when it arrives; nobody but root and our own user gets any
-further, so that others cannot fill our descriptors.  There are never more than `MAX_CLIENTS` connections, nor one that is still
-not authenticated after `AUTH_SECONDS`.  A signal is built once and shared by all who listen.
+further, so that others cannot fill our descriptors.  There are never more than `MAX_CLIENTS` connections, nor one
+that is still not authenticated after `AUTH_SECONDS`.  A signal is built once and shared by all who listen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from upstart.daemon.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     from upstart.daemon.loop import Loop
 
@@ -52,13 +52,17 @@ def listen(address: str) -> _socket.socket:
 class PrivateServer:
     """Accepts clients on a listening socket and keeps them in ``clients``.
 
-    ``on_message`` (connection, message) is called for each message, ``connected`` (connection) for each client that may
-    speak, ``on_change`` () when a client came or went.
+    ``on_message`` (connection, message) is called for each message, ``connected`` (connection) for each client that
+    may speak, ``on_change`` () when a client came or went.
     """
 
-    __slots__ = ("_guid", "_loop", "_on_message", "_paused", "_sock", "_uid", "_watch", "clients", "connected", "on_change")
+    __slots__ = (
+        "_guid", "_loop", "_on_message", "_paused", "_sock", "_uid", "_watch", "clients", "connected", "on_change",
+    )  # fmt: skip
 
-    def __init__(self, loop: Loop, sock: _socket.socket, on_message: Callable[[Connection, wire.Message], object]) -> None:
+    def __init__(
+        self, loop: Loop, sock: _socket.socket, on_message: Callable[[Connection, wire.Message], object]
+    ) -> None:
         self._loop = loop
         self._sock = sock
         self._on_message = on_message
@@ -93,7 +97,7 @@ class PrivateServer:
                 self._pause()
                 return
             try:
-                fd, _ = self._sock._accept()
+                fd, _ = self._sock._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:  # no descriptor left: what waits is taken when one is free
@@ -103,7 +107,8 @@ class PrivateServer:
             sock.setblocking(False)
             try:
                 pid, uid, _gid = _CREDENTIALS.unpack(
-                    sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size))
+                    sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
+                )
             except OSError:
                 sock.close()
                 continue

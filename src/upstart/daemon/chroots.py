@@ -1,7 +1,7 @@
 """Chroot sessions: a client whose root directory is not ours sees and changes the jobs of that root only.
 
-What is always true here: without ``--chroot-sessions`` there are none.  A session is named by the path of its root, and its jobs
-come from the ``/etc/init`` below it, which is read when its first client arrives.
+What is always true here: without ``--chroot-sessions`` there are none.  A session is named by the path of its root,
+and its jobs come from the ``/etc/init`` below it, which is read when its first client arrives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Chroots:
         self.opened: Callable[[str], object] = lambda root: None
 
     def session_of(self, pid: int) -> str | None:
-        """The session of the process ``pid``, None for the system's own (and for callers on a bus, whose pid is 0)."""
+        """The session of the process ``pid``, None for the system's own (and for callers on a bus, whose pid is
+        0)."""
         if not self._enabled or pid <= 0:
             return None
         try:

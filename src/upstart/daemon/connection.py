@@ -1,9 +1,9 @@
 """One D-Bus connection on a non-blocking socket: bytes in, messages out, and a bounded queue towards a slow reader.
 
 What is always true here: nothing waits.  A peer that does not read what it asked for is no longer read from once
-`PAUSE` bytes wait for it, and is disconnected once `MAX_QUEUE` do; one that sends what is not D-Bus is disconnected; in one turn at
-most `BATCH` messages of a peer are handled, so that a flood leaves room for the others.  Descriptors that nobody took
-are closed.
+`PAUSE` bytes wait for it, and is disconnected once `MAX_QUEUE` do; one that sends what is not D-Bus is disconnected;
+in one turn at most `BATCH` messages of a peer are handled, so that a flood leaves room for the others.  Descriptors
+that nobody took are closed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from upstart.daemon.loop import HANGUP, READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     from upstart.daemon.loop import Loop
 
@@ -40,11 +40,21 @@ def _nothing() -> None:
 class Connection:
     """A peer.  ``on_message`` (connection, message) is called for each message, ``on_close`` (connection) once."""
 
-    __slots__ = ("_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_out", "_watch", "auth", "authenticated",
-                 "gone", "on_close", "on_message", "pid", "queued", "quiet", "sock", "uid")
+    __slots__ = (
+        "_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_out", "_watch", "auth", "authenticated",
+        "gone", "on_close", "on_message", "pid", "queued", "quiet", "sock", "uid",
+    )  # fmt: skip
 
-    def __init__(self, loop: Loop, sock: _socket.socket, auth: ServerAuth | ClientAuth, uid: int, pid: int,
-                 on_message: Callable[[Connection, wire.Message], object], on_close: Callable[[Connection], object]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        sock: _socket.socket,
+        auth: ServerAuth | ClientAuth,
+        uid: int,
+        pid: int,
+        on_message: Callable[[Connection, wire.Message], object],
+        on_close: Callable[[Connection], object],
+    ) -> None:
         self._loop = loop
         self.sock = sock
         self.auth: ServerAuth | ClientAuth | None = auth
@@ -169,7 +179,7 @@ class Connection:
             if count == BATCH or self.queued > PAUSE:
                 break
             count += 1
-            message = wire.parse(data[at:at + length])
+            message = wire.parse(data[at : at + length])
             at += length
             wanted = message.header.unix_fds
             if wanted:

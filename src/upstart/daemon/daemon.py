@@ -1,8 +1,9 @@
 """The running init: it owns the parts, feeds the engine, and has the engine's effects performed.
 
-What is always true here: the engine settles once a turn, after all inputs of the turn; performing its effects is cut into slices of
-`SLICE` seconds, so that a thousand jobs on one event leave room for clients in between.  A fault is logged with the place where it
-happened; one outside a client's call has the daemon re-execute itself with its state, but not again within `FAULT_SECONDS`.
+What is always true here: the engine settles once a turn, after all inputs of the turn; performing its effects is cut
+into slices of `SLICE` seconds, so that a thousand jobs on one event leave room for clients in between.  A fault is
+logged with the place where it happened; one outside a client's call has the daemon re-execute itself with its state,
+but not again within `FAULT_SECONDS`.
 """
 
 from __future__ import annotations
@@ -53,11 +54,13 @@ RESERVE = 256 << 10
 class Daemon:
     """All that a running init consists of.
 
-    ``argv`` is the command line with the absolute path of the program, ``saved`` the state document of the program before
-    us, ``None`` at a first start.  ValueError, KeyError or TypeError where that cannot be read.
+    ``argv`` is the command line with the absolute path of the program, ``saved`` the state document of the program
+    before us, ``None`` at a first start.  ValueError, KeyError or TypeError where that cannot be read.
     """
 
-    def __init__(self, options: Options, argv: list[str], environ: dict[str, str], saved: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, options: Options, argv: list[str], environ: dict[str, str], saved: dict[str, Any] | None = None
+    ) -> None:
         self.options = options
         self.environ = environ
         self.version = options.version
@@ -80,7 +83,7 @@ class Daemon:
         self.bus: systembus.MessageBus | None = None
         self.bus_notified = False
         self.session_file: str | None = None
-        self.performer = Performer(self)
+        self.performer = Performer(self, original_umask())
         self.restarter = Restarter(self, argv)
         self.quiescer = Quiesce(self.engine, self.loop, self.log, self.loop.stop)
         self.restarted = saved is not None
@@ -301,7 +304,7 @@ class Daemon:
             return
         self.log(INFO, f"Reconnecting to D-Bus {self._bus_name} bus")
         text = f"Unable to connect to the D-Bus {self._bus_name} bus: "
-        self.connect_bus(None, lambda error: error and self.log(WARN, text + error[1]))
+        self.connect_bus(None, lambda error: self.log(WARN, text + error[1]) if error else None)
 
     def update_activation_environment(self, entry: str) -> None:
         """Tell the session's bus of a variable, for the services that it starts."""
@@ -333,16 +336,18 @@ class Daemon:
 
     def state_text(self) -> str:
         """The state document."""
-        return json.dumps({
-            "version": VERSION,
-            "engine": state.dump(self.engine),
-            "performer": self.performer.dump(),
-            "listening": self.server.fileno() if self.server is not None else -1,
-            "bus": self.bus.address if self.bus is not None and self.bus_notified else None,
-            "chroots": self.chroots.roots,
-            "priority": self.engine.priority,
-            "last_fault": self.last_fault,
-        })
+        return json.dumps(
+            {
+                "version": VERSION,
+                "engine": state.dump(self.engine),
+                "performer": self.performer.dump(),
+                "listening": self.server.fileno() if self.server is not None else -1,
+                "bus": self.bus.address if self.bus is not None and self.bus_notified else None,
+                "chroots": self.chroots.roots,
+                "priority": self.engine.priority,
+                "last_fault": self.last_fault,
+            }
+        )
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.set_priority(saved["priority"])
@@ -374,7 +379,7 @@ class Daemon:
 
     def before_exec(self) -> None:
         """Have the descriptors that the next program needs stay open."""
-        self.performer.keep_open(True)
+        self.performer.children.keep_open(True)
         for fd in self._event_fds():
             os.set_inheritable(fd, True)
         if self.server is not None:
@@ -386,14 +391,14 @@ class Daemon:
             os.set_inheritable(fd, False)
         if self.server is not None:
             os.set_inheritable(self.server.fileno(), False)
-        self.performer.keep_open(False)
+        self.performer.children.keep_open(False)
 
     # Signals
 
     def catch_signals(self) -> None:
         """Have signals come to the loop; those that arrive together are handled in this order, TERM last."""
         watch = self.loop.watch_signal
-        watch(signal.SIGCHLD, self.performer.reap)
+        watch(signal.SIGCHLD, self.performer.children.reap)
         watch(signal.SIGHUP, self.reload_configuration)
         if not self.options.user:
             watch(signal.SIGUSR1, self.reconnect_bus)
@@ -409,6 +414,13 @@ class Daemon:
         else:
             self.log(WARN, f"Re-executing {self.restarter.program}")
             self.restarter.begin()
+
+
+def original_umask() -> int:
+    """The file mode mask that we were started with."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def describe(error: BaseException) -> str:

@@ -1,8 +1,8 @@
 """The FIFO of sysvinit, ``/run/initctl``, on which other programs ask PID 1 for a runlevel.
 
-What is always true here: the FIFO is root's alone and is opened for both reading and writing, so that it never ends; a request is
-exactly `SIZE` bytes that begin with the magic number, anything else is thrown away.  The policy is not ours: a request for a
-runlevel runs telinit(8).  The layout is that of initreq.h of sysvinit.
+What is always true here: the FIFO is root's alone and is opened for both reading and writing, so that it never ends;
+a request is exactly `SIZE` bytes that begin with the magic number, anything else is thrown away.  The policy is not
+ours: a request for a runlevel runs telinit(8).  The layout is that of initreq.h of sysvinit.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ _REQUEST = Struct("=4i")
 
 
 class InitFifo:
-    """Listens on ``path``; ``change`` (level, variables) is called for a runlevel, ``power`` () for a power status."""
+    """Listens on ``path``; ``change`` (level, variables) is called for a runlevel, ``power`` () for a power
+    status."""
 
     __slots__ = ("_change", "_fd", "_loop", "_path", "_power", "_variables", "_watch")
 
-    def __init__(self, loop: Loop, path: str, change: Callable[[str, list[str]], object],
-                 power: Callable[[], object]) -> None:
+    def __init__(
+        self, loop: Loop, path: str, change: Callable[[str, list[str]], object], power: Callable[[], object]
+    ) -> None:
         self._loop = loop
         self._path = path
         self._change = change
@@ -86,7 +88,7 @@ class InitFifo:
             elif command in (POWERFAIL, POWERFAILNOW, POWEROK):
                 self._power()
             elif command == UNSETENV_SETENV:
-                self._set_variables(data[at + _REQUEST.size:at + SIZE])
+                self._set_variables(data[at + _REQUEST.size : at + SIZE])
 
     def _set_variables(self, data: bytes) -> None:
         for word in data.split(b"\0"):

@@ -1,7 +1,7 @@
 """What our objects have on D-Bus: interfaces, methods, signals and properties, as tables.
 
-The dispatcher takes a method's signature from here, and so does Introspect, whose text is laid out as libnih's; so what is
-documented is what is served.
+The dispatcher takes a method's signature from here, and so does Introspect, whose text is laid out as libnih's; so
+what is documented is what is served.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ STATUS = "a(ssssa(si))"
 
 
 class Interface:
-    """``methods``: name to (arguments in, arguments out); ``signals``: name to arguments; ``properties``: name to (type, access)."""
+    """``methods``: name to (arguments in, arguments out); ``signals``: name to arguments; ``properties``: name to
+    (type, access)."""
 
     __slots__ = ("methods", "name", "properties", "signals")
 
-    def __init__(self, name: str, methods: dict[str, tuple[Args, Args]], signals: dict[str, Args],
-                 properties: dict[str, tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        methods: dict[str, tuple[Args, Args]],
+        signals: dict[str, Args],
+        properties: dict[str, tuple[str, str]],
+    ) -> None:
         self.name = name
         self.methods = methods
         self.signals = signals
@@ -94,8 +100,14 @@ JOB_INTERFACE = Interface(
     },
     {"InstanceAdded": (("instance", "o"),), "InstanceRemoved": (("instance", "o"),)},
     {
-        "name": ("s", "read"), "description": ("s", "read"), "author": ("s", "read"), "version": ("s", "read"),
-        "usage": ("s", "read"), "start_on": ("aas", "read"), "stop_on": ("aas", "read"), "emits": ("as", "read"),
+        "name": ("s", "read"),
+        "description": ("s", "read"),
+        "author": ("s", "read"),
+        "version": ("s", "read"),
+        "usage": ("s", "read"),
+        "start_on": ("aas", "read"),
+        "stop_on": ("aas", "read"),
+        "emits": ("as", "read"),
     },
 )
 

@@ -1,7 +1,7 @@
 """Init's own log: the kernel's ring buffer for PID 1 once it is up, standard output and error otherwise.
 
-What is always true here: writing a line never waits and never fails.  A descriptor that is not ready for writing (a terminal
-that is stopped, a pipe that nobody reads) gets nothing, and the line is lost.
+What is always true here: writing a line never waits and never fails.  A descriptor that is not ready for writing (a
+terminal that is stopped, a pipe that nobody reads) gets nothing, and the line is lost.
 """
 
 from __future__ import annotations

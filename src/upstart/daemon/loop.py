@@ -1,9 +1,9 @@
 """The main loop: descriptors, timers and signals, one callback after the other, in one thread.
 
-What is always true here: nothing but `Loop.run` waits, and it waits only in epoll(7).  An exception of a callback never
-ends the loop; it goes to ``Loop.fault`` and the next callback runs.  A signal is never lost: the handler notes its number,
-and the wake-up pipe only cuts the wait short.  A descriptor or timer that was removed is not called any more, not even
-when it was ready in the same turn.
+What is always true here: nothing but `Loop.run` waits, and it waits only in epoll(7).  An exception of a callback
+never ends the loop; it goes to ``Loop.fault`` and the next callback runs.  A signal is never lost: the handler notes
+its number, and the wake-up pipe only cuts the wait short.  A descriptor or timer that was removed is not called any
+more, not even when it was ready in the same turn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heappush
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -36,8 +36,10 @@ class Loop:
     must return true while it left work that cannot wait.  ``fault`` gets every exception of a callback.
     """
 
-    __slots__ = ("_epoll", "_fds", "_flushes", "_heap", "_next", "_pending", "_running", "_signals", "_soon", "_stale", "_timers",
-                 "_wake_read", "_wake_write", "_watches", "each_turn", "fault")
+    __slots__ = (
+        "_epoll", "_fds", "_flushes", "_heap", "_next", "_pending", "_running", "_signals", "_soon", "_stale",
+        "_timers", "_wake_read", "_wake_write", "_watches", "each_turn", "fault",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -72,7 +74,8 @@ class Loop:
         self._epoll.close()
 
     def add_fd(self, fd: int, events: int, callback: Callable[[int], object]) -> int:
-        """Call ``callback`` with the ready events (a mask of READ, WRITE, HANGUP) while ``fd`` has any; gives an id."""
+        """Call ``callback`` with the ready events (a mask of READ, WRITE, HANGUP) while ``fd`` has any; gives an
+        id."""
         self._next += 1
         if fd in self._fds:  # the owner closed it without a word, and the number was given out again
             self._watches.pop(self._fds[fd][0], None)

@@ -1,7 +1,7 @@
 """init(8): the first process of the system, or the init of a session.
 
-What is always true here: as PID 1 this never returns and never raises.  All modules are loaded when it starts, so that an upgrade may
-replace the files under a running init.
+What is always true here: as PID 1 this never returns and never raises.  All modules are loaded when it starts, so
+that an upgrade may replace the files under a running init.
 """
 
 from __future__ import annotations
@@ -59,8 +59,14 @@ def start(argv: list[str], forgiving: bool) -> int:
         complain(str(error))
         return 1
     if options.show and not forgiving:
-        os.write(1, (command_line.help_text(options.program) if options.show == "help" else
-                     command_line.version_text(options)).encode())
+        os.write(
+            1,
+            (
+                command_line.help_text(options.program)
+                if options.show == "help"
+                else command_line.version_text(options)
+            ).encode(),
+        )
         return 0
     if options.system:
         if os.getuid():
@@ -197,7 +203,7 @@ def begin(daemon: Daemon) -> InitFifo | None:
             daemon.engine.emit("child-subreaper-failed", {})
     daemon.catch_term()
     # Children that ended while nobody listened, in the program before us.
-    daemon.loop.call_soon(daemon.performer.reap)
+    daemon.loop.call_soon(daemon.performer.children.reap)
     return fifo
 
 
@@ -215,7 +221,9 @@ def catch_system_signals(daemon: Daemon) -> InitFifo:
         telinit = os.path.join(os.path.dirname(daemon.restarter.program), "telinit")
         for path in (telinit, TELINIT):
             try:
-                os.posix_spawn(path, ["telinit", *words, level], os.environ, setsigdef=restart.RESETTABLE, setsigmask=())
+                os.posix_spawn(
+                    path, ["telinit", *words, level], os.environ, setsigdef=restart.RESETTABLE, setsigmask=()
+                )
                 return
             except OSError as error:
                 problem = error.strerror
@@ -242,7 +250,8 @@ def catch_system_signals(daemon: Daemon) -> InitFifo:
 
 
 def last_resort(argv: list[str], reason: str) -> None:
-    """PID 1 cannot go on: begin anew without state, and where even that fails, give the console to root; never returns."""
+    """PID 1 cannot go on: begin anew without state, and where even that fails, give the console to root; never
+    returns."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     faults = int(os.environ.get(FAULTS_VARIABLE, "0") or "0") + 1
     os.environ[FAULTS_VARIABLE] = str(faults)

@@ -1,7 +1,7 @@
 """The manager object: init itself on D-Bus, and the extension that answers in one call what took many.
 
-What is always true here: a method checks who asks before it looks at anything else, in the order and with the texts of the
-original.  Callers from a chroot session see and change that session's jobs only.
+What is always true here: a method checks who asks before it looks at anything else, in the order and with the texts
+of the original.  Callers from a chroot session see and change that session's jobs only.
 """
 
 from __future__ import annotations

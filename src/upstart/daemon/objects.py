@@ -55,7 +55,8 @@ def statuses(job: Job) -> list[Status]:
     if not job.instances:
         return [(job.name, "", "stop", "waiting", [])]
     return [
-        (job.name, instance.name, instance.goal, instance.state, processes(instance)) for instance in job.instances.values()
+        (job.name, instance.name, instance.goal, instance.state, processes(instance))
+        for instance in job.instances.values()
     ]
 
 
@@ -153,7 +154,9 @@ class InstanceObject:
 
     def _may_change(self, call: Call) -> None:
         if self.session != self._instance.job.session or not self._service.may_change(call):
-            raise CommandError("PermissionDenied", f"You do not have permission to modify job: {self._instance.display}")
+            raise CommandError(
+                "PermissionDenied", f"You do not have permission to modify job: {self._instance.display}"
+            )
 
     def do_Start(self, call: Call, wait: bool) -> None:
         self._may_change(call)

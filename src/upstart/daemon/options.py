@@ -1,7 +1,8 @@
 """The command line of init(8), its help text, and the variables that stand beside it.
 
-What is always true here: an option that is not known is ignored, for the kernel hands PID 1 whatever it does not understand
-itself.  The last of several values counts, except that configuration directories add up.  Texts are the original's.
+What is always true here: an option that is not known is ignored, for the kernel hands PID 1 whatever it does not
+understand itself.  The last of several values counts, except that configuration directories add up.  Texts are the
+original's.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ _OPTIONS: dict[str, tuple[str, str, object, str]] = {
     "no-inherit-env": ("", "inherit_env", False, "jobs will not inherit environment of init"),
     "no-log": ("", "job_logging", False, "disable job logging"),
     "no-startup-event": ("", "startup", False, "do not emit any startup event (for testing)"),
-    "prepend-confdir": ("DIR", "prepend_confdirs", None,
-                        "specify additional initial directory to load configuration files from"),
+    "prepend-confdir": (
+        "DIR",
+        "prepend_confdirs",
+        None,
+        "specify additional initial directory to load configuration files from",
+    ),
     "restart": ("", "restart", True, "flag a re-exec has occurred"),
     "state-fd": ("FD", "state_fd", None, "specify file descriptor to read serialisation data from"),
     "session": ("", "session_bus", True, "use D-Bus session bus rather than system bus (for testing)"),
@@ -61,9 +66,11 @@ class Options:
     what is no option: a runlevel, where the program was called as telinit is.
     """
 
-    __slots__ = ("append_confdirs", "cgroups", "chroot_sessions", "confdirs", "dbus", "default_console", "inherit_env",
-                 "job_logging", "logdir", "prepend_confdirs", "priority", "problems", "program", "rest", "restart", "session_bus",
-                 "show", "startup", "startup_event", "state_fd", "user", "write_state_file")
+    __slots__ = (
+        "append_confdirs", "cgroups", "chroot_sessions", "confdirs", "dbus", "default_console", "inherit_env",
+        "job_logging", "logdir", "prepend_confdirs", "priority", "problems", "program", "rest", "restart",
+        "session_bus", "show", "startup", "startup_event", "state_fd", "user", "write_state_file",
+    )  # fmt: skip
 
     def __init__(self, program: str) -> None:
         self.program = program
@@ -94,7 +101,8 @@ class Options:
 
 
 def parse(argv: list[str], environ: Mapping[str, str], forgiving: bool) -> Options:
-    """Read a command line; UsageError where the original would refuse it, unless ``forgiving`` (PID 1 cannot exit)."""
+    """Read a command line; UsageError where the original would refuse it, unless ``forgiving`` (PID 1 cannot
+    exit)."""
     options = Options(argv[0].rpartition("/")[2])
     words = _Words(argv)
     for word in words:
@@ -227,8 +235,11 @@ def help_text(program: str, columns: int = 80) -> str:
         lines.append(head.ljust(30) + wrapped[0])
         lines += [" " * 30 + each for each in wrapped[1:]]
     lines.append("")
-    lines += _wrap("This daemon is normally executed by the kernel and given process id 1 to denote its special status.\xa0 When "
-                   "executed by a user process, it will actually run /sbin/telinit.", columns)
+    lines += _wrap(
+        "This daemon is normally executed by the kernel and given process id 1 to denote its special status.\xa0 When "
+        "executed by a user process, it will actually run /sbin/telinit.",
+        columns,
+    )
     lines += ["", "Report bugs to <upstart-devel@lists.ubuntu.com>"]
     return "\n".join(lines).replace("\xa0", " ") + "\n"
 

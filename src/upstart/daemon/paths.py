@@ -1,7 +1,7 @@
 """Object paths of jobs and instances: escaped as libnih does, so that clients that build them themselves find them.
 
-A letter or digit stands for itself, any other byte is ``_`` and two hexadecimal digits, and an empty name is a lone ``_``.
-Jobs of a chroot session have the session's root as one more element in front.
+A letter or digit stands for itself, any other byte is ``_`` and two hexadecimal digits, and an empty name is a lone
+``_``. Jobs of a chroot session have the session's root as one more element in front.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def candidates(path: str) -> list[tuple[str | None, str, str | None]]:
     if not path.startswith(JOBS + "/"):
         return []
     names = []
-    for element in path[len(JOBS) + 1:].split("/"):
+    for element in path[len(JOBS) + 1 :].split("/"):
         name = unescape(element)
         if name is None:
             return []

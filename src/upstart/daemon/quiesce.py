@@ -1,7 +1,8 @@
 """How a session init ends: session-end is emitted, jobs are stopped, and the program exits.
 
-What is always true here: it begins once, and it ends.  ``session-end TYPE=logout`` gives jobs that start on it `WAIT_SECONDS`; with
-``TYPE=shutdown`` nothing is waited for but the processes, and those no longer than the longest kill timeout among them.
+What is always true here: it begins once, and it ends.  ``session-end TYPE=logout`` gives jobs that start on it
+`WAIT_SECONDS`; with ``TYPE=shutdown`` nothing is waited for but the processes, and those no longer than the longest
+kill timeout among them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Quiesce:
 
     __slots__ = ("_deadline", "_engine", "_finished", "_log", "_loop", "_phase", "_reason", "_started")
 
-    def __init__(self, engine: Engine, loop: Loop, log: Callable[[int, str], object], finished: Callable[[], object]) -> None:
+    def __init__(
+        self, engine: Engine, loop: Loop, log: Callable[[int, str], object], finished: Callable[[], object]
+    ) -> None:
         self._engine = engine
         self._loop = loop
         self._log = log
@@ -76,7 +79,9 @@ class Quiesce:
     def _anyone_starts(self, event: Event) -> bool:
         for job in self._engine.jobs.values():
             if job.job_class.start_on is not None:
-                if any(leaf.name == event.name and matches(leaf, event, None) for leaf in leaves(job.job_class.start_on)):
+                if any(
+                    leaf.name == event.name and matches(leaf, event, None) for leaf in leaves(job.job_class.start_on)
+                ):
                     return True
         return False
 
@@ -102,7 +107,8 @@ class Quiesce:
             self._loop.call_later(CHECK_SECONDS, self._check)
 
     def settled(self) -> None:
-        """Look, after the engine has settled, whether the last job has ended; nobody needs to wait for the next second."""
+        """Look, after the engine has settled, whether the last job has ended; nobody needs to wait for the next
+        second."""
         if self._phase in (WAIT, KILL) and not self._instances():
             self._finish()
 
@@ -112,5 +118,8 @@ class Quiesce:
             for instance in job.instances.values():
                 self._log(WARN, f"job {instance.display} failed to stop")
         took = int(time.monotonic() - self._started)
-        self._log(INFO, f"Quiesce {self._reason} sequence took {'' if took else '<'}{took or 1} second{'s' if took > 1 else ''}")
+        self._log(
+            INFO,
+            f"Quiesce {self._reason} sequence took {'' if took else '<'}{took or 1} second{'s' if took > 1 else ''}",
+        )
         self._finished()

@@ -1,9 +1,9 @@
 """Re-exec with all state: a new program takes over from the running one without any job noticing.
 
-What is always true here: init execs only after a child with the same program and arguments has imported everything, read the
-state and said so; otherwise it runs on and says why.  The state crosses in a memory file, the listening socket and the
-descriptors of jobs cross open.  What cannot be read on the other side is replaced by what can be seen: jobs whose processes
-run are adopted.
+What is always true here: init execs only after a child with the same program and arguments has imported everything,
+read the state and said so; otherwise it runs on and says why.  The state crosses in a memory file, the listening
+socket and the descriptors of jobs cross open.  What cannot be read on the other side is replaced by what can be seen:
+jobs whose processes run are adopted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from upstart.daemon.daemon import Daemon
     from upstart.daemon.service import Call
 
-#: In the environment of the child that tries the new program: the descriptor of the state, and the one for its answer.
+#: In the environment of the child that tries the new program: the descriptor of the state, and the one for its
+#: answer.
 CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
 CHECK_OK = b"ok\n"
 CHECK_SECONDS = 20.0
@@ -114,7 +115,7 @@ class Restarter:
     def _when_quiet(self) -> None:
         """Exec as soon as no process is between its fork and its exec."""
         self._daemon.settle_fully()
-        if self._daemon.performer.busy() and self._waited < SPAWN_SECONDS:
+        if self._daemon.performer.children.busy() and self._waited < SPAWN_SECONDS:
             self._waited += SPAWN_LOOK_SECONDS
             self._daemon.loop.call_later(SPAWN_LOOK_SECONDS, self._when_quiet)
             return
@@ -141,7 +142,7 @@ def _memory_file(text: str) -> int:
     fd = os.memfd_create("upstart-state")
     data = memoryview(text.encode("utf-8", "surrogateescape"))
     while data:
-        data = data[os.write(fd, data):]
+        data = data[os.write(fd, data) :]
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
 
@@ -155,7 +156,14 @@ def arguments(argv: list[str], state_fd: int, priority: int) -> list[str]:
             skip = False
         elif word == "--state-fd":
             skip = True
-        elif not word.startswith("--state-fd=") and word not in ("--debug", "--verbose", "--quiet", "-v", "-q", "--restart"):
+        elif not word.startswith("--state-fd=") and word not in (
+            "--debug",
+            "--verbose",
+            "--quiet",
+            "-v",
+            "-q",
+            "--restart",
+        ):
             kept.append(word)
     level = {0: ["--debug"], 1: ["--verbose"]}.get(priority, ["--quiet"] if priority >= ERROR else [])
     state = ["--state-fd", str(state_fd)] if state_fd >= 0 else []

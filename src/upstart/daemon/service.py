@@ -1,8 +1,8 @@
 """Calls from D-Bus: which object, which method, who asks, and the answer.
 
-What is always true here: a call is answered exactly once, at once or, where it waits for an event or a job, when the engine
-says so; whatever a client sends, the worst is an error for that client.  Nobody but root and our own user changes
-anything, whatever the policy of a bus lets through.  The methods themselves are in `manager` and `objects`.
+What is always true here: a call is answered exactly once, at once or, where it waits for an event or a job, when the
+engine says so; whatever a client sends, the worst is an error for that client.  Nobody but root and our own user
+changes anything, whatever the policy of a bus lets through.  The methods themselves are in `manager` and `objects`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol
+    from collections.abc import Callable
+    from typing import Any, Protocol
 
     from upstart.daemon.connection import Connection
     from upstart.daemon.systembus import MessageBus
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         path: str
 
         def children(self) -> list[str]: ...
+
 
 ERROR_PREFIX = UPSTART + ".Error."
 INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
@@ -70,7 +72,9 @@ class Call:
             return
         self._answered = True
         if not self.message.flags & wire.NO_REPLY:
-            self.connection.send(wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body))
+            self.connection.send(
+                wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body)
+            )
 
     def error(self, name: str, text: str) -> None:
         """Answer with an error; ``name`` without dots is one of our own."""
@@ -94,13 +98,13 @@ class Call:
 class Service:
     """Dispatches calls to objects; ``find`` (path, call) gives the object at a path or None.
 
-    ``children`` (path) names what is registered below a path that is no object itself.  ``fault`` gets the exception of a
-    method that should not have raised one.
+    ``children`` (path) names what is registered below a path that is no object itself.  ``fault`` gets the exception
+    of a method that should not have raised one.
     """
 
     __slots__ = ("_serial", "bus", "children", "fault", "find", "signatures", "uid")
 
-    def __init__(self, find: Callable[[str, Call], Served | None], children: Callable[[str], list[str]]) -> None:
+    def __init__(self, find: Callable[[str, Call], Any], children: Callable[[str], list[str]]) -> None:
         self.find = find
         self.children = children
         self.bus: MessageBus | None = None
@@ -178,8 +182,11 @@ class Service:
     @staticmethod
     def _unknown(call: Call) -> None:
         header = call.message.header
-        call.error(UNKNOWN_METHOD, f'Method "{header.member}" with signature "{header.signature}" on interface '
-                                   f'"{header.interface or "(null)"}" doesn\'t exist\n')
+        call.error(
+            UNKNOWN_METHOD,
+            f'Method "{header.member}" with signature "{header.signature}" on interface '
+            f'"{header.interface or "(null)"}" doesn\'t exist\n',
+        )
 
     def _peer(self, call: Call, member: str) -> None:
         if member == "Ping":
@@ -241,13 +248,27 @@ class Service:
 
 _COMMON_INTERFACES = tuple({name for name, _ in COMMON})
 _COMMON_MEMBERS = tuple(member for _, member in COMMON)
-_READING = frozenset((
-    "Get", "GetAll", "Introspect", "Ping", "GetMachineId", "GetJobByName", "GetAllJobs", "GetInstance", "GetInstanceByName",
-    "GetAllInstances", "GetStatusAll", "GetStatus", "FailureReason", "Quiet",
-))
+_READING = frozenset(
+    (
+        "Get",
+        "GetAll",
+        "Introspect",
+        "Ping",
+        "GetMachineId",
+        "GetJobByName",
+        "GetAllJobs",
+        "GetInstance",
+        "GetInstanceByName",
+        "GetAllInstances",
+        "GetStatusAll",
+        "GetStatus",
+        "FailureReason",
+        "Quiet",
+    )
+)
 
 
 def steps(path: str, registered: list[str]) -> list[str]:
     """The next elements of the registered paths below ``path``, each once."""
     prefix = path.rstrip("/") + "/"
-    return sorted({each[len(prefix):].split("/", 1)[0] for each in registered if each.startswith(prefix)})
+    return sorted({each[len(prefix) :].split("/", 1)[0] for each in registered if each.startswith(prefix)})

@@ -1,9 +1,9 @@
 """Our connection to a message bus, which may come late, hang, or go away, and never holds anything up.
 
-What is always true here: connecting, authenticating, saying Hello and asking for the name are steps of one exchange that the
-loop drives; if it does not end within `CONNECT_SECONDS`, the bus is left alone.  Who sent a message is asked of the bus
-(GetConnectionUnixUser) without waiting: the messages of a sender that may change something lie in a bounded queue until
-the bus has answered.  Unique names are never given twice, so an answer is remembered.
+What is always true here: connecting, authenticating, saying Hello and asking for the name are steps of one exchange
+that the loop drives; if it does not end within `CONNECT_SECONDS`, the bus is left alone.  Who sent a message is asked
+of the bus (GetConnectionUnixUser) without waiting: the messages of a sender that may change something lie in a
+bounded queue until the bus has answered.  Unique names are never given twice, so an answer is remembered.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from upstart.daemon.connection import Connection, parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     from upstart.daemon.loop import Loop
 
@@ -34,8 +34,11 @@ KNOWN_SENDERS = 256
 HELD_MESSAGES = 256
 
 #: Name and text of the error that a failed connection attempt gives.
-_ERRNO_NAMES = {2: "org.freedesktop.DBus.Error.FileNotFound", 13: "org.freedesktop.DBus.Error.AccessDenied",
-                111: "org.freedesktop.DBus.Error.NoServer"}
+_ERRNO_NAMES = {
+    2: "org.freedesktop.DBus.Error.FileNotFound",
+    13: "org.freedesktop.DBus.Error.AccessDenied",
+    111: "org.freedesktop.DBus.Error.NoServer",
+}
 
 
 class MessageBus:
@@ -45,11 +48,18 @@ class MessageBus:
     (None, or an error's name and text) tells the end of `connect`; ``lost`` () that an established connection went.
     """
 
-    __slots__ = ("_calls", "_connection", "_held", "_loop", "_on_message", "_timer", "_uids", "address", "finished",
-                 "lost", "needs_uid", "next_serial", "ready")
+    __slots__ = (
+        "_calls", "_connection", "_held", "_loop", "_on_message", "_timer", "_uids", "address", "finished", "lost",
+        "needs_uid", "next_serial", "ready",
+    )  # fmt: skip
 
-    def __init__(self, loop: Loop, address: str, on_message: Callable[[Connection, wire.Message], object],
-                 next_serial: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        address: str,
+        on_message: Callable[[Connection, wire.Message], object],
+        next_serial: Callable[[], int],
+    ) -> None:
         self._loop = loop
         self.address = address
         #: Gives a serial that no message of ours has.
@@ -83,7 +93,8 @@ class MessageBus:
             self._loop.remove(self._timer)
             self._timer = -1
         if self._connection is not None:
-            self.lost = self.finished = lambda *_: None
+            self.lost = lambda: None
+            self.finished = lambda error: None
             self._connection.close()
 
     def _timed_out(self) -> None:
@@ -103,7 +114,10 @@ class MessageBus:
         if self._timer < 0:
             return
         names = parse_address(self.address)
-        failure: tuple[str, str] = ("org.freedesktop.DBus.Error.BadAddress", f"Address '{self.address}' is not supported")
+        failure: tuple[str, str] = (
+            "org.freedesktop.DBus.Error.BadAddress",
+            f"Address '{self.address}' is not supported",
+        )
         for name in names:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
             try:
@@ -116,8 +130,10 @@ class MessageBus:
                 sock.close()
                 number = error.errno or 0
                 shown = os.fsdecode(name).lstrip("\0")
-                failure = (_ERRNO_NAMES.get(number, "org.freedesktop.DBus.Error.NoServer"),
-                           f"Failed to connect to socket {shown}: {os.strerror(number)}")
+                failure = (
+                    _ERRNO_NAMES.get(number, "org.freedesktop.DBus.Error.NoServer"),
+                    f"Failed to connect to socket {shown}: {os.strerror(number)}",
+                )
                 continue
             auth = ClientAuth(os.getuid())
             self._connection = Connection(self._loop, sock, auth, -1, 0, self._received, self._closed)
@@ -151,7 +167,9 @@ class MessageBus:
         text = answer.args()[0] if answer.header.signature.startswith("s") else ""
         self._fail(answer.header.error_name or "org.freedesktop.DBus.Error.Failed", text)
 
-    def call(self, member: str, then: Callable[[wire.Message], object] | None, signature: str = "", *values: object) -> None:
+    def call(
+        self, member: str, then: Callable[[wire.Message], object] | None, signature: str = "", *values: object
+    ) -> None:
         """Call a method of the bus itself; ``then`` gets the reply or error, unless the connection goes first."""
         if self._connection is not None:
             serial = self.next_serial()
@@ -198,8 +216,15 @@ class MessageBus:
 
     def _hold(self, connection: Connection, held: list[wire.Message], message: wire.Message) -> None:
         if sum(map(len, self._held.values())) >= HELD_MESSAGES:
-            connection.send(wire.error(self.next_serial(), message.serial, message.header.sender,
-                                       "org.freedesktop.DBus.Error.LimitsExceeded", "Too many calls wait"))
+            connection.send(
+                wire.error(
+                    self.next_serial(),
+                    message.serial,
+                    message.header.sender,
+                    "org.freedesktop.DBus.Error.LimitsExceeded",
+                    "Too many calls wait",
+                )
+            )
             return
         kept = wire.Message(message.type, message.flags, message.serial, message.header, message.body, message.little)
         kept.fds, message.fds = message.fds, []

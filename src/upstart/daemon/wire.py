@@ -1,12 +1,12 @@
 """D-Bus messages to bytes and back, after the D-Bus Specification, without any I/O.
 
-What is always true here: bytes from a peer can only give a `Message` or a `WireError`; nothing they contain is trusted before
-it is checked, and no message is longer than `MAX_MESSAGE`.  What we build is always valid: strings are made UTF-8 without
-NUL, and object paths come from `upstart.daemon.paths`.
+What is always true here: bytes from a peer can only give a `Message` or a `WireError`; nothing they contain is
+trusted before it is checked, and no message is longer than `MAX_MESSAGE`.  What we build is always valid: strings are
+made UTF-8 without NUL, and object paths come from `upstart.daemon.paths`.
 
-Clients repeat the same header for every call, so a parsed header is kept in a bounded table: the second ``EmitEvent`` costs a
-dictionary look-up.  That makes this faster than libdbus behind its Python binding (which has to build a Python object for every
-field), and leaves out of PID 1 a library that ends the process over a malformed path.
+Clients repeat the same header for every call, so a parsed header is kept in a bounded table: the second ``EmitEvent``
+costs a dictionary look-up.  That makes this faster than libdbus behind its Python binding (which has to build a
+Python object for every field), and leaves out of PID 1 a library that ends the process over a malformed path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from struct import error as StructError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from collections.abc import Callable
+    from typing import Any
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 NO_REPLY = 1
@@ -46,7 +47,9 @@ class UnixFd(int):
 class Header:
     """The constant part of a message's header: everything but serial and lengths."""
 
-    __slots__ = ("destination", "error_name", "interface", "member", "path", "reply_serial", "sender", "signature", "unix_fds")
+    __slots__ = (
+        "destination", "error_name", "interface", "member", "path", "reply_serial", "sender", "signature", "unix_fds",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.path: str | None = None
@@ -106,7 +109,7 @@ def parse(data: bytes) -> Message:
     """One whole message (of `message_length` bytes)."""
     little = data[0] == 0x6C
     _, kind, flags, _, length, serial, fields = (_LITTLE if little else _BIG).unpack_from(data)
-    raw = data[FIXED:FIXED + fields]
+    raw = data[FIXED : FIXED + fields]
     key = (little, kind, raw)
     header = _headers.get(key)
     if header is None:
@@ -115,13 +118,19 @@ def parse(data: bytes) -> Message:
             if len(_headers) >= HEADER_CACHE:
                 _headers.clear()
             _headers[key] = header
-    return Message(kind, flags, serial, header, data[len(data) - length:] if length else b"", little)
+    return Message(kind, flags, serial, header, data[len(data) - length :] if length else b"", little)
 
 
-_FIELDS = {1: ("path", "o"), 2: ("interface", "s"), 3: ("member", "s"), 4: ("error_name", "s"), 5: ("reply_serial", "u"),
-           6: ("destination", "s"), 7: ("sender", "s"), 8: ("signature", "g"), 9: ("unix_fds", "u")}
-_NEEDED = {CALL: ("path", "member"), RETURN: ("reply_serial",), ERROR: ("error_name", "reply_serial"),
-           SIGNAL: ("path", "interface", "member")}
+_FIELDS = {
+    1: ("path", "o"), 2: ("interface", "s"), 3: ("member", "s"), 4: ("error_name", "s"), 5: ("reply_serial", "u"),
+    6: ("destination", "s"), 7: ("sender", "s"), 8: ("signature", "g"), 9: ("unix_fds", "u"),
+}  # fmt: skip
+_NEEDED = {
+    CALL: ("path", "member"),
+    RETURN: ("reply_serial",),
+    ERROR: ("error_name", "reply_serial"),
+    SIGNAL: ("path", "interface", "member"),
+}
 
 
 def _parse_header(raw: bytes, little: bool, kind: int) -> Header:
@@ -169,7 +178,7 @@ class Reader:
 
     def align(self, size: int) -> None:
         at = -(-self.at // size) * size
-        if at > len(self.data) or any(self.data[self.at:at]):
+        if at > len(self.data) or any(self.data[self.at : at]):
             raise WireError("padding that is not zero")
         self.at = at
 
@@ -181,7 +190,7 @@ class Reader:
 
     def string(self, length: int) -> str:
         end = self.at + length
-        raw = self.data[self.at:end]
+        raw = self.data[self.at : end]
         if self.data[end] or 0 in raw:
             raise WireError("string with or without its NUL")
         self.at = end + 1
@@ -240,7 +249,11 @@ class Reader:
         return values
 
 
-_NUMBERS = {"y": (1, "B"), "n": (2, "h"), "q": (2, "H"), "i": (4, "i"), "u": (4, "I"), "x": (8, "q"), "t": (8, "Q"), "d": (8, "d")}
+#: Size in bytes and struct(3) code.
+_NUMBERS = {
+    "y": (1, "B"), "n": (2, "h"), "q": (2, "H"), "i": (4, "i"), "u": (4, "I"),
+    "x": (8, "q"), "t": (8, "Q"), "d": (8, "d"),
+}  # fmt: skip
 _splits: dict[str, tuple[str, ...]] = {}
 
 
@@ -262,7 +275,7 @@ def split(signature: str) -> tuple[str, ...]:
 
 
 def _complete(signature: str, at: int, depth: int) -> int:
-    kind = signature[at:at + 1]
+    kind = signature[at : at + 1]
     if depth > MAX_DEPTH:
         raise WireError("signature too deep")
     if kind == "a":
@@ -271,7 +284,7 @@ def _complete(signature: str, at: int, depth: int) -> int:
         at += 1
         start = at
         close = ")" if kind == "(" else "}"
-        while signature[at:at + 1] != close:
+        while signature[at : at + 1] != close:
             at = _complete(signature, at, depth + 1)
         if at == start:
             raise WireError("empty structure")
@@ -322,7 +335,7 @@ def _put(out: bytearray, signature: str, value: Any) -> None:
             parts = split(element[1:-1])
             for each in value.items() if element[0] == "{" else value:
                 out += b"\0" * (-len(out) & 7)
-                for part, item in zip(parts, each):
+                for part, item in zip(parts, each, strict=True):
                     _put(out, part, item)
         else:
             for each in value:
@@ -341,7 +354,7 @@ def _put(out: bytearray, signature: str, value: Any) -> None:
         _put(out, inner, item)
     elif kind == "(":
         out += b"\0" * (-len(out) & 7)
-        for part, item in zip(split(signature[1:-1]), value):
+        for part, item in zip(split(signature[1:-1]), value, strict=True):
             _put(out, part, item)
     else:
         size, code = _NUMBERS[kind]
@@ -351,7 +364,7 @@ def _put(out: bytearray, signature: str, value: Any) -> None:
 def pack(signature: str, *values: Any) -> bytes:
     """A body; a variant is given as (signature, value)."""
     out = bytearray()
-    for each, value in zip(split(signature), values):
+    for each, value in zip(split(signature), values, strict=True):
         _put(out, each, value)
     return bytes(out)
 
@@ -372,7 +385,9 @@ def _fields(*fields: tuple[int, str, Any]) -> bytes:
     return bytes(out)
 
 
-def call(serial: int, destination: str, path: str, interface: str, member: str, signature: str = "", *values: Any) -> bytes:
+def call(
+    serial: int, destination: str, path: str, interface: str, member: str, signature: str = "", *values: Any
+) -> bytes:
     """A method call."""
     fields = _fields((1, "o", path), (2, "s", interface), (3, "s", member), (6, "s", destination), (8, "g", signature))
     return _build(CALL, 0, serial, fields, pack(signature, *values))
@@ -394,8 +409,11 @@ def error(serial: int, to: int, destination: str | None, name: str, message: str
 
 def signal_builder(interface: str, member: str, signature: str) -> Callable[[int, str, bytes], bytes]:
     """A function (serial, path, body) that builds a signal: the fields that never change are packed once."""
-    tail = _fields((2, "s", interface), (3, "s", member), (8, "g", signature)) if signature else \
-        _fields((2, "s", interface), (3, "s", member))
+    tail = (
+        _fields((2, "s", interface), (3, "s", member), (8, "g", signature))
+        if signature
+        else _fields((2, "s", interface), (3, "s", member))
+    )
 
     def build(serial: int, path: str, body: bytes) -> bytes:
         raw = path.encode()

@@ -1,7 +1,8 @@
-"""Where a session init finds its configuration and puts its logs and its session file, by the XDG Base Directory Specification.
+"""Where a session init finds its configuration and puts its logs and its session file, by the XDG Base Directory
+Specification.
 
-What is always true here: a variable that is not an absolute path counts as unset; directories are made where we are about to
-watch or write in them, and failing to is no error.
+What is always true here: a variable that is not an absolute path counts as unset; directories are made where we are
+about to watch or write in them, and failing to is no error.
 """
 
 from __future__ import annotations

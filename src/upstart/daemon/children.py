@@ -1,0 +1,317 @@
+"""The processes of jobs, from their spawn until the engine has said that they are gone.
+
+What is always true here: a `Running` is kept for each such process, with all that init holds for it; its descriptors
+are closed and its output is taken to the end when it is dropped.  Every child is reaped, whoever's it was.  A main
+process that ends where it was to become a daemon is first asked what it left; only then is its end the job's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from upstart.daemon.loop import READ, WRITE
+from upstart.process.follow import FIRST_LOOK, Failed, Following, Forked, Wait
+from upstart.process.log import JobLog, LogStore
+from upstart.process.members import Members
+from upstart.process.reaper import BATCH, CONTINUED, EXITED, STOPPED, reap
+from upstart.process.spawn import read_outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from upstart.daemon.loop import Loop
+    from upstart.engine.engine import Engine
+    from upstart.engine.instance import Instance
+    from upstart.process.follow import Decision
+
+
+class Running:
+    """A process of a job, and what init holds for it; watches and timers are ids of the loop or -1."""
+
+    __slots__ = (
+        "error_fd", "error_watch", "exited", "feed", "feed_watch", "follow_timer", "following", "log", "log_watch",
+        "members",
+    )  # fmt: skip
+
+    def __init__(self, members: Members) -> None:
+        self.members = members
+        #: Tells whether the program was executed; closed, and -1, once that is known.
+        self.error_fd = -1
+        self.error_watch = -1
+        self.log: JobLog | None = None
+        self.log_watch = -1
+        #: Descriptor of a script's pipe, and what must still be written to it.
+        self.feed: tuple[int, bytes] | None = None
+        self.feed_watch = -1
+        self.following: Following | None = None
+        self.follow_timer = -1
+        #: Pid and status of a main process that has ended while it is not yet clear what it left.
+        self.exited: tuple[int, int] | None = None
+
+    def descriptors(self) -> list[int]:
+        """All that are open."""
+        fds = [
+            self.error_fd,
+            self.log.fd if self.log is not None else -1,
+            self.feed[0] if self.feed is not None else -1,
+        ]
+        return [fd for fd in fds if fd >= 0]
+
+
+class Children:
+    """The table of them for one engine; ``running`` is keyed by instance and process name."""
+
+    __slots__ = ("_engine", "_loop", "_warn", "logs", "running")
+
+    def __init__(self, engine: Engine, loop: Loop, warn: Callable[[str], None]) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._warn = warn
+        self.logs = LogStore(warn)
+        self.running: dict[tuple[Instance, str], Running] = {}
+
+    def others(self, instance: Instance, process: str) -> list[int]:
+        """The pids of the other processes of an instance."""
+        return [pid for name, pid in instance.pids.items() if name != process]
+
+    def busy(self) -> bool:
+        """Whether any process is between its fork and its exec."""
+        return any(running.error_fd >= 0 for running in self.running.values())
+
+    def drop(self, instance: Instance, process: str) -> Members | None:
+        """The process is gone: take the last of its output and forget it; gives what it consisted of."""
+        running = self.running.pop((instance, process), None)
+        if running is None:
+            return None
+        self._end_outcome(running)
+        self._end_feed(running)
+        self._loop.remove(running.follow_timer)
+        if running.log is not None:
+            self._loop.remove(running.log_watch)
+            running.log.ended()
+        return running.members
+
+    # Descriptors
+
+    def watch_log(self, running: Running, log: JobLog) -> None:
+        """Take the output as it comes."""
+        running.log = log
+
+        def readable(_events: int) -> None:
+            if not log.on_readable():
+                self._loop.remove(running.log_watch)
+                running.log_watch = -1
+
+        running.log_watch = self._loop.add_fd(log.fd, READ, readable)
+
+    def watch_feed(self, running: Running, fd: int, data: bytes) -> None:
+        """Write the rest of a script as its shell reads it."""
+        running.feed = (fd, data)
+
+        def writable(_events: int) -> None:
+            if running.feed is None:
+                return
+            rest = running.feed[1]
+            try:
+                rest = rest[os.write(fd, rest) :]
+            except BlockingIOError:
+                return
+            except OSError:
+                rest = b""
+            running.feed = (fd, rest)
+            if not rest:
+                self._end_feed(running)
+
+        running.feed_watch = self._loop.add_fd(fd, WRITE, writable)
+
+    def _end_feed(self, running: Running) -> None:
+        if running.feed is not None:
+            self._loop.remove(running.feed_watch)
+            os.close(running.feed[0])
+            running.feed = None
+
+    def watch_outcome(self, instance: Instance, process: str, running: Running, error_fd: int) -> None:
+        """Tell the engine whether the program was executed, once that is known."""
+        running.error_fd = error_fd
+        running.error_watch = self._loop.add_fd(
+            error_fd, READ, lambda events: self._outcome(instance, process, running)
+        )
+
+    def _outcome(self, instance: Instance, process: str, running: Running) -> bool:
+        """Look at the error pipe: true if the process is known to have failed before its program ran."""
+        if running.error_fd < 0:
+            return False
+        text = read_outcome(running.error_fd)
+        if text is None:
+            return False
+        self._end_outcome(running)
+        if not text:
+            self._engine.process_ready(instance, process)
+            return False
+        if running.log is not None:
+            self._loop.remove(running.log_watch)
+            running.log.discard()
+            running.log = None
+        self._engine.spawn_failed(instance, process, text)
+        return True
+
+    def _end_outcome(self, running: Running) -> None:
+        if running.error_fd >= 0:
+            self._loop.remove(running.error_watch)
+            os.close(running.error_fd)
+            running.error_fd = -1
+
+    # Following daemons
+
+    def follow(self, instance: Instance) -> None:
+        """Watch the main process become a daemon."""
+        running = self.running.get((instance, "main"))
+        if running is not None and running.following is None:
+            self._begin_following(instance, running)
+            self._look_later(instance, running, FIRST_LOOK)
+
+    @staticmethod
+    def _begin_following(instance: Instance, running: Running) -> Following:
+        expect = instance.job_class.expect
+        running.following = Following(expect, instance.display, running.members, time.monotonic())
+        return running.following
+
+    def _look_later(self, instance: Instance, running: Running, seconds: float) -> None:
+        self._loop.remove(running.follow_timer)
+        running.follow_timer = self._loop.call_later(seconds, lambda: self._look(instance, running))
+
+    def _look(self, instance: Instance, running: Running) -> None:
+        running.follow_timer = -1
+        if running.following is not None and self.running.get((instance, "main")) is running:
+            decision = running.following.look(time.monotonic(), self.others(instance, "main"))
+            self._decide(instance, running, decision)
+
+    def _decide(self, instance: Instance, running: Running, decision: Decision) -> None:
+        if isinstance(decision, Wait):
+            self._look_later(instance, running, decision.seconds)
+        elif isinstance(decision, Forked):
+            running.exited = None
+            if decision.note is not None:
+                self._warn(decision.note)
+            self._engine.process_forked(instance, decision.pid)
+        elif isinstance(decision, Failed):
+            if running.exited is not None:
+                (pid, status), running.exited = running.exited, None
+                self._engine.process_exited(pid, status)
+        else:
+            self._engine.follow_gave_up(instance, decision.text)
+
+    # The end of processes
+
+    def reap(self) -> None:
+        """Take note of what has become of our children, and of the orphans that became ours (SIGCHLD)."""
+        seen = 0
+        for pid, kind, value in reap():
+            seen += 1
+            if kind == STOPPED:
+                self._engine.process_stopped(pid, value)
+            elif kind == CONTINUED:
+                self._engine.process_continued(pid, value)
+            else:
+                self._ended(pid, value if kind == EXITED else value << 8)
+        if seen == BATCH:
+            self._loop.call_soon(self.reap)
+
+    def _ended(self, pid: int, status: int) -> None:
+        found = self._engine.pids.get(pid)
+        if found is None:
+            self._orphan_ended(pid)
+            return
+        instance, process = found
+        running = self.running.get((instance, process))
+        if running is not None:
+            if self._outcome(instance, process, running):
+                return
+            if process == "main" and self._left_something(instance, running, pid, status):
+                return
+        self._engine.process_exited(pid, status)
+
+    def _left_something(self, instance: Instance, running: Running, pid: int, status: int) -> bool:
+        """A main process has ended that may have become a daemon before: true if its end is not the job's."""
+        following = running.following
+        if following is None:
+            if instance.job_class.expect not in ("fork", "daemon") or instance.state != "spawned":
+                return False
+            following = self._begin_following(instance, running)
+        self._loop.remove(running.follow_timer)
+        running.exited = (pid, status)
+        stopping = instance.goal == "stop"
+        decision = following.main_ended(time.monotonic(), status, self.others(instance, "main"), stopping)
+        if isinstance(decision, Failed):
+            running.exited = None
+            return False
+        self._decide(instance, running, decision)
+        return True
+
+    def _orphan_ended(self, pid: int) -> None:
+        for (instance, _), running in list(self.running.items()):
+            if running.exited is not None and running.following is not None:
+                decision = running.following.orphan_ended(pid, time.monotonic(), self.others(instance, "main"))
+                if decision is not None:
+                    self._decide(instance, running, decision)
+
+    # Across a re-exec
+
+    def dump(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "running": [
+                {
+                    "of": [*name_of(instance), process],
+                    "members": running.members.dump(),
+                    "error_fd": running.error_fd,
+                    "log": running.log.dump() if running.log is not None else None,
+                    "feed": [running.feed[0], running.feed[1].decode("latin-1")] if running.feed is not None else None,
+                    "following": running.following.dump() if running.following is not None else None,
+                    "exited": list(running.exited) if running.exited is not None else None,
+                }
+                for (instance, process), running in self.running.items()
+            ],
+            "unflushed": [log.dump() for log in self.logs.unflushed.values()],
+        }
+
+    def keep_open(self, kept: bool) -> None:
+        """Have the descriptors held for processes cross an exec, or not (again)."""
+        for running in self.running.values():
+            for fd in running.descriptors():
+                os.set_inheritable(fd, kept)
+
+    def restore(self, saved: dict[str, Any], find: Callable[[list[Any]], Instance]) -> None:
+        """Take over what `dump` gave; ``find`` gives the instance for what `name_of` said."""
+        for state in saved["unflushed"]:
+            log = JobLog.load(self.logs, state)
+            self.logs.unflushed[log.path] = log
+        for entry in saved["running"]:
+            self._restore_one(entry, find(entry["of"]), entry["of"][-1])
+        self.keep_open(False)
+
+    def _restore_one(self, entry: dict[str, Any], instance: Instance, process: str) -> None:
+        running = self.running[instance, process] = Running(Members.load(entry["members"]))
+        if entry["log"] is not None:
+            log = JobLog.load(self.logs, entry["log"])
+            running.log = log
+            if log.fd >= 0:
+                self.watch_log(running, log)
+        if entry["feed"] is not None:
+            self.watch_feed(running, entry["feed"][0], entry["feed"][1].encode("latin-1"))
+        if entry["error_fd"] >= 0:
+            self.watch_outcome(instance, process, running, entry["error_fd"])
+        if entry["exited"] is not None:
+            running.exited = (entry["exited"][0], entry["exited"][1])
+        if entry["following"] is not None:
+            running.following = Following.load(entry["following"], time.monotonic())
+            if running.following.follower.phase in ("following", "settling"):
+                self._look_later(instance, running, FIRST_LOOK)
+
+
+def name_of(instance: Instance) -> tuple[str | None, str, str]:
+    """Session, job and name of an instance."""
+    return instance.job.session, instance.job.name, instance.name
