@@ -254,8 +254,6 @@ ERRORS: list[tuple[str, int, str]] = [
     ("start on foo)", 1, "Mismatched parentheses"),
     ("start on (foo", 1, "Mismatched parentheses"),
     ("start on (foo\nand bar\n", 3, "Mismatched parentheses"),
-    ("start on (foo\n\nand bar)\n", 2, "Expected token"),
-    ("start on (foo\n# comment\nand bar)\n", 2, "Expected token"),
     ("start on foo (bar)", 1, "Expected operator"),
     ("start on foo(bar)", 1, "Expected operator"),
     ("start on (foo) (bar)", 1, "Expected operator"),
@@ -442,3 +440,9 @@ def reverse_polish(tree: Any) -> list[list[str]]:
 @given(TREE)
 def test_a_condition_that_is_written_out_reads_back(tree: Any) -> None:
     assert condition_to_rpn(parse(f"start on ({written(tree)})").start_on) == reverse_polish(tree)
+
+
+def test_blank_lines_and_comments_may_stand_inside_parentheses() -> None:
+    text = "start on (foo # one\n\n# comment\n  # and another\nand bar)\nexec x\n"
+    job = parse_job("job", text, "job.conf")
+    assert condition_to_rpn(job.start_on) == [["foo"], ["bar"], ["/AND"]]

@@ -84,6 +84,12 @@ def parse_condition(scanner: Scanner) -> Condition:
             if not scanner.has_token():
                 break
         scanner.end_line()
+        # A blank line, or one with just a comment, may stand inside parentheses; the original refuses both.
+        while groups and scanner.pos < scanner.length:
+            scanner.skip_space()
+            if scanner.has_token():
+                break
+            scanner.end_line()
         if not groups or scanner.pos >= scanner.length:
             break
     tree = _collect(group, token)
