@@ -193,8 +193,6 @@ def _translate(settings: dict[str, tuple[str, str]]) -> tuple[tuple[str, str, st
     for key, (controller, value) in settings.items():
         if key in NATIVE:
             writes.append((key, value, key))
-        elif controller == "blkio" and key.replace("blkio", "io", 1) in NATIVE:
-            writes.append((key.replace("blkio", "io", 1), value, key))
         elif controller == "hugetlb" and key.endswith(".limit_in_bytes"):
             writes.append((key[: -len("limit_in_bytes")] + "max", _limit(value), key))
         elif controller == "hugetlb" and key.endswith(".max"):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from upstart.conf.jobclass import JobClass
     from upstart.process.cgroup import Cgroups
+    from upstart.process.cgroupkeys import Plan
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
@@ -215,7 +216,7 @@ class Spawner:
             if cgroups.base is not None:
                 setup.base = cgroups.base
                 if setup.plan.controllers:
-                    cgroups.delegate(setup.plan.controllers)
+                    _delegate(cgroups, setup.plan)
             elif setup.plan.settings:
                 raise CgroupError(f"{setup.plan.settings[0][2]}: no cgroup v2 hierarchy that init may write to")
             else:
@@ -325,6 +326,13 @@ class Spawner:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
+
+
+def _delegate(cgroups: Cgroups, plan: Plan) -> None:
+    try:
+        cgroups.delegate(plan.controllers)
+    except CgroupError as error:
+        raise CgroupError(f"{plan.settings[0][2]}: {error}")
 
 
 def _open_output() -> tuple[int, int]:

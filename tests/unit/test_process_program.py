@@ -1,0 +1,105 @@
+"""What a process executes, and which programs may be executed without waiting."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from upstart.conf.jobclass import ProcessDef
+from upstart.process.program import Programs, arguments
+
+
+@pytest.mark.parametrize(
+    ("command", "script", "argv", "fed"),
+    [
+        ("/bin/foo a  b\tc", False, ["/bin/foo", "a", "b", "c"], None),
+        ("foo\u00a0bar", False, ["foo\u00a0bar"], None),
+        ("/bin/foo $X", False, ["/bin/sh", "-e", "-c", "exec /bin/foo $X", "/bin/sh"], None),
+        ("/bin/foo a=b", False, ["/bin/sh", "-e", "-c", "exec /bin/foo a=b", "/bin/sh"], None),
+        ("echo hi\n", True, ["/bin/sh", "-e", "-c", "echo hi", "/bin/sh"], None),
+        ("echo hi", True, ["/bin/sh", "-e", "-c", "echo hi", "/bin/sh"], None),
+        ("echo hi\n\n\n", True, ["/bin/sh", "-e", "-c", "echo hi", "/bin/sh"], None),
+        ("a\nb\n", True, ["/bin/sh", "-e", "/proc/self/fd/9"], "a\nb\n"),
+        ("", True, ["/bin/sh", "-e", "-c", "", "/bin/sh"], None),
+        ("\na\n", True, ["/bin/sh", "-e", "/proc/self/fd/9"], "\na\n"),
+    ],
+)
+def test_argument_lists_are_those_of_the_original(
+    command: str, script: bool, argv: list[str], fed: str | None
+) -> None:
+    assert arguments(ProcessDef(command, script)) == (argv, fed)
+
+
+def executable(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    path.chmod(0o755)
+    return str(path)
+
+
+def found(name: str, path: str = "/nonexistent-for-tests") -> str | None:
+    programs = Programs()
+    try:
+        # What was only just looked up or written may not be in the kernel's cache: that is never an error.
+        os.path.exists(path.split(":")[0] + "/" + name)
+        if os.path.isfile(name):
+            with open(name, "rb") as file:
+                file.read(16)
+        return programs.find(name, {"PATH": path})
+    finally:
+        programs.close()
+
+
+def test_the_shell_is_executed_without_a_fork() -> None:
+    assert found("/bin/sh") == "/bin/sh"
+
+
+def test_a_name_is_searched_in_path() -> None:
+    found("/bin/sh")
+    assert found("sh", "/nonexistent-for-tests:/bin") == "/bin/sh"
+    assert found("sh", "bin:/bin") is None
+    assert found("sh", ":/bin") is None
+
+
+def test_a_fifo_is_left_to_the_fork(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo", 0o755)
+    programs = Programs()
+    assert programs.find(str(tmp_path / "fifo"), {}) is None
+    programs.close()
+
+
+def test_other_file_systems_are_left_to_the_fork() -> None:
+    programs = Programs()
+    assert programs.find("/proc/self/exe", {}) is None
+    programs.close()
+
+
+def test_scripts_need_an_interpreter_that_qualifies(tmp_path: Path) -> None:
+    found("/bin/sh")
+    good = executable(tmp_path / "good", b"#! /bin/sh -e\nexit 0\n")
+    assert found(good) == good
+    assert found(executable(tmp_path / "elsewhere", b"#!/proc/self/exe\n")) is None
+    assert found(executable(tmp_path / "none", b"exit 0\n")) is None
+    assert found(executable(tmp_path / "relative", b"#!sh\n")) is None
+    assert found(executable(tmp_path / "loop", f"#!{tmp_path}/loop\n".encode())) is None
+
+
+def test_what_cannot_be_executed_is_left_to_the_fork(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"#!/bin/sh\n")
+    plain.chmod(0o644)
+    assert found(str(plain)) is None
+    assert found(str(tmp_path)) is None
+    assert found(str(tmp_path / "missing")) is None
+
+
+def test_a_changed_file_is_looked_into_again(tmp_path: Path) -> None:
+    found("/bin/sh")
+    programs = Programs()
+    path = executable(tmp_path / "tool", b"#!/bin/sh\nexit 0\n")
+    assert programs.find(path, {}) == path
+    other = executable(tmp_path / "other", b"exit 0\n")
+    os.rename(other, path)
+    assert programs.find(path, {}) is None
+    programs.close()
