@@ -1,0 +1,170 @@
+"""initctl and our own daemon together: what one names, the other does; scripts inside jobs find their own init."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SBIN = ROOT / "build" / "sbin"
+
+JOBS = {
+    "web": "exec sleep 100\n",
+    "multi": "instance $X\nenv X\nexec sleep 100\n",
+    "bad": "exec /nonexistent/program\n",
+    "badtask": "task\nexec false\n",
+    "slow": "pre-start exec sleep 100\nexec sleep 100\n",
+    "waiter": "start on go\ntask\nscript\n  while [ ! -e $GATE ]; do sleep 0.02; done\nend script\n",
+    "selfstop": "script\n  stop\n  sleep 100\nend script\n",
+    "inside": "task\nscript\n  exec >$OUT 2>&1\n  status\n  initctl set-env COLOUR=red\n  initctl get-env COLOUR\n"
+    "  initctl emit -n news KEY=value\n  status web\nend script\n",
+    "reporter": 'start on news\ntask\nscript\n  echo "$KEY $UPSTART_EVENTS" >$TOLD\nend script\n',
+}
+
+
+class Session:
+    def __init__(self, directory: Path) -> None:
+        subprocess.run([sys.executable, str(ROOT / "build-aux" / "programs.py"), "checkout", str(SBIN)], check=True)
+        self.directory = directory
+        (directory / "conf").mkdir()
+        for name, text in JOBS.items():
+            paths = "".join(f"env {variable}={directory}/{variable}\n" for variable in ("GATE", "OUT", "TOLD"))
+            (directory / "conf" / f"{name}.conf").write_text(paths + text)
+        self.environment = {
+            "PATH": f"{SBIN}:/usr/bin:/bin",
+            "HOME": str(directory),
+            "XDG_RUNTIME_DIR": str(directory),
+            "XDG_CONFIG_HOME": str(directory / "config"),
+            "XDG_CACHE_HOME": str(directory / "cache"),
+        }
+        self.process = subprocess.Popen(
+            [str(SBIN / "upstart"), "--user", "--confdir", str(directory / "conf"), "--no-startup-event", "--no-dbus"],
+            env=self.environment,
+            stderr=subprocess.DEVNULL,
+        )
+        file = directory / "upstart" / "sessions" / f"{self.process.pid}.session"
+        self.wait(lambda: file.exists() and file.read_text().endswith("\n"))
+        self.environment["UPSTART_SESSION"] = file.read_text().strip().partition("=")[2]
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def run(self, line: str) -> tuple[int, str, str]:
+        program, *words = line.split()
+        result = subprocess.run(
+            [str(SBIN / program), *words], env=self.environment, capture_output=True, text=True, timeout=20
+        )
+        return result.returncode, result.stdout, result.stderr
+
+    def pid(self, line: str) -> int:
+        """The pid at the end of what a command printed, as scripts take it."""
+        return int(self.run(line)[1].rpartition(" ")[2])
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    running = Session(tmp_path_factory.mktemp("session"))
+    yield running
+    for line in running.run("initctl list")[1].splitlines():
+        job, instance = line.split()[0], line.split("(")[1].split(")")[0] if "(" in line else ""
+        if "start/" in line:
+            running.run(f"stop --force {job} X={instance}")
+    running.process.terminate()
+    running.process.wait(20)
+
+
+def test_the_life_of_a_job(session: Session) -> None:
+    pid = session.pid("start web")
+    assert session.run("status web") == (0, f"web start/running, process {pid}\n", "")
+    assert session.run("start web") == (1, "", "start: Job is already running: web\n")
+    again = session.pid("restart web")
+    assert again != pid
+    assert session.run("stop web") == (0, "web stop/waiting\n", "")
+    assert session.run("stop web") == (1, "", "stop: Unknown instance: \n")
+    assert session.run("status web") == (0, "web stop/waiting\n", "")
+
+
+def test_instances_are_chosen_by_environment(session: Session) -> None:
+    one, two = session.pid("start multi X=1"), session.pid("start multi X=2")
+    status, out, _ = session.run("initctl list")
+    assert status == 0
+    assert f"multi (1) start/running, process {one}\n" in out and f"multi (2) start/running, process {two}\n" in out
+    assert session.run("status multi X=1") == (0, f"multi (1) start/running, process {one}\n", "")
+    assert session.run("status multi X=3") == (1, "", "status: Unknown instance: 3\n")
+    assert session.run("status multi") == (1, "", "status: Unknown parameter: X\n")
+    for number in (1, 2):
+        assert session.run(f"stop multi X={number}") == (0, "multi stop/waiting\n", "")
+
+
+def test_a_failed_start_is_explained_on_a_second_line(session: Session) -> None:
+    status, out, err = session.run("start bad")
+    first, second = err.splitlines()
+    assert (status, out, first) == (1, "", "start: Job failed to start")
+    assert second.startswith("start: ") and "main" in second and "No such file or directory" in second
+    second = session.run("start badtask")[2].splitlines()[1]
+    assert "main" in second and "status 1" in second
+
+
+def test_a_stop_by_force_does_not_wait_for_a_long_pre_start(session: Session) -> None:
+    session.run("start -n slow")
+    session.wait(lambda: "pre-start" in session.run("status slow")[1])
+    assert session.run("stop --force slow") == (0, "slow stop/waiting\n", "")
+
+
+def test_emit_waits_for_the_tasks_that_the_event_starts(session: Session) -> None:
+    command = [str(SBIN / "initctl"), "emit", "go"]
+    process = subprocess.Popen(command, env=session.environment)
+    session.wait(lambda: "start/running" in session.run("status waiter")[1])
+    assert process.poll() is None
+    (session.directory / "GATE").write_text("")
+    assert process.wait(20) == 0
+    assert session.run("status waiter") == (0, "waiter stop/waiting\n", "")
+
+
+def test_bare_stop_inside_a_job_stops_it_without_waiting_for_itself(session: Session) -> None:
+    session.run("start -n selfstop")
+    session.wait(lambda: session.run("status selfstop")[1] == "selfstop stop/waiting\n")
+
+
+def test_commands_inside_a_job_find_init_and_their_own_instance(session: Session) -> None:
+    assert session.run("start inside")[0] == 0
+    lines = (session.directory / "OUT").read_text().splitlines()
+    assert lines[0].startswith("inside start/running, process ")
+    assert lines[1:] == ["red", "web stop/waiting"]
+    told = session.directory / "TOLD"
+    session.wait(lambda: told.exists() and told.read_text() == "value news\n")
+
+
+def test_a_changed_job_is_known_after_reload_configuration(session: Session) -> None:
+    path = session.directory / "conf" / "late.conf"
+    path.write_text('usage "no arguments"\nemits nothing\nstart on (a and b) or c\n')
+    assert session.run("initctl reload-configuration") == (0, "", "")
+    assert session.run("initctl usage late") == (0, "Usage: no arguments\n", "")
+    shown = "late\n  emits nothing\n  start on ((a and b) or c)\n"
+    assert session.run("initctl show-config late") == (0, shown, "")
+    assert session.run("initctl check-config late")[0] == 1
+
+
+def test_the_session_is_listed(session: Session) -> None:
+    address = session.environment["UPSTART_SESSION"]
+    assert session.run("initctl list-sessions") == (0, f"{session.process.pid} {address}\n", "")
+
+
+def test_clients_that_come_and_go_leave_nothing_behind_in_init(session: Session) -> None:
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{session.process.pid}/fd"))
+
+    session.run("initctl version")
+    before = descriptors()
+    for _ in range(20):
+        assert session.run("initctl version")[0] == 0
+    session.wait(lambda: descriptors() <= before)
