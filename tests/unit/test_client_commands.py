@@ -62,8 +62,8 @@ class FakeInit:
             raise DBusError(errors.UNKNOWN_METHOD, f"no {name}")
         return answer(*args)
 
-    def post(self, path: str, interface: str, method: str) -> None:
-        self.calls.append((method,))
+    def quiet(self) -> None:
+        self.calls.append(("Quiet",))
 
     def get_property(self, path: str, interface: str, name: str) -> Any:
         self.calls.append(("Get", name))

@@ -13,6 +13,8 @@ from upstart.client import errors, names
 from upstart.client.connection import NEVER, Connection, connect_private
 from upstart.client.errors import DBusError
 
+ANY_TEXT = st.text(st.characters())  # surrogates too, which stand for bytes that are not UTF-8
+
 
 class FakeRaw:
     """Takes messages as libdbus's binding does, and answers with `reply`, or not at all."""
@@ -60,7 +62,7 @@ def call(raw: FakeRaw, *args: Any, path: str = names.PATH, signature: str = "", 
     return Connection(raw).call(path, names.MANAGER, "Method", signature, *args, **more)
 
 
-@given(st.text(), st.lists(st.text(), max_size=5))
+@given(ANY_TEXT, st.lists(ANY_TEXT, max_size=5))
 def test_any_text_arrives_as_it_is_or_is_refused(text: str, texts: list[str]) -> None:
     raw = FakeRaw(Reply("", []))
     try:
@@ -122,10 +124,18 @@ def test_timeouts_are_the_defaults_or_none_at_all() -> None:
 
 def test_a_call_without_reply_says_so_and_starts_no_service() -> None:
     raw = FakeRaw()
-    Connection(raw, "com.ubuntu.Upstart").post(names.PATH, names.EXTENSION, "Quiet")
+    Connection(raw, "com.ubuntu.Upstart").post(names.PATH, names.MANAGER, "NotifyDiskWriteable")
     (message,) = raw.sent
     assert message.get_no_reply() and not message.get_auto_start()
     assert message.get_destination() == "com.ubuntu.Upstart"
+
+
+def test_signals_are_refused_on_a_private_connection_only() -> None:
+    raw = FakeRaw()
+    Connection(raw, "com.ubuntu.Upstart").quiet()
+    assert raw.sent == []
+    Connection(raw).quiet()
+    assert [message.get_member() for message in raw.sent] == ["Quiet"]
 
 
 def test_a_destination_that_is_no_bus_name_is_refused() -> None:

@@ -86,7 +86,7 @@ def _change(
     returns: str | None = None,
 ) -> tuple[Any, ...]:
     """A call that may take as long as the job does; if the job fails, its error and the reason are told apart."""
-    init.post(PATH, EXTENSION, "Quiet")
+    init.quiet()
     try:
         return init.call(path, interface, method, signature, *args, returns=returns, timeout=NEVER)
     except DBusError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from upstart.client.context import Context
 from upstart.client.errors import UsageError
-from upstart.client.names import EXTENSION, MANAGER, PATH
+from upstart.client.names import MANAGER, PATH
 
 
 def emit(context: Context) -> int:
@@ -12,7 +12,7 @@ def emit(context: Context) -> int:
     if not context.args:
         raise UsageError("missing event name")
     init = context.open()
-    init.post(PATH, EXTENSION, "Quiet")
+    init.quiet()
     init.emit_event(context.args[0], context.args[1:], not context.settings.no_wait)
     return 0
 

@@ -97,6 +97,14 @@ class Connection:
         except Exception as error:
             raise _converted(error) from None
 
+    def quiet(self) -> None:
+        """Tells an init with our extension to send no signals here, before a long wait. Raises DBusError.
+
+        Only on a private connection: on a bus signals come to those who ask for them.
+        """
+        if self.destination is None:
+            self.post(names.PATH, names.EXTENSION, "Quiet")
+
     def get_property(self, path: str, interface: str, name: str) -> Any:
         """The value of a property. Raises DBusError."""
         return self.call(path, names.PROPERTIES, "Get", "ss", interface, name, returns="v")[0]
@@ -123,11 +131,6 @@ class Connection:
         Raises DBusError, with the name com.ubuntu.Upstart0_6.Error.EventFailed if a job it waited for failed.
         """
         self.call(names.PATH, names.MANAGER, "EmitEvent", "sasb", name, env, wait, timeout=timeout)
-
-    def close(self) -> None:
-        """Closes a private connection; a bus connection belongs to libdbus and stays."""
-        if self.destination is None:
-            self._raw.close()
 
     def _message(self, path: str, interface: str, method: str, signature: str, args: tuple[Any, ...]) -> Any:
         for value in args:
