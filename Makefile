@@ -1,6 +1,7 @@
 # make          every command below build/sbin/, running the modules of this checkout
 # make run      boots a real Debian with our init, checks its daemons, and gives a shell inside
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
+# make bench    how fast all that is, beside another init where one is given
 # make deb      the Debian packages, below build/deb/
 #
 # Whatever is missing is installed by apt. RELEASE chooses the Debian to boot and to build packages for.
@@ -19,7 +20,7 @@ VM_PACKAGES := qemu-system-x86 e2fsprogs
 DEBS := build/deb/$(RELEASE)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot vm clean
+.PHONY: all check lint unit integration deb lintian run boot vm bench clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -69,6 +70,11 @@ vm: deb
 check: all lint lintian
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES)
 	$(PYTHON) -m pytest tests/unit tests/integration tests/boot
+
+# How fast it is; PEER_INIT=, PEER_INITCTL=, QUICK=1, PARTS=, JOBS_DIR=, BOOT=1 are explained in the program.
+bench: all $(if $(filter-out 0,$(BOOT)),deb)
+	@$(NEED) $(RUN_PACKAGES) util-linux mount
+	@$(PYTHON) tests/bench/bench.py
 
 clean:
 	rm -rf build

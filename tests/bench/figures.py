@@ -1,0 +1,262 @@
+"""The figures: what is started, what is measured, and what the result should be. One function a figure or group of it.
+
+Every function takes the sides to measure, ours and perhaps a peer, and the sizes. It starts a cell for each side with
+the same jobs, and lets them take turns, so that what else the machine does meets all alike. A side that fails has no
+value.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import jobfiles
+from cell import Cell, CellError
+
+TASK = "task\nexec /bin/true\n"
+SERVICE = "start on bench-up\nstop on bench-down\nexec /bin/sleep 100000\n"
+BARE_PYTHON = ["/usr/bin/python3", "-I", "-S", "-c", "pass"]
+
+
+class Side:
+    """An init to measure, and the initctl that goes with it."""
+
+    __slots__ = ("name", "init", "initctl")
+
+    def __init__(self, name: str, init: str, initctl: str) -> None:
+        self.name, self.init, self.initctl = name, init, initctl
+
+
+class Sizes:
+    """How much of everything: the numbers of the wanted figures, or few enough to be done within a minute."""
+
+    def __init__(self, quick: bool) -> None:
+        self.loaded = (200, 1000) if quick else (200, 2000, 10000)
+        self.tasks = 50 if quick else 200
+        self.burst, self.burst_loaded, self.burst_rounds = (200, 400, 2) if quick else (1000, 2000, 3)
+        self.events, self.events_loaded, self.events_rounds = (2000, 400, 3) if quick else (16000, 2000, 5)
+        self.services, self.services_rounds = (50, 3) if quick else (200, 5)
+        self.respawns = 20 if quick else 60
+        self.files, self.file_rounds = (400, 2) if quick else (2200, 5)
+        self.starts = 3 if quick else 10
+        self.idle = (200, 1200) if quick else (200, 2200)
+        self.listed = 200 if quick else 1000
+        self.commands = 10 if quick else 40
+
+
+class Figure:
+    """A line of the table: samples of each side, in what the unit says; those in "/s" are the better the greater."""
+
+    __slots__ = ("title", "unit", "wanted", "samples")
+
+    def __init__(self, title: str, unit: str, wanted: str) -> None:
+        self.title, self.unit, self.wanted = title, unit, wanted
+        self.samples: dict[str, list[float]] = {}
+
+    def add(self, side: str, value: float) -> None:
+        self.samples.setdefault(side, []).append(value)
+
+    def value(self, side: str) -> float | None:
+        """The median of a side's samples; None where there are none."""
+        samples = self.samples.get(side)
+        return statistics.median(samples) if samples else None
+
+    def best(self, side: str) -> float:
+        """A side's best sample: what it comes to when nothing else runs meanwhile."""
+        return max(self.samples[side]) if self.unit.startswith("/") else min(self.samples[side])
+
+
+class Cells:
+    """A cell of every side with the same jobs, as a context manager; sides that do not start are named and left out."""
+
+    def __init__(self, sides: list[Side], jobs: Mapping[str, str]) -> None:
+        self._sides, self._jobs = sides, jobs
+        self._cells: dict[str, Cell] = {}
+
+    def __enter__(self) -> Cells:
+        try:
+            for side in self._sides:
+                with Reported():
+                    cell = Cell(side.init, self._jobs)
+                    self._cells[side.name] = cell.__enter__()
+                    cell.settle()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def turns(self, rounds: int) -> Iterator[tuple[str, Cell]]:
+        """Each cell once in every round."""
+        for _ in range(rounds):
+            yield from list(self._cells.items())
+
+    def measure(self, figure: Figure, rounds: int, function: Callable[[Cell], float], scale: float = 1.0) -> None:
+        """Adds a sample for each cell in every round; a cell that fails drops out, and the reason is printed."""
+        for name, cell in self.turns(rounds):
+            with Reported() as attempt:
+                figure.add(name, function(cell) * scale)
+            if attempt.failed:
+                self._cells.pop(name).__exit__()
+
+    def __exit__(self, *_: object) -> None:
+        for cell in self._cells.values():
+            cell.__exit__()
+
+
+class Reported:
+    """Context manager that prints a CellError instead of passing it on, and remembers that there was one."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def __enter__(self) -> Reported:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        self.failed = isinstance(error, CellError)
+        if self.failed:
+            print(f"bench: {error}", file=sys.stderr, flush=True)
+        return self.failed
+
+
+def task(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """One task from its event's emission to its end, with few and with many jobs loaded."""
+    for count in sizes.loaded:
+        figure = Figure(f"one task, {count:,} jobs loaded", "ms", "2 ms")
+        jobs = jobfiles.generated(count - 1) | {"bench.conf": "start on bench-task\n" + TASK}
+        with Cells(sides, jobs) as cells:
+            for _, cell in cells.turns(3):
+                cell.ask("emit", "bench-task")
+            cells.measure(figure, sizes.tasks, lambda cell: float(cell.ask("emit", "bench-task")), 1000)
+        yield figure
+
+
+def burst(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """Many tasks that wait for the same event."""
+    figure = Figure(f"{sizes.burst:,} tasks on one event, {sizes.burst_loaded:,} jobs loaded", "ms a task", "1.5 ms")
+    jobs = jobfiles.generated(sizes.burst_loaded - sizes.burst)
+    jobs |= {f"bench-{number}.conf": "start on bench-burst\n" + TASK for number in range(sizes.burst)}
+    with Cells(sides, jobs) as cells:
+        cells.measure(
+            figure, sizes.burst_rounds, lambda cell: float(cell.ask("emit", "bench-burst")), 1000 / sizes.burst
+        )
+    yield figure
+
+
+def events(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """Events that no job waits for, many calls under way at once."""
+    figure = Figure(f"events nobody waits for, {sizes.events_loaded:,} jobs loaded", "/s", "8,000 /s")
+    with Cells(sides, jobfiles.generated(sizes.events_loaded)) as cells:
+        cells.measure(
+            figure, sizes.events_rounds,
+            lambda cell: sizes.events / float(cell.ask("emit_many", "bench-nobody", sizes.events)),
+        )  # fmt: skip
+    yield figure
+
+
+def services(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """Services that start on one event, until all of them run."""
+    figure = Figure(f"{sizes.services:,} services up on one event", "ms each", "1.5 ms")
+
+    def up(cell: Cell) -> float:
+        took = float(cell.ask("emit", "bench-up"))
+        cell.ask("emit", "bench-down")
+        return took
+
+    with Cells(sides, {f"bench-{number}.conf": SERVICE for number in range(sizes.services)}) as cells:
+        cells.measure(figure, sizes.services_rounds, up, 1000 / sizes.services)
+    yield figure
+
+
+def respawn(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """From the death of a daemon to the exec of its successor."""
+    figure = Figure("a daemon's death to its successor's exec", "ms", "2 ms")
+    job = "start on bench-up\nrespawn\nrespawn limit unlimited\nexec /run/daemon 100000\n"
+    with Cells(sides, {"bench.conf": job}) as cells:
+        for _, cell in cells.turns(1):
+            cell.ask("command", ["/bin/cp", "/bin/sleep", "/run/daemon"])
+            cell.ask("emit", "bench-up")
+        cells.measure(figure, sizes.respawns, lambda cell: float(cell.ask("respawn", "bench", "/run/daemon")), 1000)
+    yield figure
+
+
+def files(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """From exec to the list of all jobs, with many files; those of JOBS_DIR where it is set."""
+    directory = os.environ.get("JOBS_DIR")
+    jobs = jobfiles.existing(Path(directory)) if directory else jobfiles.generated(sizes.files)
+    figure = Figure(f"{len(jobs):,} job files loaded, from exec to their list", "s", "0.8 s")
+    known: dict[str, int] = {}
+    for _ in range(sizes.file_rounds):
+        for side in sides:
+            with Reported(), Cell(side.init, jobs) as cell:
+                figure.add(side.name, cell.loaded)
+                known[side.name] = cell.known
+    for name, count in known.items():
+        if count != len(jobs):
+            print(f"bench: {name} has {count:,} jobs of {len(jobs):,} files", file=sys.stderr, flush=True)
+    yield figure
+
+
+def ready(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """From exec to the first answer on D-Bus."""
+    figure = Figure("exec to answering on D-Bus, 100 jobs", "ms", "120 ms")
+    for _ in range(sizes.starts):
+        for side in sides:
+            with Reported(), Cell(side.init, jobfiles.generated(100)) as cell:
+                figure.add(side.name, cell.ready * 1000)
+    yield figure
+
+
+def memory(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """Resident memory at rest, and what a further job adds."""
+    few, many = sizes.idle
+    resident = Figure(f"VmRSS, {few:,} jobs idle", "MB", "18 MB")
+    growth = Figure(f"growth a further job, up to {many:,}", "kB", "3 kB")
+    for side in sides:
+        with Reported():
+            sizes_found = []
+            for count in sizes.idle:
+                with Cell(side.init, jobfiles.generated(count)) as cell:
+                    cell.settle()
+                    sizes_found.append(cell.resident())
+            resident.add(side.name, sizes_found[0] / 1024)
+            growth.add(side.name, (sizes_found[1] - sizes_found[0]) / (many - few))
+    yield resident
+    yield growth
+
+
+def commands(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """initctl, as a shell would wait for it, beside an interpreter that does nothing."""
+    version = Figure("initctl version", "ms", "")
+    bare = Figure("bare python3 -I -S", "ms", "")
+    bare_times = Figure("initctl version, times bare python3 -I -S", "times", "1.6 times")
+    listed = Figure(f"initctl list of {sizes.listed:,} jobs", "ms", "40 ms")
+    initctl = {side.name: side.initctl for side in sides}
+    with Cells(sides, jobfiles.generated(sizes.listed)) as cells:
+        for name, cell in cells.turns(sizes.commands):
+            with Reported():
+                version.add(name, float(cell.ask("command", [initctl[name], "version"])) * 1000)
+                bare.add(name, float(cell.ask("command", BARE_PYTHON)) * 1000)
+        for name, cell in cells.turns(sizes.commands):
+            with Reported():
+                listed.add(name, float(cell.ask("command", [initctl[name], "list"])) * 1000)
+    for name, samples in version.samples.items():
+        bare_times.add(name, statistics.median(samples) / statistics.median(bare.samples[name]))
+    yield from (version, bare, bare_times, listed)
+
+
+#: Name for PARTS, and the function.
+PARTS: dict[str, Callable[[list[Side], Sizes], Iterator[Figure]]] = {
+    "task": task,
+    "burst": burst,
+    "events": events,
+    "services": services,
+    "respawn": respawn,
+    "files": files,
+    "ready": ready,
+    "memory": memory,
+    "commands": commands,
+}

@@ -1,0 +1,133 @@
+"""The client that measures: runs in the namespaces of an init, does what it is told line by line, answers in seconds.
+
+A line on standard input is a JSON array, the name of one of the functions below and its arguments; the answer is one
+JSON value on a line of standard output, or an object {"error": text}. The same program serves every init measured.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from dbus_client import INTERFACE, MANAGER, CallError, Client
+
+IN_OPEN = 0x20
+CLEAN_ENVIRONMENT = {"PATH": os.defpath, "TERM": "linux"}
+JOB_INTERFACE, INSTANCE_INTERFACE = f"{INTERFACE}.Job", f"{INTERFACE}.Instance"
+
+
+class Worker:
+    """The connection to the one init, and all that can be asked."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = Client()
+        return self._client
+
+    def answering(self, seconds: float) -> tuple[float, float, int]:
+        """Monotonic times at which init, not yet started, says its version and lists its jobs, and how many these are.
+
+        Tries every half a millisecond, for `seconds` at most.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self.client.get(MANAGER, INTERFACE, "version")
+                first = time.monotonic()
+                jobs = self.client.call(MANAGER, INTERFACE, "GetAllJobs")[0]
+                return first, time.monotonic(), len(jobs)
+            except ConnectionResetError:
+                self.disconnect()
+            except OSError:
+                pass
+            if time.monotonic() > end:
+                raise TimeoutError(f"no answer within {seconds:.0f} s")
+            time.sleep(0.0005)
+
+    def disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def emit(self, name: str) -> float:
+        """From an event's emission to its end."""
+        start = time.monotonic()
+        self.client.emit(name)
+        return time.monotonic() - start
+
+    def emit_many(self, name: str, count: int) -> float:
+        """As many events as `count`, from the first emission to the end of the last."""
+        start = time.monotonic()
+        self.client.emit_many(name, count - 1)
+        self.client.emit(name)
+        return time.monotonic() - start
+
+    def respawn(self, job: str, program: str) -> float:
+        """From the death of a running job's process, killed here, to the next exec of its program."""
+        path = self.client.call(MANAGER, INTERFACE, "GetJobByName", "s", job)[0]
+        instance = self.client.call(path, JOB_INTERFACE, "GetInstance", "as", [])[0]
+        pid = self._main_process(instance)
+        opened = _watch_opening(program)
+        try:
+            start = time.monotonic()
+            os.kill(pid, signal.SIGKILL)
+            if not select.select([opened], [], [], 30)[0]:
+                raise TimeoutError(f"{job} was not respawned within 30 s")
+            took = time.monotonic() - start
+        finally:
+            os.close(opened)
+        while self._main_process(instance) in (0, pid):
+            time.sleep(0.001)
+        return took
+
+    def _main_process(self, instance: str) -> int:
+        """Process id of an instance's main process, 0 while there is none."""
+        processes = self.client.get(instance, INSTANCE_INTERFACE, "processes")
+        return int(dict(processes).get("main", 0))
+
+    def command(self, argv: list[str]) -> float:
+        """From the spawn of a program, its output thrown away, to its end; RuntimeError if that is no success."""
+        actions = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
+        start = time.monotonic()
+        pid = os.posix_spawn(argv[0], argv, CLEAN_ENVIRONMENT, file_actions=actions)
+        status = os.waitpid(pid, 0)[1]
+        took = time.monotonic() - start
+        if status:
+            raise RuntimeError(f"{' '.join(argv)}: wait status {status:#x}")
+        return took
+
+
+def _watch_opening(path: str) -> int:
+    """A descriptor that becomes readable when a file is opened, as exec does first."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init1(os.O_CLOEXEC)
+    if descriptor < 0 or libc.inotify_add_watch(descriptor, path.encode(), IN_OPEN) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+    return int(descriptor)
+
+
+def main() -> int:
+    worker = Worker()
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        function: Callable[..., object] = getattr(worker, name)
+        try:
+            answer = function(*arguments)
+        except (OSError, CallError, RuntimeError) as error:
+            answer = {"error": f"{name}: {error}"}
+        print(json.dumps(answer), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
