@@ -13,6 +13,7 @@ from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT
 from upstart.daemon.service import INVALID_ARGS
 from upstart.engine import environ
 from upstart.engine.core import CommandError
+from upstart.engine.effects import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ def statuses(job: Job) -> list[Status]:
     ]
 
 
+def reply_unless(engine: Engine, wait: bool, call: Call, instance: Instance | None = None) -> None:
+    """Answer a command that is not waited for, after the signals of what it did at once."""
+    if not wait:
+        engine.effects.append(Reply(call, instance))
+
+
 class JobObject:
     """A job."""
 
@@ -94,21 +101,18 @@ class JobObject:
         self._may_change(call)
         call.returns_path = True
         instance = self._engine.start_job(self._job, environment(env), call if wait else None)
-        if not wait:
-            call.reply("o", path_of_instance(instance))
+        reply_unless(self._engine, wait, call, instance)
 
     def do_Stop(self, call: Call, env: list[str], wait: bool, force: bool = False) -> None:
         self._may_change(call)
         self._engine.stop_job(self._job, environment(env), call if wait else None, force)
-        if not wait:
-            call.reply()
+        reply_unless(self._engine, wait, call)
 
     def do_Restart(self, call: Call, env: list[str], wait: bool) -> None:
         self._may_change(call)
         call.returns_path = True
         instance = self._engine.restart_job(self._job, environment(env), call if wait else None)
-        if not wait:
-            call.reply("o", path_of_instance(instance))
+        reply_unless(self._engine, wait, call, instance)
 
     def get_name(self) -> str:
         return self._job.name
@@ -161,20 +165,17 @@ class InstanceObject:
     def do_Start(self, call: Call, wait: bool) -> None:
         self._may_change(call)
         self._engine.start(self._instance, call if wait else None)
-        if not wait:
-            call.reply()
+        reply_unless(self._engine, wait, call)
 
     def do_Stop(self, call: Call, wait: bool, force: bool = False) -> None:
         self._may_change(call)
         self._engine.stop(self._instance, call if wait else None, force)
-        if not wait:
-            call.reply()
+        reply_unless(self._engine, wait, call)
 
     def do_Restart(self, call: Call, wait: bool) -> None:
         self._may_change(call)
         self._engine.restart(self._instance, call if wait else None)
-        if not wait:
-            call.reply()
+        reply_unless(self._engine, wait, call)
 
     def do_Reload(self, call: Call) -> None:
         self._may_change(call)

@@ -174,8 +174,6 @@ class Core:
         self.debug("Finished %s event", event.name)
         event.progress = FINISHED
         del self.events[event.serial]
-        if self.announcing:
-            self.effects.append(Announce("EventEmitted", None, (event.name, event.env)))
         if event.waiting is not None:
             instance, event.waiting = event.waiting, None
             instance.blocker = None
@@ -190,6 +188,9 @@ class Core:
             self.release_fd(event.fd)
         if event.failed and not event.name.endswith("/failed"):
             self.emit(event.name + "/failed", event.env, session=event.session)
+        if self.announcing:
+            # Last, after all that its end lets go on: whoever listens finds it done.
+            self.effects.append(Announce("EventEmitted", None, (event.name, event.env)))
 
     # Descriptors that came with events
 
