@@ -204,6 +204,8 @@ class Daemon:
                 self.watch.add_tree(os.path.abspath(path))
         except OSError as error:
             self.log(WARN, f"Unable to watch configuration: {error.strerror}")
+        for path in trees:
+            self.log(INFO, f"Loading configuration from {path}")
         self._apply(self.sources.load())
         self.chroots.opened = self._open_chroot
         if self.restarted:

@@ -93,24 +93,29 @@ class Quiesce:
         timeouts = [
             instance.job_class.kill_timeout for job in self._engine.jobs.values() for instance in job.instances.values()
         ]
-        self._deadline = time.monotonic() + max(LEAST_KILL_SECONDS, *timeouts) + CHECK_SECONDS
+        self._deadline = time.monotonic() + max([LEAST_KILL_SECONDS, *timeouts]) + CHECK_SECONDS
         self._engine.shutdown()
 
     def _check(self) -> None:
-        late = time.monotonic() >= self._deadline
-        if self._phase == WAIT and (late or not self._instances()):
-            self._kill()
-            late = False
-        if self._phase == KILL and (late or not self._instances()):
-            self._finish()
-        elif self._phase in (WAIT, KILL):
+        """Have the loop turn, and so `settled` be called, every second."""
+        if self._phase in (WAIT, KILL):
             self._loop.call_later(CHECK_SECONDS, self._check)
 
-    def settled(self) -> None:
-        """Look, after the engine has settled, whether the last job has ended; nobody needs to wait for the next
-        second."""
-        if self._phase in (WAIT, KILL) and not self._instances():
+    def settled(self) -> bool:
+        """Look, after the engine has settled and its effects are performed, how far the end of the session has come.
+
+        True where that gave the engine more to do.
+        """
+        if self._phase not in (WAIT, KILL):
+            return False
+        if not self._instances():
             self._finish()
+        elif time.monotonic() >= self._deadline:
+            if self._phase == WAIT:
+                self._kill()
+                return True
+            self._finish()
+        return False
 
     def _finish(self) -> None:
         self._phase = DONE

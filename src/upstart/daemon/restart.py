@@ -260,5 +260,8 @@ def check(value: str, load: Any) -> int:
         text = CHECK_OK
     except BaseException as error:
         text = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:4000]
-    os.write(int(answer), text)
+    try:
+        os.write(int(answer), text)
+    except OSError:
+        return 1
     return 0
