@@ -155,7 +155,8 @@ def run(init: str, release: str, seconds: float, interactive: bool) -> None:
         print(f"Milestones since the exec of init:\n{boot.report()}", flush=True)
         if interactive:
             print("A shell inside; when it ends, the system shuts down.", flush=True)
-            subprocess.run(container.enter("/bin/bash", "-l"))
+            # script(1) gives the shell a terminal of the namespaces' own.
+            subprocess.run(container.enter("script", "--quiet", "--command", "/bin/bash -l", "/dev/null"))
         boot.stop()
         took = boot.milestones["runlevel 0 to the end of PID 1"]
         print(f"\nPID 1 switched the system off {took:.2f} s after telinit 0.")

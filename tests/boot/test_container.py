@@ -9,8 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import archive
 import pytest
-from container import unified_hierarchy, wait_for
+import root
+import run
+from container import Container, unified_hierarchy, wait_for
 
 RUN = Path(__file__).with_name("run.py")
 
@@ -69,6 +72,43 @@ def test_every_daemon_of_a_debian_root_answers_and_runlevel_0_ends_it(directory:
     assert "every daemon answers" in output
     assert "Runlevel: N 2" in output
     assert not traces(name)
+
+
+@pytest.fixture
+def booted(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:
+    """A root that has come up with our packages; ended whatever state a test leaves it in."""
+    monkeypatch.setattr("tempfile.tempdir", str(directory))
+    path, packages, files = run.prepare("upstart", archive.host_release())
+    with Container(path, ["/sbin/init"], packages, files, lambda _: None) as container:
+        boot = run.Boot(container, 60)
+        boot.start()
+        boot.settle()
+        yield container
+
+
+def running_jobs(container: Container) -> list[str]:
+    """The lines of the job list that name a process."""
+    listed = container.run("initctl", "list").stdout.splitlines()
+    return sorted(line for line in listed if "start/running, process" in line)
+
+
+def test_an_upgrade_of_the_packages_keeps_every_job_and_its_process(booted: Container) -> None:
+    before = running_jobs(booted)
+    assert len(before) >= len(root.NATIVE)
+    command_line = booted.path("/proc/1/cmdline")
+    assert b"--restart" not in command_line.read_bytes()
+    for package in run.prepare("upstart", archive.host_release())[1]:
+        booted.path(f"/tmp/{package.name}").write_bytes(package.read_bytes())
+        done = booted.run("dpkg", "--install", f"/tmp/{package.name}", seconds=60)
+        assert done.returncode == 0, done.stdout
+    assert wait_for(lambda: b"--restart" in command_line.read_bytes(), 10)
+    assert wait_for(lambda: booted.run("initctl", "version").returncode == 0, 10)
+    assert running_jobs(booted) == before
+
+
+def test_runlevel_6_reboots(booted: Container) -> None:
+    booted.run("telinit", "6")
+    assert booted.wait(60) == signal.SIGHUP
 
 
 def test_an_interrupted_boot_leaves_nothing_behind(directory: Path) -> None:
