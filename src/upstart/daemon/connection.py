@@ -2,8 +2,11 @@
 
 What is always true here: nothing waits.  A peer that does not read what it asked for is no longer read from once
 `PAUSE` bytes wait for it, and is disconnected once `MAX_QUEUE` do; one that sends what is not D-Bus is disconnected;
-in one turn at most `BATCH` messages of a peer are handled, so that a flood leaves room for the others.  Descriptors
-that nobody took are closed.
+in one turn at most `BATCH` messages of a peer are handled, so that a flood leaves room for the others.  What was sent
+before the peer went is still handled.  Descriptors that nobody took are closed.
+
+A message bus is a peer that speaks for everybody: it may lag behind further (`BUS_QUEUE`), and a message that is too
+long for us is passed over, for it must not cost us our place on the bus.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 #: Bytes waiting for a peer: above PAUSE we take no more requests from it, above MAX_QUEUE it is gone.
 PAUSE = 256 << 10
 MAX_QUEUE = 1 << 20
+BUS_QUEUE = 16 << 20
 CHUNK = 64 << 10
 BATCH = 64
 MAX_FDS = 16
@@ -41,8 +45,8 @@ class Connection:
     """A peer.  ``on_message`` (connection, message) is called for each message, ``on_close`` (connection) once."""
 
     __slots__ = (
-        "_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_out", "_watch", "auth", "authenticated",
-        "gone", "on_close", "on_message", "pid", "queued", "quiet", "sock", "uid",
+        "_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_mute", "_out", "_skip", "_watch", "auth",
+        "authenticated", "gone", "on_close", "on_message", "pid", "queued", "quiet", "sock", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +78,10 @@ class Connection:
         self._out: list[bytes] = []
         self._backlog = False
         self._flush_due = False
+        #: The peer takes nothing more; what it has sent before may still be on its way.
+        self._mute = False
+        #: Bytes still to come of a message that is passed over.
+        self._skip = 0
         self._events = READ
         self._watch = loop.add_fd(sock.fileno(), READ, self._ready)
 
@@ -84,19 +92,22 @@ class Connection:
         self.gone = True
         self._loop.remove(self._watch)
         self.sock.close()
-        for fd in self._fds:
-            os.close(fd)
-        self._fds = []
+        self._close_fds()
         self._out = []
         self._in = b""
         self.on_close(self)
 
+    def _close_fds(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
+
     def send(self, data: bytes) -> None:
         """Queue a whole message; it leaves at the end of this turn, or as the peer reads."""
-        if self.gone:
+        if self.gone or self._mute:
             return
         # A single answer may be longer than the limit (GetState); what must not grow is what lies unread.
-        if self.queued > MAX_QUEUE:
+        if self.queued > (MAX_QUEUE if self.uid >= 0 else BUS_QUEUE):
             self.close()
             return
         self._out.append(data)
@@ -116,8 +127,9 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            self.close()
-            return
+            # The end of what it sent tells that it has gone.
+            self._mute = True
+            sent = len(data)
         self.queued = len(data) - sent
         self._out = [data[sent:]] if self.queued else []
         self._listen()
@@ -137,7 +149,7 @@ class Connection:
             return
         if events & READ and self._events & READ:
             self._receive()
-        elif events & HANGUP:
+        elif events & HANGUP and not self._backlog:
             self.close()
 
     def _receive(self) -> None:
@@ -163,6 +175,10 @@ class Connection:
                     self.authenticated()
                 if not data:
                     return
+            if self._skip:
+                passed = min(self._skip, len(data))
+                self._skip -= passed
+                data = data[passed:]
             self._in = self._in + data if self._in else data
             self._dispatch()
         except (wire.WireError, AuthError):
@@ -174,6 +190,12 @@ class Connection:
         count = 0
         while len(data) - at >= wire.FIXED:
             length = wire.message_length(data, at)
+            if length > wire.MAX_MESSAGE:
+                if self.uid >= 0:
+                    raise wire.WireError("message too long")
+                self._skip = length - (len(data) - at)
+                at = len(data)
+                break
             if len(data) - at < length:
                 break
             if count == BATCH or self.queued > PAUSE:
@@ -195,6 +217,8 @@ class Connection:
             if self.gone:
                 return
         self._in = data[at:] if at else data
+        if self._fds and not self._in:
+            self._close_fds()
         full = len(self._in) >= wire.FIXED and len(self._in) >= wire.message_length(self._in, 0)
         if full != self._backlog:
             self._backlog = full

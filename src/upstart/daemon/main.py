@@ -77,6 +77,7 @@ def start(argv: list[str], forgiving: bool) -> int:
         problems = prepare_system(options)
     else:
         problems = []
+    drop_coerced_locale()
     if not options.restart:
         reset_signals()
     daemon = make_daemon(options, argv)
@@ -132,6 +133,17 @@ def prepare_system(options: Options) -> list[str]:
     except OSError:
         pass
     return problems
+
+
+def drop_coerced_locale() -> None:
+    """Take back the LC_CTYPE that Python sets for itself in a plain C locale (PEP 538): jobs are to have what we had."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            given = b"\0" + file.read()
+    except OSError:
+        return
+    if b"\0LC_CTYPE=" not in given:
+        os.environ.pop("LC_CTYPE", None)
 
 
 def reset_signals() -> None:

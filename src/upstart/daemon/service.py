@@ -132,8 +132,11 @@ class Service:
             self.dispatch(call)
         except CommandError as error:
             call.error(error.name, error.text)
-        except wire.WireError:
-            connection.close()
+        except wire.WireError as error:
+            if connection.uid >= 0:
+                connection.close()
+            else:  # one client of a bus is not all of them
+                call.error(INVALID_ARGS, str(error))
         except Exception as error:
             call.error(FAILED, f"Internal error: {error}")
             self.fault(error)

@@ -4,6 +4,7 @@ What is always true here: connecting, authenticating, saying Hello and asking fo
 that the loop drives; if it does not end within `CONNECT_SECONDS`, the bus is left alone.  Who sent a message is asked
 of the bus (GetConnectionUnixUser) without waiting: the messages of a sender that may change something lie in a
 bounded queue until the bus has answered.  Unique names are never given twice, so an answer is remembered.
+Nobody but the bus itself can answer what we asked it, and an answer of another form than ours to it is none.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ class MessageBus:
     def _named(self, answer: wire.Message) -> None:
         if answer.type == wire.ERROR:
             self._refused(answer)
-        elif answer.args()[0] != PRIMARY_OWNER:
+        elif answer.header.signature != "u" or answer.args()[0] != PRIMARY_OWNER:
             self._fail("org.freedesktop.DBus.Error.Failed", "Name already taken")
         else:
             self._loop.remove(self._timer)
@@ -189,6 +190,9 @@ class MessageBus:
     def _closed(self, connection: Connection) -> None:
         self._connection = None
         self._calls.clear()
+        for held in self._held.values():
+            for message in held:
+                _close_fds(message)
         self._held.clear()
         self._uids.clear()
         if self.ready:
@@ -200,9 +204,10 @@ class MessageBus:
     def _received(self, connection: Connection, message: wire.Message) -> None:
         header = message.header
         if message.type in (wire.RETURN, wire.ERROR):
-            then = self._calls.pop(header.reply_serial, None)
-            if then is not None:
-                then(message)
+            if header.sender == BUS:
+                then = self._calls.pop(header.reply_serial, None)
+                if then is not None:
+                    then(message)
         elif message.type == wire.CALL and header.sender:
             held = self._held.get(header.sender)
             if held is not None:
@@ -232,13 +237,17 @@ class MessageBus:
 
     def _know(self, sender: str, answer: wire.Message) -> None:
         held = self._held.pop(sender, [])
-        if answer.type == wire.RETURN:
+        if answer.type == wire.RETURN and answer.header.signature == "u":
             if len(self._uids) >= KNOWN_SENDERS:
                 del self._uids[next(iter(self._uids))]
             self._uids[sender] = answer.args()[0]
         for message in held:
             if self._connection is not None:
                 self._on_message(self._connection, message)
-            for fd in message.fds:
-                if fd >= 0:
-                    os.close(fd)
+            _close_fds(message)
+
+
+def _close_fds(message: wire.Message) -> None:
+    for fd in message.fds:
+        if fd >= 0:
+            os.close(fd)

@@ -24,10 +24,16 @@ NO_REPLY = 1
 
 #: Bytes.  An environment cannot usefully be larger than what execve(2) takes (2 MiB).
 MAX_MESSAGE = 4 << 20
+#: What the specification allows a message to have.
+LONGEST = 1 << 27
 #: What we build may be longer than what we accept: GetState of thousands of jobs.
 MAX_ARRAY = 64 << 20
-MAX_DEPTH = 16
+#: Levels, as the specification has them: of a value; of arrays, and of structures, in a signature.
+MAX_DEPTH = 64
+MAX_NESTED = 32
 HEADER_CACHE = 512
+#: Bytes of a header that is remembered.
+COMMON_HEADER = 512
 FIXED = 16
 
 _LITTLE = Struct("<4B3I")
@@ -90,7 +96,10 @@ _headers: dict[tuple[bool, int, bytes], Header] = {}
 
 
 def message_length(data: bytes | bytearray, at: int) -> int:
-    """Bytes of the message whose first 16 bytes are at ``data[at:]``; `WireError` if it is none, or too long."""
+    """Bytes of the message whose first 16 bytes are at ``data[at:]``; `WireError` if it is none.
+
+    It may be longer than `MAX_MESSAGE`: what to do with such a message is the caller's to decide.
+    """
     if data[at] == 0x6C:
         _, kind, _, version, body, serial, fields = _LITTLE.unpack_from(data, at)
     elif data[at] == 0x42:
@@ -100,7 +109,7 @@ def message_length(data: bytes | bytearray, at: int) -> int:
     if version != 1 or not kind or not serial:
         raise WireError("unknown protocol version or type")
     length: int = FIXED + ((fields + 7) & ~7) + body
-    if length > MAX_MESSAGE:
+    if length > LONGEST:
         raise WireError("message too long")
     return length
 
@@ -114,7 +123,7 @@ def parse(data: bytes) -> Message:
     header = _headers.get(key)
     if header is None:
         header = _parse_header(raw, little, kind)
-        if not header.reply_serial:
+        if not header.reply_serial and len(raw) <= COMMON_HEADER:
             if len(_headers) >= HEADER_CACHE:
                 _headers.clear()
             _headers[key] = header
@@ -241,6 +250,9 @@ class Reader:
         end = self.at + length
         if end > len(self.data) or depth > MAX_DEPTH:
             raise WireError("array beyond its message")
+        if element == "y":
+            self.at = end
+            return list(self.data[end - length : end])
         values = []
         while self.at < end:
             values.append(self.single(element, depth))
@@ -264,7 +276,7 @@ def split(signature: str) -> tuple[str, ...]:
         parts = []
         at = 0
         while at < len(signature):
-            end = _complete(signature, at, 0)
+            end = _complete(signature, at, 0, 0)
             parts.append(signature[at:end])
             at = end
         known = tuple(parts)
@@ -274,18 +286,18 @@ def split(signature: str) -> tuple[str, ...]:
     return known
 
 
-def _complete(signature: str, at: int, depth: int) -> int:
+def _complete(signature: str, at: int, arrays: int, structures: int) -> int:
     kind = signature[at : at + 1]
-    if depth > MAX_DEPTH:
+    if arrays > MAX_NESTED or structures > MAX_NESTED:
         raise WireError("signature too deep")
     if kind == "a":
-        return _complete(signature, at + 1, depth + 1)
+        return _complete(signature, at + 1, arrays + 1, structures)
     if kind == "(" or kind == "{":
         at += 1
         start = at
         close = ")" if kind == "(" else "}"
         while signature[at : at + 1] != close:
-            at = _complete(signature, at, depth + 1)
+            at = _complete(signature, at, arrays, structures + 1)
         if at == start:
             raise WireError("empty structure")
         return at + 1
