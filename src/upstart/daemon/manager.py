@@ -204,7 +204,9 @@ class Manager:
     def do_UnsetEnvList(self, call: Call, details: list[str], names: list[str]) -> None:
         if self._begin_change(call, details, "unset env request"):
             instance = self._instance(call, details)
-            for name in names:
+            for word in names:
+                # A whole KEY=VALUE names its key.
+                name = word.partition("=")[0]
                 if instance is not None:
                     instance.env.pop(name, None)
                 else:

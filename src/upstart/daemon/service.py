@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from upstart.daemon import wire
-from upstart.daemon.interfaces import COMMON, PEER, UPSTART, Interface, introspect
+from upstart.daemon.interfaces import COMMON, INTROSPECTABLE, PEER, UPSTART, Interface, introspect
 from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
@@ -150,9 +150,9 @@ class Service:
             return
         target = self.find(path, call)
         if target is None:
-            nodes = self.children(path)
-            if nodes and member == "Introspect" and header.signature == "":
-                call.reply("s", introspect(path, (), nodes))
+            # libdbus describes any path, be there anything or not.
+            if member == "Introspect" and header.signature == "" and interface in (None, INTROSPECTABLE):
+                call.reply("s", introspect(path, (), self.children(path)))
             else:
                 self._unknown(call)
             return
@@ -204,7 +204,7 @@ class Service:
                     continue
             call.error(FAILED, f"Unable to read {MACHINE_IDS[-1]}")
         else:
-            self._unknown(call)
+            call.error(UNKNOWN_METHOD, f"Unknown method invoked on {PEER} interface")
 
     @staticmethod
     def _introspect(call: Call, target: Served) -> None:

@@ -42,6 +42,19 @@ _ERRNO_NAMES = {
 }
 
 
+def what_is_wrong(address: str) -> str:
+    """What libdbus says of an address that cannot be read, an empty string of one that can."""
+    if not address:
+        return "Empty address ''"
+    for entry in address.split(";"):
+        _, colon, values = entry.partition(":")
+        if not colon:
+            return "Address does not contain a colon"
+        if not all(value for value in (part.partition("=")[2] for part in values.split(","))):
+            return "'=' character not found or has no value following it"
+    return ""
+
+
 class MessageBus:
     """A bus at ``address``; ``ready`` is true from the moment we own our name.
 
@@ -114,10 +127,10 @@ class MessageBus:
     def _try(self) -> None:
         if self._timer < 0:
             return
-        names = parse_address(self.address)
+        names = [] if what_is_wrong(self.address) else parse_address(self.address)
         failure: tuple[str, str] = (
             "org.freedesktop.DBus.Error.BadAddress",
-            f"Address '{self.address}' is not supported",
+            what_is_wrong(self.address) or f"Address '{self.address}' is not supported",
         )
         for name in names:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)

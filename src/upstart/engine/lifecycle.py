@@ -203,6 +203,8 @@ class LifeCycle(Core):
         env["UPSTART_JOB"] = instance.job.name
         env["UPSTART_INSTANCE"] = instance.name
         env.update(self.extra_environ)
+        # An event may carry "=VALUE", which no program can be given.
+        env.pop("", None)
         instance.unready.add(process)
         self.effects.append(Spawn(instance, process, env, instance.fds))
 
