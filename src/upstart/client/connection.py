@@ -132,6 +132,11 @@ class Connection:
         """
         self.call(names.PATH, names.MANAGER, "EmitEvent", "sasb", name, env, wait, timeout=timeout)
 
+    def close(self) -> None:
+        """Closes a private connection; a bus connection belongs to libdbus and stays."""
+        if self.destination is None:
+            self._raw.close()
+
     def _message(self, path: str, interface: str, method: str, signature: str, args: tuple[Any, ...]) -> Any:
         for value in args:
             _check(value)
