@@ -69,7 +69,8 @@ class PrivateServer:
         self._guid = os.urandom(16).hex()
         self._uid = os.getuid()
         self._paused = False
-        self.clients: set[Connection] = set()
+        #: In the order in which they came.
+        self.clients: dict[Connection, None] = {}
         self.connected: Callable[[Connection], object] = lambda connection: None
         self.on_change: Callable[[], object] = lambda: None
         self._watch = loop.add_fd(sock.fileno(), READ, self._accept)
@@ -93,7 +94,7 @@ class PrivateServer:
 
     def _accept(self, _events: int) -> None:
         for _ in range(ACCEPTS):
-            if len(self.clients) >= MAX_CLIENTS:
+            if len(self.clients) >= MAX_CLIENTS and not self._make_room():
                 self._pause()
                 return
             try:
@@ -116,10 +117,18 @@ class PrivateServer:
                 sock.close()
                 continue
             client = Connection(self._loop, sock, ServerAuth(self._guid, uid), uid, pid, self._on_message, self._closed)
-            self.clients.add(client)
+            self.clients[client] = None
             self._limit_authentication(client)
             self.connected(client)
             self.on_change()
+
+    def _make_room(self) -> bool:
+        """Close a connection that never said who it is; false if there is none."""
+        for client in self.clients:
+            if client.auth is not None:
+                client.close()
+                return True
+        return False
 
     def _limit_authentication(self, client: Connection) -> None:
         def expire() -> None:
@@ -141,7 +150,7 @@ class PrivateServer:
             self._loop.modify(self._watch, READ)
 
     def _closed(self, client: Connection) -> None:
-        self.clients.discard(client)
+        self.clients.pop(client, None)
         self.on_change()
 
     def listening(self) -> bool:

@@ -88,7 +88,7 @@ class Message:
         """The arguments; `WireError` if the body is not what the signature says."""
         try:
             return unpack(self.header.signature, self.body, self.little)
-        except (StructError, IndexError, UnicodeDecodeError) as error:
+        except (StructError, LookupError, UnicodeDecodeError) as error:
             raise WireError(f"malformed body: {error}")
 
 
@@ -151,13 +151,15 @@ def _parse_header(raw: bytes, little: bool, kind: int) -> Header:
             code = raw[reader.at]
             reader.at += 1
             signature = reader.signature()
+            if len(split(signature)) != 1:
+                raise WireError("header field without a type")
             value = reader.single(signature, 0)
             name, wanted = _FIELDS.get(code, ("", signature))
             if signature != wanted or not code:
                 raise WireError("header field of a wrong type")
             if name:
                 setattr(header, name, value)
-    except (StructError, IndexError, UnicodeDecodeError) as error:
+    except (StructError, LookupError, UnicodeDecodeError) as error:
         raise WireError(f"malformed header: {error}")
     for name in _NEEDED.get(kind, ()):
         if not getattr(header, name):
@@ -250,9 +252,13 @@ class Reader:
         end = self.at + length
         if end > len(self.data) or depth > MAX_DEPTH:
             raise WireError("array beyond its message")
-        if element == "y":
+        if element in _NUMBERS:
+            size, code = _NUMBERS[element]
+            if length % size:
+                raise WireError("array of a wrong length")
+            numbers = Struct(f"{'<' if self.little else '>'}{length // size}{code}").unpack_from(self.data, self.at)
             self.at = end
-            return list(self.data[end - length : end])
+            return list(numbers)
         values = []
         while self.at < end:
             values.append(self.single(element, depth))
