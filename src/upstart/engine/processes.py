@@ -161,11 +161,14 @@ class ProcessInputs(LifeCycle):
         if status == 0:
             self.info("%s %s process (%d) exited normally", instance.display, process, pid)
             return f"{process} process ({pid}) exited normally"
-        priority = INFO if status in instance.job_class.normal_exit else WARN
+        priority = WARN
         if status & ~0xFF:
+            # A normal exit or not, death by a signal always was worth a warning.
             name = signal_name(status >> 8)
             text = f"killed by signal {name}" if name.isdigit() else f"killed by {name} signal"
         else:
+            if status in instance.job_class.normal_exit:
+                priority = INFO
             text = f"terminated with status {status}"
         if self.priority <= priority:
             self.log(priority, f"{instance.display} {process} process ({pid}) {text}")
