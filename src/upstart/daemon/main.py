@@ -139,11 +139,14 @@ def drop_coerced_locale() -> None:
     """Take back the LC_CTYPE that Python sets for itself in a plain C locale (PEP 538): jobs are to have what we had."""
     try:
         with open("/proc/self/environ", "rb") as file:
-            given = b"\0" + file.read()
+            given = file.read().split(b"\0")
     except OSError:
         return
-    if b"\0LC_CTYPE=" not in given:
-        os.environ.pop("LC_CTYPE", None)
+    for word in given:
+        if word.startswith(b"LC_CTYPE="):
+            os.environ["LC_CTYPE"] = os.fsdecode(word[9:])
+            return
+    os.environ.pop("LC_CTYPE", None)
 
 
 def reset_signals() -> None:
