@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 
 from upstart.conf.jobclass import JobClass, ProcessDef
 from upstart.process.cgroup import Cgroups
-from upstart.process.kill import kill_members
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members
+from upstart.process.procfs import all_pids, look_at
 from upstart.process.reaper import EXITED, KILLED, reap
 from upstart.process.spawn import Spawner, SpawnRequest, SpawnResult, read_outcome
 
@@ -127,14 +128,18 @@ class Host:
         if outcome:
             self.failures[result.pid] = outcome
 
+    def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+        """Turn until ``condition`` holds."""
+
+        def turned() -> object:
+            self.turn()
+            return condition()
+
+        until(turned, seconds)
+
     def wait(self, pid: int, seconds: float = 10.0) -> int:
         """Until ``pid`` is reaped; its status."""
-
-        def reaped() -> bool:
-            self.turn()
-            return pid in self.statuses
-
-        until(reaped, seconds)
+        self.until(lambda: pid in self.statuses, seconds)
         return self.statuses[pid]
 
     def output(self, result: SpawnResult) -> str:
@@ -156,20 +161,24 @@ class Host:
         return self.failures[result.pid]
 
     def close(self) -> None:
-        """Kill what is left of all that was started, and check that this was all."""
+        """Kill what is left of all that was started: what has lost its parent is our child."""
+
+        def none_left() -> bool:
+            self.turn()
+            for info in look_at(all_pids()):
+                if info.ppid == os.getpid():
+                    os.kill(info.pid, signal.SIGKILL)
+            try:
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return True
+            return False
+
+        until(none_left)
         for result in self.started:
-            kill_members(result.members)
-            if result.pid not in self.statuses:
-                self.wait(result.pid)
             self._outcome(result)
             if result.script_feed is not None:
                 os.close(result.script_feed[0])
-
-        def gone() -> bool:
-            self.turn()
-            return not any(left(result.members) for result in self.started)
-
-        until(gone)
         for log in self.logs.values():
             log.close()
         self.spawner.close()

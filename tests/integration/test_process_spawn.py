@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from process_support import PATH, Host, alive, make_host, needs_root
 
-from process_support import PATH, Host, alive, make_host, needs_root, until
 from upstart.process import child, limits
 from upstart.process.spawn import SpawnError
 
@@ -174,7 +174,7 @@ def test_inits_raised_descriptor_limit_does_not_leak(host: Host, monkeypatch: py
 def test_descriptors_above_the_jobs_limit_are_no_obstacle(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     monkeypatch.setattr(limits, "_original", (40, hard))
-    filler = []
+    filler: list[int] = []
     while not filler or filler[-1] < 60:
         filler.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
     try:
@@ -233,7 +233,7 @@ def test_a_console_that_cannot_be_opened_holds_nobody_up(
     os.mkfifo(link)
     # Opening a FIFO for reading alone would wait for a writer.
     monkeypatch.setattr(child, "CONSOLE", str(link))
-    monkeypatch.setattr(child.os, "O_RDWR", os.O_RDONLY)
+    monkeypatch.setattr(os, "O_RDWR", os.O_RDONLY)
     began = time.monotonic()
     result = plain.spawn(plain.job("/bin/true"), console="owner")
     assert time.monotonic() - began < 2 and not result.ready
@@ -247,7 +247,8 @@ def test_console_output_and_owner(plain: Host, monkeypatch: pytest.MonkeyPatch) 
     master, slave = pty.openpty()
     try:
         monkeypatch.setattr(child, "CONSOLE", os.ttyname(slave))
-        result = plain.spawn(plain.job("test -t 0 && echo out; : </dev/tty && echo owned", script=True), console="owner")
+        job = plain.job("test -t 0 && echo out; : </dev/tty && echo owned", script=True)
+        result = plain.spawn(job, console="owner")
         plain.wait(result.pid)
         assert os.read(master, 1000).split() == [b"out", b"owned"]
         result = plain.spawn(plain.job("echo output; read x </dev/tty || echo none", script=True), console="output")
@@ -382,7 +383,7 @@ def test_the_security_process_goes_without_identity_and_limits(plain: Host) -> N
 
 def test_debug_stops_before_the_program(plain: Host) -> None:
     result = plain.spawn(plain.job("/bin/true", debug=True))
-    until(lambda: plain.turn() or (result.pid, "stopped", signal.SIGSTOP) in plain.changes)
+    plain.until(lambda: (result.pid, "stopped", signal.SIGSTOP) in plain.changes)
     assert result.ready and result.error_fd == -1
     os.kill(result.pid, signal.SIGCONT)
     assert plain.wait(result.pid) == 0
@@ -439,7 +440,9 @@ def test_plain_jobs_take_the_quick_way(plain: Host) -> None:
     assert not plain.spawn(plain.job("/bin/sh -c true", nice=1)).ready
 
 
-def test_root_with_more_groups_takes_the_other_way(plain: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_with_more_groups_takes_the_other_way(
+    plain: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     group = tmp_path / "group"
     monkeypatch.setattr("upstart.process.spawn._GROUP_FILE", str(group))
     group.write_text("root:x:0:\ndaemon:x:1:other,root\n")

@@ -253,3 +253,12 @@ def test_following_always_comes_to_an_end_and_takes_only_what_lives(
         assert decision.pid in {info.pid for info in last.processes}
     if isinstance(decision, Failed):
         assert not last.processes
+
+
+def test_no_stanza_is_named_where_a_process_in_between_may_have_ended() -> None:
+    for ended, named in ((101, False), (99, True), (103, True)):
+        f = follower("daemon")
+        f.orphan_ended(ended)
+        f.main_ended(0.01, 0, Sight([proc(102, 1, 102)]))
+        decision = f.look(0.3, Sight([proc(102, 1, 102)]))
+        assert isinstance(decision, Forked) and (decision.note is not None) == named

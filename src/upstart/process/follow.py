@@ -117,7 +117,7 @@ class Follower:
     """
 
     __slots__ = (
-        "_born", "_children", "_main", "_parents", "_since", "_still", "_wait",
+        "_born", "_children", "_main", "_orphans", "_parents", "_since", "_still", "_wait",
         "began", "changed", "expect", "name", "phase", "pid",
     )
 
@@ -134,6 +134,8 @@ class Follower:
         #: When each process was first seen, and the parent it then had.
         self._born: dict[int, float] = {}
         self._parents: dict[int, int] = {}
+        #: Processes without a job that have ended meanwhile: any may have been between main process and daemon.
+        self._orphans: set[int] = set()
         self._since: dict[int, tuple[int, float]] = {}
         self._still: tuple[frozenset[int], float] = (frozenset(), -1.0)
 
@@ -170,6 +172,11 @@ class Follower:
             return Failed()
         chosen = _eldest(sight.processes)
         return self._forked(now, chosen, self._note(chosen, self._depth(chosen, sight)))
+
+    def orphan_ended(self, pid: int) -> None:
+        """A process that belongs to no job has been reaped."""
+        if self.phase in ("following", "settling"):
+            self._orphans.add(pid)
 
     def _qualifies(self, info: ProcInfo, sight: Sight) -> bool:
         """Whether a process is the stanza's number of forks away, and no mere command."""
@@ -244,7 +251,7 @@ class Follower:
 
     def _note(self, info: ProcInfo, depth: int) -> str | None:
         """A line that names the stanza that fits what was seen, if that is another than the job's."""
-        if depth == 0 and info.sid != info.pid:
+        if depth == 0 and (info.sid != info.pid or any(self._main < pid < info.pid for pid in self._orphans)):
             return None
         fits, times = ("daemon", "twice") if depth == 2 else ("fork", "once")
         if fits == self.expect:
@@ -311,6 +318,7 @@ class Following:
 
     def orphan_ended(self, pid: int, now: float, spare: Collection[int] = ()) -> Decision | None:
         """A process without a job was reaped: ``None`` unless it was one that is waited for here."""
+        self.follower.orphan_ended(pid)
         if self.follower.phase != "settling" or pid not in self._seen:
             return None
         return self.look(now, spare)

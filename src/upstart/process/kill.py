@@ -64,10 +64,12 @@ def signal_job(pid: int, number: int, members: Members | None, spare: Collection
     the job's other processes (post-start, pre-stop), which with their sessions go on.  Returns False if nothing was
     there.  Raises PermissionError where the kernel refuses to signal the process itself.
     """
+    if number != SIGKILL or members is None:
+        return signal_group(pid, number)
+    # Once the process is dead its children are no longer known as such.
+    members.processes(spare, fresh=True)
     done = signal_group(pid, number)
-    if number == SIGKILL and members is not None:
-        done = kill_members(members, spare) or done
-    return done
+    return kill_members(members, spare) or done
 
 
 def kill_members(members: Members, spare: Collection[int] = ()) -> bool:
