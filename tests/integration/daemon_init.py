@@ -1,6 +1,7 @@
 """An init under test, and a client that speaks D-Bus to it byte by byte.
 
-`SessionInit` runs build/sbin/init --user in a directory of its own; it ends with the test, and with it all that it started.
+`SessionInit` runs build/sbin/init --user in a directory of its own; it ends with the test, and with it all that it
+started.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from upstart.daemon import wire
+from upstart.daemon.paths import escape
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "build" / "sbin"
@@ -131,10 +133,10 @@ class Client:
         self.call(MANAGER, UPSTART, "EmitEvent", "sasb", name, list(env), wait)
 
     def start(self, job: str, *env: str, wait: bool = True) -> None:
-        self.call(f"{MANAGER}/jobs/{job}", JOB, "Start", "asb", list(env), wait)
+        self.call(f"{MANAGER}/jobs/{escape(job)}", JOB, "Start", "asb", list(env), wait)
 
     def stop(self, job: str, *env: str, wait: bool = True) -> None:
-        self.call(f"{MANAGER}/jobs/{job}", JOB, "Stop", "asb", list(env), wait)
+        self.call(f"{MANAGER}/jobs/{escape(job)}", JOB, "Stop", "asb", list(env), wait)
 
     def status(self, job: str) -> tuple[str, dict[str, int]]:
         """``GOAL/STATE`` and the processes of the first instance of a job."""
@@ -143,13 +145,20 @@ class Client:
 
     def wait_status(self, job: str, *wanted: str) -> dict[str, int]:
         """Wait until a job is in one of these states; gives its processes."""
-        return wait_for(lambda: next(([pids] for now, pids in [self.status(job)] if now in wanted), None))[0]
+        def look() -> list[dict[str, int]]:
+            state, pids = self.status(job)
+            return [pids] if state in wanted else []
+
+        pids: dict[str, int] = wait_for(look)[0]
+        return pids
 
 
 class SessionInit:
     """A session init with the jobs ``jobs`` (name to text)."""
 
-    def __init__(self, directory: Path, jobs: dict[str, str], *args: str, **environ: str) -> None:
+    def __init__(
+        self, directory: Path, jobs: dict[str, str], *args: str, program: Path = PROGRAMS / "init", **environ: str
+    ) -> None:
         self.directory = directory
         self.conf = directory / "conf"
         self.conf.mkdir(exist_ok=True)
@@ -159,7 +168,7 @@ class SessionInit:
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "TERM": "dumb", **xdg, **environ}
         self.environ["XDG_RUNTIME_DIR"] = str(directory)
         self.log = directory / "init.log"
-        command = [str(PROGRAMS / "init"), "--user", "--confdir", str(self.conf), "--no-startup-event", "--no-dbus"]
+        command = [str(program), "--user", "--confdir", str(self.conf), "--no-startup-event", "--no-dbus"]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([*command, *args], env=self.environ, stdout=log, stderr=log)
         self.pid = self.process.pid
@@ -184,6 +193,37 @@ class SessionInit:
         environ = {**self.environ, "UPSTART_SESSION": self.address}
         command = [str(PROGRAMS / "initctl"), "--user", *words]
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20)
+
+    def restart(self) -> Client:
+        """Re-execute, and give a client of what comes after; the clients so far lose their connections."""
+        began = self.started_at()
+        client = self.client()
+        client.call(MANAGER, UPSTART, "Restart")
+        try:
+            while True:
+                client.read()
+        except Gone:
+            pass
+        assert self.started_at() == began, "another process"
+        return self.client_at_last()
+
+    def client_at_last(self) -> Client:
+        """A client of an init that is coming up."""
+
+        def attempt() -> Client | None:
+            try:
+                client = self.client()
+                client.call(MANAGER, UPSTART, "GetAllJobs")
+            except (OSError, AssertionError, Gone):
+                return None
+            return client
+
+        client: Client = wait_for(attempt)
+        return client
+
+    def started_at(self) -> str:
+        """When the process was started, in ticks since boot."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[19]
 
     def job_log(self, job: str) -> str:
         path = self.directory / "CACHE_HOME" / "upstart" / f"{job}.log"

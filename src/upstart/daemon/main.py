@@ -13,12 +13,12 @@ import signal
 import sys
 import time
 
-from upstart.daemon import boot, restart
+from upstart.daemon import boot, restart, xdg
 from upstart.daemon import options as command_line
 from upstart.daemon.daemon import Daemon, describe, settle_memory, verify
 from upstart.daemon.initreq import LEGACY_PATH, InitFifo
 from upstart.daemon.initreq import PATH as FIFO
-from upstart.daemon.logger import KMSG
+from upstart.daemon.logger import KMSG, Logger
 from upstart.engine.effects import DEBUG, ERROR, INFO, WARN
 
 TYPE_CHECKING = False
@@ -68,6 +68,8 @@ def start(argv: list[str], forgiving: bool) -> int:
             ).encode(),
         )
         return 0
+    if options.restart and options.state_fd < 0:
+        close_inherited()
     if options.system:
         if os.getuid():
             complain(f"{options.program}: Need to be root")
@@ -136,7 +138,8 @@ def prepare_system(options: Options) -> list[str]:
 
 
 def drop_coerced_locale() -> None:
-    """Take back the LC_CTYPE that Python sets for itself in a plain C locale (PEP 538): jobs are to have what we had."""
+    """Take back the LC_CTYPE that Python sets for itself in a plain C locale (PEP 538): jobs are to have what we
+    had."""
     try:
         with open("/proc/self/environ", "rb") as file:
             given = file.read().split(b"\0")
@@ -174,10 +177,26 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
         return daemon
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         reason = describe(error)
-    daemon = Daemon(options, argv, environ)
-    daemon.log(ERROR, f"Failed to read serialisation data - reverting to stateless re-exec: {reason}")
-    restart.write_state_file(daemon.logdir, text)
-    return daemon
+    logger = Logger(options.program)
+    logger.to_kernel = options.system
+    logger.write(ERROR, f"Failed to read serialisation data - reverting to stateless re-exec: {reason}")
+    restart.write_state_file(options.logdir or xdg.log_dir(environ), text)
+    # Not from here: half of a daemon may be there, and descriptors that nobody knows any more.
+    os.execv(argv[0], restart.arguments(argv, -1, options.priority))
+
+
+def close_inherited() -> None:
+    """Without a state nobody knows what the program before us left open: a socket of ours may be among it."""
+    try:
+        fds = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        return
+    for fd in fds:
+        if fd > 2:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
 
 
 def begin(daemon: Daemon) -> InitFifo | None:
