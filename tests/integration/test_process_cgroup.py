@@ -1,0 +1,237 @@
+"""Jobs in cgroups of their own, on the machine's cgroup v2 hierarchy, in a subtree made for the test."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from process_support import Host, alive, make_host, needs_root
+
+from upstart.process import cgroup as cgroup_module
+from upstart.process.cgroup import Cgroups, Group, find_own
+from upstart.process.spawn import SpawnError
+
+pytestmark = [needs_root, pytest.mark.skipif(find_own() is None, reason="no cgroup v2 hierarchy")]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    for made in make_host(tmp_path):
+        if made.cgroups is None or not made.cgroups.available:
+            pytest.skip("no writable cgroup v2 hierarchy")
+        yield made
+
+
+def cgroups(host: Host) -> Cgroups:
+    assert host.cgroups is not None
+    return host.cgroups
+
+
+def base(host: Host) -> str:
+    path = cgroups(host).base
+    assert path is not None
+    return path
+
+
+def own_line() -> str:
+    return next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+
+
+SHOW = "/bin/grep ^0:: /proc/self/cgroup"
+
+
+@pytest.mark.parametrize("nice", [None, 1])
+def test_a_job_runs_in_its_own_group_and_init_in_its_own(host: Host, nice: int | None) -> None:
+    before = own_line()
+    for _ in range(3):
+        assert host.run(host.job(SHOW, name="plain", nice=nice)).strip().endswith("/upstart/plain")
+        assert own_line() == before
+
+
+def test_instances_have_groups_of_their_own(host: Host) -> None:
+    job = host.job(SHOW, name="net/if-up")
+    assert host.run(job, instance="eth0").strip().endswith("/upstart/net%2Fif-up@eth0")
+    assert host.run(job).strip().endswith("/upstart/net%2Fif-up@")
+
+
+def test_forks_of_a_job_are_in_its_group_from_the_first_on(host: Host) -> None:
+    result = host.spawn(host.job("setsid env -i sleep 60 & wait", script=True))
+    group = result.members.group
+    assert group is not None
+    host.until(lambda: len(group.pids()) == 2)
+    assert group.populated()
+    os.kill(result.pid, signal.SIGKILL)
+    host.wait(result.pid)
+    assert len(result.members.processes()) == 1
+
+
+def test_an_ended_job_leaves_no_directory(host: Host) -> None:
+    result = host.spawn(host.job("/bin/true"))
+    host.wait(result.pid)
+    group = result.members.group
+    assert group is not None and os.path.isdir(group.path)
+    cgroups(host).release(group)
+    assert not os.path.exists(group.path)
+
+
+def test_a_group_with_left_processes_is_removed_when_they_have_gone(host: Host) -> None:
+    result = host.spawn(host.job("setsid sleep 60 & :", script=True, name="first"))
+    host.wait(result.pid)
+    group = result.members.group
+    assert group is not None
+    cgroups(host).release(group)
+    assert os.path.isdir(group.path)
+    assert group.kill()
+    host.until(lambda: not group.populated())
+    other = host.spawn(host.job("/bin/true", name="second"))
+    host.wait(other.pid)
+    assert other.members.group is not None
+    cgroups(host).release(other.members.group)
+    assert not os.path.exists(group.path)
+
+
+def test_groups_that_a_job_makes_below_its_own_are_its_too(host: Host) -> None:
+    script = "d=$B/upstart/maker; mkdir $d/inner; echo $$ >$d/inner/cgroup.procs; sleep 60"
+    result = host.spawn(host.job(script, script=True, name="maker"), env={"B": base(host)})
+    group = result.members.group
+    assert group is not None
+    host.until(lambda: os.path.isdir(group.path + "/inner") and len(group.pids()) == 2)
+    assert group.kill()
+    assert host.wait(result.pid) == signal.SIGKILL << 8
+    host.until(lambda: not group.populated())
+    assert group.remove() and not os.path.exists(group.path)
+
+
+def test_init_stays_out_of_a_frozen_group(host: Host) -> None:
+    job = host.job("/bin/sleep 60", name="frozen")
+    host.run(host.job("/bin/true", name="frozen"))
+    group = cgroups(host).group("frozen", "")
+    assert group is not None
+    freeze = Path(group.path + "/cgroup.freeze")
+    freeze.write_text("1")
+    try:
+        assert not cgroups(host).enter(group)
+        result = host.spawn(job)
+        before = own_line()
+        assert "frozen" not in before
+        assert alive(result.pid)
+    finally:
+        freeze.write_text("0")
+    host.until(lambda: result.ready)
+
+
+def test_nothing_is_moved_while_all_jobs_are_frozen(host: Host) -> None:
+    freeze = Path(base(host) + "/upstart/cgroup.freeze")
+    assert cgroups(host).group("any", "") is not None
+    freeze.write_text("1")
+    try:
+        assert not cgroups(host).moves
+    finally:
+        freeze.write_text("0")
+
+
+def test_a_group_removed_by_others_is_made_again(host: Host) -> None:
+    host.run(host.job(SHOW, name="again"))
+    os.rmdir(base(host) + "/upstart/again")
+    assert host.wait(host.spawn(host.job("/bin/true", name="again")).pid) == 0
+    assert host.run(host.job(SHOW, name="again")).strip().endswith("/upstart/again")
+
+
+def test_a_job_runs_without_a_group_where_none_can_be_made(host: Host) -> None:
+    assert cgroups(host).group("cgroup.procs", "") is None
+    assert cgroups(host).group("x" * 5000, "") is None
+    assert host.run(host.job("/bin/echo ran", name="cgroup.procs")) == "ran\n"
+
+
+def test_the_stanza_puts_the_job_where_it_says(host: Host) -> None:
+    for process in ("main", "pre-start"):
+        job = host.job(SHOW, name="stanza", cgroups=(("cpu", None, None, None),))
+        assert host.run(job, process).strip().endswith("/upstart/stanza")
+        job = host.job(SHOW, name="stanza", cgroups=(("cpu", "$UPSTART_CGROUP/$K", None, None),))
+        assert host.run(job, process, env={"K": "deep/er"}).strip().endswith("/upstart/stanza/deep/er")
+        job = host.job(SHOW, name="stanza", cgroups=(("cpu", "shared", None, None),))
+        assert host.run(job, process).strip().endswith(os.path.basename(base(host)) + "/shared")
+    assert not host.run(host.job(SHOW, cgroups=(("cpu", None, None, None),)), "security").strip().endswith("stanza")
+
+
+def test_the_groups_of_a_stanza_belong_to_the_jobs_user(host: Host) -> None:
+    job = host.job("/bin/true", name="owned", setuid="nobody", cgroups=(("cpu", None, None, None),))
+    host.run(job)
+    path = Path(base(host) + "/upstart/owned")
+    assert path.stat().st_uid == 65534 and (path / "cgroup.procs").stat().st_uid == 65534
+    assert (path / "cgroup.freeze").stat().st_uid == 0
+
+
+def available() -> set[str]:
+    own = find_own()
+    assert own is not None
+    return set(Path(own[1] + "/cgroup.controllers").read_text().split())
+
+
+def test_settings_are_applied(host: Host) -> None:
+    there = available()
+    if "pids" in there:
+        stanza, file, value = ("pids", None, "max", "100"), "pids.max", "100"
+    elif "hugetlb" in there:
+        stanza, file, value = ("hugetlb", None, "2MB.limit_in_bytes", "4194304"), "hugetlb.2MB.max", "4194304"
+    else:
+        pytest.skip("no controller to try")
+    host.run(host.job(SHOW, name="limited", cgroups=(stanza,)))
+    assert Path(f"{base(host)}/upstart/limited/{file}").read_text().strip() == value
+
+
+def test_a_setting_that_the_kernel_refuses_names_its_key(host: Host) -> None:
+    there = available()
+    if "hugetlb" not in there:
+        pytest.skip("no controller to try")
+    text = host.failure(host.job(SHOW, name="bad", cgroups=(("hugetlb", None, "2MB.limit_in_bytes", "many"),)))
+    assert text == "unable to setup cgroup: hugetlb.2MB.limit_in_bytes: Invalid argument"
+
+
+def test_a_controller_that_the_machine_lacks_names_the_key(host: Host) -> None:
+    lacking = sorted({"cpu", "memory", "io", "rdma", "misc"} - available())
+    if not lacking:
+        pytest.skip("the machine has every controller")
+    with pytest.raises(SpawnError) as caught:
+        host.spawn(host.job(SHOW, cgroups=((lacking[0], None, "max", "1"),)))
+    assert str(caught.value) == (
+        f"unable to setup cgroup: {lacking[0]}.max: {lacking[0]}: controller not available"
+    )
+
+
+def test_without_cgroups_the_stanza_is_ignored_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in make_host(tmp_path, cgroups=False):
+        assert host.run(host.job("/bin/echo x", cgroups=(("cpu", None, "shares", "5"),))) == "x\n"
+    monkeypatch.setattr(cgroup_module, "find_own", lambda: None)
+    for host in make_host(tmp_path):
+        assert not cgroups(host).available and cgroups(host).group("x", "") is None
+        assert host.run(host.job("/bin/echo y", cgroups=(("cpu", None, None, None),))) == "y\n"
+        with pytest.raises(SpawnError, match=r"unable to setup cgroup: cpu\.shares: no cgroup v2 hierarchy"):
+            host.spawn(host.job("/bin/echo z", cgroups=(("cpu", None, "shares", "5"),)))
+
+
+def test_another_inits_groups_are_left_alone(host: Host, tmp_path: Path) -> None:
+    place = base(host) + "/elsewhere"
+    os.makedirs(place + "/upstart/theirs")
+    os.setxattr(place + "/upstart", "user.upstart.owner", b"pid:[1]/1")
+    sleeper = os.fork()
+    if sleeper == 0:
+        signal.pause()
+        os._exit(0)
+    Path(place + "/upstart/theirs/cgroup.procs").write_text(str(sleeper))
+    try:
+        ours = Cgroups(place)
+        assert ours.base is not None and ours.base != place and ours.base.startswith(place)
+    finally:
+        os.kill(sleeper, signal.SIGKILL)
+        host.wait(sleeper)
+        Path(os.path.dirname(base(host)) + "/cgroup.procs").write_text(str(os.getpid()))
+    ours.close()
+    theirs = Cgroups(place)
+    Path(os.path.dirname(base(host)) + "/cgroup.procs").write_text(str(os.getpid()))
+    assert theirs.base == place
+    theirs.close()
+    assert Group(place, True).remove()
