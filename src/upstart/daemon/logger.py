@@ -46,8 +46,9 @@ class Logger:
             finally:
                 os.close(fd)
         elif priority >= WARN:
-            word = text.partition(" ")[0]
-            self._put(2, f"{self._program}:{text}" if word.endswith(":") else f"{self._program}: {text}")
+            # GNU's convention: no blank before a message of the form "something: what is wrong with it".
+            blank = "" if ":" in text.partition(" ")[0] else " "
+            self._put(2, f"{self._program}:{blank}{text}")
         else:
             self._put(1, text)
 
