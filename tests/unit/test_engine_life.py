@@ -207,6 +207,17 @@ def test_a_failing_post_stop_fails_the_stop() -> None:
     assert world.answers[stop] == ["Job failed while stopping"]
 
 
+def test_a_failing_post_stop_fails_a_restart() -> None:
+    world = World(web="exec main\npost-stop exec cleanup")
+    world.start("web")
+    restart = world.restart("web")
+    world.exit("web", 15 << 8)
+    assert world.status("web") == "start/post-stop"
+    world.exit("web", 2, process="post-stop")
+    assert world.status("web") == "stop/waiting"
+    assert world.answers[restart] == ["Job failed to restart"]
+
+
 def test_a_main_process_that_dies_during_post_start_is_respawned_after_it() -> None:
     world = World(web="respawn\nexec main\npost-start exec wait")
     world.start("web")

@@ -30,15 +30,15 @@ class Instance:
 
     ``pids`` holds the live processes by their name; ``unready`` those of them that have not yet executed their
     program. ``blocker`` is the ``starting`` or ``stopping`` event that must finish before the state may change.
-    ``respawning`` is set while a main process that ended has its successor held up by a post-start or pre-stop
-    process, the goal that the D-Bus interface calls ``respawn``.  ``exit_status`` is the status that made it fail: an
-    exit code, a signal shifted left by 8, or -1 where the process could not be run at all.
+    ``respawning`` is set from the end of a main process that is to have a successor until ``starting``, unless a
+    command comes between.  ``exit_status`` is the status that made it fail: an exit code, a signal shifted left by 8,
+    or -1 where the process could not be run at all.
     """
 
     __slots__ = (
         "blocker", "blocking", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced", "goal",
         "job", "job_class", "killed", "name", "pids", "respawn_count", "respawn_total", "respawn_since", "respawn_time",
-        "serial", "start_env", "state", "stop_env", "stop_progress", "unready",
+        "respawning", "serial", "start_env", "state", "stop_env", "stop_progress", "unready",
     )  # fmt: skip
 
     def __init__(self, serial: int, job: Job, job_class: JobClass, name: str) -> None:
@@ -74,6 +74,7 @@ class Instance:
         #: Respawns since the instance was started, and when the first one was.
         self.respawn_total = 0
         self.respawn_since = 0.0
+        self.respawning = False
 
     @property
     def display(self) -> str:

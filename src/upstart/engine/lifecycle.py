@@ -89,6 +89,8 @@ class LifeCycle(Core):
             return
         self.info("%s goal changed from %s to %s", instance.display, instance.goal, goal)
         instance.goal = goal
+        if goal == "stop":
+            instance.respawning = False
         if self.announcing:
             self.effects.append(Announce("GoalChanged", instance, goal))
         state = instance.state
@@ -156,6 +158,7 @@ class LifeCycle(Core):
         instance.failed_process = None
         instance.exit_status = 0
         instance.forced = False
+        instance.respawning = False
         instance.blocker = self._emit_job_event(instance, "starting", blocking=True)
 
     def _run(self, instance: Instance, came_from: str) -> str | None:

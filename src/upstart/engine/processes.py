@@ -60,8 +60,8 @@ class ProcessInputs(LifeCycle):
         reason = f"Failed to spawn {process} process: {reason}"
         if process in ("post-start", "pre-stop"):
             self.note_failure(instance, reason)
-        elif process == "post-stop" and instance.goal == "start":
-            # What is being respawned or restarted goes on; the log has the failure.
+        elif process == "post-stop" and instance.respawning:
+            # A respawn goes on; the log has the failure.
             self.note_failure(instance, reason)
         else:
             self.fail(instance, process, -1, reason)
@@ -190,6 +190,7 @@ class ProcessInputs(LifeCycle):
             if instance.job_class.respawn and self.respawning_allowed:
                 if not self._runs_away(instance):
                     self.warn("%s %s process ended, respawning", instance.display, "main")
+                    instance.respawning = True
                     if held:
                         self.change_goal(instance, "respawn")
                     else:
@@ -239,10 +240,8 @@ class ProcessInputs(LifeCycle):
     def _other_ended(self, instance: Instance, process: str, status: int, reason: str) -> None:
         if status and not (instance.forced and instance.goal == "stop"):
             # post-start and pre-stop are on their own: their failure is logged and changes nothing.
-            if process == "pre-start":
+            if process == "pre-start" or (process == "post-stop" and not instance.respawning):
                 self.fail(instance, process, status, reason)
                 self.change_goal(instance, "stop")
-            elif process == "post-stop" and instance.goal != "start":
-                self.fail(instance, process, status, reason)
         if WAITING_FOR.get(instance.state) == process:
             self.advance(instance)

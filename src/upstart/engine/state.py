@@ -28,7 +28,7 @@ VERSION = 1
 
 _PLAIN = (
     "goal", "state", "env", "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure",
-    "respawn_time", "respawn_count", "respawn_total", "respawn_since", "forced", "pids", "serial",
+    "respawn_time", "respawn_count", "respawn_total", "respawn_since", "respawning", "forced", "pids", "serial",
 )  # fmt: skip
 
 
