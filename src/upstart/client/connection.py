@@ -39,6 +39,14 @@ NEVER = 2147483.647
 _BAD_REPLY = "Invalid arguments received in reply"
 
 
+class _Raw(_dbus_bindings.Connection):  # type: ignore[misc]
+    """libdbus's connection as a class of Python's own, whose instances are garbage-collected.
+
+    The binding's own class keeps its weak references, from Python 3.12 on, in the header that only such objects have:
+    an instance of it writes in front of its memory, and the process may crash.
+    """
+
+
 class Connection:
     """An open connection to an init daemon, directly or by way of a bus.
 
@@ -155,7 +163,7 @@ class Connection:
 def connect_private(address: str | None = None) -> Connection:
     """Connects to the init daemon's own socket: to `address` (a D-Bus address), or that of PID 1. Raises DBusError."""
     try:
-        return Connection(_dbus_bindings.Connection(names.ADDRESS if address is None else _checked(address)))
+        return Connection(_Raw(names.ADDRESS if address is None else _checked(address)))
     except DBusError:
         raise
     except Exception as error:
@@ -166,7 +174,7 @@ def connect_bus(system: bool = True, destination: str = names.SERVICE) -> Connec
     """Connects to the system bus or the session bus, to talk to the init daemon of that bus name. Raises DBusError."""
     try:
         kind = _dbus_bindings.BUS_SYSTEM if system else _dbus_bindings.BUS_SESSION
-        raw = _dbus_bindings.Connection._new_for_bus(kind)
+        raw = _Raw._new_for_bus(kind)
         raw.set_exit_on_disconnect(False)
     except Exception as error:
         raise _converted(error) from None
