@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from process_support import Host, alive, make_host, needs_root
 
 from upstart.process import cgroup as cgroup_module
 from upstart.process.cgroup import Cgroups, Group, find_own
+from upstart.process.kill import signal_job
 from upstart.process.spawn import SpawnError
 
 pytestmark = [needs_root, pytest.mark.skipif(find_own() is None, reason="no cgroup v2 hierarchy")]
@@ -235,3 +238,77 @@ def test_another_inits_groups_are_left_alone(host: Host, tmp_path: Path) -> None
     assert theirs.base == place
     theirs.close()
     assert Group(place, True).remove()
+
+
+def test_what_a_killed_session_init_has_left_is_removed(host: Host) -> None:
+    place = base(host) + "/sessions"
+    os.mkdir(place)
+    child = os.fork()
+    if child == 0:
+        Cgroups(place, session=True).group("job", "")
+        os._exit(0)
+    host.wait(child)
+    assert os.listdir(place).count(f"upstart-session-{child}") == 1
+    again = Cgroups(place, session=True)
+    try:
+        names = [name for name in os.listdir(place) if name.startswith("upstart-session-")]
+        assert names == [f"upstart-session-{os.getpid()}"]
+    finally:
+        Path(os.path.dirname(base(host)) + "/cgroup.procs").write_text(str(os.getpid()))
+        again.close()
+        assert Group(place, True).remove()
+
+
+def test_init_is_not_killed_with_a_group_it_is_stuck_in(host: Host) -> None:
+    result = host.spawn(host.job("/bin/sleep 60", name="stuck"))
+    group = result.members.group
+    assert group is not None
+    assert cgroups(host).enter(group)
+    try:
+        assert not group.kill()
+        assert signal_job(result.pid, signal.SIGKILL, result.members)
+    finally:
+        cgroups(host).leave()
+    assert host.wait(result.pid) == signal.SIGKILL << 8
+
+
+AS_NOBODY = """
+import os, sys
+sys.path[:0] = [SOURCE, "/usr/lib/python3/dist-packages"]
+from upstart.conf.jobclass import JobClass, ProcessDef
+from upstart.process.cgroup import Cgroups
+from upstart.process.spawn import Spawner, SpawnRequest, read_outcome
+cgroups = Cgroups(session=True)
+assert not cgroups.available
+spawner = Spawner(True, cgroups)
+def start(**stanzas):
+    job = JobClass("job", "job.conf")
+    job.processes = {"main": ProcessDef("/bin/true", False)}
+    for key, value in stanzas.items():
+        setattr(job, key, value)
+    result = spawner.spawn(SpawnRequest(job, "job", "main", "", {"PATH": "/bin"}))
+    status = os.waitpid(result.pid, 0)[1]
+    assert (status == 0) == (result.ready or not (text := read_outcome(result.error_fd)))
+    return "" if status == 0 else text
+assert start() == "" and start(nice=5) == "" and start(setgid="nogroup") == ""
+assert start(cgroups=(("cpu", None, None, None),)) == ""
+assert start(setuid="root") == "unable to setgid: Operation not permitted"
+assert start(nice=-5) == "unable to set priority: Permission denied"
+assert start(limits={"nofile": (1 << 30, 1 << 30)}) == 'unable to set "nofile" resource limit: Operation not permitted'
+assert start(chroot="/tmp") == "unable to change root directory: Operation not permitted"
+"""
+
+
+def test_a_session_init_without_privileges_runs_its_jobs() -> None:
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    done = subprocess.run(
+        [sys.executable, "-c", f"SOURCE = {source!r}\n" + AS_NOBODY],
+        user="nobody",
+        group="nogroup",
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr

@@ -55,7 +55,8 @@ class Members:
             self._strangers.clear()
         group = self.group
         found = self._in_group(group) if group is not None and group.exclusive else self._in_sessions(group)
-        found = [info for info in found if info.sid not in spare and info.pid not in spare]
+        own = os.getpid()
+        found = [info for info in found if info.sid not in spare and info.pid not in spare and info.pid != own]
         found.sort(key=_age)
         return found
 
