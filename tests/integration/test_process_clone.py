@@ -1,0 +1,59 @@
+"""Jobs begin inside their cgroup, whichever way they are started."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from process_support import Host, make_host, needs_root
+
+from upstart.process import spawn
+from upstart.process.clone import fork_into
+
+pytestmark = needs_root
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    for made in make_host(tmp_path):
+        if made.cgroups is None or not made.cgroups.available:
+            pytest.skip("no writable cgroup v2 hierarchy")
+        yield made
+
+
+def unified(text: str) -> str:
+    """The cgroup v2 of a process, from its /proc/PID/cgroup."""
+    return next(line[3:] for line in text.splitlines() if line.startswith("0::"))
+
+
+def no_clone(cgroup: int) -> int:
+    raise OSError(errno.ENOSYS, "as on an older kernel")
+
+
+@pytest.mark.parametrize("way", ["moved", "cloned", "forked"])
+def test_a_process_begins_in_the_group_of_its_job(host: Host, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = unified(Path("/proc/self/cgroup").read_text())
+    if way != "moved":
+        monkeypatch.setattr(host.spawner, "_quickly", lambda setup, fds: 0)
+    if way == "forked":
+        monkeypatch.setattr(spawn, "fork_into", no_clone)
+    for _ in range(2):
+        result = host.spawn(host.job("/bin/cat /proc/self/cgroup"))
+        group = result.members.group
+        assert group is not None
+        assert host.wait(result.pid) == 0
+        assert unified(host.output(result)).endswith(f"/upstart/{Path(group.path).name}")
+    assert unified(Path("/proc/self/cgroup").read_text()) == own
+
+
+def test_a_failed_step_of_a_cloned_child_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.spawner, "_quickly", lambda setup, fds: 0)
+    assert host.failure(host.job("/nonexistent/program")).endswith("No such file or directory")
+
+
+def test_a_group_that_is_none_is_refused(tmp_path: Path) -> None:
+    with tmp_path.joinpath("file").open("w") as file, pytest.raises(OSError) as raised:
+        fork_into(file.fileno())
+    assert raised.value.errno in (errno.EBADF, errno.ENOSYS, errno.EPERM)
