@@ -28,7 +28,7 @@ import boot_figures  # noqa: E402
 from cell import CellError  # noqa: E402
 from figures import PARTS, Figure, Side, Sizes  # noqa: E402
 
-LAYOUT = "{:<52} | {:>24} | {:>24} | {:>6} | {}"
+LAYOUT = "{:<58} | {:>24} | {:>24} | {:>6} | {}"
 
 
 def number(value: float) -> str:

@@ -8,8 +8,10 @@ value.
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -135,15 +137,15 @@ def task(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
 
 
 def burst(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
-    """Many tasks that wait for the same event."""
-    figure = Figure(f"{sizes.burst:,} tasks on one event, {sizes.burst_loaded:,} jobs loaded", "ms a task", "1.5 ms")
-    jobs = jobfiles.generated(sizes.burst_loaded - sizes.burst)
-    jobs |= {f"bench-{number}.conf": "start on bench-burst\n" + TASK for number in range(sizes.burst)}
-    with Cells(sides, jobs) as cells:
-        cells.measure(
-            figure, sizes.burst_rounds, lambda cell: float(cell.ask("emit", "bench-burst")), 1000 / sizes.burst
-        )
-    yield figure
+    """Many tasks that wait for the same event: with the default console, whose output is logged, and with none."""
+    title = f"{sizes.burst:,} tasks on one event, {sizes.burst_loaded:,} jobs loaded"
+    others = jobfiles.generated(sizes.burst_loaded - sizes.burst)
+    for what, stanza, rounds in (("", "", sizes.burst_rounds), (", console none", "console none\n", 1)):
+        figure = Figure(title + what, "ms a task", "1.5 ms")
+        tasks = {f"bench-{number}.conf": f"start on bench-burst\n{stanza}{TASK}" for number in range(sizes.burst)}
+        with Cells(sides, others | tasks) as cells:
+            cells.measure(figure, rounds, lambda cell: float(cell.ask("emit", "bench-burst")), 1000 / sizes.burst)
+        yield figure
 
 
 def events(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
@@ -174,12 +176,13 @@ def services(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
 def respawn(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
     """From the death of a daemon to the exec of its successor."""
     figure = Figure("a daemon's death to its successor's exec", "ms", "2 ms")
-    job = "start on bench-up\nrespawn\nrespawn limit unlimited\nexec /run/daemon 100000\n"
-    with Cells(sides, {"bench.conf": job}) as cells:
-        for _, cell in cells.turns(1):
-            cell.ask("command", ["/bin/cp", "/bin/sleep", "/run/daemon"])
-            cell.ask("emit", "bench-up")
-        cells.measure(figure, sizes.respawns, lambda cell: float(cell.ask("respawn", "bench", "/run/daemon")), 1000)
+    with tempfile.TemporaryDirectory(prefix="upstart-bench-") as directory:
+        program = shutil.copy("/bin/sleep", f"{directory}/daemon")
+        job = f"start on bench-up\nrespawn\nrespawn limit unlimited\nexec {program} 100000\n"
+        with Cells(sides, {"bench.conf": job}) as cells:
+            for _, cell in cells.turns(1):
+                cell.ask("emit", "bench-up")
+            cells.measure(figure, sizes.respawns, lambda cell: float(cell.ask("respawn", "bench", program)), 1000)
     yield figure
 
 
