@@ -41,7 +41,7 @@ unit: all
 	$(PYTHON) -m pytest tests/unit
 
 integration: all
-	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
+	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(DEB_PACKAGES)
 	$(PYTHON) -m pytest tests/integration
 
 deb: $(DEBS)/done
@@ -60,7 +60,7 @@ run: deb
 
 boot: deb
 	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
-	$(PYTHON) -m pytest tests/boot/test_container.py
+	$(PYTHON) -m pytest tests/boot/test_container.py tests/boot/test_services.py
 
 vm: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)

@@ -129,7 +129,7 @@ def prepare(init: str, release: str) -> tuple[Path, list[Path], dict[str, str]]:
     if init == "sysvinit":
         return path, sorted((path / "opt").glob("sysvinit-core_*.deb")), {}
     # upstart comes first: upstart-sysv must find it configured.
-    packages = sorted((root.BUILD / "deb" / release).glob("*.deb"), key=lambda path: len(path.name))
+    packages = sorted((root.BUILD / "deb" / release).glob("upstart*.deb"), key=lambda path: len(path.name))
     if not packages:
         raise BootError("there are no packages: run make deb")
     return path, packages, {str(HERE / "jobs" / f"{name}.conf"): f"/etc/init/{name}.conf" for name in root.NATIVE}

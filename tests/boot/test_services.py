@@ -5,7 +5,9 @@ One boot serves all tests of this file. Each test finds the services it names ru
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -320,6 +322,80 @@ def test_a_link_without_its_job_says_so(machine: Machine) -> None:
         assert machine("service", "nothing", "stop")[0] == 0
     finally:
         link.unlink()
+
+
+def package(directory: Path, version: str) -> Path:
+    """A package with a job and nothing else, built with the tools of this checkout."""
+    debian = directory / version / "debian"
+    debian.mkdir(parents=True)
+    (debian / "control").write_text(
+        "Source: packaged\nSection: misc\nPriority: optional\nMaintainer: Nobody <nobody@example.org>\n"
+        "Build-Depends: debhelper-compat (= 13), dh-sequence-upstart\n\n"
+        "Package: packaged\nArchitecture: all\nDescription: job\n It is there to be installed.\n"
+    )
+    (debian / "changelog").write_text(
+        f"packaged ({version}) unstable; urgency=low\n\n  * .\n\n"
+        " -- Nobody <nobody@example.org>  Mon, 23 Nov 2026 12:00:00 +0000\n"
+    )
+    (debian / "rules").write_text("#!/usr/bin/make -f\n%:\n\tdh $@\n")
+    (debian / "packaged.upstart-job").write_text(ALONE_JOB.replace("1000002", f"100000{version}"))
+    perl = debian.parent / "perl/Debian/Debhelper"
+    perl.mkdir(parents=True)
+    (perl / "Sequence").symlink_to(root.TREE / "debian/debhelper/Sequence")
+    programs = debian.parent / "bin"
+    programs.mkdir()
+    (programs / "dh_installupstart").symlink_to(root.TREE / "debian/debhelper/dh_installupstart")
+    (programs / "init-checkconf").symlink_to(root.TREE / "build/sbin/init-checkconf")
+    done = subprocess.run(
+        ["dh", "binary"],
+        cwd=debian.parent,
+        env=dict(
+            os.environ,
+            PATH=f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin",
+            PERL5LIB=str(debian.parent / "perl"),
+            DH_AUTOSCRIPTDIR=str(root.TREE / "debian/debhelper/autoscripts"),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return directory / f"packaged_{version}_all.deb"
+
+
+@pytest.mark.skipif(shutil.which("dh") is None, reason="debhelper is not installed")
+def test_a_package_with_a_job_is_started_upgraded_stopped_and_gone(machine: Machine, tmp_path: Path) -> None:
+    def install(version: str) -> None:
+        built = package(tmp_path, version)
+        machine.container.path("/run/packaged.deb").write_bytes(built.read_bytes())
+        status, output = machine("dpkg", "--install", "/run/packaged.deb")
+        assert status == 0, output
+
+    def running() -> list[int]:
+        return [len(machine.pids(f"100000{version}")) for version in ("7", "8")]
+
+    machine.put("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")
+    install("7")
+    assert running() == [0, 0]
+    machine.container.path("/usr/sbin/policy-rc.d").unlink()
+    assert machine("dpkg", "--purge", "packaged")[0] == 0
+    shutil.rmtree(tmp_path)
+
+    install("7")
+    assert running() == [1, 0]
+    install("8")
+    assert running() == [0, 1]
+    assert machine("dpkg", "--remove", "packaged")[0] == 0
+    assert running() == [0, 0]
+    assert machine("initctl", "emit", "runlevel", "RUNLEVEL=2")[0] == 0
+    assert running() == [0, 0]
+    assert machine("dpkg", "--install", "/run/packaged.deb")[0] == 0
+    assert running() == [0, 1]
+    assert machine("dpkg", "--purge", "packaged")[0] == 0
+    assert running() == [0, 0]
+    left = machine.shell("find / -xdev -name '*packaged*' -not -path '/proc/*' -not -path '/run/*'")
+    assert left == (0, "")
+    assert machine("status", "packaged")[0] == 1
 
 
 def test_completion_offers_the_jobs_that_make_sense(machine: Machine) -> None:
