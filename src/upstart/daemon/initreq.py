@@ -8,6 +8,7 @@ ours: a request for a runlevel runs telinit(8).  The layout is that of initreq.h
 from __future__ import annotations
 
 import os
+import sys
 from struct import Struct
 
 from upstart.daemon.loop import READ
@@ -29,13 +30,14 @@ PREFIX = "INIT_"
 MAX_VARIABLES = 16
 
 _REQUEST = Struct("=4i")
+_MAGIC = MAGIC.to_bytes(4, sys.byteorder)
 
 
 class InitFifo:
     """Listens on ``path``; ``change`` (level, variables) is called for a runlevel, ``power`` () for a power
     status."""
 
-    __slots__ = ("_change", "_fd", "_loop", "_path", "_power", "_variables", "_watch")
+    __slots__ = ("_change", "_data", "_fd", "_loop", "_path", "_power", "_variables", "_watch")
 
     def __init__(
         self, loop: Loop, path: str, change: Callable[[str, list[str]], object], power: Callable[[], object]
@@ -45,6 +47,7 @@ class InitFifo:
         self._change = change
         self._power = power
         self._variables: dict[str, str] = {}
+        self._data = b""
         self._fd = -1
         self._watch = -1
 
@@ -75,20 +78,23 @@ class InitFifo:
 
     def _readable(self, _events: int) -> None:
         try:
-            data = os.read(self._fd, SIZE * 16)
+            self._data += os.read(self._fd, SIZE * 16)
         except BlockingIOError:
             return
-        # Writes up to PIPE_BUF are atomic, so a request that is not whole was never one.
-        for at in range(0, len(data) - SIZE + 1, SIZE):
-            magic, command, level, _ = _REQUEST.unpack_from(data, at)
-            if magic != MAGIC:
-                continue
+        while True:
+            # Whatever lies before a magic number was never a request.
+            at = self._data.find(_MAGIC)
+            self._data = self._data[at:] if at >= 0 else self._data[-len(_MAGIC) + 1 :]
+            if at < 0 or len(self._data) < SIZE:
+                return
+            request, self._data = self._data[:SIZE], self._data[SIZE:]
+            _, command, level, _ = _REQUEST.unpack_from(request)
             if command == RUNLVL and 0 < level < 128 and chr(level) in LEVELS:
                 self._change(chr(level), [f"{key}={value}" for key, value in self._variables.items()])
             elif command in (POWERFAIL, POWERFAILNOW, POWEROK):
                 self._power()
             elif command == UNSETENV_SETENV:
-                self._set_variables(data[at + _REQUEST.size : at + SIZE])
+                self._set_variables(request[_REQUEST.size :])
 
     def _set_variables(self, data: bytes) -> None:
         for word in data.split(b"\0"):

@@ -36,7 +36,7 @@ class Logger:
             # Opened for every line: the kernel limits the rate of lines of one open file.
             line = f"<{_LEVELS[priority]}>{self._program}: {text}"
             try:
-                fd = os.open(KMSG, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+                fd = os.open(KMSG, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:
                 return
             try:

@@ -1,0 +1,249 @@
+"""PID 1 in namespaces of its own: what only the first process of a system has to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from daemon_init import MANAGER, PROGRAMS, UPSTART, wait_for
+
+pytestmark = pytest.mark.skipif(
+    os.getuid() != 0 or not shutil.which("unshare") or not shutil.which("nsenter"), reason="needs root and namespaces"
+)
+
+#: Devices of its own, and with BARE=1 a machine on which nothing is mounted yet.
+PREPARE = r"""
+mount -t tmpfs -o mode=755 tmpfs /run; : >/run/utmp
+if [ "$BARE" ]; then
+    mount -t tmpfs tmpfs /dev; mkdir /dev/pts; mknod -m 666 /dev/ptmx c 5 2
+    mkfifo /dev/kmsg /dev/console
+else
+    mount -t tmpfs -o mode=755 tmpfs /dev; mkdir /dev/pts; mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/tty c 5 0
+    mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts /dev/pts; mknod -m 666 /dev/ptmx c 5 2
+    ln -s "$W/kmsg" /dev/kmsg; ln -s "$W/console" /dev/console
+fi
+[ "$BARE" ] && { umount -l /sys; umount -l /proc; }
+w=$W; unset W BARE
+exec "$@" --confdir "$w/conf" --logdir "$w/log" --no-dbus --verbose
+"""
+
+JOBS = {
+    "boot": 'start on startup\ntask\nscript\necho "boot $$ $UPSTART_EVENTS $PATH"\numask\nend script\n',
+    "service": "start on startup\nrespawn\nexec sleep 1000\n",
+    "daemon": "start on startup\nexpect fork\nexec sh -c 'sleep 1000 & exit 0'\n",
+    "orphans": "task\nexec sh -c 'for i in 1 2 3 4 5 6 7 8; do (sleep 0.1 & exec true) & done'\n",
+    "cad": "start on control-alt-delete\ntask\nexec echo cad\n",
+    "power": "start on power-status-changed\ntask\nexec echo power\n",
+    "rc": 'start on runlevel\ntask\nscript\necho "$RUNLEVEL $PREVLEVEL $INIT_HALT"\nend script\n',
+    "console": "start on startup\ntask\nconsole output\nexec echo to the console\n",
+    "mounts": "start on startup\ntask\nscript\nls -d /proc/self /sys/kernel /dev/null /run/initctl\nend script\n",
+    "held": "start on startup and never\nexec true\n",
+}
+
+
+class System:
+    """An init as PID 1, seen from outside; ``pid`` is its pid out here."""
+
+    def __init__(self, directory: Path, *args: str, bare: bool = False) -> None:
+        self.directory = directory
+        (directory / "conf").mkdir()
+        (directory / "log").mkdir()
+        for name in ("kmsg", "console"):
+            (directory / name).touch()
+        for name, text in JOBS.items():
+            (directory / "conf" / f"{name}.conf").write_text(text)
+        environ = {"PATH": os.environ["PATH"], "TERM": "linux", "W": str(directory), "BARE": "1" if bare else ""}
+        command = [
+            "unshare",
+            "-p",
+            "-f",
+            "-n",
+            "-m",
+            "-i",
+            "-u",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-ec",
+            PREPARE,
+            "sh",
+        ]
+        with open(directory / "errors", "wb") as errors:
+            self.process = subprocess.Popen(
+                [*command, str(PROGRAMS / "init"), *args],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+            )
+        self.pid = wait_for(self._find)
+
+    def _find(self) -> int:
+        assert self.process.poll() is None, (self.directory / "errors").read_text()
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        if children and Path(f"/proc/{children[0]}/comm").read_text() == "init\n":
+            return int(children[0])
+        return 0
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = ["nsenter", "-t", str(self.pid), "-p", "-n", "-m", "-i", "-u", "--", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20)
+
+    def initctl(self, *words: str) -> str:
+        result = self.run(str(PROGRAMS / "initctl"), *words)
+        return result.stdout + result.stderr
+
+    def job_log(self, job: str) -> str:
+        path = self.directory / "log" / f"{job}.log"
+        return path.read_text() if path.exists() else ""
+
+    def kmsg(self) -> str:
+        return (self.directory / "kmsg").read_text()
+
+    def children(self) -> list[str]:
+        return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    system = System(tmp_path_factory.mktemp("pid1"))
+    try:
+        wait_for(lambda: "start/running" in system.initctl("status", "service"))
+        yield system
+        assert "Internal error" not in system.kmsg()
+    finally:
+        system.close()
+
+
+def test_it_starts_the_system(system: System) -> None:
+    assert system.run("cat", "/proc/1/comm").stdout == "init\n"
+    path = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin"
+    wait_for(lambda: system.job_log("boot").count("\n") == 2)
+    words = system.job_log("boot").split()
+    assert words[:1] + words[2:] == ["boot", "startup", path, "0022"]
+    wait_for(lambda: "to the console" in (system.directory / "console").read_text())
+    assert "Handling startup event" in system.kmsg()
+    assert system.run("readlink", "/proc/1/fd/0", "/proc/1/fd/1", "/proc/1/fd/2").stdout == "/dev/null\n" * 3
+    wait_for(lambda: "/run/initctl" in system.job_log("mounts"))
+
+
+def test_every_orphan_is_reaped(system: System) -> None:
+    before = len(wait_for(system.children))
+    system.initctl("start", "orphans")
+    wait_for(lambda: len(system.children()) <= before)
+    assert system.run("ps", "-eo", "stat").stdout.count("Z") == 0
+
+
+def test_a_death_is_noticed_and_a_daemon_followed(system: System) -> None:
+    status = system.initctl("status", "daemon")
+    pid = int(status.split()[-1])
+    assert system.run("cat", f"/proc/{pid}/comm").stdout == "sleep\n"
+    assert system.run("ps", "-o", "ppid=", str(pid)).stdout.strip() == "1"
+    service = system.initctl("status", "service").split()[-1]
+    system.run("kill", "-KILL", service)
+    wait_for(lambda: "start/running" in system.initctl("status", "service"))
+    assert system.initctl("status", "service").split()[-1] != service
+    assert "service main process ended, respawning" in system.kmsg()
+
+
+@pytest.mark.parametrize(("name", "job"), [("INT", "cad"), ("PWR", "power")])
+def test_signals_of_the_kernel_are_events(system: System, name: str, job: str) -> None:
+    system.run("kill", f"-{name}", "1")
+    wait_for(lambda: system.job_log(job) == f"{job}\n")
+
+
+def test_signals_that_mean_nothing_to_it_are_survived(system: System) -> None:
+    for name in ("ALRM", "QUIT", "USR2", "WINCH", "PIPE", "USR1", "HUP", "CHLD", "SEGV"):
+        system.run("kill", f"-{name}", "1")
+    assert system.initctl("version") == "init (upstart 1.13.2)\n"
+    wait_for(lambda: "Reloading configuration" in system.kmsg())
+
+
+def request(command: int, level: str = "\0", data: bytes = b"") -> bytes:
+    return struct.pack("=4i368s", 0x03091969, command, ord(level), 0, data)
+
+
+def test_runlevels_are_asked_for_on_the_fifo(system: System) -> None:
+    fifo = f"/proc/{system.pid}/root/run/initctl"
+    assert os.stat(fifo).st_mode & 0o7777 == 0o600
+    with open(fifo, "wb", buffering=0) as file:
+        file.write(b"garbage")
+        file.write(b"\0" * 384)
+        file.write(request(1, "9"))
+        file.write(request(6, data=b"INIT_HALT=POWEROFF\0LD_PRELOAD=x\0"))
+        file.write(request(1, "3"))
+    wait_for(lambda: system.job_log("rc") == "3 N POWEROFF\n")
+    assert system.run(str(PROGRAMS / "telinit"), "4").returncode == 0
+    wait_for(lambda: system.job_log("rc") == "3 N POWEROFF\n4 3 \n")
+
+
+def test_telinit_u_re_executes_it_with_all_jobs(system: System) -> None:
+    before = system.initctl("list")
+    for words in ([str(PROGRAMS / "telinit"), "u"], ["kill", "-TERM", "1"]):
+        count = system.kmsg().count("Performing stateful re-exec")
+        system.run(*words)
+        wait_for(lambda count=count: system.kmsg().count("Performing stateful re-exec") > count)  # type: ignore[misc]
+        wait_for(lambda: system.initctl("list") == before)
+    assert system.run("cat", "/proc/1/comm").stdout == "init\n"
+    # Half-met conditions, the FIFO and the signals are there as before.
+    with open(f"/proc/{system.pid}/root/run/initctl", "wb", buffering=0) as file:
+        file.write(request(1, "5"))
+    wait_for(lambda: "5 4" in system.job_log("rc") or "5 " in system.job_log("rc"))
+    system.initctl("emit", "never")
+    wait_for(lambda: "held goal changed from stop to start" in system.kmsg())
+    assert "Performing stateful re-exec" in system.kmsg()
+    assert "Re-executing" in system.kmsg()
+
+
+def test_only_root_speaks_to_it(system: System) -> None:
+    drop = ["setpriv", "--reuid", "65534", "--clear-groups"]
+    result = system.run(*drop, str(PROGRAMS / "initctl"), "--system", "list")
+    assert result.returncode == 1 and "service" not in result.stdout
+
+
+def test_environment_of_pid_1_cannot_be_changed(system: System) -> None:
+    assert system.initctl("set-env", "--global", "A=1") == "initctl: Not permissible to modify PID 1 job environment\n"
+    assert "PATH=" in system.initctl("list-env", "--global")
+
+
+def test_end_session_is_nothing_to_it(system: System) -> None:
+    send = ["dbus-send", "--peer=unix:abstract=/com/ubuntu/upstart", "--print-reply", MANAGER, UPSTART + ".EndSession"]
+    if shutil.which("dbus-send"):
+        assert system.run(*send).returncode == 0
+    assert "start/running" in system.initctl("status", "service")
+
+
+def test_a_machine_on_which_nothing_is_mounted(tmp_path: Path) -> None:
+    system = System(tmp_path, bare=True)
+    try:
+        wait_for(lambda: "/run/initctl" in system.job_log("mounts"), 20)
+        assert "/sys/kernel" in system.job_log("mounts") and "/dev/null" in system.job_log("mounts")
+        mounts = system.run("cat", "/proc/mounts").stdout
+        assert " /proc proc " in mounts and " /sys sysfs " in mounts and " /dev/pts devpts " in mounts
+    finally:
+        system.close()
+
+
+@pytest.mark.parametrize(
+    "words", [["--nonsense=1", "quiet", "splash", "-x", "ro"], ["--default-console=never"], ["--confdir"]]
+)
+def test_no_kernel_command_line_keeps_it_from_starting(tmp_path: Path, words: list[str]) -> None:
+    system = System(tmp_path, *words)
+    try:
+        began = time.monotonic()
+        wait_for(lambda: system.initctl("version") == "init (upstart 1.13.2)\n", 20)
+        assert time.monotonic() - began < 20
+    finally:
+        system.close()
