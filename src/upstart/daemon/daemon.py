@@ -154,10 +154,17 @@ class Daemon:
         self.quiescer.settled()
         return False
 
-    def settle_fully(self) -> None:
-        """Settle until there is nothing left to perform."""
-        while self.settle():
-            pass
+    def perform_all(self) -> None:
+        """Perform all that the engine asks for, with no more events handled: jobs that start each other in a circle
+        never settle, and their events can go on in the next program."""
+        engine = self.engine
+        while engine.effects:
+            effects, engine.effects = engine.effects, []
+            for effect in effects:
+                try:
+                    self.performer.perform(effect)
+                except Exception as error:
+                    self.fault(error)
 
     def announce(self, effect: Announce) -> None:
         """Send a signal to all who listen."""

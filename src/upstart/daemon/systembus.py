@@ -10,6 +10,7 @@ Nobody but the bus itself can answer what we asked it, and an answer of another 
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 
 from upstart.daemon import wire
@@ -142,7 +143,7 @@ class MessageBus:
                 return
             except OSError as error:
                 sock.close()
-                number = error.errno or 0
+                number = error.errno or errno.ENAMETOOLONG
                 shown = os.fsdecode(name).lstrip("\0")
                 failure = (
                     _ERRNO_NAMES.get(number, "org.freedesktop.DBus.Error.NoServer"),
