@@ -274,3 +274,25 @@ def test_locks_end_with_the_call(files: tuple[Path, Path]) -> None:
     write(files, "2", "N")
     with open(files[0], "r+b") as file:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class TestHolders:
+    def test_who_holds_a_terminal_is_known_as_the_file_changes(self, files: tuple[Path, Path]) -> None:
+        holders = utmp.Holders(str(files[0]))
+        fill(files[0], runlevel_record(50), Record(USER_PROCESS, 4711, b"tty1", b"1", b"frodo"))
+        assert 4711 in holders and 50 not in holders
+        fill(files[0], runlevel_record(50), Record(USER_PROCESS, 4712, b"tty1", b"1", b"frodo"))
+        assert 4712 in holders and 4711 not in holders
+        assert utmp.mark_dead(4712, str(files[0]), str(files[1]))
+        assert 4712 not in holders
+        files[0].unlink()
+        assert 4712 not in holders
+
+    def test_an_old_file_is_read_once(self, files: tuple[Path, Path]) -> None:
+        fill(files[0], Record(USER_PROCESS, 4711, b"tty1", b"1", b"frodo"))
+        os.utime(files[0], (1, 1))
+        holders = utmp.Holders(str(files[0]))
+        assert 4711 in holders
+        fill(files[0], Record(USER_PROCESS, 4712, b"tty1", b"1", b"frodo"))
+        os.utime(files[0], (1, 1))
+        assert 4711 in holders

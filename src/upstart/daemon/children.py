@@ -16,6 +16,7 @@ from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members
 from upstart.process.reaper import BATCH, CONTINUED, EXITED, STOPPED, reap
 from upstart.process.spawn import read_outcome
+from upstart.sysv import utmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,13 +65,14 @@ class Running:
 class Children:
     """The table of them for one engine; ``running`` is keyed by instance and process name."""
 
-    __slots__ = ("_engine", "_loop", "_warn", "logs", "running")
+    __slots__ = ("_engine", "_logged_in", "_loop", "_warn", "logs", "running")
 
     def __init__(self, engine: Engine, loop: Loop, warn: Callable[[str], None]) -> None:
         self._engine = engine
         self._loop = loop
         self._warn = warn
         self.logs = LogStore(warn)
+        self._logged_in = utmp.Holders()
         self.running: dict[tuple[Instance, str], Running] = {}
 
     def others(self, instance: Instance, process: str) -> list[int]:
@@ -225,6 +227,8 @@ class Children:
         if found is None:
             self._orphan_ended(pid)
             return
+        if pid in self._logged_in:
+            utmp.mark_dead(pid)
         instance, process = found
         running = self.running.get((instance, process))
         if running is not None:

@@ -39,6 +39,7 @@ READ_LIMIT = 1 << 20
 _LONG_TIMES = os.uname().machine in ("aarch64", "aarch64_be", "alpha", "ia64") and sys.maxsize > 1 << 32
 _LAYOUT = struct.Struct("=h2xi32s4s32s256shhqqq16s24x" if _LONG_TIMES else "=h2xi32s4s32s256shhiII16s20x")
 _KIND = struct.Struct("=h")
+_KIND_AND_PID = struct.Struct("=h2xi")
 SIZE = _LAYOUT.size
 _MICROSECONDS = 1_000_000
 
@@ -223,6 +224,39 @@ def _append_quietly(path: str, record: Record, patience: float = LOCK_PATIENCE) 
         append(path, record, patience)
     except OSError:
         pass
+
+
+class Holders:
+    """Which processes hold a terminal, for one who asks at the end of every process: mostly one stat(2) tells."""
+
+    __slots__ = ("_path", "_pids", "_seen")
+
+    def __init__(self, path: str = UTMP) -> None:
+        self._path = path
+        self._pids: frozenset[int] = frozenset()
+        #: Time and size of the file that the pids are from.
+        self._seen = (0, -1)
+
+    def __contains__(self, pid: int) -> bool:
+        try:
+            status = os.stat(self._path)
+            if (status.st_mtime_ns, status.st_size) != self._seen:
+                self._read()
+                # A file that was written just now may be so once more without looking any newer.
+                fresh = time.time_ns() - status.st_mtime_ns < 1_000_000_000
+                self._seen = (0, -1) if fresh else (status.st_mtime_ns, status.st_size)
+        except OSError:
+            return False
+        return pid in self._pids
+
+    def _read(self) -> None:
+        fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            data = _read_all(fd)
+        finally:
+            os.close(fd)
+        found = [_KIND_AND_PID.unpack_from(data, offset) for offset in range(0, len(data) - SIZE + 1, SIZE)]
+        self._pids = frozenset(pid for kind, pid in found if INIT_PROCESS <= kind <= USER_PROCESS)
 
 
 def mark_dead(pid: int, utmp: str = UTMP, wtmp: str = WTMP) -> bool:
