@@ -262,3 +262,28 @@ def test_no_stanza_is_named_where_a_process_in_between_may_have_ended() -> None:
         f.main_ended(0.01, 0, Sight([proc(102, 1, 102)]))
         decision = f.look(0.3, Sight([proc(102, 1, 102)]))
         assert isinstance(decision, Forked) and (decision.note is not None) == named
+
+
+def test_workers_of_a_child_are_not_taken_for_a_second_fork() -> None:
+    f = follower("daemon")
+    sight = Sight([proc(101, MAIN, 101), proc(102, 101, 101), proc(103, 101, 101)], kin={101, 102, 103})
+    for step in range(10):
+        assert isinstance(f.look(0.1 * step, sight), Wait)
+    left = [proc(101, 1, 101), proc(102, 101, 101), proc(103, 101, 101)]
+    f.main_ended(1.0, 0, Sight(left))
+    decision = f.look(1.3, Sight(left))
+    assert pid_of(decision) == 101
+    assert isinstance(decision, Forked) and decision.note is not None and '"expect fork" would fit' in decision.note
+
+
+def test_child_of_a_child_that_lingers_is_the_daemon() -> None:
+    f = follower("daemon")
+    f.look(0.01, Sight([proc(101, MAIN, 101)]))
+    left = [proc(101, 1, 101), proc(102, 101, 101)]
+    f.main_ended(0.02, 0, Sight(left))
+    assert pid_of(f.look(0.3, Sight(left))) == 102
+
+
+def test_second_fork_of_parents_that_live_on_is_the_daemon_in_the_end() -> None:
+    sight = Sight([proc(101, MAIN, 101), proc(102, 101, 101)], kin={101, 102})
+    assert pid_of(give_up(follower("daemon"), sight)) == 102

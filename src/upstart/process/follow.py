@@ -8,11 +8,10 @@ While the main process lives (looks after 5, 10, 20 ms and so on, then every 250
 - ``expect fork``: a child of it is the daemon, as in the original, once it has been there for 50 ms and is no mere
   command that the main process waits for: it leads a session, or it runs the same program as a main process that is
   no shell, or it was started with ``&`` by one that is.  Of several, the oldest.
-- ``expect daemon``: a process two forks away is, after the same 50 ms: one whose parent has ended already, or the
-  child of a child if it meets the conditions above.
-- After 10 seconds without one: with ``expect fork`` a child of a main process that is no shell is the daemon if it
-  is 5 seconds old.  Else the follower gives up: the job counts as running with the main process, and the text names
-  the stanza that would fit.
+- ``expect daemon``: a process two forks away is, after the same 50 ms: one whose parent has ended already.
+- After 10 seconds without one, what is 5 seconds old is the daemon: with ``expect fork`` a child of a main process
+  that is no shell, with ``expect daemon`` a child's child that is no mere command.  Else the follower gives up: the job
+  counts as running with the main process, and the text names the stanza that would fit.
 
 When the main process has ended:
 
@@ -20,7 +19,8 @@ When the main process has ended:
 - One process is left: it is the daemon, whatever the stanza says.
 - Several are left: the oldest of those whose parent has ended is.
 - With ``expect daemon`` what is left may be about to fork again.  A process in a session whose leader has ended has
-  forked twice and is taken at once; any other is taken when nothing has changed for 50 ms, or after 250 ms.
+  forked twice and is taken at once; any other is taken when nothing has changed for 50 ms, or after 250 ms.  If it was
+  seen to be the main process's child and has just one child itself, that one is; several are its workers.
 
 A wrong guess is mended: a process that was taken for the daemon, ends with status 0 within 10 seconds and leaves
 others behind was not it, and the oldest of these is taken; likewise a main process that was given up on and ends with
@@ -150,10 +150,9 @@ class Follower:
             return self._forked(now, steady[0], None)
         if now - self.began < PATIENCE:
             return self._again()
-        if self.expect == "fork" and not sight.shell:
-            for info in sight.processes:
-                if info.ppid == self.pid and now - self._born[info.pid] >= OLD:
-                    return self._forked(now, info, None)
+        for info in sight.processes:
+            if now - self._born[info.pid] >= OLD and self._qualifies_at_last(info, sight):
+                return self._forked(now, info, None)
         self.phase = "gave-up"
         return GaveUp(self._gave_up_text(sight))
 
@@ -180,13 +179,20 @@ class Follower:
 
     def _qualifies(self, info: ProcInfo, sight: Sight) -> bool:
         """Whether a process is the stanza's number of forks away, and no mere command."""
-        own = info.sid == info.pid or info.pid in sight.kin or info.pid in sight.background
         if self.expect == "fork":
-            return info.ppid == self.pid and own
-        if info.ppid == self.pid:
-            return False
-        orphan = all(info.ppid != other.pid for other in sight.processes)
-        return orphan or (own and info.ppid in self._children)
+            return info.ppid == self.pid and self._independent(info, sight)
+        return self._forked_away(info, sight)
+
+    def _qualifies_at_last(self, info: ProcInfo, sight: Sight) -> bool:
+        """The same when there is no more time, of a process that has been there for long."""
+        if self.expect == "fork":
+            return info.ppid == self.pid and not sight.shell
+        return info.ppid in self._children and self._independent(info, sight)
+
+    @staticmethod
+    def _independent(info: ProcInfo, sight: Sight) -> bool:
+        """Whether a process is no mere command that its parent waits for."""
+        return info.sid == info.pid or info.pid in sight.kin or info.pid in sight.background
 
     def _steady(self, now: float, candidates: list[ProcInfo]) -> list[ProcInfo]:
         """Those that have been candidates for long enough; remembers the others."""
@@ -221,10 +227,9 @@ class Follower:
             self._still = (pids, now)
         if now - self._still[1] < STEADY and now - self.changed < SETTLE:
             return self._again()
-        if depth == 1:
-            for info in sight.processes:
-                if info.ppid == chosen.pid:
-                    return self._forked(now, info, None)
+        children = [info for info in sight.processes if info.ppid == chosen.pid]
+        if depth == 1 and len(children) == 1:
+            return self._forked(now, children[0], None)
         return self._forked(now, chosen, self._note(chosen, depth))
 
     def _depth(self, info: ProcInfo, sight: Sight) -> int:
