@@ -20,7 +20,7 @@ BUILD = TREE / "build"
 #: What upstart-sysv and the programs stand on.
 SYSTEM = (
     "initscripts sysv-rc insserv startpar sysvinit-utils ifupdown iproute2 netbase procps psmisc e2fsprogs kmod udev"
-    " util-linux-extra mount login dbus orphan-sysvinit-scripts python3 python3-dbus libglib2.0-0 ssl-cert"
+    " util-linux-extra mount login dbus orphan-sysvinit-scripts python3 python3-dbus ssl-cert"
 )
 #: Real daemons; those of NATIVE are run by the jobs in jobs/, the others by their own unmodified init.d scripts.
 DAEMONS = "cron openssh-server rsyslog nginx-light redis-server postgresql memcached dnsmasq lighttpd"
@@ -29,7 +29,7 @@ NATIVE = ("memcached", "dnsmasq", "lighttpd")
 #: Packages of another name in a release, and what it has no more.
 RENAMED: dict[str, dict[str, str]] = {
     "bookworm": {"ifupdown": "ifupdown lsb-base"},
-    "trixie": {"libglib2.0-0": "libglib2.0-0t64", "udev": "udev systemd-standalone-sysusers", "nginx-light": "nginx"},
+    "trixie": {"udev": "udev systemd-standalone-sysusers", "nginx-light": "nginx"},
 }
 
 #: Ports that do not clash, an answer for each daemon that has none by itself, and nothing that differs between runs.

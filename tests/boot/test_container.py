@@ -106,7 +106,11 @@ def test_an_upgrade_of_the_packages_keeps_every_job_and_its_process(booted: Cont
     assert running_jobs(booted) == before
 
 
-def test_runlevel_6_reboots(booted: Container) -> None:
+def test_the_installed_programs_serve_a_session_and_runlevel_6_reboots(booted: Container) -> None:
+    script = Path(__file__).parents[1] / "autopkgtest/session"
+    booted.path("/tmp/session").write_bytes(script.read_bytes())
+    done = booted.run("sh", "/tmp/session", seconds=60)
+    assert done.returncode == 0, done.stdout
     booted.run("telinit", "6")
     assert booted.wait(60) == signal.SIGHUP
 
