@@ -20,37 +20,12 @@ def test_without_options() -> None:
 
 def test_every_option() -> None:
     words = [
-        "--append-confdir",
-        "/a",
-        "--append-confdir=/b",
-        "--prepend-confdir",
-        "/c",
-        "--confdir",
-        "/d",
-        "--confdir",
-        "/e",
-        "--chroot-sessions",
-        "--default-console",
-        "output",
-        "--logdir",
-        "/l",
-        "--no-cgroups",
-        "--no-dbus",
-        "--no-inherit-env",
-        "--no-log",
-        "--no-startup-event",
-        "--restart",
-        "--state-fd",
-        "7",
-        "--session",
-        "--startup-event",
-        "other",
-        "--user",
-        "--write-state-file",
-        "-q",
-        "-v",
-        "--debug",
-    ]
+        "--append-confdir", "/a", "--append-confdir=/b", "--prepend-confdir", "/c", "--confdir", "/d",
+        "--confdir", "/e",
+        "--chroot-sessions", "--default-console", "output", "--logdir", "/l", "--no-cgroups", "--no-dbus",
+        "--no-inherit-env", "--no-log", "--no-startup-event", "--restart", "--state-fd", "7", "--session",
+        "--startup-event", "other", "--user", "--write-state-file", "-q", "-v", "--debug",
+    ]  # fmt: skip
     options = parse(["upstart", *words], {}, False)
     assert (options.append_confdirs, options.prepend_confdirs, options.confdirs) == (["/a", "/b"], ["/c"], ["/d", "/e"])
     assert (options.default_console, options.logdir, options.state_fd, options.startup_event) == (

@@ -151,8 +151,7 @@ class Daemon:
                     return True
             if more and time.monotonic() > deadline:
                 return True
-        self.quiescer.settled()
-        return False
+        return self.quiescer.settled()
 
     def perform_all(self) -> None:
         """Perform all that the engine asks for, with no more events handled: jobs that start each other in a circle
