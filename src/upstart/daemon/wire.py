@@ -381,6 +381,9 @@ def _put(out: bytearray, signature: str, value: Any) -> None:
 
 def pack(signature: str, *values: Any) -> bytes:
     """A body; a variant is given as (signature, value)."""
+    if signature == "s" or signature == "o":  # most of what is announced
+        raw = text(values[0])
+        return _U32.pack(len(raw)) + raw + b"\0"
     out = bytearray()
     for each, value in zip(split(signature), values, strict=True):
         _put(out, each, value)
