@@ -29,7 +29,7 @@ all:
 $(VENV)/done: build-aux/requirements-lint.txt
 	@$(NEED) python3-venv python3-pip ca-certificates
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
+	$(VENV)/bin/pip install -qq --disable-pip-version-check -r $<
 	@touch $@
 
 lint: $(VENV)/done
