@@ -24,8 +24,7 @@ setsid sleep 602 & b=$!
 setsid sh -c 'exec env -i sleep 603' & c=$!
 trap : TERM
 while [ "$(cat /proc/$b/comm)" != sleep ] || [ "$(cat /proc/$c/comm)" != sleep ]; do :; done
-echo $a $b $c >$F.new
-mv $F.new $F
+echo $a $b $c >$F
 while :; do wait || :; done
 """
 
@@ -41,7 +40,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
 def family(host: Host, name: str = "test-job") -> tuple[int, Members, list[int]]:
     path = host.directory / f"family-{name}"
     result = host.spawn(host.job(FAMILY, script=True, name=name), env={"F": str(path)})
-    host.until(lambda: path.exists())
+    host.until(lambda: path.exists() and path.read_text().endswith("\n"))
     return result.pid, result.members, [int(word) for word in path.read_text().split()]
 
 
