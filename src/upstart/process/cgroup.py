@@ -1,32 +1,34 @@
 """A cgroup for each job instance, on cgroup v2 and without any manager (cgroups(7), Linux' cgroup-v2.rst).
 
-Groups live below the one init itself runs in: ``upstart/JOB`` or ``upstart/JOB@INSTANCE`` for what every job gets so
-that its processes can be listed and killed, and whatever a ``cgroup`` stanza names for jobs that have one.  No name
-leads out of that subtree.  Processes are only ever put into leaves.  A group is a convenience: where none can be
-made (no cgroup2 mount, no permission, a read-only container) everything here answers "none" and jobs run without.
+Groups live below the one init itself runs in: ``upstart/JOB`` or ``upstart/JOB@INSTANCE`` (``JOB@`` for a JOB with a
+hyphen) for what every job gets so that its processes can be listed and killed, and whatever a ``cgroup`` stanza names
+for jobs that have one.  No name leads out of that subtree.  Processes are only ever put into leaves.  A group is a
+convenience: where none can be made (no cgroup2 mount, no permission, a read-only container) everything here answers
+"none" and jobs run without.
 
-A plain job is put into its group by `Group.around`: init moves itself in, spawns, and moves out again, so that the
-first fork of the job already happens inside.  init never enters a frozen group, and gives the method up on a machine
-where moving is slow; the job's own child then moves itself.
+A process begins inside its group, so that not even its first fork escapes: either init moves itself in, spawns, and
+moves out again (`Cgroups.enter`), or it forks into the group.  It never enters a frozen group, and moves only where
+that is quick (`upstart.process.pace`).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
 import time
 
 from upstart.process.kernel import read_file, write_file
+from upstart.process.pace import Pace
 
 #: Marks the directory of one init, so that a second one in the same cgroup (another PID namespace) takes its own.
 _OWNER = "user.upstart.owner"
-#: A move in and out that takes longer (seconds) counts as slow; after so many in a row init stops moving itself.
-_SLOW_MOVE = 0.002
-_SLOW_MOVES = 5
 #: Directories of ended jobs that could not be removed yet, looked at each time another job ends.
 _SWEEP = 8
 #: The leaf that init and its neighbours move to where their own group must be free of processes.
 _INIT = "/upstart-init"
+#: Begins the name of a session init's own subtree; its pid follows.
+_SESSION = "upstart-session-"
 _ESCAPED = frozenset("/%@\n\t\0 ")
 
 
@@ -35,9 +37,12 @@ class CgroupError(Exception):
 
 
 def directory_name(job: str, instance: str) -> str:
-    """The name of a job instance's own directory; different for every pair of job and instance."""
+    """The name of a job instance's own directory; different for every pair of job and instance.
+
+    It also differs from the JOB-INSTANCE that a cgroup stanza of an instance means by default.
+    """
     name = _escape(job)
-    if instance:
+    if instance or "-" in name:
         name += "@" + _escape(instance)
     return "%2E" + name[1:] if name.startswith(".") else name
 
@@ -101,7 +106,7 @@ class Group:
 
     def kill(self) -> bool:
         """Send SIGKILL to all that is in the group, atomically; False where the kernel cannot (before 5.14)."""
-        if not self.exclusive:
+        if not self.exclusive or os.getpid() in self.pids():
             return False
         try:
             write_file(self.path + "/cgroup.kill", b"1")
@@ -148,7 +153,7 @@ class Cgroups:
         self._own = own or ""
         self._home = -1
         self._freeze = -1
-        self._slow = 0
+        self._pace = Pace()
         self._made: set[str] = set()
         self._left: list[Group] = []
         if own is None:
@@ -156,7 +161,9 @@ class Cgroups:
         home = own
         if own.endswith(_INIT):
             own = self._own = own[: -len(_INIT)]
-        base = f"{own}/upstart-session-{os.getpid()}" if session else own
+        base = f"{own}/{_SESSION}{os.getpid()}" if session else own
+        if session:
+            _remove_dead_sessions(own)
         self._claim(base)
         if self.base is not None:
             self._go_home(home)
@@ -181,9 +188,11 @@ class Cgroups:
         """Remember where init's own process belongs, and make sure that it is there (not after a crash inside)."""
         try:
             self._home = os.open(directory + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-            os.write(self._home, b"0")
+            self._move(self._home)
         except OSError:
-            self._slow = _SLOW_MOVES
+            if self._home >= 0:
+                os.close(self._home)
+            self._home = -1
 
     @property
     def available(self) -> bool:
@@ -192,8 +201,9 @@ class Cgroups:
 
     @property
     def moves(self) -> bool:
-        """Whether init can put a job into its group by moving itself: allowed, quick, and nothing is frozen."""
-        if self.base is None or self._home < 0 or self._slow >= _SLOW_MOVES:
+        """Whether init should put the job that it now starts into its group by moving itself: that is possible, it
+        is the quicker way, and nothing is frozen."""
+        if self.base is None or self._home < 0 or not self._pace.worth_moving(time.monotonic()):
             return False
         try:
             return os.pread(self._freeze, 8, 0).startswith(b"0")
@@ -204,8 +214,7 @@ class Cgroups:
         """The own group of a job instance, made if need be; ``None`` where that is impossible."""
         if self.base is None:
             return None
-        name = directory_name(job, instance)
-        path = f"{self.base}/upstart/{name}"
+        path = f"{self.base}/upstart/{directory_name(job, instance)}"
         if path not in self._made:
             try:
                 os.mkdir(path, 0o755)
@@ -215,31 +224,38 @@ class Cgroups:
             except OSError:
                 return None
             self._made.add(path)
-        # A cgroup stanza of instance b of job a means upstart/a-b too, the name of the job a-b.
-        return Group(path, "@" in name or "-" not in name)
+        return Group(path, True)
 
     def enter(self, group: Group) -> bool:
         """Move init's own process into ``group``; pair with `leave`.  False (and not moved) where it must not."""
-        began = time.monotonic()
         try:
             if not read_file(group.path + "/cgroup.freeze", 8).startswith(b"0"):
                 return False
-            write_file(group.path + "/cgroup.procs", b"0")
+            fd = os.open(group.path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                self._move(fd)
+            finally:
+                os.close(fd)
         except OSError:
             self._made.discard(group.path)
             return False
-        self._count(time.monotonic() - began)
         return True
 
-    def leave(self) -> None:
-        """Move init's own process back.  Raises OSError if the kernel does not let it."""
-        os.write(self._home, b"0")
+    def _move(self, fd: int) -> None:
+        """Move init's own process into the group whose cgroup.procs is open, and remember how long that took."""
+        sleeps = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        began = time.monotonic()
+        os.write(fd, b"0")
+        ended = time.monotonic()
+        self._pace.moved(began, ended, resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw > sleeps)
 
-    def _count(self, seconds: float) -> None:
-        if seconds > _SLOW_MOVE:
-            self._slow += 1
-        elif self._slow < _SLOW_MOVES:
-            self._slow = 0
+    def leave(self) -> None:
+        """Move init's own process back; should the kernel not let it, it is never moved again."""
+        try:
+            os.write(self._home, b"0")
+        except OSError:
+            os.close(self._home)
+            self._home = -1
 
     def release(self, group: Group) -> None:
         """The job instance is gone: remove its group now, or later if processes have been left in it."""
@@ -306,6 +322,25 @@ def enable(directory: str, controllers: frozenset[str]) -> None:
     missing = controllers - set(read_file(directory + "/cgroup.subtree_control").decode().split())
     if missing:
         write_file(directory + "/cgroup.subtree_control", " ".join("+" + name for name in sorted(missing)).encode())
+
+
+def _remove_dead_sessions(own: str) -> None:
+    """Remove the empty subtrees of session inits that were killed; only those of our own PID namespace."""
+    namespace = os.readlink("/proc/self/ns/pid")
+    try:
+        names = os.listdir(own)
+    except OSError:
+        return
+    for name in names:
+        if not name.startswith(_SESSION):
+            continue
+        try:
+            owner = os.getxattr(f"{own}/{name}/upstart", _OWNER).decode()
+        except OSError:
+            continue
+        before, _, pid = owner.rpartition("/")
+        if before == namespace and not os.path.exists(f"/proc/{pid}"):
+            Group(f"{own}/{name}", True).remove()
 
 
 def _owned(top: str, owner: bytes) -> bool:
