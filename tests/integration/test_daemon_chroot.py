@@ -80,7 +80,7 @@ def test_each_sees_its_own(init: SessionInit, root: Path) -> None:
 
 
 def test_none_changes_what_is_the_others(init: SessionInit, root: Path) -> None:
-    start = (UPSTART + ".Job", "Start", "asb", [], False)
+    start: tuple[Any, ...] = (UPSTART + ".Job", "Start", "asb", [], False)
     text = inside(root, lambda: refused(init.client(), f"{MANAGER}/jobs/outside", *start))
     assert text == "PermissionDenied: You do not have permission to modify job: outside"
     own = inside(root, lambda: init.client().call(MANAGER, UPSTART, "GetJobByName", "s", "both")[0])

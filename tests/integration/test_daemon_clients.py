@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 import subprocess
 import sys
@@ -173,11 +174,14 @@ def test_nobody_speaks_without_having_said_who_it_is(init: SessionInit, opening:
 
 
 def test_connections_that_never_authenticate_make_room(init: SessionInit) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
     silent = [init.client(authenticate=False) for _ in range(bus.MAX_CLIENTS + 20)]
     assert ask(init) < 2
     for client in silent:
         client.close()
     wait_for(lambda: init.descriptors() < 60)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user")

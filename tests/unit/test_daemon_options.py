@@ -65,12 +65,12 @@ def test_variables_of_the_environment() -> None:
 
 def test_what_the_kernel_hands_over_is_ignored() -> None:
     options = parse(["init", "quiet", "splash", "--unknown", "-z", "--", "--user", "single"], {}, True)
-    assert options.rest == ["quiet", "splash", "--user", "single"] and options.system
+    assert options.system and not options.problems
 
 
 def test_values_are_the_next_words_that_are_no_options() -> None:
     options = parse(["init", "--confdir", "--user", "/c", "3"], {}, False)
-    assert (options.confdirs, options.user, options.rest) == (["/c"], True, ["3"])
+    assert (options.confdirs, options.user) == (["/c"], True)
 
 
 @pytest.mark.parametrize(

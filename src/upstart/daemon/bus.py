@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from upstart.daemon.loop import Loop
 
 SYSTEM_ADDRESS = "unix:abstract=/com/ubuntu/upstart"
-MAX_CLIENTS = 512
+#: Each job may have an initctl that waits: more than jobs that start each other at a boot.
+MAX_CLIENTS = 2048
 #: Bytes that may wait for all clients together.
 MAX_QUEUED = 32 << 20
 AUTH_SECONDS = 30.0

@@ -62,13 +62,12 @@ class UsageError(Exception):
 class Options:
     """What the command line and the environment say.
 
-    ``dbus``, ``cgroups``, ``job_logging``, ``inherit_env`` and ``startup`` are on unless switched off.  ``rest`` is
-    what is no option: a runlevel, where the program was called as telinit is.
+    ``dbus``, ``cgroups``, ``job_logging``, ``inherit_env`` and ``startup`` are on unless switched off.
     """
 
     __slots__ = (
         "append_confdirs", "cgroups", "chroot_sessions", "confdirs", "dbus", "default_console", "inherit_env",
-        "job_logging", "logdir", "prepend_confdirs", "priority", "problems", "program", "rest", "restart",
+        "job_logging", "logdir", "prepend_confdirs", "priority", "problems", "program", "restart",
         "session_bus", "show", "startup", "startup_event", "state_fd", "user", "write_state_file",
     )  # fmt: skip
 
@@ -85,7 +84,6 @@ class Options:
         self.cgroups = self.dbus = self.inherit_env = self.job_logging = self.startup = True
         self.chroot_sessions = self.restart = self.session_bus = self.user = self.write_state_file = False
         self.show = ""
-        self.rest: list[str] = []
         #: What is wrong with the command line, where it is followed all the same.
         self.problems: list[str] = []
 
@@ -165,9 +163,8 @@ class _Words:
 
 def _take(options: Options, words: _Words, word: str) -> None:
     if not words.is_option(word):
-        if words.at > words.taken:
-            options.rest.append(word)
-    elif word == "--":
+        return
+    if word == "--":
         words.end = words.at
     elif word.startswith("--"):
         name, equals, value = word[2:].partition("=")
