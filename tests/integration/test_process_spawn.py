@@ -8,6 +8,7 @@ import resource
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -456,3 +457,36 @@ def test_a_spawned_process_is_not_ours_to_wait_for_twice(plain: Host) -> None:
     result = plain.spawn(plain.job("/bin/sleep 60"))
     assert alive(result.pid)
     assert stat.S_ISCHR(os.fstat(result.output_fd).st_mode)
+
+
+BARE = """
+import os, sys
+sys.path[:0] = [SOURCE]
+from upstart.conf.jobclass import JobClass, ProcessDef
+from upstart.process.spawn import Spawner, SpawnRequest
+os.chdir("/")
+report = os.dup(2)
+os.set_inheritable(report, False)
+spawner = Spawner()
+job = JobClass("job", "job.conf")
+job.processes = {"main": ProcessDef("echo one\\nls /proc/self/fd\\n", True)}
+for nice in (None, None, 1):
+    job.nice = nice
+    for fd in range(3):
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+    result = spawner.spawn(SpawnRequest(job, "job", "main", "", {"PATH": "/bin:/usr/bin"}, (), "log"))
+    os.waitpid(result.pid, 0)
+    os.write(report, b" ".join(os.read(result.output_fd, 1000).split()) + b"\\n")
+    os.close(result.output_fd)
+"""
+
+
+def test_an_init_without_standard_descriptors_starts_jobs_with_them() -> None:
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    done = subprocess.run(
+        [sys.executable, "-c", f"SOURCE = {source!r}\n" + BARE], stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    assert done.stderr.splitlines() == ["one 0 1 2 3"] * 3

@@ -271,7 +271,7 @@ class Spawner:
         soft, hard = original_descriptors()
         request = setup.request
         output, script = fds.output_child, fds.script
-        if 0 <= output <= 2 or any(fd >= soft or fd == SCRIPT_FD == script for fd in request.fds):
+        if 0 <= output <= 2 or 0 <= script <= 2 or any(fd >= soft or fd == SCRIPT_FD == script for fd in request.fds):
             return 0
         if output >= soft or output == SCRIPT_FD:
             output = os.dup2(output, self._low[0], inheritable=False)
