@@ -23,15 +23,15 @@ TEXTS = [page for page in PAGES if page not in LINKS]
 
 #: Pages of other packages that ours refer to; a name that is neither here nor in man/ is a slip.
 FOREIGN = {
-    "apparmor(7)", "bootparam(7)", "cgroups(7)", "chroot(2)", "dbus-daemon(1)", "dmesg(1)", "fnmatch(3)", "getty(8)",
-    "keymaps(5)", "logrotate(8)", "nice(1)", "reboot(2)", "setrlimit(2)", "sh(1)", "sulogin(8)", "systemctl(1)",
-    "umask(2)", "wall(1)", "who(1)",
+    "apparmor(7)", "bootparam(7)", "cgroups(7)", "chroot(2)", "dbus-daemon(1)", "dh_installupstart(1)", "dmesg(1)",
+    "fnmatch(3)", "getty(8)", "keymaps(5)", "logrotate(8)", "nice(1)", "reboot(2)", "service(8)", "setrlimit(2)",
+    "sh(1)", "sulogin(8)", "systemctl(1)", "umask(2)", "wall(1)", "who(1)",
 }  # fmt: skip
 
 #: What each escape of the pages stands for.
 ESCAPES = {
     r"\-": "-", r"\e": "\\", r"\(aq": "'", r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\(co": "©", r"\&": "", r"\%": "",
-    r"\:": "", r"\~": " ", r"\fB": "", r"\fI": "", r"\fP": "", r"\fR": "", r"\^": "",
+    r"\:": "", r"\~": " ", r"\(bu": "•", r"\fB": "", r"\fI": "", r"\fP": "", r"\fR": "", r"\^": "",
 }  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 The file is read by init's own parser, and each of its shell scripts by ``/bin/sh -n``; nothing is started and no
 running init is asked.  The options that name the programs of the older way are accepted, and it is checked that these
 exist.  Options may be abbreviated and long ones may have one dash (getopt(1) with ``-a``).
+
+In the place of a file there may be a Debian package, binary or source, whose jobs are then all checked.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 
 from upstart.conf.files import read_file
 from upstart.conf.parse import ParseError, decode, parse_job
+from upstart.tools.packagefiles import is_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,24 +143,34 @@ def check(path: str, scripts: bool, prefix: str) -> None:
     ``prefix`` begins the messages of the parser.  Raises `Invalid`.
     """
     name = os.path.basename(path)
-    failure = None
-    job: JobClass | None = None
     try:
-        job = parse_job(name.removesuffix(".conf"), decode(read_file(path)[0]), name)
-    except ParseError as error:
-        failure = str(error)
-        job = error.job
+        data = read_file(path)[0]
     except OSError as error:
-        failure = f"{name}: Error while loading configuration file: {error.strerror}"
-    if scripts and job is not None:
+        text = f"{name}: Error while loading configuration file: {error.strerror}"
+        raise Invalid(f"File {path}: syntax invalid:\n{prefix}{text}")
+    check_text(path, name.removesuffix(".conf"), data, scripts, prefix)
+
+
+def check_text(label: str, name: str, data: bytes, scripts: bool, prefix: str) -> JobClass:
+    """Check what a file holds that is told of as ``label``, and has or will have the job ``name``; see `check`."""
+    failure: ParseError | None = None
+    try:
+        job = parse_job(name, decode(data), os.path.basename(name) + ".conf")
+    except ParseError as error:
+        failure = error
+        if error.job is None:
+            raise Invalid(f"File {label}: syntax invalid:\n{prefix}{failure}")
+        job = error.job
+    if scripts:
         for section, process in SECTIONS:
             definition = job.processes.get(process)
             if definition is not None and definition.script:
                 errors = shell_errors(definition.command)
                 if errors is not None:
-                    raise Invalid(f"File {path}: shell syntax invalid in {section} section:\n{errors}")
+                    raise Invalid(f"File {label}: shell syntax invalid in {section} section:\n{errors}")
     if failure is not None:
-        raise Invalid(f"File {path}: syntax invalid:\n{prefix}{failure}")
+        raise Invalid(f"File {label}: syntax invalid:\n{prefix}{failure}")
+    return job
 
 
 def shell_errors(script: str) -> str | None:
@@ -192,7 +205,8 @@ def main(argv: list[str]) -> int:
     try:
         if not path:
             raise Invalid("Must specify configuration file")
-        if not os.path.isfile(path):
+        package = is_package(path)
+        if not os.path.isfile(path) and not (package and os.path.isdir(path)):
             raise Invalid(f"File {path} does not exist")
         if "debug" in given:
             print(f"DEBUG: upstart_path={upstart}\nDEBUG: initctl_path={initctl}\nDEBUG: file={path}")
@@ -203,9 +217,14 @@ def main(argv: list[str]) -> int:
                 raise Invalid(f"Path {command} does not exist")
             if not os.access(command, os.X_OK):
                 raise Invalid(f"File {command} not executable")
+        scripts, prefix = "noscript" not in given, f"{os.path.basename(upstart)}:"
+        if package:
+            from upstart.tools.checkpackage import check_package
+
+            return check_package(path, scripts, prefix)
         if not path.endswith(".conf"):
             raise Invalid("File must end in .conf")
-        check(path, "noscript" not in given, f"{os.path.basename(upstart)}:")
+        check(path, scripts, prefix)
     except Invalid as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
