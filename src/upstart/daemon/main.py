@@ -175,7 +175,7 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
         if options.write_state_file:
             restart.write_state_file(daemon.logdir, text)
         return daemon
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except Exception as error:
         reason = describe(error)
     logger = Logger(options.program)
     logger.to_kernel = options.system

@@ -97,9 +97,11 @@ class Quiesce:
         self._engine.shutdown()
 
     def _check(self) -> None:
-        """Have the loop turn, and so `settled` be called, every second."""
+        """Have the loop turn, and so `settled` be called, every second; end what jobs that never settle would hold."""
         if self._phase in (WAIT, KILL):
             self._loop.call_later(CHECK_SECONDS, self._check)
+            if time.monotonic() >= self._deadline + CHECK_SECONDS:
+                self.settled()
 
     def settled(self) -> bool:
         """Look, after the engine has settled and its effects are performed, how far the end of the session has come.

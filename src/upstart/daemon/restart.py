@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from upstart.daemon.loop import HANGUP, READ
 from upstart.engine.effects import ERROR, INFO, WARN
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
 CHECK_OK = b"ok\n"
 CHECK_SECONDS = 20.0
-#: Seconds to wait for programs that are just being executed, and between two looks.
+#: Seconds to wait for events that come to rest and programs that are just being executed, and between two looks.
 SPAWN_SECONDS = 5.0
 SPAWN_LOOK_SECONDS = 0.01
 STATE_FILE = "upstart.state"
@@ -39,7 +40,7 @@ RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 class Restarter:
     """The re-exec of one daemon; ``argv`` is the command line it was started with, the program's path absolute."""
 
-    __slots__ = ("_answer", "_argv", "_calls", "_child", "_daemon", "_timer", "_watch", "_waited")
+    __slots__ = ("_answer", "_argv", "_calls", "_child", "_daemon", "_quiet_by", "_timer", "_watch")
 
     def __init__(self, daemon: Daemon, argv: list[str]) -> None:
         self._daemon = daemon
@@ -49,7 +50,7 @@ class Restarter:
         self._answer = -1
         self._watch = -1
         self._timer = -1
-        self._waited = 0.0
+        self._quiet_by = 0.0
 
     @property
     def program(self) -> str:
@@ -109,25 +110,25 @@ class Restarter:
         if answer != CHECK_OK:
             self._refuse(answer.decode("utf-8", "replace").strip() or "the new program fails")
             return
-        self._waited = 0.0
+        self._quiet_by = time.monotonic() + SPAWN_SECONDS
         self._when_quiet()
 
     def _when_quiet(self) -> None:
-        """Exec as soon as no process is between its fork and its exec."""
-        self._daemon.settle_fully()
-        if self._daemon.performer.children.busy() and self._waited < SPAWN_SECONDS:
-            self._waited += SPAWN_LOOK_SECONDS
+        """Exec as soon as events have come to rest and no process is between its fork and its exec, or anyhow."""
+        restless = self._daemon.settle() or self._daemon.performer.children.busy()
+        if restless and time.monotonic() < self._quiet_by:
             self._daemon.loop.call_later(SPAWN_LOOK_SECONDS, self._when_quiet)
             return
+        self._daemon.perform_all()
         for call in self._calls:
             call.reply()
         self._calls.clear()
         self._daemon.flush_clients()
         try:
             execute(self._daemon, self._argv, self._daemon.state_text())
-        except OSError as error:
+        except Exception as error:
             self._daemon.after_failed_exec()
-            self._refuse(f"{error.strerror}")
+            self._refuse(f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
 
     def _refuse(self, reason: str) -> None:
         self._child = 0
