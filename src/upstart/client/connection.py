@@ -83,7 +83,8 @@ class Connection:
                 pending.block()
         except Exception as error:
             raise _converted(error) from None
-        if not replies:
+        if not replies or (replies[0].get_error_name() == errors.NO_REPLY and not self._raw.get_is_connected()):
+            # libdbus makes up an answer to what was asked of a connection that is gone.
             raise DBusError(errors.DISCONNECTED, "Connection was disconnected before a reply was received")
         reply = replies[0]
         values = reply.get_args_list()

@@ -8,6 +8,7 @@ UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 UNKNOWN_INTERFACE = "org.freedesktop.DBus.Error.UnknownInterface"
 ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
 DISCONNECTED = "org.freedesktop.DBus.Error.Disconnected"
+NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
 FAILED = "org.freedesktop.DBus.Error.Failed"
 INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 
