@@ -49,7 +49,7 @@ class Host:
     def __init__(self, directory: Path, cgroups: Cgroups | None, user_mode: bool) -> None:
         self.directory = directory
         self.cgroups = cgroups
-        self.spawner = Spawner(user_mode, cgroups)
+        self.spawner = Spawner(user_mode, cgroups, debugging=True)
         self.warnings: list[str] = []
         self.store = LogStore(self.warnings.append)
         self.statuses: dict[int, int] = {}

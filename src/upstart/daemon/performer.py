@@ -11,7 +11,7 @@ import time
 
 from upstart.daemon.children import Children, Running, name_of
 from upstart.daemon.objects import path_of_instance
-from upstart.engine.effects import WARN, Spawn
+from upstart.engine.effects import DEBUG, WARN, Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
 from upstart.process.cgroup import Cgroups
@@ -46,7 +46,7 @@ class Performer:
         limits.raise_descriptors(DESCRIPTORS)
         self._cgroups = Cgroups(session=options.user) if options.cgroups else None
         inherited = original_umask if options.user and options.inherit_env else None
-        self._spawner = Spawner(options.user, self._cgroups, inherited)
+        self._spawner = Spawner(options.user, self._cgroups, inherited, options.priority == DEBUG)
         self._engine.apparmor_available = apparmor_available()
         self.children = Children(self._engine, self._loop, self._warn)
         self._timers: dict[tuple[Instance, str], tuple[int, float]] = {}

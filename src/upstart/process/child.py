@@ -58,7 +58,7 @@ class Setup:
 
     __slots__ = (
         "argv", "base", "error", "group", "groups", "no_chdir",
-        "output", "plan", "profile", "request", "script", "umask",
+        "output", "pause", "plan", "profile", "request", "script", "umask",
     )
 
     def __init__(self, request: SpawnRequest, argv: list[str], error: int) -> None:
@@ -68,6 +68,8 @@ class Setup:
         self.error = error
         self.script = -1
         self.output = -1
+        #: Stop before the program is executed, for a debugger (the debug stanza).
+        self.pause = False
         #: Stay in init's working directory unless a stanza says otherwise (a session init).
         self.no_chdir = False
         #: Look up supplementary groups (only root can set them).
@@ -119,7 +121,6 @@ def _move(fd: int) -> int:
 
 def _prepare(setup: Setup, error: int) -> None:
     request = setup.request
-    job = request.job_class
     signal.set_wakeup_fd(-1)
     try:
         script, output = _move(setup.script), _move(setup.output)
@@ -146,7 +147,7 @@ def _prepare(setup: Setup, error: int) -> None:
         if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if job.debug:
+    if setup.pause:
         os.close(error)
         os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -141,14 +141,20 @@ class Spawner:
 
     ``user_mode``: a session init, whose jobs stay in its working directory and, if ``inherit_umask`` is a mask, have
     that one instead of 022.  ``cgroups`` is ``None`` with --no-cgroups: cgroup stanzas are then ignored.
+    ``debugging``: debug stanzas count, as they do where init itself was started with --debug.
     """
 
     def __init__(
-        self, user_mode: bool = False, cgroups: Cgroups | None = None, inherit_umask: int | None = None
+        self,
+        user_mode: bool = False,
+        cgroups: Cgroups | None = None,
+        inherit_umask: int | None = None,
+        debugging: bool = False,
     ) -> None:
         self._user_mode = user_mode
         self._cgroups = cgroups
         self._umask = inherit_umask
+        self._debugging = debugging
         self._programs = Programs()
         self._root = os.geteuid() == 0
         self._into_group = True
@@ -200,6 +206,7 @@ class Spawner:
         request = setup.request
         job = request.job_class
         setup.no_chdir = self._user_mode
+        setup.pause = self._debugging and request.job_class.debug
         setup.groups = self._root and (
             not job.setuid is job.setgid is job.chroot is request.session is None or self._root_has_groups()
         )
@@ -233,7 +240,7 @@ class Spawner:
         """The program, if the process can be started without a fork; ``None`` if a stanza or the path forbids it."""
         request = setup.request
         job = request.job_class
-        if request.console not in ("log", "none") or job.debug or setup.profile is not None:
+        if request.console not in ("log", "none") or setup.pause or setup.profile is not None:
             return None
         if request.process != "security":
             if job.limits or setup.plan is not None or request.session is not None:
