@@ -39,9 +39,19 @@ def wait_for(condition: Callable[[], bool], what: str = "condition", seconds: fl
 
 
 class Session:
-    """A session init with the jobs of ``jobs``; ``options`` go to its command line, ``keywords`` to Popen."""
+    """A session init with the jobs of ``jobs``; ``options`` go to its command line, ``keywords`` to Popen.
 
-    def __init__(self, directory: Path, jobs: Mapping[str, str], *options: str, **keywords: Any) -> None:
+    ``program`` is another init than that of this checkout.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        jobs: Mapping[str, str],
+        *options: str,
+        program: Path | None = None,
+        **keywords: Any,
+    ) -> None:
         make_programs()
         self.directory = directory
         self.conf = directory / "conf"
@@ -57,7 +67,7 @@ class Session:
         }
         self.logs = directory / "cache" / "upstart"
         self.messages = directory / "messages"
-        command = [str(SBIN / "upstart"), "--user", "--confdir", str(self.conf), "--no-startup-event"]
+        command = [str(program or SBIN / "upstart"), "--user", "--confdir", str(self.conf), "--no-startup-event"]
         with self.messages.open("wb") as output:
             keywords = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, **keywords}
             self.process = subprocess.Popen([*command, *options], env=self.environment, **keywords)
@@ -98,8 +108,8 @@ class Session:
         sock.connect("\0" + self.address.partition("abstract=")[2])
         return sock
 
-    def client(self) -> Client:
-        return Client(self.connect())
+    def client(self, quiet: bool = False) -> Client:
+        return Client(self.connect(), quiet)
 
     def end(self) -> None:
         """End it; it must do so by itself."""
@@ -112,14 +122,15 @@ class Session:
 
 
 class Client:
-    """An authenticated connection."""
+    """An authenticated connection; a ``quiet`` one gets no signals."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, quiet: bool = False) -> None:
         self.sock = sock
         self._serial = 0
-        self._buffer = b""
+        self._position = 0
+        first = self.message(MANAGER, EXTENSION, "Quiet") if quiet else b""
         user = str(os.getuid()).encode().hex().encode()
-        sock.sendall(b"\0AUTH EXTERNAL " + user + b"\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n")
+        sock.sendall(b"\0AUTH EXTERNAL " + user + b"\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n" + first)
         answer = b""
         while answer.count(b"\r\n") < 2:
             answer += sock.recv(4096)
@@ -133,16 +144,17 @@ class Client:
     def receive(self) -> wire.Message:
         """The next message; EOFError when init has hung up."""
         while True:
-            if len(self._buffer) >= wire.FIXED:
-                length = wire.message_length(self._buffer, 0)
-                if len(self._buffer) >= length:
-                    message = wire.parse(self._buffer[:length])
-                    self._buffer = self._buffer[length:]
-                    return message
+            at = self._position
+            if len(self._buffer) - at >= wire.FIXED:
+                length = wire.message_length(self._buffer, at)
+                if len(self._buffer) - at >= length:
+                    self._position += length
+                    return wire.parse(self._buffer[at : at + length])
             data = self.sock.recv(1 << 20)
             if not data:
                 raise EOFError
-            self._buffer += data
+            self._buffer = self._buffer[at:] + data
+            self._position = 0
 
     def answer(self, serial: int) -> tuple[Any, ...]:
         """The arguments of the answer to a call, the name of an error in front."""

@@ -129,7 +129,7 @@ def test_a_listener_that_does_not_read_is_hung_up_on(session: Session) -> None:
     before = session.resident()
     client = session.client()
     text = "X=" + "x" * 10000
-    for _ in range(400):
+    for _ in range(800):
         client.call(MANAGER, UPSTART, "EmitEvent", "sasb", "noise", [text], False)
     assert session.resident() - before < 16 << 10
     with pytest.raises((EOFError, ConnectionResetError)):

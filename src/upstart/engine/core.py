@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from upstart.engine.instance import Instance
     from upstart.engine.job import Job
 
-#: Runs in a row that used up their limit before that is worth a warning.
+#: Runs in a row that used up their limit before that is worth a warning, and before a pass that goes on is cut short.
 RESTLESS_RUNS = 40
+LONGEST_PASS = 4
 
 #: Failure reasons kept for instances that are gone.
 FAILURES_KEPT = 256
@@ -148,6 +149,12 @@ class Core:
 
     def _note_restless(self) -> None:
         self._restless += 1
+        if not self._restless % LONGEST_PASS:
+            # A pass that jobs keep alive has no next one: what waits for that would only become more.
+            self._pass += self._next_pass
+            self._next_pass.clear()
+            heapify(self._pass)
+            self._cursor = 0
         if self._restless == RESTLESS_RUNS:
             names = sorted({event.name for _, event in self._pass + self._next_pass})
             self.warn(
