@@ -173,9 +173,13 @@ class SessionInit:
             self.process = subprocess.Popen([*command, *args], env=self.environ, stdout=log, stderr=log)
         self.pid = self.process.pid
         self.session_file = directory / "upstart" / "sessions" / f"{self.pid}.session"
-        wait_for(lambda: self.session_file.exists() and self.session_file.read_text().endswith("\n"))
+        wait_for(self._is_up)
         self.address = self.session_file.read_text().strip().partition("=")[2]
         self.clients: list[Client] = []
+
+    def _is_up(self) -> bool:
+        assert self.process.poll() is None, self.text()
+        return self.session_file.exists() and self.session_file.read_text().endswith("\n")
 
     def write(self, name: str, text: str) -> None:
         """Write a job's file as an editor does: whole."""
