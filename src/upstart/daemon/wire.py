@@ -1,8 +1,7 @@
 """D-Bus messages to bytes and back, after the D-Bus Specification, without any I/O.
 
 What is always true here: bytes from a peer can only give a `Message` or a `WireError`; nothing they contain is
-trusted before it is checked, and no message is longer than `MAX_MESSAGE`.  What we build is always valid: strings are
-made UTF-8 without NUL, and object paths come from `upstart.daemon.paths`.
+trusted before it is checked.  What we build is always valid.
 
 Clients repeat the same header for every call, so a parsed header is kept in a bounded table: the second ``EmitEvent``
 costs a dictionary look-up.  That makes this faster than libdbus behind its Python binding (which has to build a
@@ -14,10 +13,18 @@ from __future__ import annotations
 from struct import Struct
 from struct import error as StructError
 
+from upstart.daemon.marshal import Reader, UnixFd, WireError, pack, put, split, unpack, valid_path
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+__all__ = [
+    "CALL", "COMMON_HEADER", "ERROR", "FIXED", "HEADER_CACHE", "LONGEST", "MAX_MESSAGE", "NO_REPLY", "RETURN", "SIGNAL",
+    "Header", "Message", "UnixFd", "WireError", "call", "error", "message_length", "pack", "parse", "reply", "signal_builder",
+    "split", "unpack", "valid_path",
+]  # fmt: skip
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 NO_REPLY = 1
@@ -26,11 +33,6 @@ NO_REPLY = 1
 MAX_MESSAGE = 4 << 20
 #: What the specification allows a message to have.
 LONGEST = 1 << 27
-#: What we build may be longer than what we accept: GetState of thousands of jobs.
-MAX_ARRAY = 64 << 20
-#: Levels, as the specification has them: of a value; of arrays, and of structures, in a signature.
-MAX_DEPTH = 64
-MAX_NESTED = 32
 HEADER_CACHE = 512
 #: Bytes of a header that is remembered.
 COMMON_HEADER = 512
@@ -40,14 +42,6 @@ _LITTLE = Struct("<4B3I")
 _BIG = Struct(">4B3I")
 _U32 = Struct("<I")
 _RETURN = Struct("<4BIIIBBBBI")
-
-
-class WireError(Exception):
-    """The bytes are not D-Bus; the connection they came from is of no further use."""
-
-
-class UnixFd(int):
-    """An index into the descriptors that travelled with the message."""
 
 
 class Header:
@@ -167,229 +161,6 @@ def _parse_header(raw: bytes, little: bool, kind: int) -> Header:
     return header
 
 
-def valid_path(path: str) -> bool:
-    """Whether ``path`` is an object path: "/", or elements of [A-Za-z0-9_]."""
-    if path == "/":
-        return True
-    if not path.isascii() or not path.startswith("/"):
-        return False
-    return all(element.replace("_", "a").isalnum() for element in path[1:].split("/"))
-
-
-class Reader:
-    """Takes values off a body or a header."""
-
-    __slots__ = ("at", "data", "little", "u32")
-
-    def __init__(self, data: bytes, little: bool) -> None:
-        self.data = data
-        self.at = 0
-        self.little = little
-        self.u32 = _U32 if little else Struct(">I")
-
-    def align(self, size: int) -> None:
-        at = -(-self.at // size) * size
-        if at > len(self.data) or any(self.data[self.at : at]):
-            raise WireError("padding that is not zero")
-        self.at = at
-
-    def uint(self) -> int:
-        self.align(4)
-        value: int = self.u32.unpack_from(self.data, self.at)[0]
-        self.at += 4
-        return value
-
-    def string(self, length: int) -> str:
-        end = self.at + length
-        raw = self.data[self.at : end]
-        if self.data[end] or 0 in raw:
-            raise WireError("string with or without its NUL")
-        self.at = end + 1
-        return raw.decode()
-
-    def signature(self) -> str:
-        self.at += 1
-        return self.string(self.data[self.at - 1])
-
-    def single(self, signature: str, depth: int) -> Any:
-        """One value of a complete type."""
-        kind = signature[0]
-        if kind == "s":
-            return self.string(self.uint())
-        if kind == "o":
-            path = self.string(self.uint())
-            if not valid_path(path):
-                raise WireError("malformed object path")
-            return path
-        if kind == "a":
-            return self.array(signature[1:], depth + 1)
-        if kind == "(" or kind == "{":
-            self.align(8)
-            return tuple(self.single(each, depth + 1) for each in split(signature[1:-1]))
-        if kind == "b":
-            value = self.uint()
-            if value > 1:
-                raise WireError("boolean that is neither 0 nor 1")
-            return bool(value)
-        if kind == "h":
-            return UnixFd(self.uint())
-        if kind == "g":
-            return self.signature()
-        if kind == "v":
-            inner = self.signature()
-            if len(split(inner)) != 1 or depth > MAX_DEPTH:
-                raise WireError("malformed variant")
-            return self.single(inner, depth + 1)
-        size, code = _NUMBERS[kind]
-        self.align(size)
-        number = Struct(("<" if self.little else ">") + code).unpack_from(self.data, self.at)[0]
-        self.at += size
-        return number
-
-    def array(self, element: str, depth: int) -> list[Any]:
-        length = self.uint()
-        self.align(8 if element[0] in "({xtd" else 1)
-        end = self.at + length
-        if end > len(self.data) or depth > MAX_DEPTH:
-            raise WireError("array beyond its message")
-        if element in _NUMBERS:
-            size, code = _NUMBERS[element]
-            if length % size:
-                raise WireError("array of a wrong length")
-            numbers = Struct(f"{'<' if self.little else '>'}{length // size}{code}").unpack_from(self.data, self.at)
-            self.at = end
-            return list(numbers)
-        values = []
-        while self.at < end:
-            values.append(self.single(element, depth))
-        if self.at != end:
-            raise WireError("array of a wrong length")
-        return values
-
-
-#: Size in bytes and struct(3) code.
-_NUMBERS = {
-    "y": (1, "B"), "n": (2, "h"), "q": (2, "H"), "i": (4, "i"), "u": (4, "I"),
-    "x": (8, "q"), "t": (8, "Q"), "d": (8, "d"),
-}  # fmt: skip
-_splits: dict[str, tuple[str, ...]] = {}
-
-
-def split(signature: str) -> tuple[str, ...]:
-    """The complete types of a signature; `WireError` if it is none."""
-    known = _splits.get(signature)
-    if known is None:
-        parts = []
-        at = 0
-        while at < len(signature):
-            end = _complete(signature, at, 0, 0)
-            parts.append(signature[at:end])
-            at = end
-        known = tuple(parts)
-        if len(_splits) >= HEADER_CACHE:
-            _splits.clear()
-        _splits[signature] = known
-    return known
-
-
-def _complete(signature: str, at: int, arrays: int, structures: int) -> int:
-    kind = signature[at : at + 1]
-    if arrays > MAX_NESTED or structures > MAX_NESTED:
-        raise WireError("signature too deep")
-    if kind == "a":
-        return _complete(signature, at + 1, arrays + 1, structures)
-    if kind == "(" or kind == "{":
-        at += 1
-        start = at
-        close = ")" if kind == "(" else "}"
-        while signature[at : at + 1] != close:
-            at = _complete(signature, at, arrays, structures + 1)
-        if at == start:
-            raise WireError("empty structure")
-        return at + 1
-    if not kind or kind not in "sobhgviyunqxtd":
-        raise WireError("malformed signature")
-    return at + 1
-
-
-def unpack(signature: str, body: bytes, little: bool = True) -> tuple[Any, ...]:
-    """The values of a body."""
-    reader = Reader(body, little)
-    values = tuple([reader.single(each, 0) for each in split(signature)])
-    if reader.at != len(body):
-        raise WireError("body longer than its signature")
-    return values
-
-
-def text(value: str) -> bytes:
-    """A string as D-Bus wants it; bytes of a file name that are no UTF-8 become question marks."""
-    try:
-        raw = value.encode()
-    except UnicodeEncodeError:
-        raw = value.encode("utf-8", "replace")
-    return raw.replace(b"\0", b"?") if b"\0" in raw else raw
-
-
-def _put_string(out: bytearray, value: str) -> None:
-    raw = text(value)
-    out += b"\0" * (-len(out) & 3) + _U32.pack(len(raw)) + raw + b"\0"
-
-
-def _put(out: bytearray, signature: str, value: Any) -> None:
-    kind = signature[0]
-    if kind in "so":
-        _put_string(out, value)
-    elif kind == "a":
-        element = signature[1:]
-        out += b"\0" * (-len(out) & 3) + b"\0\0\0\0"
-        mark = len(out)
-        if element[0] in "({xtd":
-            out += b"\0" * (-len(out) & 7)
-        start = len(out)
-        if element == "s" or element == "o":
-            for each in value:
-                _put_string(out, each)
-        elif element[0] in "({":
-            parts = split(element[1:-1])
-            for each in value.items() if element[0] == "{" else value:
-                out += b"\0" * (-len(out) & 7)
-                for part, item in zip(parts, each, strict=True):
-                    _put(out, part, item)
-        else:
-            for each in value:
-                _put(out, element, each)
-        if len(out) - start > MAX_ARRAY:
-            raise WireError("array too long")
-        _U32.pack_into(out, mark - 4, len(out) - start)
-    elif kind == "b" or kind == "h":
-        out += b"\0" * (-len(out) & 3) + _U32.pack(value)
-    elif kind == "g":
-        raw = value.encode()
-        out += bytes((len(raw),)) + raw + b"\0"
-    elif kind == "v":
-        inner, item = value
-        _put(out, "g", inner)
-        _put(out, inner, item)
-    elif kind == "(":
-        out += b"\0" * (-len(out) & 7)
-        for part, item in zip(split(signature[1:-1]), value, strict=True):
-            _put(out, part, item)
-    else:
-        size, code = _NUMBERS[kind]
-        out += b"\0" * (-len(out) & (size - 1)) + Struct("<" + code).pack(value)
-
-
-def pack(signature: str, *values: Any) -> bytes:
-    """A body; a variant is given as (signature, value)."""
-    if signature == "s" or signature == "o":  # most of what is announced
-        raw = text(values[0])
-        return _U32.pack(len(raw)) + raw + b"\0"
-    out = bytearray()
-    for each, value in zip(split(signature), values, strict=True):
-        _put(out, each, value)
-    return bytes(out)
-
-
 def _build(kind: int, flags: int, serial: int, fields: bytes, body: bytes) -> bytes:
     header = _LITTLE.pack(0x6C, kind, flags, 1, len(body), serial, len(fields))
     return b"".join((header, fields, b"\0" * (-len(fields) & 7), body))
@@ -401,8 +172,8 @@ def _fields(*fields: tuple[int, str, Any]) -> bytes:
         if value:
             out += b"\0" * (-len(out) & 7)
             out.append(code)
-            _put(out, "g", signature)
-            _put(out, signature, value)
+            put(out, "g", signature)
+            put(out, signature, value)
     return bytes(out)
 
 
