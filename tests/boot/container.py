@@ -49,12 +49,22 @@ def wait_for(condition: Callable[[], bool], seconds: float, interval: float = 0.
 
 
 class Container:
-    """One boot. `init` is the program's argv; `packages` are .deb files to install first; `files` go in afterwards."""
+    """One boot. `init` is the program's argv; `packages` are .deb files to install first; `files` go in afterwards.
+
+    `layer` is the directory for what the boot writes, to be booted again; without it that is lost at the end.
+    """
 
     def __init__(
-        self, root: Path, init: list[str], packages: list[Path], files: dict[str, str], show: Callable[[bytes], object]
+        self,
+        root: Path,
+        init: list[str],
+        packages: list[Path],
+        files: dict[str, str],
+        show: Callable[[bytes], object],
+        layer: Path | None = None,
     ) -> None:
         self.root, self.init, self.packages, self.files, self.show = root, init, packages, files, show
+        self.layer = layer
         #: Process id of the namespaces' PID 1 as this machine sees it.
         self.pid = 0
         #: Monotonic seconds at the exec of init.
@@ -88,6 +98,7 @@ class Container:
         plan = {
             "root": str(self.root),
             "work": str(self._work),
+            "layer": "" if self.layer is None else str(self.layer),
             "init": self.init,
             "packages": [str(path) for path in self.packages],
             "files": self.files,

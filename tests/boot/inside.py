@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +29,18 @@ def mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True)
 
 
-def overlay(lower: str, work: Path) -> Path:
-    """The root to boot: `lower` below a writable layer in memory that goes with the mount namespace."""
+def overlay(lower: str, work: Path, layer: str = "") -> Path:
+    """The root to boot: `lower` below a writable layer, in the directory `layer` or else in memory until the end.
+
+    What is in a directory of an earlier boot is there again, as it was. Nothing forces it to the disk: a boot is not
+    there to be resumed after a crash of the machine below.
+    """
     mount("-t", "tmpfs", "-o", "mode=0755,size=2g", "layer", str(work))
-    for name in ("upper", "work", "root"):
-        (work / name).mkdir()
-    options = f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work"
+    written = Path(layer) if layer else work
+    for path in (written / "upper", written / "work", work / "root"):
+        path.mkdir(exist_ok=True)
+    shutil.rmtree(written / "work/work/incompat", ignore_errors=True)  # the mark of a volatile layer, refused otherwise
+    options = f"lowerdir={lower},upperdir={written}/upper,workdir={written}/work,volatile"
     mount("-t", "overlay", "-o", options, "overlay", str(work / "root"))
     return work / "root"
 
@@ -118,7 +125,7 @@ def drop_capabilities() -> None:
 
 def main(argv: list[str]) -> int:
     plan = json.loads(argv[1])
-    root = overlay(plan["root"], Path(plan["work"]))
+    root = overlay(plan["root"], Path(plan["work"]), plan["layer"])
     kernel_file_systems(root)
     install(root, plan["packages"], plan["files"])
     devices(root, plan["console"], plan["terminals"])

@@ -62,23 +62,27 @@ def packages(release: str) -> list[str]:
 
 def ready(release: str) -> Path:
     """The directory of the root of `release`; built where it is missing, which takes a minute or two."""
-    names = packages(release)
-    digest = hashlib.sha256("\n".join([release, CONFIGURE, *names]).encode()).hexdigest()[:12]
-    path = BUILD / f"root-{release}-{digest}"
+    return build("root", release, packages(release), CONFIGURE)
+
+
+def build(kind: str, release: str, names: list[str], configure: str) -> Path:
+    """A root of `names`, set up by the shell text `configure`; of each kind and release the latest alone is kept."""
+    digest = hashlib.sha256("\n".join([release, configure, *names]).encode()).hexdigest()[:12]
+    path = BUILD / f"{kind}-{release}-{digest}"
     if path.is_dir():
         return path
-    print(f"Building the root of {release} ({len(names)} packages and what they need)", flush=True)
+    print(f"Building the {kind} of {release} ({len(names)} packages and what they need)", flush=True)
     partial = path.with_suffix(".part")
     shutil.rmtree(partial, ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
-    hook = BUILD / "configure-root"
-    hook.write_text("#!/bin/sh" + CONFIGURE)
+    hook = BUILD / f"configure-{kind}"
+    hook.write_text("#!/bin/sh" + configure)
     hook.chmod(0o755)
     command = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--format=directory"]
     command += [f"--include={','.join(names)}", f"--customize-hook={hook}"]
     command += [f"--aptopt={line}" for line in archive.transport_options()]
     command += ["--aptopt=Apt::Install-Recommends \"false\"", release, str(partial), "-"]
-    log = BUILD / f"root-{release}.log"
+    log = BUILD / f"{kind}-{release}.log"
     with log.open("w") as output:
         done = subprocess.run(command, input=archive.sources(release), text=True, stdout=output, stderr=output)
     if done.returncode:
@@ -86,7 +90,7 @@ def ready(release: str) -> Path:
         tail = "\n".join(log.read_text().splitlines()[-20:])
         raise RuntimeError(f"mmdebstrap failed with status {done.returncode}:\n{tail}")
     partial.rename(path)
-    for old in BUILD.glob(f"root-{release}-*"):
+    for old in BUILD.glob(f"{kind}-{release}-*"):
         if old != path:
             shutil.rmtree(old, ignore_errors=True)
     return path
