@@ -116,6 +116,10 @@ class Sources:
         """Add a file of general configuration; nothing is read before `load`."""
         self._files.append(_File(_normal(path)))
 
+    def paths(self) -> list[str]:
+        """All of them, in the order in which they are read."""
+        return [source.path for source in (*self._files, *self._directories)]
+
     def load(self) -> list[Change]:
         """Read what has been added since the last call."""
         for file in self._files:
