@@ -210,12 +210,15 @@ class Daemon:
                 self.watch.add_tree(os.path.abspath(path))
         except OSError as error:
             self.log(WARN, f"Unable to watch configuration: {error.strerror}")
-        for path in trees:
-            self.log(INFO, f"Loading configuration from {path}")
+        self._say_what_is_loaded()
         self._apply(self.sources.load())
         self.chroots.opened = self._open_chroot
         if self.restarted:
             self._drop_vanished()
+
+    def _say_what_is_loaded(self) -> None:
+        for path in self.sources.paths():
+            self.log(INFO, f"Loading configuration from {path}")
 
     def _drop_vanished(self) -> None:
         """After a re-exec: jobs whose files are gone by now."""
@@ -239,6 +242,7 @@ class Daemon:
     def reload_configuration(self) -> None:
         """Look at all configuration again."""
         self.log(INFO, "Reloading configuration")
+        self._say_what_is_loaded()
         self._apply(self.sources.reload())
 
     def _apply(self, changes: list[Change]) -> None:
