@@ -16,9 +16,9 @@ import time
 
 from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
-from upstart.daemon import announce, sessionfile, systembus, xdg
-from upstart.daemon.bus import SYSTEM_ADDRESS, PrivateServer, listen
+from upstart.daemon import xdg
 from upstart.daemon.chroots import Chroots
+from upstart.daemon.endpoints import Endpoints
 from upstart.daemon.logger import Logger
 from upstart.daemon.loop import READ, Loop
 from upstart.daemon.manager import Manager
@@ -35,12 +35,10 @@ from upstart.engine.engine import Engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from upstart.conf.sources import Change
     from upstart.daemon.options import Options
-    from upstart.engine.effects import Announce
 
 #: Seconds.
 SLICE = 0.02
@@ -79,10 +77,7 @@ class Daemon:
         self.manager = Manager(self)
         self.service = Service(self.manager.find, self._registered_below)
         self.service.fault = self.client_fault
-        self.server: PrivateServer | None = None
-        self.bus: systembus.MessageBus | None = None
-        self.bus_notified = False
-        self.session_file: str | None = None
+        self.endpoints = Endpoints(self)
         self.performer = Performer(self, original_umask())
         self.restarter = Restarter(self, argv)
         self.quiescer = Quiesce(self.engine, self.loop, self.log, self.loop.stop)
@@ -165,21 +160,6 @@ class Daemon:
                 except Exception as error:
                     self.fault(error)
 
-    def announce(self, effect: Announce) -> None:
-        """Send a signal to all who listen."""
-        self._send_signal(announce.build(self.service.next_serial(), effect))
-
-    def _send_signal(self, data: bytes) -> None:
-        if self.server is not None:
-            self.server.broadcast(data)
-        if self.bus is not None:
-            self.bus.send(data)
-
-    def listeners_changed(self) -> None:
-        """Have the engine announce changes only while somebody listens."""
-        listening = self.server is not None and self.server.listening()
-        self.engine.announcing = listening or self.bus_connected()
-
     def initial_job_environ(self) -> dict[str, str]:
         """The environment that jobs begin with: PATH and TERM, and in a session all of init's own."""
         table: dict[str, str] = {}
@@ -252,78 +232,6 @@ class Daemon:
             else:
                 self.engine.undefine(change.session, change.name)
 
-    # D-Bus
-
-    def open_server(self) -> None:
-        """Listen for private clients, on the socket that the program before us listened on if there is one."""
-        if self.options.session_bus:
-            return
-        address = sessionfile.address() if self.options.user else SYSTEM_ADDRESS
-        if self.options.user:
-            self.engine.extra_environ["UPSTART_SESSION"] = address
-        if self.server is None:
-            try:
-                self._serve(PrivateServer(self.loop, listen(address), self.service.received))
-            except OSError as error:
-                self.log(WARN, f"Unable to listen for private connections: {error.strerror}")
-        if self.options.user:
-            self.session_file = sessionfile.create(self.environ, address, lambda text: self.log(ERROR, text))
-
-    def _serve(self, server: PrivateServer) -> None:
-        self.server = server
-        server.on_change = self.listeners_changed
-        server.connected = lambda connection: self.log(INFO, "Connection from private client")
-
-    def bus_connected(self) -> bool:
-        """Whether we own our name on a bus."""
-        return self.bus is not None and self.bus.ready
-
-    @property
-    def _bus_name(self) -> str:
-        return "session" if self.options.user or self.options.session_bus else "system"
-
-    def connect_bus(self, address: str | None, then: Callable[[tuple[str, str] | None], object]) -> None:
-        """Connect to a bus, by default the one that fits; ``then`` gets None, or the error's name and text."""
-        self.bus_notified = address is not None
-        if address is None and self._bus_name == "session":
-            address = self.environ.get("DBUS_SESSION_BUS_ADDRESS", "")
-        if address is None:
-            address = self.environ.get("DBUS_SYSTEM_BUS_ADDRESS", systembus.DEFAULT_ADDRESS)
-        if self.bus is not None:
-            self.bus.close()
-        bus = systembus.MessageBus(self.loop, address, self.service.received, self.service.next_serial)
-        self.bus = self.service.bus = bus
-        bus.needs_uid = self.service.needs_uid
-        bus.lost = self._bus_lost
-
-        def finished(error: tuple[str, str] | None) -> None:
-            self.listeners_changed()
-            if error is None and self.restarted:
-                bus.send(announce.restarted(self.service.next_serial()))
-            then(error)
-
-        bus.finished = finished
-        bus.connect()
-
-    def _bus_lost(self) -> None:
-        name = "notified D-Bus bus" if self.bus_notified else f"D-Bus {self._bus_name} bus"
-        self.log(WARN, f"Disconnected from {name}")
-        self.listeners_changed()
-
-    def reconnect_bus(self) -> None:
-        """Connect to the bus again (SIGUSR1), if we are not connected."""
-        if not self.options.dbus or (self.bus is not None and self.bus.busy):
-            return
-        self.log(INFO, f"Reconnecting to D-Bus {self._bus_name} bus")
-        text = f"Unable to connect to the D-Bus {self._bus_name} bus: "
-        self.connect_bus(None, lambda error: self.log(WARN, text + error[1]) if error else None)
-
-    def update_activation_environment(self, entry: str) -> None:
-        """Tell the session's bus of a variable, for the services that it starts."""
-        if self.options.user and self.bus is not None and self.bus.ready:
-            key, _, value = entry.partition("=")
-            self.bus.call("UpdateActivationEnvironment", None, "a{ss}", {key: value})
-
     def _registered_below(self, path: str) -> list[str]:
         registered = [ROOT]
         for job in self.engine.jobs.values():
@@ -339,11 +247,7 @@ class Daemon:
 
     def close(self) -> None:
         """Give up what others can see of us."""
-        sessionfile.remove(self.session_file)
-        if self.server is not None:
-            self.server.close()
-        if self.bus is not None:
-            self.bus.close()
+        self.endpoints.close()
         self.performer.close()
 
     def state_text(self) -> str:
@@ -353,8 +257,7 @@ class Daemon:
                 "version": VERSION,
                 "engine": state.dump(self.engine),
                 "performer": self.performer.dump(),
-                "listening": self.server.fileno() if self.server is not None else -1,
-                "bus": self.bus.address if self.bus is not None and self.bus_notified else None,
+                "endpoints": self.endpoints.dump(),
                 "chroots": self.chroots.roots,
                 "priority": self.engine.priority,
                 "last_fault": self.last_fault,
@@ -367,14 +270,10 @@ class Daemon:
         for fd in self._event_fds():
             os.set_inheritable(fd, False)
         self.performer.restore(saved["performer"])
-        if saved["listening"] >= 0:
-            os.set_inheritable(saved["listening"], False)
-            self._serve(PrivateServer.inherit(self.loop, saved["listening"], self.service.received))
         for root in saved["chroots"]:
             self.sources.add_dir(root + "/etc/init", root)
         self.chroots.restore(saved["chroots"])
-        if saved["bus"] is not None:
-            self.connect_bus(saved["bus"], lambda error: None)
+        self.endpoints.restore(saved["endpoints"])
 
     def _event_fds(self) -> set[int]:
         fds = {event.fd for event in self.engine.events.values() if event.fd >= 0}
@@ -383,26 +282,18 @@ class Daemon:
                 fds.update(instance.fds)
         return fds
 
-    def flush_clients(self) -> None:
-        """Send what is queued, as far as sockets take it."""
-        if self.server is not None:
-            for client in list(self.server.clients):
-                client.flush()
-
     def before_exec(self) -> None:
         """Have the descriptors that the next program needs stay open."""
         self.performer.children.keep_open(True)
         for fd in self._event_fds():
             os.set_inheritable(fd, True)
-        if self.server is not None:
-            os.set_inheritable(self.server.fileno(), True)
+        self.endpoints.keep_open(True)
 
     def after_failed_exec(self) -> None:
         """Undo `before_exec`."""
         for fd in self._event_fds():
             os.set_inheritable(fd, False)
-        if self.server is not None:
-            os.set_inheritable(self.server.fileno(), False)
+        self.endpoints.keep_open(False)
         self.performer.children.keep_open(False)
 
     # Signals
@@ -413,7 +304,7 @@ class Daemon:
         watch(signal.SIGCHLD, self.performer.children.reap)
         watch(signal.SIGHUP, self.reload_configuration)
         if not self.options.user:
-            watch(signal.SIGUSR1, self.reconnect_bus)
+            watch(signal.SIGUSR1, self.endpoints.reconnect_bus)
 
     def catch_term(self) -> None:
         """The last of the signals: end the session, or re-execute."""

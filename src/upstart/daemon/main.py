@@ -209,13 +209,13 @@ def begin(daemon: Daemon) -> InitFifo | None:
     daemon.load_configuration()
     if options.restart and not daemon.restarted:
         restart.adopt(daemon)
-    daemon.open_server()
+    daemon.endpoints.open_server()
     bus = "session" if options.session_bus else "system"
     if not options.dbus:
         daemon.log(INFO, f"Not connecting to {bus} bus")
-    elif not options.user and daemon.bus is None:
+    elif not options.user and daemon.endpoints.bus is None:
         # It is not expected to be there yet: whoever starts it sends SIGUSR1.
-        daemon.connect_bus(None, lambda error: None)
+        daemon.endpoints.connect_bus(None, lambda error: None)
     if options.system:
         try:
             boot.set_up_descriptors(boot.NULL, False)
@@ -276,7 +276,7 @@ def catch_system_signals(daemon: Daemon) -> InitFifo:
     def reconnect() -> None:
         # Whoever mounts over /run asks sysvinit in this way to make its FIFO again.
         listen()
-        daemon.reconnect_bus()
+        daemon.endpoints.reconnect_bus()
 
     watch(signal.SIGUSR1, reconnect)
     listen()

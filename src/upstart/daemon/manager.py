@@ -136,10 +136,10 @@ class Manager:
         if os.getpid() == 1:
             raise CommandError(DENIED, "Not permissible to notify D-Bus address for PID 1")
         self._check(call, "notify D-Bus address")
-        if self._daemon.bus_connected():
+        if self._daemon.endpoints.bus_connected():
             call.reply()
             return
-        self._daemon.connect_bus(address, lambda error: call.error(*error) if error else call.reply())
+        self._daemon.endpoints.connect_bus(address, lambda error: call.error(*error) if error else call.reply())
 
     def do_NotifyCGroupManagerAddress(self, call: Call, address: str) -> None:
         self._check(call, "notify cgroup manager address")
@@ -195,7 +195,7 @@ class Manager:
                     environ.append(instance.env, (entry,), engine.environ, replace)
                 else:
                     engine.set_job_environ(entry, replace)
-                    self._daemon.update_activation_environment(entry)
+                    self._daemon.endpoints.update_activation_environment(entry)
         call.reply()
 
     def do_UnsetEnv(self, call: Call, details: list[str], name: str) -> None:
@@ -295,5 +295,5 @@ class Manager:
     def do_Quiet(self, call: Call) -> None:
         if call.connection.uid >= 0:
             call.connection.quiet = True
-            self._daemon.listeners_changed()
+            self._daemon.endpoints.listeners_changed()
         call.reply()

@@ -59,7 +59,7 @@ class Performer:
             "follow": self._follow,
             "reply": self._reply,
             "reply-error": self._reply_error,
-            "announce": daemon.announce,
+            "announce": daemon.endpoints.announce,
             "log": self._log,
             "close": self._close,
             "gone": self._gone,

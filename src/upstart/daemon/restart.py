@@ -123,7 +123,7 @@ class Restarter:
         for call in self._calls:
             call.reply()
         self._calls.clear()
-        self._daemon.flush_clients()
+        self._daemon.endpoints.flush_clients()
         try:
             execute(self._daemon, self._argv, self._daemon.state_text())
         except Exception as error:

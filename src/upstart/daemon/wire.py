@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "CALL", "COMMON_HEADER", "ERROR", "FIXED", "HEADER_CACHE", "LONGEST", "MAX_MESSAGE", "NO_REPLY", "RETURN", "SIGNAL",
-    "Header", "Message", "UnixFd", "WireError", "call", "error", "message_length", "pack", "parse", "reply", "signal_builder",
-    "split", "unpack", "valid_path",
+    "CALL", "COMMON_HEADER", "ERROR", "FIXED", "HEADER_CACHE", "LONGEST", "MAX_MESSAGE", "NO_REPLY", "RETURN",
+    "SIGNAL", "Header", "Message", "UnixFd", "WireError", "call", "error", "message_length", "pack", "parse",
+    "reply", "signal_builder", "split", "unpack", "valid_path",
 ]  # fmt: skip
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4

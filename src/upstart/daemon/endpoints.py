@@ -1,0 +1,170 @@
+"""Where init can be spoken to: the private socket, the session file that names it, and a message bus.
+
+What is always true here: the engine makes announcements only while somebody listens, on the socket or on the bus.  A
+listening socket crosses a re-exec open, so that a client that connects meanwhile waits instead of being refused; the
+bus is connected to anew.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upstart.daemon import announce, sessionfile, systembus
+from upstart.daemon.bus import SYSTEM_ADDRESS, PrivateServer, listen
+from upstart.engine.effects import ERROR, INFO, WARN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from upstart.daemon.daemon import Daemon
+    from upstart.engine.effects import Announce
+
+
+class Endpoints:
+    """The endpoints of one daemon; ``server`` and ``bus`` are None where there is none (yet)."""
+
+    __slots__ = ("_daemon", "_loop", "_notified", "_service", "_session_file", "bus", "server")
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._loop = daemon.loop
+        self._service = daemon.service
+        self._session_file: str | None = None
+        #: The address of the bus was told us by NotifyDBusAddress.
+        self._notified = False
+        self.server: PrivateServer | None = None
+        self.bus: systembus.MessageBus | None = None
+
+    # Announcements
+
+    def announce(self, effect: Announce) -> None:
+        """Send a signal to all who listen."""
+        self._send(announce.build(self._service.next_serial(), effect))
+
+    def _send(self, data: bytes) -> None:
+        if self.server is not None:
+            self.server.broadcast(data)
+        if self.bus is not None:
+            self.bus.send(data)
+
+    def listeners_changed(self) -> None:
+        """Have the engine announce changes only while somebody listens."""
+        listening = self.server is not None and self.server.listening()
+        self._daemon.engine.announcing = listening or self.bus_connected()
+
+    # The private socket
+
+    def open_server(self) -> None:
+        """Listen for private clients, on the socket that the program before us listened on if there is one."""
+        options = self._daemon.options
+        if options.session_bus:
+            return
+        address = sessionfile.address() if options.user else SYSTEM_ADDRESS
+        if options.user:
+            self._daemon.engine.extra_environ["UPSTART_SESSION"] = address
+        if self.server is None:
+            try:
+                self._serve(PrivateServer(self._loop, listen(address), self._service.received))
+            except OSError as error:
+                self._daemon.log(WARN, f"Unable to listen for private connections: {error.strerror}")
+        if options.user:
+            complain = self._daemon.log
+            self._session_file = sessionfile.create(self._daemon.environ, address, lambda text: complain(ERROR, text))
+
+    def _serve(self, server: PrivateServer) -> None:
+        self.server = server
+        server.on_change = self.listeners_changed
+        server.connected = lambda connection: self._daemon.log(INFO, "Connection from private client")
+
+    def flush_clients(self) -> None:
+        """Send what is queued, as far as sockets take it."""
+        if self.server is not None:
+            for client in list(self.server.clients):
+                client.flush()
+
+    # The bus
+
+    def bus_connected(self) -> bool:
+        """Whether we own our name on a bus."""
+        return self.bus is not None and self.bus.ready
+
+    @property
+    def bus_name(self) -> str:
+        """Which bus is ours by default: "session" or "system"."""
+        return "session" if self._daemon.options.user or self._daemon.options.session_bus else "system"
+
+    def connect_bus(self, address: str | None, then: Callable[[tuple[str, str] | None], object]) -> None:
+        """Connect to a bus, by default the one that fits; ``then`` gets None, or the error's name and text."""
+        environ = self._daemon.environ
+        self._notified = address is not None
+        if address is None and self.bus_name == "session":
+            address = environ.get("DBUS_SESSION_BUS_ADDRESS", "")
+        if address is None:
+            address = environ.get("DBUS_SYSTEM_BUS_ADDRESS", systembus.DEFAULT_ADDRESS)
+        if self.bus is not None:
+            self.bus.close()
+        bus = systembus.MessageBus(self._loop, address, self._service.received, self._service.next_serial)
+        self.bus = self._service.bus = bus
+        bus.needs_uid = self._service.needs_uid
+        bus.lost = self._bus_lost
+
+        def finished(error: tuple[str, str] | None) -> None:
+            self.listeners_changed()
+            if error is None and self._daemon.restarted:
+                bus.send(announce.restarted(self._service.next_serial()))
+            then(error)
+
+        bus.finished = finished
+        bus.connect()
+
+    def _bus_lost(self) -> None:
+        name = "notified D-Bus bus" if self._notified else f"D-Bus {self.bus_name} bus"
+        self._daemon.log(WARN, f"Disconnected from {name}")
+        self.listeners_changed()
+
+    def reconnect_bus(self) -> None:
+        """Connect to the bus again (SIGUSR1), if we are not connected."""
+        if not self._daemon.options.dbus or (self.bus is not None and self.bus.busy):
+            return
+        log = self._daemon.log
+        log(INFO, f"Reconnecting to D-Bus {self.bus_name} bus")
+        text = f"Unable to connect to the D-Bus {self.bus_name} bus: "
+        self.connect_bus(None, lambda error: log(WARN, text + error[1]) if error else None)
+
+    def update_activation_environment(self, entry: str) -> None:
+        """Tell the session's bus of a variable, for the services that it starts."""
+        if self._daemon.options.user and self.bus is not None and self.bus.ready:
+            key, _, value = entry.partition("=")
+            self.bus.call("UpdateActivationEnvironment", None, "a{ss}", {key: value})
+
+    # The end, and the next beginning
+
+    def close(self) -> None:
+        """Be spoken to no more."""
+        sessionfile.remove(self._session_file)
+        if self.server is not None:
+            self.server.close()
+        if self.bus is not None:
+            self.bus.close()
+
+    def dump(self) -> dict[str, Any]:
+        """What the next program has to know."""
+        return {
+            "listening": self.server.fileno() if self.server is not None else -1,
+            "bus": self.bus.address if self.bus is not None and self._notified else None,
+        }
+
+    def keep_open(self, kept: bool) -> None:
+        """Have the listening socket cross an exec, or not (again)."""
+        if self.server is not None:
+            os.set_inheritable(self.server.fileno(), kept)
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take over what `dump` gave."""
+        if saved["listening"] >= 0:
+            os.set_inheritable(saved["listening"], False)
+            self._serve(PrivateServer.inherit(self._loop, saved["listening"], self._service.received))
+        if saved["bus"] is not None:
+            self.connect_bus(saved["bus"], lambda error: None)
