@@ -31,7 +31,7 @@ else
 fi
 [ "$BARE" ] && { umount -l /sys; umount -l /proc; }
 w=$W; unset W BARE
-exec "$@" --confdir "$w/conf" --logdir "$w/log" --no-dbus --verbose
+exec "$@" --confdir "$w/conf" --logdir "$w/log" --verbose
 """
 
 JOBS = {
@@ -51,7 +51,7 @@ JOBS = {
 class System:
     """An init as PID 1, seen from outside; ``pid`` is its pid out here."""
 
-    def __init__(self, directory: Path, *args: str, bare: bool = False) -> None:
+    def __init__(self, directory: Path, *args: str, bare: bool = False, dbus: bool = False) -> None:
         self.directory = directory
         (directory / "conf").mkdir()
         (directory / "log").mkdir()
@@ -77,7 +77,7 @@ class System:
         ]
         with open(directory / "errors", "wb") as errors:
             self.process = subprocess.Popen(
-                [*command, str(PROGRAMS / "init"), *args],
+                [*command, str(PROGRAMS / "init"), *args, *([] if dbus else ["--no-dbus"])],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
@@ -223,6 +223,42 @@ def test_end_session_is_nothing_to_it(system: System) -> None:
     if shutil.which("dbus-send"):
         assert system.run(*send).returncode == 0
     assert "start/running" in system.initctl("status", "service")
+
+
+POLICY = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
+<allow eavesdrop="true"/></policy></busconfig>
+"""
+
+
+@pytest.mark.skipif(not shutil.which("dbus-daemon") or not shutil.which("dbus-send"), reason="needs dbus")
+def test_usr1_has_it_look_for_the_system_bus(tmp_path: Path) -> None:
+    system = System(tmp_path, dbus=True)
+    daemon = None
+    try:
+        wait_for(lambda: "start/running" in system.initctl("status", "service"))
+        system.run("mkdir", "/run/dbus")
+        system.run("kill", "-USR1", "1")
+        wait_for(lambda: "Unable to connect to the D-Bus system bus: Failed to connect to socket" in system.kmsg())
+        (tmp_path / "bus.conf").write_text(POLICY)
+        into = ["nsenter", "-t", str(system.pid), "-p", "-n", "-m", "-i", "-u", "--"]
+        command = ["dbus-daemon", f"--config-file={tmp_path}/bus.conf", "--nofork", "--nopidfile"]
+        daemon = subprocess.Popen([*into, *command], stderr=subprocess.DEVNULL)
+        ask = ["dbus-send", "--system", "--print-reply", "--dest=com.ubuntu.Upstart", MANAGER, UPSTART + ".GetAllJobs"]
+        wait_for(lambda: "ServiceUnknown" in system.run(*ask).stderr)
+        system.run("kill", "-USR1", "1")
+        wait_for(lambda: "/jobs/service" in system.run(*ask).stdout)
+        # What goes, comes again by the same signal; a re-exec needs none.
+        system.run("kill", "-TERM", "1")
+        wait_for(lambda: "Performing stateful re-exec" in system.kmsg())
+        wait_for(lambda: "/jobs/service" in system.run(*ask).stdout)
+    finally:
+        if daemon is not None:
+            daemon.kill()
+            daemon.wait()
+        system.close()
 
 
 def test_a_machine_on_which_nothing_is_mounted(tmp_path: Path) -> None:
