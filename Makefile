@@ -60,7 +60,7 @@ run: deb
 
 boot: deb
 	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
-	$(PYTHON) -m pytest tests/boot/test_container.py tests/boot/test_services.py
+	$(PYTHON) -m pytest tests/boot/test_container.py tests/boot/test_services.py tests/boot/test_package_life.py
 
 vm: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
