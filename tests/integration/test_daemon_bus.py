@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon_init import MANAGER, UPSTART, DBusError, SessionInit, wait_for
+from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, SessionInit, wait_for
 
 pytestmark = pytest.mark.skipif(not shutil.which("dbus-daemon") or not shutil.which("dbus-send"), reason="needs dbus")
 
@@ -172,3 +172,26 @@ def test_after_a_re_exec_init_is_on_the_bus_again_and_says_so(init: SessionInit,
     assert "/jobs/service" in bus.send(UPSTART + ".GetAllJobs").stdout
     monitor.terminate()
     monitor.wait()
+
+
+def test_the_test_mode_is_on_the_session_bus_and_nowhere_else(bus: Bus, tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    (conf / "service.conf").write_text("exec sleep 1000\n")
+    environ = {"PATH": os.environ["PATH"], "DBUS_SESSION_BUS_ADDRESS": bus.address}
+    command = [str(PROGRAMS / "init"), "--session", "--confdir", str(conf), "--no-startup-event", "--no-log"]
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: "/jobs/service" in bus.send(UPSTART + ".GetAllJobs").stdout)
+        bus.send(UPSTART + ".Job.Start", "array:string:", "boolean:true", path=f"{MANAGER}/jobs/service")
+        before = bus.send(UPSTART + ".Extension.GetStatusAll").stdout.partition("\n")[2]
+        assert "running" in before
+        # Not a user's session: TERM is a re-exec.
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        wait_for(lambda: bus.send(UPSTART + ".Extension.GetStatusAll").stdout.partition("\n")[2] == before)
+        stopped = bus.send(UPSTART + ".Job.Stop", "array:string:", "boolean:true", path=f"{MANAGER}/jobs/service")
+        assert stopped.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
