@@ -32,7 +32,9 @@ state() {
         -o -path /var/log/dpkg.log \) -prune -o -printf '%p %y %m %l\n'
 }
 state before
-for package in $ORDER; do dpkg --install /packages/${package}_*.deb >/dev/null 2>/tmp/log || { cat /tmp/log; exit 1; }; done
+for package in $ORDER; do
+    dpkg --install /packages/${package}_*.deb >/tmp/log 2>&1 || { cat /tmp/log; exit 1; }
+done
 state installed
 for package in $ORDER; do dpkg --install /packages/${package}_*.deb >/dev/null 2>&1; done
 state again
