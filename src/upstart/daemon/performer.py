@@ -110,6 +110,10 @@ class Performer:
         except SpawnError as error:
             self._spawn_failed(effect, error)
             return
+        except Exception as error:
+            self._retries.pop((instance, process), None)
+            self._engine.spawn_failed(instance, process, f"{type(error).__name__}: {error}")
+            raise
         if self._retries:
             self._retries.pop((instance, process), None)
         children = self.children

@@ -172,10 +172,10 @@ class Spawner:
         """Start the process; it leads a session and process group of its own.  Raises SpawnError."""
         argv, script = arguments(request.job_class.processes[request.process])
         setup = child.Setup(request, argv, -1)
-        self._names(setup)
         fds = _Fds()
         since = boot_ticks()
         try:
+            self._names(setup)
             if request.console == "log":
                 fds.output, fds.output_child = _open_output()
             feed = _open_script(fds, script)
