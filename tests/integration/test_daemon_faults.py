@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, Gone, SessionInit, wait_for
+from test_daemon_pid1 import System
 
 JOBS = {"service": "exec sleep 1000\n", "other": "start on go\nexec sleep 1000\n", "held": "start on big and never\n"}
 
@@ -84,6 +86,27 @@ def test_a_fault_of_the_engine_does_not_stop_the_loop(tmp_path: Path) -> None:
     client.emit("go")
     client.wait_status("other", "start/running")
     init.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="needs root and namespaces")
+def test_pid_1_that_cannot_even_begin_tries_until_it_can(tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from upstart.daemon import daemon\n"
+        "def broken():\n"
+        "    raise RuntimeError('cannot begin')\n"
+        f"if not os.path.exists('{tmp_path}/better'):\n"
+        "    daemon.Loop = broken\n"
+    )
+    system = System(tmp_path, program=broken_program(tmp_path, code))
+    try:
+        wait_for(lambda: "Internal error: RuntimeError: cannot begin" in (tmp_path / "console").read_text())
+        (tmp_path / "better").touch()
+        wait_for(lambda: "start/running" in system.initctl("status", "service"))
+        # What failed was the first start: the system is yet to be started.
+        wait_for(lambda: "boot" in system.job_log("boot"))
+    finally:
+        system.close()
 
 
 def test_memory_that_runs_out_fails_the_client_and_not_init(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ JOBS = {
 class System:
     """An init as PID 1, seen from outside; ``pid`` is its pid out here."""
 
-    def __init__(self, directory: Path, *args: str, bare: bool = False, dbus: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *args: str, bare: bool = False, dbus: bool = False, program: Path = PROGRAMS / "init"
+    ) -> None:
         self.directory = directory
         (directory / "conf").mkdir()
         (directory / "log").mkdir()
@@ -77,7 +79,7 @@ class System:
         ]
         with open(directory / "errors", "wb") as errors:
             self.process = subprocess.Popen(
-                [*command, str(PROGRAMS / "init"), *args, *([] if dbus else ["--no-dbus"])],
+                [*command, str(program), *args, *([] if dbus else ["--no-dbus"])],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=errors,

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 TELINIT = "/sbin/telinit"
 SULOGIN = "/sbin/sulogin"
 STARTUP = "startup"
+#: In our environment once the startup event has been emitted: a later attempt does not start the system again.
+BEGUN_VARIABLE = "UPSTART_INIT_BEGUN"
 #: In our environment, after a fault that even the main loop did not survive: how many there were.
 FAULTS_VARIABLE = "UPSTART_INIT_FAULTS"
 
@@ -45,9 +47,10 @@ def main(argv: list[str]) -> int:
         return start(argv, forgiving=False)
     try:
         start(argv, forgiving=True)
+        reason = "the main loop ended"
     except BaseException as error:
-        last_resort(argv, describe(error))
-    last_resort(argv, "the main loop ended")
+        reason = describe(error)
+    last_resort(argv, reason)
     return 1
 
 
@@ -86,6 +89,7 @@ def start(argv: list[str], forgiving: bool) -> int:
     for text in [*options.problems, *problems]:
         daemon.log(ERROR, text)
     fifo = begin(daemon)
+    os.environ[BEGUN_VARIABLE] = "1"
     settle_memory()
     daemon.loop.run()
     daemon.close()
@@ -160,7 +164,7 @@ def reset_signals() -> None:
 
 def make_daemon(options: Options, argv: list[str]) -> Daemon:
     """The daemon, with the state of the program before us if there is one that can be read."""
-    environ = dict(os.environ)
+    environ = {key: value for key, value in os.environ.items() if key not in (BEGUN_VARIABLE, FAULTS_VARIABLE)}
     if not options.restart or options.state_fd < 0:
         daemon = Daemon(options, argv, environ)
         if options.restart:
@@ -295,7 +299,7 @@ def last_resort(argv: list[str], reason: str) -> None:
             if faults > 3:
                 emergency_shell()
             time.sleep(1)
-            os.execv(argv[0], restart.arguments(argv, -1, INFO))
+            os.execv(argv[0], restart.arguments(argv, -1, INFO) if BEGUN_VARIABLE in os.environ else argv)
         except BaseException as error:
             reason = str(error)
             faults += 1
