@@ -181,7 +181,7 @@ class Connection:
                 data = data[passed:]
             self._in = self._in + data if self._in else data
             self._dispatch()
-        except (wire.WireError, AuthError):
+        except (wire.WireError, AuthError, MemoryError):
             self.close()
 
     def _dispatch(self) -> None:
@@ -235,7 +235,7 @@ class Connection:
             return
         try:
             self._dispatch()
-        except wire.WireError:
+        except (wire.WireError, MemoryError):
             self.close()
 
 
