@@ -1,0 +1,117 @@
+"""`make check-services`: takes every service of the catalogue through its life, and says in a table how each fared.
+
+Groups run in roots of their own, two at a time. The exit status is 0 if every step succeeded that is not known to fail
+outside our hands. With --write the table becomes that release's part of docs/services.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import archive
+import root
+
+from services import catalogue, debs, trial
+from services.catalogue import Service
+
+DOCUMENT = root.TREE / "docs" / "services.md"
+Results = dict[str, dict[str, str]]
+
+
+def say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+def live(release: str, name: str, services: list[Service]) -> Results:
+    """One group, in a process of the pool; a group whose machine fails does not take the others along."""
+    group = trial.Trial(release, name, services, say)
+    try:
+        return group.run()
+    except (trial.Trouble, RuntimeError) as error:
+        say(f"{name}: {error}")
+        for steps in group.results.values():
+            for step in trial.STEPS:
+                steps.setdefault(step, "the machine of its group failed")
+        return group.results
+
+
+def failures(services: list[Service], results: Results) -> list[str]:
+    """What failed and should not have."""
+    return [
+        f"{service.package}: {step}: {text}"
+        for service in services
+        for step, text in results[service.package].items()
+        if text and not service.outside and text not in trial.KNOWN
+    ]
+
+
+def table(services: list[Service], results: Results) -> str:
+    """The results in Markdown, the reasons of failures below it."""
+    rows = [("package", "script", "up means", *trial.STEPS)]
+    notes: list[str] = []
+    for service in services:
+        steps = results[service.package]
+        row = [service.package, service.script, service.shown_by()]
+        for step in trial.STEPS:
+            text = steps.get(step)
+            if text:
+                note = f"{service.package}: " + (service.outside or text)
+                if note not in notes:
+                    notes.append(note)
+                row.append(f"no ({notes.index(note) + 1})")
+            else:
+                row.append("-" if text is None else "yes")
+        rows.append(tuple(row))
+    rows.insert(1, tuple("---" for _ in rows[0]))
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
+    return "\n".join([*lines, "", *numbered]).rstrip() + "\n"
+
+
+def write(release: str, text: str) -> None:
+    """Puts the table in place of the release's last one."""
+    document = DOCUMENT.read_text()
+    head = f"## {release}\n"
+    if head not in document:
+        document += f"\n{head}"
+    begin = document.index(head) + len(head)
+    following = re.search(r"^## ", document[begin:], re.MULTILINE)
+    rest = document[begin + following.start() :] if following else ""
+    DOCUMENT.write_text(document[:begin] + "\n" + text + ("\n" + rest if rest else ""))
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="make check-services", description="Debian's services under our init.")
+    parser.add_argument("--release", default=archive.host_release())
+    parser.add_argument("--write", action="store_true", help="record the table in docs/services.md")
+    parser.add_argument("packages", nargs="*", help="only these, in one root")
+    options = parser.parse_args(argv[1:])
+    groups = catalogue.GROUPS
+    if options.packages:
+        known = {service.package: service for group in groups.values() for service in group}
+        groups = {"chosen": [known[name] for name in options.packages]}
+    started = time.monotonic()
+    # Both are made once, before the groups ask for them side by side.
+    debs.Store(options.release, trial.base(options.release))
+    results: Results = {}
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        for done in [pool.submit(live, options.release, name, group) for name, group in groups.items()]:
+            results |= done.result()
+    services = [service for group in groups.values() for service in group]
+    text = table(services, results)
+    print(f"\n{options.release}, {len(services)} services, {time.monotonic() - started:.0f} s\n\n{text}")
+    if options.write:
+        write(options.release, text)
+    failed = failures(services, results)
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

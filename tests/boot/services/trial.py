@@ -1,0 +1,265 @@
+"""The life of a group of services in one root: boot, install, stop, restart, reboot, purge, switch off.
+
+The root is a minimal Debian whose init is ours. It is booted twice over the same writable layer, which is a directory
+below build/ and is removed at the end, however that comes. Every step waits for a condition; a service that fails in
+one step still takes the others, as far as it exists.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import inside
+import root
+import run
+from container import Container, wait_for
+
+from services import debs
+from services.catalogue import Service
+from services.questions import Question
+
+#: Seconds within which a service comes up or goes away, and a boot, a shutdown or a run of apt ends.
+PATIENCE = 30
+LONG = 240
+
+#: The base: no daemon but udev, no message bus, no logging.
+BASE = (
+    "initscripts sysv-rc insserv startpar sysvinit-utils ifupdown iproute2 netbase procps psmisc kmod udev mount login"
+    " util-linux-extra systemd-standalone-sysusers systemd-standalone-tmpfiles python3 python3-dbus"
+    " orphan-sysvinit-scripts adduser"
+)
+CONFIGURE = r"""
+set -e
+cd "$1"
+echo upstart-test >etc/hostname
+printf '127.0.0.1 localhost upstart-test\n::1 localhost\n' >etc/hosts
+printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces
+: >etc/fstab
+chroot . insserv
+"""
+#: Packages and scripts that a release does not have: nothing to try, and no failure.
+ABSENT = ("no such package in this release", "no init.d script")
+#: A script that orphan-sysvinit-scripts puts in place by a trigger, when the package has tried to start its service.
+LATE = "its script is of orphan-sysvinit-scripts, which registers it after the package's own start: up from then on"
+KEPT = "the package does not know that script: a purge neither stops the service nor takes the script away"
+#: What no init can change.
+KNOWN = (*ABSENT, LATE, KEPT)
+#: What a shell inside is confined with, as everything is that init started.
+AS_BOOTED = ("setpriv", "--bounding-set", ",".join(f"-{name.lower()}" for name in inside.DROPPED_CAPABILITIES))
+APT = "DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold"
+PACKAGES = "dpkg-query -W -f '${Package}\\n'"
+
+
+def base(release: str) -> Path:
+    """The root directory that every group starts from."""
+    names = [name for word in BASE.split() for name in root.RENAMED.get(release, {}).get(word, word).split()]
+    return root.build("services-root", release, names, CONFIGURE)
+
+
+class Trouble(Exception):
+    """A step did not do what it has to; the text says what was seen."""
+
+
+class Machine:
+    """One boot of the root, as its administrator uses it."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    def shell(self, text: str, seconds: float = LONG) -> tuple[int, str]:
+        """Runs shell text: its status and its output, which goes through a file, for daemons keep it open."""
+        output = self.container.path("/run/output")
+        command = [*AS_BOOTED, "/bin/bash", "-c", f"exec >/run/output 2>&1\n{text}"]
+        try:
+            status = self.container.run(*command, seconds=seconds).returncode
+        except subprocess.TimeoutExpired:
+            status = 124
+        return status, output.read_text(errors="replace")
+
+    def need(self, text: str) -> str:
+        """As shell, but a failure is Trouble, with the end of the output."""
+        status, output = self.shell(text)
+        if status:
+            said = " / ".join(output.strip().splitlines()[-6:])
+            raise Trouble(f"{text.replace(APT, 'apt-get')}: status {status}: {said}")
+        return output
+
+    def pids(self, daemon: str) -> set[str]:
+        """The processes of that name."""
+        return set(self.container.run("pgrep", "-x", daemon[:15]).stdout.split())
+
+    def is_orphan(self, service: Service) -> bool:
+        """Whether the script is no part of the package any more, but kept for it by orphan-sysvinit-scripts."""
+        return self.container.path(f"/usr/share/orphan-sysvinit-scripts/{service.script}").exists()
+
+    def has_script(self, service: Service) -> bool:
+        return self.container.path(f"/etc/init.d/{service.script}").exists()
+
+
+def up(machine: Machine, service: Service) -> bool:
+    """Whether the service runs and answers."""
+    if service.daemon and not machine.pids(service.daemon):
+        return False
+    if isinstance(service.up, Question):
+        return service.up.answered(machine.container.pid)
+    text = service.up or f"service {service.script} status"
+    return machine.shell(text, 20)[0] == 0
+
+
+def expect_up(machine: Machine, service: Service) -> None:
+    if not wait_for(lambda: up(machine, service), PATIENCE, 0.1):
+        seen = f"{service.daemon} runs" if service.daemon and machine.pids(service.daemon) else "no process"
+        raise Trouble(f"does not answer ({seen})")
+
+
+def expect_down(machine: Machine, service: Service) -> None:
+    if service.daemon and not wait_for(lambda: not machine.pids(service.daemon), PATIENCE, 0.1):
+        raise Trouble(f"{service.daemon} still runs")
+    if not wait_for(lambda: not up(machine, service), PATIENCE, 0.1):
+        raise Trouble("still answers")
+
+
+def install(machine: Machine, service: Service) -> None:
+    machine.need(service.before)
+    try:
+        machine.need(f"{APT} install {service.package}")
+    except Trouble:
+        machine.need(f"{APT} purge {service.package}")  # or it would fail again at each of the next
+        raise
+    if not machine.has_script(service):
+        raise Trouble(ABSENT[1])
+    if machine.is_orphan(service):
+        machine.need(f"service {service.script} start")
+        expect_up(machine, service)
+        raise Trouble(LATE)
+    expect_up(machine, service)
+
+
+def stop(machine: Machine, service: Service) -> None:
+    machine.need(f"service {service.script} stop")
+    expect_down(machine, service)
+    machine.need(f"service {service.script} start")
+    expect_up(machine, service)
+
+
+def restart(machine: Machine, service: Service) -> None:
+    before = machine.pids(service.daemon) if service.daemon else set()
+    machine.need(f"service {service.script} restart")
+    expect_up(machine, service)
+    if before & machine.pids(service.daemon):
+        raise Trouble(f"the same {service.daemon} runs as before")
+
+
+def reboot(machine: Machine, service: Service) -> None:
+    expect_up(machine, service)
+
+
+def purge(machine: Machine, service: Service) -> None:
+    """What is left of it once apt has purged the group: nothing may run, answer or be registered."""
+    if machine.is_orphan(service):
+        raise Trouble(KEPT)
+    expect_down(machine, service)
+    left = machine.shell(f"ls -d /etc/init.d/{service.script} /etc/rc?.d/[SK]??{service.script} 2>/dev/null")[1].split()
+    if left:
+        raise Trouble(f"left behind: {' '.join(left)}")
+
+
+#: The steps in their order, as the columns of the table.
+STEPS = tuple(step.__name__ for step in (install, stop, restart, reboot, purge))
+
+
+@contextmanager
+def booted(path: Path, packages: list[Path], layer: Path) -> Iterator[Machine]:
+    """One boot over `layer`, from the exec of init until rc has ended; the boot is over at the end of the block."""
+    shown = bytearray()
+    with Container(path, ["/sbin/init"], packages, {}, shown.extend, layer) as container:
+        container.boot()
+        machine = Machine(container)
+
+        def settled() -> bool:
+            runlevel = container.run("runlevel").stdout == "N 2\n"
+            return runlevel and "stop/waiting" in container.run("status", "rc").stdout
+
+        if not wait_for(settled, LONG, 0.2):
+            jobs = container.run("initctl", "list").stdout
+            raise Trouble(f"the boot did not end:\n{shown.decode(errors='replace')[-3000:]}\n{jobs}")
+        yield machine
+
+
+class Trial:
+    """A group on its way; `results` has, for each package, the failure of each step, "" where it succeeded."""
+
+    def __init__(self, release: str, group: str, services: list[Service], report: Callable[[str], None]) -> None:
+        self.release, self.group, self.services, self.report = release, group, services, report
+        self.results: dict[str, dict[str, str]] = {service.package: {} for service in services}
+        self.started = time.monotonic()
+
+    def _step(self, action: Callable[[Machine, Service], None], machine: Machine, service: Service) -> None:
+        """One step of one service, named after the function that takes it."""
+        started = time.monotonic()
+        try:
+            action(machine, service)
+            failure = ""
+        except Trouble as trouble:
+            failure = str(trouble)
+        except subprocess.TimeoutExpired as late:
+            failure = f"{' '.join(late.cmd[-3:])}: no end within {late.timeout:.0f} s"
+        self.results[service.package][action.__name__] = failure
+        took = time.monotonic() - started
+        self.report(f"{self.group}: {service.package}: {action.__name__}: {failure or 'ok'} ({took:.1f} s)")
+
+    def run(self) -> dict[str, dict[str, str]]:
+        """Takes the group through all steps; RuntimeError or Trouble where not even the machine did its part."""
+        path = base(self.release)
+        store = debs.Store(self.release, path)
+        self.services = [service for service in self.services if self._known(store, service)]
+        files = store.fetch([service.package for service in self.services])
+        layer = Path(tempfile.mkdtemp(prefix=f"layer-{self.group}-", dir=root.BUILD / "services"))
+        try:
+            (layer / "upper").mkdir()
+            (layer / "upper").chmod(0o755)
+            debs.offer(files, layer / "upper")
+            self._live(path, layer)
+        finally:
+            shutil.rmtree(layer, ignore_errors=True)
+        return self.results
+
+    def _known(self, store: debs.Store, service: Service) -> bool:
+        known = store.known(service.package)
+        if not known:
+            self.results[service.package]["install"] = ABSENT[0]
+        return known
+
+    def _live(self, path: Path, layer: Path) -> None:
+        packages = run.prepare("upstart", self.release)[1]
+        with booted(path, [file for file in packages if not file.name.startswith("dh-")], layer) as machine:
+            machine.need(f"{APT} update")
+            before = machine.need(PACKAGES).split()
+            for service in self.services:
+                self._step(install, machine, service)
+            alive = [service for service in self.services if machine.has_script(service)]
+            for service in alive:
+                self._step(stop, machine, service)
+                self._step(restart, machine, service)
+            self._end(machine, "6", signal.SIGHUP)
+        with booted(path, [], layer) as machine:
+            for service in alive:
+                self._step(reboot, machine, service)
+            added = sorted(set(machine.need(PACKAGES).split()) - set(before))
+            machine.need(f"{APT} purge {' '.join(added)}")
+            for service in alive:
+                self._step(purge, machine, service)
+            self._end(machine, "0", signal.SIGINT)
+
+    def _end(self, machine: Machine, runlevel: str, expected: int) -> None:
+        machine.container.run("telinit", runlevel)
+        status = machine.container.wait(LONG)
+        if status != expected:
+            raise Trouble(f"runlevel {runlevel} ended PID 1 with {status}")
