@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -33,10 +34,18 @@ class Bus:
         self.address = f"unix:path={self.socket}"
         command = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile"]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_for(self.socket.exists)
+        wait_for(self._is_up)
         self.socket.chmod(0o777)
         for each in (directory, *directory.parents[:2]):
             each.chmod(0o755)
+
+    def _is_up(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX) as attempt:
+                attempt.connect(str(self.socket))
+        except OSError:
+            return False
+        return True
 
     def send(self, *words: str, uid: int | None = None, path: str = MANAGER) -> subprocess.CompletedProcess[str]:
         command = ["dbus-send", f"--bus={self.address}", "--dest=com.ubuntu.Upstart", "--print-reply", path, *words]
