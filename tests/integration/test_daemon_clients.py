@@ -94,6 +94,18 @@ def test_who_does_not_read_signals_is_disconnected(init: SessionInit) -> None:
     assert clients and ask(init) < 1
 
 
+def test_who_reads_late_misses_no_signal(init: SessionInit) -> None:
+    late = init.client()
+    late.call(MANAGER, UPSTART, "GetAllJobs")
+    emitter = init.client()
+    emitter.call(MANAGER, EXTENSION, "Quiet")
+    # As much as a thousand tasks on one event.
+    for _ in range(150):
+        emitter.emit("big", "X=" + "x" * 20_000)
+    late.socket.settimeout(10)
+    assert [late.read().header.member for _ in range(150)] == ["EventEmitted"] * 150
+
+
 def test_a_quiet_client_gets_no_signals(init: SessionInit) -> None:
     quiet, loud = init.client(), init.client()
     quiet.call(MANAGER, EXTENSION, "Quiet")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 #: Bytes waiting for a peer: above PAUSE we take no more requests from it, above MAX_QUEUE it is gone.
 PAUSE = 256 << 10
-MAX_QUEUE = 1 << 20
+#: A thousand tasks on one event make 3 MB of signals: who is kept from the processor meanwhile stays connected.
+MAX_QUEUE = 4 << 20
 BUS_QUEUE = 16 << 20
 CHUNK = 64 << 10
 BATCH = 64
