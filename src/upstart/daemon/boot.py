@@ -32,7 +32,11 @@ PR_SET_CHILD_SUBREAPER = 36
 #: Devices that must exist before anything can be opened: path, mode, major, minor.
 _DEVICES = ((NULL, 0o666, 1, 3), ("/dev/tty", 0o666, 5, 0), (CONSOLE, 0o600, 5, 1), ("/dev/kmsg", 0o600, 1, 11))
 
+#: Bytes: room for every signal that there is to arrive on top of the others; what is not used takes no memory.
+SIGNAL_STACK = 512 << 10
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_signal_stack: list[object] = []
 
 
 def _mount(kind: str, path: str, flags: int, data: str | None) -> None:
@@ -189,6 +193,19 @@ def accept_keyboard_request(signal: int) -> bool:
     except OSError:
         return False
     return True
+
+
+class _Stack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+def enlarge_signal_stack() -> None:
+    """Give the handlers of faulthandler a stack that signals which come all at once do not overflow, sigaltstack(2):
+    that would be the end of PID 1."""
+    room = ctypes.create_string_buffer(SIGNAL_STACK)
+    stack = _Stack(ctypes.addressof(room), 0, SIGNAL_STACK)
+    if _libc.sigaltstack(ctypes.byref(stack), None) == 0:
+        _signal_stack[:] = [room]
 
 
 def become_subreaper() -> None:

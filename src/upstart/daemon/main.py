@@ -136,6 +136,7 @@ def prepare_system(options: Options) -> list[str]:
     try:
         # Where an error inside the interpreter itself leaves its trace; the kernel then panics, as it must.
         faulthandler.enable(os.open(KMSG, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+        boot.enlarge_signal_stack()
     except OSError:
         pass
     return problems
