@@ -6,7 +6,6 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from struct import pack
 
 import pytest

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hostile import EXTENSION, MANAGER, Session, wait_for
+from hostile import EXTENSION, MANAGER, UPSTART, Session, wait_for
 
 JOBS = {
     "web": "exec sleep 1000\n",
@@ -89,7 +89,8 @@ def test_little_memory_fails_a_client_and_not_init(tmp_path: Path) -> None:
         for _ in range(3):
             client = session.client(quiet=True)
             try:
-                client.call(MANAGER, "com.ubuntu.Upstart0_6", "EmitEvent", "sasb", "big", ["X=" + "x" * (3 << 20)], False)
+                big = ["X=" + "x" * (3 << 20)]
+                client.call(MANAGER, UPSTART, "EmitEvent", "sasb", "big", big, False)
             except (EOFError, ConnectionResetError, BrokenPipeError):
                 pass
             client.close()

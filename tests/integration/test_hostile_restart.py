@@ -1,4 +1,4 @@
-"""Nothing keeps a new program from taking over, or an old one from going on: not jobs in a circle, not a broken build."""
+"""Nothing keeps a new program from taking over, or an old one from going on: no circle of jobs, no broken build."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Sources:
 
     def paths(self) -> list[str]:
         """All of them, in the order in which they are read."""
-        return [source.path for source in (*self._files, *self._directories)]
+        return [*(file.path for file in self._files), *(directory.path for directory in self._directories)]
 
     def load(self) -> list[Change]:
         """Read what has been added since the last call."""
