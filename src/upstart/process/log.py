@@ -25,6 +25,8 @@ KEPT = 256 * 1024
 KEPT_IN_ALL = 8 * 1024 * 1024
 READ = 65536
 LAST_READ = 1024 * 1024
+#: Logs of ended processes that wait to be written.
+UNFLUSHED = 4096
 #: Size of a log file at which it is renamed, bytes; two of them are the most that a job can fill a disk with.
 FILE_CAP = 128 * 1024 * 1024
 MODE = 0o640
@@ -233,7 +235,10 @@ class JobLog:
             return
         earlier = unflushed.get(self.path)
         if earlier is None:
-            unflushed[self.path] = self
+            if len(unflushed) < UNFLUSHED:
+                unflushed[self.path] = self
+            else:
+                self.discard()
         else:
             data = bytes(self._data)
             self._store.kept -= len(data)
