@@ -15,7 +15,7 @@ DIRECTORY = Path(__file__).parents[2] / "etc/init"
 FILES = sorted(DIRECTORY.glob("*.conf"))
 
 #: Commands of ours that the scripts call; in these tests each writes down how it was called.
-COMMANDS = ("telinit", "sulogin", "start", "stop", "status", "halt", "reboot", "poweroff", "sleep")
+COMMANDS = ("initctl", "telinit", "sulogin", "start", "stop", "status", "halt", "reboot", "poweroff", "sleep")
 
 
 def script_of(name: str, process: str = "main") -> str:
@@ -85,7 +85,13 @@ class TestEveryJob:
 class TestRcSysinit:
     def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
         given = {"DEFAULT_RUNLEVEL": "2", "RUNLEVEL": "", "PREVLEVEL": "", **env}
-        return sandbox.run(script_of("rc-sysinit"), **given)
+        calls = sandbox.run(script_of("rc-sysinit"), **given)
+        return [call for call in calls if not call.startswith("initctl")]
+
+    def test_says_between_the_scripts_and_the_runlevel_that_file_systems_are_mounted(self, sandbox: Sandbox) -> None:
+        events = ("virtual-filesystems", "local-filesystems", "remote-filesystems", "filesystem")
+        calls = sandbox.run(script_of("rc-sysinit"), DEFAULT_RUNLEVEL="2")
+        assert calls == ["rcS", *(f"initctl emit --no-wait {event}" for event in events), "telinit 2"]
 
     def test_runs_rcs_then_enters_the_default_runlevel(self, sandbox: Sandbox) -> None:
         assert self.boot(sandbox) == ["rcS", "telinit 2"]
