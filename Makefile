@@ -1,6 +1,7 @@
 # make          every command below build/sbin/, running the modules of this checkout
 # make run      boots a real Debian with our init, checks its daemons, and gives a shell inside
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
+# make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
 # make bench    how fast all that is, beside another init where one is given
 # make deb      the Debian packages, below build/deb/
 #
@@ -20,7 +21,7 @@ VM_PACKAGES := qemu-system-x86 e2fsprogs
 DEBS := build/deb/$(RELEASE)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot vm bench clean
+.PHONY: all check lint unit integration deb lintian run boot check-services vm bench clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -61,6 +62,11 @@ run: deb
 boot: deb
 	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
 	$(PYTHON) -m pytest tests/boot/test_container.py tests/boot/test_services.py tests/boot/test_package_life.py
+
+# WRITE=1 records the result in docs/services.md; SERVICES=, a list of packages, tries only those.
+check-services: deb
+	@$(NEED) $(BOOT_PACKAGES) dpkg-dev
+	@PYTHONPATH=tests/boot $(PYTHON) -m services --release $(RELEASE) $(if $(WRITE),--write) $(SERVICES)
 
 vm: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)

@@ -15,8 +15,9 @@ LOCALHOST = b"\x7f\0\0\1"
 class Service:
     """A package and what is known of it.
 
-    `script` is its name in /etc/init.d, by default the package's. `daemon` is the name of its processes, "" where it
-    leaves none. `up` is a question, or shell text that succeeds inside, or, if "", the script's own status.
+    `script` is its name in /etc/init.d, by default the package's. `daemon` is the name of its processes, as a regular
+    expression, of which the kernel keeps 15 characters. `up` is a question, or shell text that succeeds inside, or, if "", the script's own status. `beside`
+    are packages it recommends and does not work without; `before` and `after` the installation, shell text is run.
     """
 
     def __init__(
@@ -26,10 +27,14 @@ class Service:
         up: Question | str = "",
         script: str = "",
         before: str = "",
+        after: str = "",
+        beside: str = "",
         outside: str = "",
     ) -> None:
-        self.package, self.daemon, self.up, self.before, self.outside = package, daemon, up, before, outside
+        self.package, self.daemon, self.up, self.outside = package, daemon, up, outside
+        self.before, self.after = before, after
         self.script = script or package
+        self.install = [package, *beside.split()]
 
     def shown_by(self) -> str:
         """How it shows that it is up, for the table."""
@@ -44,13 +49,21 @@ def config(path: str, *lines: str) -> str:
     return f"mkdir -p {path.rpartition('/')[0]}; printf '%s\\n' {quoted} >{path}"
 
 
+def enable(script: str) -> str:
+    """Shell text for a service that its package installs switched off."""
+    return f"update-rc.d {script} enable && service {script} start"
+
+
 #: In every group, the order is that of installation.
 GROUPS: dict[str, list[Service]] = {
     "first": [
         Service("openssh-server", "sshd", Question(22, b"", b"SSH-2.0-"), script="ssh"),
         Service("cron", "cron"),
         Service("rsyslog", "rsyslogd", "logger -t up here && sleep 0.2 && grep -q 'up: here' /var/log/syslog"),
-        Service("dbus", "dbus-daemon", "dbus-send --system --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.ListNames"),
+        Service(
+            "dbus", "dbus-daemon",
+            "dbus-send --system --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.ListNames",
+        ),
         Service("nginx", "nginx", http(80, b"Server: nginx")),
         Service("postgresql", "postgres", postgresql()),
         Service("redis-server", "redis-server", Question(6379, b"PING\r\n", b"+PONG")),
@@ -102,16 +115,18 @@ GROUPS: dict[str, list[Service]] = {
     ],
     "third": [
         Service("lighttpd", "lighttpd", http(80, b"Server: lighttpd")),
-        Service("unbound", "unbound", name_server(LOCALHOST)),
+        Service("unbound", "unbound", name_server(LOCALHOST), beside="dns-root-data"),
         Service("samba", "smbd", Question(445, b"", b""), script="smbd"),
-        Service("transmission-daemon", "transmission-daemon", http(9091, b"Server: Transmission")),
+        Service("transmission-daemon", "transmission-da", http(9091, b"Server: Transmission")),
         Service(
             "openvpn", "openvpn", Question(1195, b"", b">INFO:OpenVPN"),
             before=config("/etc/openvpn/up.conf", "dev null", "local 127.0.0.1", "management 127.0.0.1 1195"),
+            after="service openvpn start",  # its package only restarts what runs
         ),
         Service(
             "stunnel4", "stunnel4", Question(5010, b"", b""),
-            before=config("/etc/stunnel/up.conf", "[up]", "client = yes", "accept = 127.0.0.1:5010", "connect = 80"),
+            before=config("/etc/stunnel/up.conf", "pid = /run/up.pid", "[up]", "client = yes", "accept = 127.0.0.1:5010", "connect = 80"),
+            after=enable("stunnel4"),
         ),
         Service("fail2ban", "fail2ban-server", "fail2ban-client ping", before="touch /var/log/auth.log"),
         Service(
@@ -130,7 +145,7 @@ GROUPS: dict[str, list[Service]] = {
                 " protocol = tcp", " user = root", " wait = no", "}",
             ),
         ),
-        Service("uuid-runtime", "uuidd"),
+        Service("uuid-runtime", "uuidd", script="uuidd"),
         Service("dropbear", "dropbear", Question(22, b"", b"SSH-2.0-dropbear")),
     ],
     "fourth": [
@@ -143,9 +158,9 @@ GROUPS: dict[str, list[Service]] = {
         Service("prometheus-node-exporter", "prometheus-node", http(9100, b"node_", "/metrics")),
         Service("haveged", "haveged"),
         Service("nscd", "nscd", "nscd -g"),
-        Service("vnstat", "vnstatd"),
-        Service("icecast2", "icecast2", http(8000, b"Icecast")),
-        Service("nsd", "nsd", name_server(b"\x55\x50")),
+        Service("vnstat", "vnstatd", outside="vnstatd ends by itself: no interface but loopback in a container"),
+        Service("icecast2", "icecast2", http(8000, b"Icecast"), after=enable("icecast2")),
+        Service("nsd", "nsd: .*", name_server(b"\x55\x50")),
         Service("privoxy", "privoxy", http(8118, b"Privoxy", "http://p.p/")),
         Service("tinyproxy", "tinyproxy", http(8888, b"tinyproxy")),
         Service("apt-cacher-ng", "apt-cacher-ng", http(3142, b"Apt-Cacher NG")),
@@ -154,10 +169,13 @@ GROUPS: dict[str, list[Service]] = {
             before=config("/etc/rsyncd.conf", "[up]", " path = /srv")
             + "; " + config("/etc/default/rsync", "RSYNC_ENABLE=true"),
         ),
-        Service("bird2", "bird", "birdc show status", script="bird"),
+        Service(
+            "bird2", "bird", "birdc show status", script="bird",
+            before=config("/etc/bird/bird.conf", "router id 192.0.2.1;", "protocol device {", "}"),
+        ),
         Service("dictd", "dictd", Question(2628, b"", b"220 ")),
         Service("ngircd", "ngircd", Question(6667, b"NICK a\r\nUSER a a a a\r\n", b"ngircd")),
-        Service("postgrey", "postgrey", Question(10023, b"", b"")),
+        Service("postgrey", "postgrey.*", Question(10023, b"", b"")),
         Service("minidlna", "minidlnad", http(8200, b"MiniDLNA")),
         Service("uptimed", "uptimed"),
         Service("lldpd", "lldpd", "lldpcli show chassis"),

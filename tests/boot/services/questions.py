@@ -42,7 +42,7 @@ def socket_inside(pid: int, kind: socket.SocketKind) -> socket.socket:
 
 
 class Question:
-    """A request to a port of TCP, or of UDP, and what its answer has to contain; b"": taking the connection is enough."""
+    """A request to a port, and what the answer has to contain; if that is b"", taking the connection is enough."""
 
     def __init__(self, port: int, request: bytes, expected: bytes, udp: bool = False) -> None:
         self.port, self.request, self.expected, self.udp = port, request, expected, udp

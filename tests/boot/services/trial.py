@@ -93,7 +93,7 @@ class Machine:
 
     def pids(self, daemon: str) -> set[str]:
         """The processes of that name."""
-        return set(self.container.run("pgrep", "-x", daemon[:15]).stdout.split())
+        return set(self.container.run("pgrep", "-x", daemon).stdout.split())
 
     def is_orphan(self, service: Service) -> bool:
         """Whether the script is no part of the package any more, but kept for it by orphan-sysvinit-scripts."""
@@ -105,7 +105,7 @@ class Machine:
 
 def up(machine: Machine, service: Service) -> bool:
     """Whether the service runs and answers."""
-    if service.daemon and not machine.pids(service.daemon):
+    if not machine.pids(service.daemon):
         return False
     if isinstance(service.up, Question):
         return service.up.answered(machine.container.pid)
@@ -115,12 +115,12 @@ def up(machine: Machine, service: Service) -> bool:
 
 def expect_up(machine: Machine, service: Service) -> None:
     if not wait_for(lambda: up(machine, service), PATIENCE, 0.1):
-        seen = f"{service.daemon} runs" if service.daemon and machine.pids(service.daemon) else "no process"
+        seen = f"{service.daemon} runs" if machine.pids(service.daemon) else "no process"
         raise Trouble(f"does not answer ({seen})")
 
 
 def expect_down(machine: Machine, service: Service) -> None:
-    if service.daemon and not wait_for(lambda: not machine.pids(service.daemon), PATIENCE, 0.1):
+    if not wait_for(lambda: not machine.pids(service.daemon), PATIENCE, 0.1):
         raise Trouble(f"{service.daemon} still runs")
     if not wait_for(lambda: not up(machine, service), PATIENCE, 0.1):
         raise Trouble("still answers")
@@ -129,12 +129,13 @@ def expect_down(machine: Machine, service: Service) -> None:
 def install(machine: Machine, service: Service) -> None:
     machine.need(service.before)
     try:
-        machine.need(f"{APT} install {service.package}")
+        machine.need(f"{APT} install {' '.join(service.install)}")
     except Trouble:
         machine.need(f"{APT} purge {service.package}")  # or it would fail again at each of the next
         raise
     if not machine.has_script(service):
         raise Trouble(ABSENT[1])
+    machine.need(service.after)
     if machine.is_orphan(service):
         machine.need(f"service {service.script} start")
         expect_up(machine, service)
@@ -150,7 +151,7 @@ def stop(machine: Machine, service: Service) -> None:
 
 
 def restart(machine: Machine, service: Service) -> None:
-    before = machine.pids(service.daemon) if service.daemon else set()
+    before = machine.pids(service.daemon)
     machine.need(f"service {service.script} restart")
     expect_up(machine, service)
     if before & machine.pids(service.daemon):
@@ -220,7 +221,7 @@ class Trial:
         path = base(self.release)
         store = debs.Store(self.release, path)
         self.services = [service for service in self.services if self._known(store, service)]
-        files = store.fetch([service.package for service in self.services])
+        files = store.fetch([package for service in self.services for package in service.install])
         layer = Path(tempfile.mkdtemp(prefix=f"layer-{self.group}-", dir=root.BUILD / "services"))
         try:
             (layer / "upper").mkdir()
@@ -244,7 +245,7 @@ class Trial:
             before = machine.need(PACKAGES).split()
             for service in self.services:
                 self._step(install, machine, service)
-            alive = [service for service in self.services if machine.has_script(service)]
+            alive = [service for service in self.services if self._goes_on(machine, service)]
             for service in alive:
                 self._step(stop, machine, service)
                 self._step(restart, machine, service)
@@ -257,6 +258,11 @@ class Trial:
             for service in alive:
                 self._step(purge, machine, service)
             self._end(machine, "0", signal.SIGINT)
+
+    def _goes_on(self, machine: Machine, service: Service) -> bool:
+        """Whether it takes the further steps: not without its script, nor where it is known not to run at all."""
+        failed = self.results[service.package]["install"]
+        return machine.has_script(service) and not (failed and service.outside)
 
     def _end(self, machine: Machine, runlevel: str, expected: int) -> None:
         machine.container.run("telinit", runlevel)
