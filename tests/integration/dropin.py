@@ -81,6 +81,8 @@ class Session:
         self.address = file.read_text().strip().partition("=")[2]
         self.heard: list[Heard] = []
         self.wait(self._connect)
+        # Signals come to those who have said who they are.
+        self.call("/", "org.freedesktop.DBus.Peer", "Ping")
 
     def _connect(self) -> bool:
         try:
