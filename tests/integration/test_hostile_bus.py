@@ -128,6 +128,13 @@ def test_a_bus_that_never_answers_holds_nothing_up(bus: FakeBus) -> None:
     assert bus.session.client().delay() < 1
 
 
+def test_who_named_a_bus_that_never_answers_hears_that_another_one_was_named(bus: FakeBus) -> None:
+    other = bus.session.client(quiet=True)
+    assert "FileNotFound" in other.call(MANAGER, UPSTART, "NotifyDBusAddress", "s", "unix:path=/nonexistent")[0]
+    other.close()
+    assert bus.client.answer(bus.notified)[0] == "org.freedesktop.DBus.Error.Disconnected"
+
+
 @pytest.mark.parametrize("nonsense", [b"x" * 100_000, b"REJECTED\r\n", b"OK \r\n" + b"\xff" * 1000, b"\r\n"])
 def test_nonsense_instead_of_an_authentication_fails_the_connection(bus: FakeBus, nonsense: bytes) -> None:
     bus.sock.sendall(nonsense)

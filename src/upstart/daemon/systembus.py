@@ -103,13 +103,11 @@ class MessageBus:
             self._loop.call_soon(self._try)
 
     def close(self) -> None:
-        """Leave the bus without a word to ``lost``."""
+        """Leave the bus without a word to ``lost``; an attempt to connect to it has failed."""
+        self.lost = lambda: None
         if self._timer >= 0:
-            self._loop.remove(self._timer)
-            self._timer = -1
-        if self._connection is not None:
-            self.lost = lambda: None
-            self.finished = lambda error: None
+            self._fail("org.freedesktop.DBus.Error.Disconnected", "Connection is closed")
+        elif self._connection is not None:
             self._connection.close()
 
     def _timed_out(self) -> None:
