@@ -95,11 +95,14 @@ class Cells:
         for _ in range(rounds):
             yield from list(self._cells.items())
 
-    def measure(self, figure: Figure, rounds: int, function: Callable[[Cell], float], scale: float = 1.0) -> None:
-        """Adds a sample for each cell in every round; a cell that fails drops out, and the reason is printed."""
+    def measure(
+        self, figure: Figure, rounds: int, function: Callable[[Cell], float], scale: float = 1.0, times: int = 1
+    ) -> None:
+        """Adds `times` samples for each cell in every round; a cell that fails drops out, and the reason is printed."""
         for name, cell in self.turns(rounds):
             with Reported() as attempt:
-                figure.add(name, function(cell) * scale)
+                for _ in range(times):
+                    figure.add(name, function(cell) * scale)
             if attempt.failed:
                 self._cells.pop(name).__exit__()
 
@@ -132,7 +135,8 @@ def task(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
         with Cells(sides, jobs) as cells:
             for _, cell in cells.turns(3):
                 cell.ask("emit", "bench-task")
-            cells.measure(figure, sizes.tasks, lambda cell: float(cell.ask("emit", "bench-task")), 1000)
+            # Several in a turn, so that what the other side did meanwhile has little to do with it.
+            cells.measure(figure, sizes.tasks // 10, lambda cell: float(cell.ask("emit", "bench-task")), 1000, 10)
         yield figure
 
 
