@@ -1,8 +1,9 @@
 """A fork(2) whose child begins inside a cgroup, clone3(2) with CLONE_INTO_CGROUP.
 
 Putting a process into a cgroup afterwards makes the kernel wait for an RCU grace period, which takes 10 ms and more; a
-child that is born there waits for nothing, and not even its first fork can escape.  The interpreter is told of
-the fork as os.fork() does it.  Everything is prepared at import, so that nothing is loaded when a job starts.
+child that is born there waits for nothing, and not even its first fork can escape.  The interpreter is not told of
+the fork as os.fork() would: it has one thread, which goes on in the child with the lock it holds, and the child does
+nothing but system calls until it executes a program.  Everything is prepared at import.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _library = ctypes.PyDLL(None, use_errno=True)
 _syscall = _library.syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t]
+
 
 def fork_into(cgroup: int) -> int:
     """As os.fork(), with the child in the cgroup whose directory is open as ``cgroup``.
