@@ -18,9 +18,9 @@ import root
 
 from services import catalogue, debs, trial
 from services.catalogue import Service
+from services.trial import Results
 
 DOCUMENT = root.TREE / "docs" / "services.md"
-Results = dict[str, dict[str, str]]
 
 
 def say(line: str) -> None:

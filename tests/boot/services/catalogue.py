@@ -16,8 +16,9 @@ class Service:
     """A package and what is known of it.
 
     `script` is its name in /etc/init.d, by default the package's. `daemon` is the name of its processes, as a regular
-    expression, of which the kernel keeps 15 characters. `up` is a question, or shell text that succeeds inside, or, if "", the script's own status. `beside`
-    are packages it recommends and does not work without; `before` and `after` the installation, shell text is run.
+    expression, of which the kernel keeps 15 characters. `up` is a question, or shell text that succeeds inside, or,
+    if "", the script's own status. `beside` are packages it recommends and does not work without; `before` and `after`
+    the installation, shell text is run.
     """
 
     def __init__(
@@ -78,7 +79,6 @@ GROUPS: dict[str, list[Service]] = {
         Service("tftpd-hpa", "in.tftpd"),
         Service("vsftpd", "vsftpd", Question(21, b"", b"220 ")),
         Service("at", "atd", script="atd"),
-        Service("anacron", "anacron"),
     ],
     "second": [
         Service("apache2", "apache2", http(80, b"Server: Apache")),
@@ -99,7 +99,7 @@ GROUPS: dict[str, list[Service]] = {
         Service("snmpd", "snmpd", snmp()),
         Service(
             "ntpsec", "ntpd", Question(123, b"\x1b" + bytes(47), b"", udp=True),
-            outside="ntpd ends by itself where it may not set the clock, which is the machine's and not the container's",
+            outside="ntpd ends by itself where it may not set the clock",
         ),
         Service("proftpd-core", "proftpd", Question(21, b"", b"220 "), script="proftpd"),
         Service(
@@ -125,7 +125,10 @@ GROUPS: dict[str, list[Service]] = {
         ),
         Service(
             "stunnel4", "stunnel4", Question(5010, b"", b""),
-            before=config("/etc/stunnel/up.conf", "pid = /run/up.pid", "[up]", "client = yes", "accept = 127.0.0.1:5010", "connect = 80"),
+            before=config(
+                "/etc/stunnel/up.conf", "pid = /run/up.pid", "[up]", "client = yes", "accept = 127.0.0.1:5010",
+                "connect = 80",
+            ),
             after=enable("stunnel4"),
         ),
         Service("fail2ban", "fail2ban-server", "fail2ban-client ping", before="touch /var/log/auth.log"),
@@ -182,8 +185,8 @@ GROUPS: dict[str, list[Service]] = {
     ],
 }
 
-#: One group for every check of the tree: a mix of kinds that takes a minute.
-SAMPLE = ("openssh-server", "cron", "nginx", "redis-server", "tftpd-hpa", "dbus")
+#: One group for every check of the tree: with a port and without, and one that brings a job beside its script.
+SAMPLE = ("openssh-server", "cron", "nginx", "redis-server", "tftpd-hpa", "transmission-daemon")
 
 
 def sample() -> list[Service]:

@@ -194,12 +194,16 @@ def booted(path: Path, packages: list[Path], layer: Path) -> Iterator[Machine]:
         yield machine
 
 
+#: For each package the failure of each step, "" where it succeeded; a step that was not taken is missing.
+Results = dict[str, dict[str, str]]
+
+
 class Trial:
-    """A group on its way; `results` has, for each package, the failure of each step, "" where it succeeded."""
+    """A group on its way."""
 
     def __init__(self, release: str, group: str, services: list[Service], report: Callable[[str], None]) -> None:
         self.release, self.group, self.services, self.report = release, group, services, report
-        self.results: dict[str, dict[str, str]] = {service.package: {} for service in services}
+        self.results: Results = {service.package: {} for service in services}
         self.started = time.monotonic()
 
     def _step(self, action: Callable[[Machine, Service], None], machine: Machine, service: Service) -> None:
@@ -216,7 +220,7 @@ class Trial:
         took = time.monotonic() - started
         self.report(f"{self.group}: {service.package}: {action.__name__}: {failure or 'ok'} ({took:.1f} s)")
 
-    def run(self) -> dict[str, dict[str, str]]:
+    def run(self) -> Results:
         """Takes the group through all steps; RuntimeError or Trouble where not even the machine did its part."""
         path = base(self.release)
         store = debs.Store(self.release, path)
