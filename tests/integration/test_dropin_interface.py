@@ -26,15 +26,17 @@ FACTS = Path(__file__).with_name("dropin_interface.txt")
 INTERFACES = {"U": UPSTART, "J": JOB, "I": UPSTART + ".Instance", "P": dropin.PROPERTIES, "-": None}
 INTERFACES |= {name: f"org.freedesktop.DBus.{name}" for name in ("Introspectable", "Peer")}
 
+#: What reload sends ends no process, so that no answer depends on how soon it does.
+SLEEP = "reload signal 0\nexec sleep 1000\n"
 JOBS = {
     "web": 'description "the web"\nauthor "me"\nversion "1.2"\nusage "how"\n'
-    "start on a or (b X=1 and c z Y!=2)\nstop on runlevel [016] or d $FOO\nemits x y\nemits z-*\nexec sleep 1000\n",
+    "start on a or (b X=1 and c z Y!=2)\nstop on runlevel [016] or d $FOO\nemits x y\nemits z-*\n" + SLEEP,
     "plain": "",
     "a/b-c.d": "exec sleep 1000\n",
     "with space": "exec sleep 1000\n",
     "_x": "exec sleep 1000\n",
-    "inst": 'instance $N\nusage "N=name"\nenv K=v\nexec sleep 1000\n',
-    "multi": "instance $A-${B:-x}\nexec sleep 1000\n",
+    "inst": 'instance $N\nusage "N=name"\nenv K=v\n' + SLEEP,
+    "multi": "instance $A-${B:-x}\n" + SLEEP,
     "rpn": 'start on a b c K=V K2!=V2 and "quoted thing" q="x y"\nstop on (x or y) and (z or w)\n',
 }
 INITS = ["", *filter(None, [dropin.PEER])]
