@@ -123,16 +123,22 @@ def show(data: bytes) -> None:
     sys.stdout.flush()
 
 
+def packages(release: str) -> list[Path]:
+    """Our packages for `release`, in the order of installation; BootError if they have not been built."""
+    # upstart comes first: upstart-sysv must find it configured.
+    found = sorted((root.BUILD / "deb" / release).glob("upstart*.deb"), key=lambda path: len(path.name))
+    if not found:
+        raise BootError("there are no packages: run make deb")
+    return found
+
+
 def prepare(init: str, release: str) -> tuple[Path, list[Path], dict[str, str]]:
     """The root, the packages and the single files of a boot with `init` ("upstart" or "sysvinit")."""
     path = root.ready(release)
     if init == "sysvinit":
         return path, sorted((path / "opt").glob("sysvinit-core_*.deb")), {}
-    # upstart comes first: upstart-sysv must find it configured.
-    packages = sorted((root.BUILD / "deb" / release).glob("upstart*.deb"), key=lambda path: len(path.name))
-    if not packages:
-        raise BootError("there are no packages: run make deb")
-    return path, packages, {str(HERE / "jobs" / f"{name}.conf"): f"/etc/init/{name}.conf" for name in root.NATIVE}
+    jobs = {str(HERE / "jobs" / f"{name}.conf"): f"/etc/init/{name}.conf" for name in root.NATIVE}
+    return path, packages(release), jobs
 
 
 def run(init: str, release: str, seconds: float, interactive: bool) -> None:

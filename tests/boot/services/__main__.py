@@ -15,6 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import archive
 import root
+from container import ContainerError
+from run import BootError
 
 from services import catalogue, debs, trial
 from services.catalogue import Service
@@ -32,7 +34,7 @@ def live(release: str, name: str, services: list[Service]) -> Results:
     group = trial.Trial(release, name, services, say)
     try:
         return group.run()
-    except (trial.Trouble, RuntimeError) as error:
+    except (trial.Trouble, BootError, ContainerError, RuntimeError) as error:
         say(f"{name}: {error}")
         for steps in group.results.values():
             for step in trial.STEPS:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from services.questions import Question, http, name_server, postgresql, snmp
 
+#: Answers of a name server: the address of localhost, or whatever it says, without zones and without a network.
 LOCALHOST = b"\x7f\0\0\1"
+ANY = b"\x09localhost"
 
 
 class Service:
@@ -72,7 +74,7 @@ GROUPS: dict[str, list[Service]] = {
         Service(  # -x: the clock belongs to the machine below
             "chrony", "chronyd", "chronyc -n tracking", before=config("/etc/default/chrony", 'DAEMON_OPTS="-F 1 -x"')
         ),
-        Service("bind9", "named", name_server(LOCALHOST), script="named"),
+        Service("bind9", "named", name_server(ANY), script="named"),
         Service("exim4-daemon-light", "exim4", Question(25, b"", b"ESMTP Exim"), script="exim4"),
         Service("avahi-daemon", "avahi-daemon", "avahi-daemon --check"),
         Service("cups-daemon", "cupsd", http(631, b"CUPS"), script="cups"),
@@ -129,7 +131,7 @@ GROUPS: dict[str, list[Service]] = {
                 "/etc/stunnel/up.conf", "pid = /run/up.pid", "[up]", "client = yes", "accept = 127.0.0.1:5010",
                 "connect = 80",
             ),
-            after=enable("stunnel4"),
+            after=enable("stunnel4"), outside="its package does not stop it when it is removed",
         ),
         Service("fail2ban", "fail2ban-server", "fail2ban-client ping", before="touch /var/log/auth.log"),
         Service(
@@ -153,7 +155,10 @@ GROUPS: dict[str, list[Service]] = {
     ],
     "fourth": [
         Service("tor", "tor", Question(9050, b"\5\1\0", b"\5\0")),
-        Service("varnish", "varnishd", http(6081, b"Varnish")),
+        Service(
+            "varnish", "varnishd", http(6081, b"Varnish"),
+            outside="before it restarts, its script checks the syntax by a second varnishd, which finds the port taken",
+        ),
         Service(
             "zabbix-agent", "zabbix_agentd",
             Question(10050, b"ZBXD\1\x0a\0\0\0\0\0\0\0agent.ping", b"ZBXD"),
@@ -163,7 +168,7 @@ GROUPS: dict[str, list[Service]] = {
         Service("nscd", "nscd", "nscd -g"),
         Service("vnstat", "vnstatd", outside="vnstatd ends by itself: no interface but loopback in a container"),
         Service("icecast2", "icecast2", http(8000, b"Icecast"), after=enable("icecast2")),
-        Service("nsd", "nsd: .*", name_server(b"\x55\x50")),
+        Service("nsd", "nsd: .*", name_server(ANY)),
         Service("privoxy", "privoxy", http(8118, b"Privoxy", "http://p.p/")),
         Service("tinyproxy", "tinyproxy", http(8888, b"tinyproxy")),
         Service("apt-cacher-ng", "apt-cacher-ng", http(3142, b"Apt-Cacher NG")),

@@ -243,8 +243,7 @@ class Trial:
         return known
 
     def _live(self, path: Path, layer: Path) -> None:
-        packages = run.prepare("upstart", self.release)[1]
-        with booted(path, [file for file in packages if not file.name.startswith("dh-")], layer) as machine:
+        with booted(path, run.packages(self.release), layer) as machine:
             machine.need(f"{APT} update")
             before = machine.need(PACKAGES).split()
             for service in self.services:
