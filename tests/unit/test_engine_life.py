@@ -74,7 +74,8 @@ def test_a_failing_task_fails_the_request_and_the_event() -> None:
     request = world.start("job")
     world.exit("job", 9 << 8)
     assert world.answers[request] == ["Job failed to start"]
-    assert "killed by KILL signal" in world.engine.failure_reason("job", "")
+    reason = world.engine.failure_reason("job", "")
+    assert reason in world.log and reason.startswith("job main process (") and "killed by KILL signal" in reason
 
 
 def test_a_task_without_a_process_ends_by_itself() -> None:
@@ -105,14 +106,15 @@ def test_stopping_and_stopped_events_tell_how_it_ended() -> None:
     ]
 
 
-def test_a_spawn_failure_says_which_process() -> None:
+def test_a_spawn_failure_says_which_job_and_process_in_the_log_and_the_answer() -> None:
     world = World(web="exec /no/such")
     world.broken.add("web main")
     request = world.start("web")
     assert world.answers[request] == ["Job failed to start"]
     assert world.status("web") == "stop/waiting"
-    assert "Failed to spawn web main process: unable to execute: No such file or directory" in world.log
-    assert "unable to execute" in world.engine.failure_reason("web", "")
+    reason = "Failed to spawn web main process: unable to execute: No such file or directory"
+    assert reason in world.log
+    assert world.engine.failure_reason("web", "") == reason
     env = [v[1] for s, _, v in world.signals if s == "EventEmitted" and isinstance(v, tuple) and v[0] == "stopped"][-1]
     assert env == {"JOB": "web", "INSTANCE": "", "RESULT": "failed", "PROCESS": "main"}
 

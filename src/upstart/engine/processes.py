@@ -52,12 +52,12 @@ class ProcessInputs(LifeCycle):
 
     def spawn_failed(self, instance: Instance, process: str, reason: str) -> None:
         """The process could not be made, or could not be set up; its exit will not be reported."""
-        self.warn("Failed to spawn %s %s process: %s", instance.display, process, reason)
+        reason = f"Failed to spawn {instance.display} {process} process: {reason}"
+        self.warn("%s", reason)
         instance.unready.discard(process)
         pid = instance.pids.get(process)
         if pid is not None:
             self._forget_process(instance, process, pid)
-        reason = f"Failed to spawn {process} process: {reason}"
         if process in ("post-start", "pre-stop"):
             self.note_failure(instance, reason)
         elif process == "post-stop" and instance.respawning:
@@ -160,7 +160,7 @@ class ProcessInputs(LifeCycle):
         """Log how a process ended; returns that as a reason."""
         if status == 0:
             self.info("%s %s process (%d) exited normally", instance.display, process, pid)
-            return f"{process} process ({pid}) exited normally"
+            return f"{instance.display} {process} process ({pid}) exited normally"
         priority = WARN
         if status & ~0xFF:
             # A normal exit or not, death by a signal always was worth a warning.
@@ -170,9 +170,10 @@ class ProcessInputs(LifeCycle):
             if status in instance.job_class.normal_exit:
                 priority = INFO
             text = f"terminated with status {status}"
+        text = f"{instance.display} {process} process ({pid}) {text}"
         if self.priority <= priority:
-            self.log(priority, f"{instance.display} {process} process ({pid}) {text}")
-        return f"{process} process ({pid}) {text}"
+            self.log(priority, text)
+        return text
 
     def _main_ended(self, instance: Instance, status: int, reason: str) -> None:
         state = instance.state
@@ -196,8 +197,9 @@ class ProcessInputs(LifeCycle):
                     else:
                         self.enter(instance, "stopping")
                     return
-                self.warn("%s respawning too fast, stopped", instance.display)
-                self.fail(instance, None, 0, "respawning too fast, stopped")
+                reason = f"{instance.display} respawning too fast, stopped"
+                self.warn("%s", reason)
+                self.fail(instance, None, 0, reason)
             else:
                 self.fail(instance, "main", status, reason)
         self.change_goal(instance, "stop")
