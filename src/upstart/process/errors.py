@@ -1,7 +1,8 @@
 """Why a process could not be started, in the words of the original.
 
-A child that fails between fork and exec reports the step and the error number through its error pipe; `decode` turns
-them into the text that init logs behind ``Failed to spawn JOB PROCESS process: `` and gives to the client.
+A child that fails between fork and exec reports the step and the error number through its error pipe.
+`decode_failure` turns them into the text that stands behind ``Failed to spawn JOB PROCESS process: `` in the log and in
+the client's answer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ MAX_REPORT = 1024
 TEXTS = {
     "dup": "unable to move script fd: %s",
     "console": "unable to open console: %s",
-    "rlimit": "unable to set resource limit: %s",
     "priority": "unable to set priority: %s",
     "oom": "unable to set oom adjustment: %s",
     "chroot": "unable to change root directory: %s",
@@ -26,8 +26,6 @@ TEXTS = {
     "setuid": "unable to setuid: %s",
     "setgid": "unable to setgid: %s",
     "chown": "unable to chown: %s",
-    "openpt": "unable to open pty slave: %s",
-    "signal": "unable to modify signal handler: %s",
     "alloc": "unable to allocate memory: %s",
     "initgroups": "unable to initgroups: %s",
     "security": "unable to switch security profile: %s",

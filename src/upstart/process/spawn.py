@@ -339,7 +339,6 @@ class Spawner:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
 
-
     def _fork(self, setup: child.Setup) -> int:
         """fork(2), into the job's own group if it has one; the child then need not move."""
         if setup.group is None or not self._into_group:
