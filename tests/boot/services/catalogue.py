@@ -2,7 +2,7 @@
 
 Groups are packages that can be installed side by side: no two of a group want the same port, or conflict. What is
 written before an installation is what an administrator would configure for a daemon that does nothing without it; no
-script is touched. `outside` is the reason for what fails whatever the init.
+script is touched. `outside` is the reason for what fails whatever the init, in every release or in those that it names.
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ class Service:
         before: str = "",
         after: str = "",
         beside: str = "",
-        outside: str = "",
+        outside: str | dict[str, str] = "",
     ) -> None:
-        self.package, self.daemon, self.up, self.outside = package, daemon, up, outside
-        self.before, self.after = before, after
+        self.package, self.daemon, self.up = package, daemon, up
+        self.before, self.after, self.outside = before, after, outside
         self.script = script or package
         self.install = [package, *beside.split()]
+
+    def excuse(self, release: str) -> str:
+        """Why it cannot take every step in `release`, or ""."""
+        return self.outside if isinstance(self.outside, str) else self.outside.get(release, "")
 
     def shown_by(self) -> str:
         """How it shows that it is up, for the table."""
@@ -86,7 +90,10 @@ GROUPS: dict[str, list[Service]] = {
         Service("apache2", "apache2", http(80, b"Server: Apache")),
         Service("mariadb-server", "mariadbd", Question(3306, b"", b"MariaDB"), script="mariadb"),
         Service("dnsmasq", "dnsmasq", name_server(LOCALHOST)),
-        Service("postfix", "master", Question(25, b"", b"ESMTP Postfix")),
+        Service(
+            "postfix", "master", Question(25, b"", b"ESMTP Postfix"),
+            outside={"trixie": "its package does not stop it when it is removed"},
+        ),
         Service("dovecot-imapd", "dovecot", Question(143, b"", b"* OK"), script="dovecot"),
         Service(
             "haproxy", "haproxy", http(5020, b"from haproxy"),
@@ -110,7 +117,10 @@ GROUPS: dict[str, list[Service]] = {
         ),
         Service(
             "mosquitto", "mosquitto", Question(1883, b"\x10\x0c\0\4MQTT\4\2\0\x3c\0\0", b"\x20\2"),
-            outside="its script does not make /run/mosquitto, as its unit does",
+            outside={
+                "bookworm": "its script does not make /run/mosquitto, as its unit does",
+                "trixie": "its script stops what a file of its pid names, which its configuration does not ask for",
+            },
         ),
         Service("slapd", "slapd", Question(389, bytes.fromhex("300c020101600702010304008000"), b"\x61")),
         Service("rpcbind", "rpcbind", "rpcinfo -p 127.0.0.1"),
