@@ -55,7 +55,8 @@ def failures(release: str, services: list[Service], results: Results) -> list[st
 
 
 def table(release: str, services: list[Service], results: Results) -> str:
-    """The results in Markdown, the reasons of failures below it."""
+    """The results in Markdown: how many hold, all of them, and the reasons of failures."""
+    whole = sum(results[service.package] == dict.fromkeys(trial.STEPS, "") for service in services)
     rows = [("package", "script", "up means", *trial.STEPS)]
     notes: list[str] = []
     for service in services:
@@ -64,7 +65,7 @@ def table(release: str, services: list[Service], results: Results) -> str:
         for step in trial.STEPS:
             text = steps.get(step)
             if text:
-                note = f"{service.package}: " + (service.excuse(release) or text)
+                note = text if text in trial.KNOWN else service.excuse(release) or text
                 if note not in notes:
                     notes.append(note)
                 row.append(f"no ({notes.index(note) + 1})")
@@ -74,7 +75,8 @@ def table(release: str, services: list[Service], results: Results) -> str:
     rows.insert(1, tuple("---" for _ in rows[0]))
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
-    return "\n".join([*lines, "", *numbered]).rstrip() + "\n"
+    head = f"{whole} of {len(services)} packages take every step."
+    return "\n".join([head, "", *lines, "", *numbered]).rstrip() + "\n"
 
 
 def write(release: str, text: str) -> None:
