@@ -53,7 +53,8 @@ $(DEBS)/done: $(SOURCES)
 
 lintian: deb
 	@$(NEED) lintian
-	lintian --fail-on error,warning $(DEBS)/*.changes
+	@mkdir -p build/tmp
+	@TMPDIR=$(CURDIR)/build/tmp lintian --fail-on error,warning $(DEBS)/*.changes; status=$$?; rm -rf build/tmp; exit $$status
 
 run: deb
 	@$(NEED) $(BOOT_PACKAGES)
