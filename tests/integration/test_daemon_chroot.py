@@ -119,6 +119,9 @@ def test_sessions_survive_a_re_exec(init: SessionInit, root: Path) -> None:
     init.restart()
     assert inside(root, lambda: names(init.client())) == before
     assert names(init.client()) == ["both", "hears", "outside"]
+    # What changes inside is still noticed.
+    (root / "etc" / "init" / "new.conf").write_text("exec x\n")
+    wait_for(lambda: any(name.endswith("/new") for name in inside(root, lambda: names(init.client()))))
 
 
 def test_without_the_option_roots_do_not_matter(tmp_path: Path, root: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from upstart.daemon import xdg
-from upstart.daemon.chroots import Chroots
+from upstart.daemon.chroots import MAX_SESSIONS, Chroots
 from upstart.daemon.connection import parse_address
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_OBJECT, introspect
@@ -125,6 +125,27 @@ def test_only_those_in_another_root_are_in_a_session() -> None:
     chroots.restore(["/srv/a", "/srv/a", "/srv/b"])
     assert chroots.roots == ["/srv/a", "/srv/b"] and opened == ["/srv/a", "/srv/b"]
     assert Chroots(enabled=False).session_of(os.getpid()) is None
+
+
+def test_sessions_whose_root_has_vanished_make_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    closed: list[str] = []
+    chroots = Chroots(enabled=True)
+    chroots.opened, chroots.closed = opened.append, closed.append
+    root = ""
+    monkeypatch.setattr(os, "readlink", lambda path: root)
+    for number in range(MAX_SESSIONS):
+        root = str(tmp_path / str(number))
+        os.mkdir(root)
+        assert chroots.session_of(2) == root
+    root = str(tmp_path)
+    assert chroots.session_of(2) == root and root not in chroots.roots and not closed
+    for gone in opened[3:5]:
+        os.rmdir(gone)
+    assert chroots.session_of(2) == root and opened[-1] == root
+    assert closed == opened[3:5] and len(chroots.roots) == MAX_SESSIONS - 1
 
 
 @pytest.mark.parametrize(

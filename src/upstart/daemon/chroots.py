@@ -18,14 +18,19 @@ MAX_SESSIONS = 256
 
 
 class Chroots:
-    """The known sessions; ``opened`` (root) is called for a new one before its first client is served."""
+    """The known sessions; ``opened`` (root) is called for a new one before its first client is served.
 
-    __slots__ = ("_enabled", "_known", "opened")
+    ``closed`` (root) is called for one whose root directory has vanished, when its place is needed.
+    """
+
+    __slots__ = ("_enabled", "closed", "opened", "roots")
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
-        self._known: dict[str, str] = {}
+        #: The roots of all sessions.
+        self.roots: list[str] = []
         self.opened: Callable[[str], object] = lambda root: None
+        self.closed: Callable[[str], object] = lambda root: None
 
     def session_of(self, pid: int) -> str | None:
         """The session of the process ``pid``, None for the system's own (and for callers on a bus, whose pid is
@@ -38,21 +43,22 @@ class Chroots:
             return None
         if root == "/":
             return None
-        if root not in self._known:
-            if len(self._known) >= MAX_SESSIONS:
-                return root
-            self._known[root] = root + CONFDIR
-            self.opened(root)
+        if root not in self.roots:
+            if len(self.roots) >= MAX_SESSIONS:
+                self._forget_vanished()
+            if len(self.roots) < MAX_SESSIONS:
+                self.roots.append(root)
+                self.opened(root)
         return root
 
-    @property
-    def roots(self) -> list[str]:
-        """The roots of all sessions."""
-        return list(self._known)
+    def _forget_vanished(self) -> None:
+        for root in [known for known in self.roots if not os.path.isdir(known)]:
+            self.roots.remove(root)
+            self.closed(root)
 
     def restore(self, roots: list[str]) -> None:
         """Know again, after a re-exec, the sessions that were known; their jobs are in the engine's state."""
         for root in roots:
-            if root not in self._known:
-                self._known[root] = root + CONFDIR
+            if root not in self.roots:
+                self.roots.append(root)
                 self.opened(root)

@@ -17,7 +17,7 @@ import time
 from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
 from upstart.daemon import xdg
-from upstart.daemon.chroots import Chroots
+from upstart.daemon.chroots import CONFDIR, Chroots
 from upstart.daemon.endpoints import Endpoints
 from upstart.daemon.logger import Logger
 from upstart.daemon.loop import READ, Loop
@@ -186,13 +186,13 @@ class Daemon:
             # Watched before it is read, so that no change in between is missed.
             if not options.user:
                 self.watch.add_file("/etc/init.conf")
-            for path in trees:
-                self.watch.add_tree(os.path.abspath(path))
+            for path in [*map(os.path.abspath, trees), *(root + CONFDIR for root in self.chroots.roots)]:
+                self.watch.add_tree(path)
         except OSError as error:
             self.log(WARN, f"Unable to watch configuration: {error.strerror}")
         self._say_what_is_loaded()
         self._apply(self.sources.load())
-        self.chroots.opened = self._open_chroot
+        self.chroots.opened, self.chroots.closed = self._open_chroot, self._close_chroot
         if self.restarted:
             self._drop_vanished()
 
@@ -207,11 +207,16 @@ class Daemon:
                 self.engine.undefine(session, name)
 
     def _open_chroot(self, root: str) -> None:
-        path = root + "/etc/init"
+        path = root + CONFDIR
         self.sources.add_dir(path, root)
         if self.watch is not None:
             self.watch.add_tree(path)
         self._apply(self.sources.load())
+
+    def _close_chroot(self, root: str) -> None:
+        if self.watch is not None:
+            self.watch.remove_tree(root + CONFDIR)
+        self._apply(self.sources.remove_session(root))
 
     def _configuration_changed(self, _events: int) -> None:
         if self.watch is None:
@@ -271,7 +276,7 @@ class Daemon:
             os.set_inheritable(fd, False)
         self.performer.restore(saved["performer"])
         for root in saved["chroots"]:
-            self.sources.add_dir(root + "/etc/init", root)
+            self.sources.add_dir(root + CONFDIR, root)
         self.chroots.restore(saved["chroots"])
         self.endpoints.restore(saved["endpoints"])
 
