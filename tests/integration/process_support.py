@@ -15,7 +15,7 @@ from upstart.conf.jobclass import JobClass, ProcessDef
 from upstart.process.cgroup import Cgroups
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members
-from upstart.process.procfs import all_pids, look_at
+from upstart.process.procfs import all_pids, look
 from upstart.process.reaper import EXITED, KILLED, reap
 from upstart.process.spawn import Spawner, SpawnRequest, SpawnResult, read_outcome
 
@@ -165,7 +165,7 @@ class Host:
 
         def none_left() -> bool:
             self.turn()
-            for info in look_at(all_pids()):
+            for info in filter(None, map(look, all_pids())):
                 if info.ppid == os.getpid():
                     os.kill(info.pid, signal.SIGKILL)
             try:

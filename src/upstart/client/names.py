@@ -13,6 +13,5 @@ INSTANCE = "com.ubuntu.Upstart0_6.Instance"
 EXTENSION = "com.ubuntu.Upstart0_6.Extension"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
-BUS_SERVICE = "org.freedesktop.DBus"
 BUS_PATH = "/org/freedesktop/DBus"
 BUS_INTERFACE = "org.freedesktop.DBus"

@@ -29,13 +29,13 @@ status 0 after all.  A shell script as main process may run any commands before 
 
 from __future__ import annotations
 
+from upstart.process.members import Members
 from upstart.process.procfs import executable, in_background, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from upstart.process.members import Members
     from upstart.process.procfs import ProcInfo
 
 #: Seconds.
@@ -353,8 +353,6 @@ class Following:
     @classmethod
     def load(cls, state: dict[str, object], now: float) -> Following:
         """From what `dump` gave.  Raises KeyError, TypeError or ValueError for anything else."""
-        from upstart.process.members import Members
-
         members, pid = state["members"], state["pid"]
         if not isinstance(members, dict) or not isinstance(pid, int):
             raise TypeError("following")

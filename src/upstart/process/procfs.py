@@ -9,10 +9,6 @@ import os
 
 from upstart.process.kernel import read_file
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 _INT, _QUIT = 1 << 1, 1 << 2  # bits of SIGINT and SIGQUIT in a signal mask
 
 
@@ -48,11 +44,6 @@ def look(pid: int) -> ProcInfo | None:
     return ProcInfo(
         pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), fields[0].decode(), name
     )
-
-
-def look_at(pids: Iterable[int]) -> list[ProcInfo]:
-    """Those of ``pids`` that live, in the order given."""
-    return [info for info in map(look, pids) if info is not None]
 
 
 def all_pids() -> list[int]:
