@@ -2,7 +2,8 @@
 
 Groups are packages that can be installed side by side: no two of a group want the same port, or conflict. What is
 written before an installation is what an administrator would configure for a daemon that does nothing without it; no
-script is touched. `outside` is the reason for what fails whatever the init, in every release or in those that it names.
+script is touched. `outside` is the reason why the steps `fails` do so whatever the init, in every release or in those
+that it names.
 """
 
 from __future__ import annotations
@@ -33,14 +34,17 @@ class Service:
         after: str = "",
         beside: str = "",
         outside: str | dict[str, str] = "",
+        fails: str = "install",
     ) -> None:
         self.package, self.daemon, self.up = package, daemon, up
-        self.before, self.after, self.outside = before, after, outside
+        self.before, self.after, self.outside, self.fails = before, after, outside, fails.split()
         self.script = script or package
         self.install = [package, *beside.split()]
 
-    def excuse(self, release: str) -> str:
-        """Why it cannot take every step in `release`, or ""."""
+    def excuse(self, release: str, step: str) -> str:
+        """Why it cannot take that step in `release`, or ""."""
+        if step not in self.fails:
+            return ""
         return self.outside if isinstance(self.outside, str) else self.outside.get(release, "")
 
     def shown_by(self) -> str:
@@ -92,7 +96,7 @@ GROUPS: dict[str, list[Service]] = {
         Service("dnsmasq", "dnsmasq", name_server(LOCALHOST)),
         Service(
             "postfix", "master", Question(25, b"", b"ESMTP Postfix"),
-            outside={"trixie": "its package does not stop it when it is removed"},
+            outside={"trixie": "its package does not stop it when it is removed"}, fails="purge",
         ),
         Service("dovecot-imapd", "dovecot", Question(143, b"", b"* OK"), script="dovecot"),
         Service(
@@ -121,6 +125,7 @@ GROUPS: dict[str, list[Service]] = {
                 "bookworm": "its script does not make /run/mosquitto, as its unit does",
                 "trixie": "its script stops what a file of its pid names, which its configuration does not ask for",
             },
+            fails="install stop restart purge",
         ),
         Service("slapd", "slapd", Question(389, bytes.fromhex("300c020101600702010304008000"), b"\x61")),
         Service("rpcbind", "rpcbind", "rpcinfo -p 127.0.0.1"),
@@ -141,7 +146,7 @@ GROUPS: dict[str, list[Service]] = {
                 "/etc/stunnel/up.conf", "pid = /run/up.pid", "[up]", "client = yes", "accept = 127.0.0.1:5010",
                 "connect = 80",
             ),
-            after=enable("stunnel4"), outside="its package does not stop it when it is removed",
+            after=enable("stunnel4"), outside="its package does not stop it when it is removed", fails="purge",
         ),
         Service("fail2ban", "fail2ban-server", "fail2ban-client ping", before="touch /var/log/auth.log"),
         Service(
@@ -168,6 +173,7 @@ GROUPS: dict[str, list[Service]] = {
         Service(
             "varnish", "varnishd", http(6081, b"Varnish"),
             outside="before it restarts, its script checks the syntax by a second varnishd, which finds the port taken",
+            fails="restart",
         ),
         Service(
             "zabbix-agent", "zabbix_agentd",

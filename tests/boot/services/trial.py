@@ -265,7 +265,7 @@ class Trial:
     def _goes_on(self, machine: Machine, service: Service) -> bool:
         """Whether it takes the further steps: not without its script, nor where it is known not to run at all."""
         failed = self.results[service.package]["install"]
-        return machine.has_script(service) and not (failed and service.excuse(self.release))
+        return machine.has_script(service) and not (failed and service.excuse(self.release, "install"))
 
     def _end(self, machine: Machine, runlevel: str, expected: int) -> None:
         machine.container.run("telinit", runlevel)
