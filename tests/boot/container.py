@@ -24,6 +24,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TERMINALS = 6
+INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 class ContainerError(Exception):
@@ -128,6 +129,8 @@ class Container:
 
     def _show_output(self) -> None:
         """Reads all terminals and the kernel's log, so that no writer blocks; shows the console and the log."""
+        # Signals are the main thread's, which puts them off while it cleans up.
+        signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
         poll = select.poll()
         for descriptor in [*self._masters, self._stop_pump]:
             poll.register(descriptor, select.POLLIN)
@@ -188,6 +191,14 @@ class Container:
         return -status if status <= 0 else status - 128 if status > 128 else -status
 
     def __exit__(self, *_: object) -> None:
+        # Whoever interrupts twice interrupts the cleaning up, too.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+        try:
+            self._clean_up()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _clean_up(self) -> None:
         if self._unshare is not None:
             if self._unshare.poll() is None:
                 children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")

@@ -59,7 +59,8 @@ class Boot:
         """Boots until every daemon has answered and runlevel 2 is recorded; BootError names what is missing."""
         ask = [sys.executable, "-I", str(HERE / "probes.py"), str(self.seconds)]
         command = self.container.enter(*ask, network_only=True)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as probes:
+        # In a session of its own, Ctrl-C is not for it.
+        with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, start_new_session=True) as probes:
             assert probes.stdout is not None
             probes.stdout.readline()
             try:
