@@ -308,6 +308,18 @@ def test_forced_stop_ends_a_process_that_hangs(process: str) -> None:
     assert world.status("web") == "stop/waiting"
 
 
+def test_post_stop_that_begins_in_a_shutdown_has_its_kill_timeout_to_clean_up() -> None:
+    world = World(web="exec main\npost-stop exec clean")
+    world.start("web")
+    world.engine.shutdown()
+    world.settle()
+    world.exit("web", 15 << 8)
+    pid = world.pid("web", "post-stop")
+    assert all(killed != pid for killed, _signal in world.kills)
+    world.sleep(5)
+    assert world.kills[-1] == (pid, 9)
+
+
 @pytest.mark.parametrize("process", ["pre-start", "post-start", "pre-stop", "post-stop"])
 def test_shutdown_waits_for_no_process_longer_than_its_kill_timeout(process: str) -> None:
     world = World(web=f"{process} exec hang\nexec main")

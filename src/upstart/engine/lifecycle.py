@@ -216,6 +216,10 @@ class LifeCycle(Core):
         pid = instance.pids[process]
         self.info("Sending %s signal to %s %s process (%d)", signal_name(signal), instance.display, process, pid)
         self.effects.append(Kill(instance, process, pid, signal))
+        self.limit(instance, process)
+
+    def limit(self, instance: Instance, process: str) -> None:
+        """Arm the timer after which a process is killed."""
         if process not in instance.killed:
             instance.killed.add(process)
             self.effects.append(SetTimer(instance, "kill:" + process, instance.job_class.kill_timeout))

@@ -33,7 +33,11 @@ class ProcessInputs(LifeCycle):
         self.pids[pid] = (instance, process)
         self.info("%s %s process (%d)", instance.display, process, pid)
         if instance.forced and process != "main" and instance.goal == "stop":
-            self.kill(instance, process, 15)
+            if process in ("pre-stop", "post-stop"):
+                # It is there to clean up, and has only begun: it gets the kill timeout to do so.
+                self.limit(instance, process)
+            else:
+                self.kill(instance, process, 15)
         if process == "main" and instance.state == "spawned" and instance.goal == "stop":
             self.advance(instance)
 
