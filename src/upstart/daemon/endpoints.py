@@ -59,12 +59,11 @@ class Endpoints:
     def open_server(self) -> None:
         """Listen for private clients, on the socket that the program before us listened on if there is one."""
         options = self._daemon.options
-        if options.session_bus:
-            return
         address = sessionfile.address() if options.user else SYSTEM_ADDRESS
         if options.user:
             self._daemon.engine.extra_environ["UPSTART_SESSION"] = address
-        if self.server is None:
+        # On a session bus there is no private socket; the session file names one all the same, as the original's does.
+        if self.server is None and not options.session_bus:
             try:
                 self._serve(PrivateServer(self._loop, listen(address), self._service.received))
             except OSError as error:

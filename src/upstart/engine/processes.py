@@ -149,7 +149,7 @@ class ProcessInputs(LifeCycle):
             return
         self.warn(
             "%s main process (%d) has not stopped itself with SIGSTOP within %d seconds, as 'expect stop' says; "
-            "it is taken for running (a job without an expect stanza would fit)",
+            "it counts as running: a job without expect would fit",
             instance.display, instance.main_pid, EXPECT_SECONDS,
         )  # fmt: skip
         self.advance(instance)
