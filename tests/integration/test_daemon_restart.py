@@ -28,7 +28,8 @@ JOBS = {
     "pre-stop": f"exec sleep 1000\npre-stop script\n{GATE.format('pre-stop')}\nend script\n",
     "stopping": "exec sleep 1000\n",
     "holds-stopping": f"start on stopping stopping\ntask\nscript\n{GATE.format('stopping')}\nend script\n",
-    "killed": 'kill timeout 2\nscript\ntrap "" TERM\nwhile :; do sleep 0.1; done\nend script\n',
+    # It counts as started when it no longer heeds TERM.
+    "killed": "kill timeout 2\nexpect stop\nscript\ntrap '' TERM\nkill -STOP $$\nsleep 1000\nend script\n",
     "post-stop": f"exec sleep 1000\npost-stop script\n{GATE.format('post-stop')}\nend script\n",
     "daemon": "expect daemon\nexec sh -c '(sleep 1000 &) & exit 0'\n",
     "respawn": "respawn\nexec sleep 1000\n",

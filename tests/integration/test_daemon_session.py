@@ -14,7 +14,8 @@ from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, Gone, SessionInit
 
 JOBS = {
     "service": "exec sleep 1000\n",
-    "stubborn": 'kill timeout 1\nscript\ntrap "" TERM\nwhile :; do sleep 0.1; done\nend script\n',
+    # It counts as started when it no longer heeds TERM.
+    "stubborn": "kill timeout 1\nexpect stop\nscript\ntrap '' TERM\nkill -STOP $$\nsleep 1000\nend script\n",
     "at-end": 'start on session-end\ntask\nscript\necho "end $TYPE"\nsleep 0.3\necho "done"\nend script\n',
     "variables": "task\nscript\necho \"$UPSTART_SESSION $UPSTART_JOB $LC_CTYPE\"\nend script\n",
 }
