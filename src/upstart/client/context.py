@@ -10,9 +10,12 @@ import posix
 import sys
 
 from upstart.client.errors import ClientError, UsageError
+from upstart.client.options import ShowVersion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from upstart.client.connection import Connection
 
 DEBUG, INFO, MESSAGE, ERROR = 1, 2, 3, 5
@@ -148,6 +151,28 @@ def _write(descriptor: int, text: str) -> None:
             data = data[posix.write(descriptor, data) :]
     except OSError:
         pass  # a closed or broken output is nobody's error here; the exit status tells of the command
+
+
+def carry_out(argv: list[str], action: Callable[[Context, list[str]], int]) -> int:
+    """Do what the command line says, and write the output; the exit status.
+
+    `action` is given the command's context and the words of its line; what it raises of ShowVersion and ClientError
+    is answered here.
+    """
+    argv = words_of(argv)
+    context = Context(argv[0].rpartition("/")[2])
+    try:
+        return action(context, argv)
+    except ShowVersion:
+        from upstart.client.usage import show_version
+
+        show_version(context)
+        return 0
+    except ClientError as error:
+        context.fail(error)
+        return 1
+    finally:
+        context.flush()
 
 
 def words_of(argv: list[str]) -> list[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import posix
 
-from upstart.client.context import DEBUG, ERROR, INFO, Context, words_of
-from upstart.client.errors import ClientError, UsageError
-from upstart.client.options import Option, ShowHelp, ShowVersion, parse
+from upstart.client.context import DEBUG, ERROR, INFO, Context, carry_out
+from upstart.client.errors import UsageError
+from upstart.client.options import Option, ShowHelp, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,17 +113,4 @@ def main(argv: list[str]) -> int:
 
 def run(argv: list[str]) -> int:
     """Runs the command that `argv` names, and writes its output; gives the exit status."""
-    argv = words_of(argv)
-    context = Context(argv[0].rpartition("/")[2])
-    try:
-        return _run(context, argv)
-    except ShowVersion:
-        from upstart.client.usage import show_version
-
-        show_version(context)
-        return 0
-    except ClientError as error:
-        context.fail(error)
-        return 1
-    finally:
-        context.flush()
+    return carry_out(argv, _run)

@@ -6,9 +6,9 @@ line on standard error after the program's name, with exit status 1; a wrong com
 
 from __future__ import annotations
 
-from upstart.client.context import DEBUG, ERROR, INFO, MESSAGE, Context, words_of
+from upstart.client.context import DEBUG, ERROR, INFO, MESSAGE, Context, carry_out
 from upstart.client.errors import ClientError
-from upstart.client.options import Option, ShowHelp, ShowVersion, parse
+from upstart.client.options import Option, ShowHelp, parse
 from upstart.sysv import machine
 
 TYPE_CHECKING = False
@@ -52,25 +52,17 @@ class Program:
 
 def run(program: Program, argv: list[str], settings: S, command: Callable[[Context, S, list[str]], int]) -> int:
     """Parse the command line into *settings* and carry out *command*; the exit status."""
-    argv = words_of(argv)
-    context = Context(argv[0].rpartition("/")[2])
-    try:
-        args = parse(argv, [option for option, _ in program.options], settings)
+
+    def action(context: Context, argv: list[str]) -> int:
+        try:
+            args = parse(argv, [option for option, _ in program.options], settings)
+        except ShowHelp:
+            _show_help(context, program)
+            return 0
         context.settings.priority = settings.priority
         return command(context, settings, args)
-    except ShowHelp:
-        _show_help(context, program)
-        return 0
-    except ShowVersion:
-        from upstart.client.usage import show_version
 
-        show_version(context)
-        return 0
-    except ClientError as error:
-        context.fail(error)
-        return 1
-    finally:
-        context.flush()
+    return carry_out(argv, action)
 
 
 def need_root(context: Context) -> None:
