@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from container import unified_hierarchy, wait_for
+from container import remove_groups, unified_hierarchy, wait_for
 
 HERE = Path(__file__).resolve().parent
 CLOCK_TICK = os.sysconf("SC_CLK_TCK")
@@ -144,18 +145,8 @@ class Cell:
                     if stream is not None:
                         stream.close()
         if self._group is not None and self._group.is_dir():
-            wait_for(self._remove_group, 5)
+            wait_for(partial(remove_groups, self._group), 5)
         shutil.rmtree(self.work, ignore_errors=True)
-
-    def _remove_group(self) -> bool:
-        """Removes the emptied control groups, deepest first; whether none is left."""
-        assert self._group is not None
-        for directory, _, _ in os.walk(self._group, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                return False
-        return True
 
 
 def _piped(command: list[str], errors: IO[str] | None, before: Callable[[], None] | None) -> subprocess.Popen[str]:

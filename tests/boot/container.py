@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +38,16 @@ def unified_hierarchy() -> Path | None:
     points = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
     own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
     return Path(points[0] + own[0]) if points and own else None
+
+
+def remove_groups(top: Path) -> bool:
+    """Removes emptied control groups, deepest first; whether none is left."""
+    for directory, _, _ in os.walk(top, topdown=False):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            return False
+    return True
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, interval: float = 0.01) -> bool:
@@ -214,15 +225,5 @@ class Container:
         for descriptor in [*self._masters, *self._slaves, self._stop_pump]:
             os.close(descriptor)
         if self._group is not None and self._group.is_dir():
-            wait_for(self._remove_group, 5)
+            wait_for(partial(remove_groups, self._group), 5)
         shutil.rmtree(self._work, ignore_errors=True)
-
-    def _remove_group(self) -> bool:
-        """Removes the emptied control groups, deepest first; whether none is left."""
-        assert self._group is not None
-        for directory, _, _ in os.walk(self._group, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                return False
-        return True

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,15 +119,22 @@ class System:
         self.process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    system = System(tmp_path_factory.mktemp("pid1"))
+@contextmanager
+def running(directory: Path) -> Iterator[System]:
+    """A system whose init has started its jobs, and that met no fault by the end."""
+    system = System(directory)
     try:
         wait_for(lambda: "start/running" in system.initctl("status", "service"))
         yield system
         assert "Internal error" not in system.kmsg()
     finally:
         system.close()
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running(tmp_path_factory.mktemp("pid1")) as system:
+        yield system
 
 
 def test_it_starts_the_system(system: System) -> None:

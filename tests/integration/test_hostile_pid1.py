@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from daemon_init import PROGRAMS, wait_for
-from test_daemon_pid1 import System, pytestmark
+from test_daemon_pid1 import System, pytestmark, running
 
 __all__ = ["pytestmark"]
 
@@ -37,13 +37,8 @@ while time.monotonic() < end:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    system = System(tmp_path_factory.mktemp("pid1"))
-    try:
-        wait_for(lambda: "start/running" in system.initctl("status", "service"))
+    with running(tmp_path_factory.mktemp("pid1")) as system:
         yield system
-        assert "Internal error" not in system.kmsg()
-    finally:
-        system.close()
 
 
 def test_every_signal_at_once_is_survived_also_after_a_re_exec(system: System) -> None:
