@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import archive
@@ -65,9 +66,12 @@ def ready(release: str) -> Path:
     return build("root", release, packages(release), CONFIGURE)
 
 
-def build(kind: str, release: str, names: list[str], configure: str) -> Path:
-    """A root of `names`, set up by the shell text `configure`; of each kind and release the latest alone is kept."""
-    digest = hashlib.sha256("\n".join([release, configure, *names]).encode()).hexdigest()[:12]
+def build(kind: str, release: str, names: list[str], configure: str, options: Sequence[str] = ()) -> Path:
+    """A root of `names`, set up by the shell text `configure`; of each kind and release the latest alone is kept.
+
+    `options` are further ones of mmdebstrap.
+    """
+    digest = hashlib.sha256("\n".join([release, configure, *names, *options]).encode()).hexdigest()[:12]
     path = BUILD / f"{kind}-{release}-{digest}"
     if path.is_dir():
         return path
@@ -81,7 +85,7 @@ def build(kind: str, release: str, names: list[str], configure: str) -> Path:
     command = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--format=directory"]
     command += [f"--include={','.join(names)}", f"--customize-hook={hook}"]
     command += [f"--aptopt={line}" for line in archive.transport_options()]
-    command += ["--aptopt=Apt::Install-Recommends \"false\"", release, str(partial), "-"]
+    command += ["--aptopt=Apt::Install-Recommends \"false\"", *options, release, str(partial), "-"]
     log = BUILD / f"{kind}-{release}.log"
     with log.open("w") as output:
         done = subprocess.run(command, input=archive.sources(release), text=True, stdout=output, stderr=output)
