@@ -5,11 +5,14 @@
 # make bench    how fast all that is, beside another init where one is given
 # make deb      the Debian packages, below build/deb/
 #
-# Whatever is missing is installed by apt. RELEASE chooses the Debian to boot and to build packages for.
+# Whatever is missing is installed by apt. RELEASE chooses the Debian to boot and to build packages for; those of another
+# release than this machine's are built, and examined by lintian, in a root of that release. HERE=1 takes the tools of this
+# machine, for a release whose archive cannot be reached from here, such as one of Ubuntu's.
 PYTHON := /usr/bin/python3
 NEED := build-aux/need
 VENV := build/venv
-RELEASE ?= $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+HOST := $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+RELEASE ?= $(HOST)
 
 # What the programs stand on, what their tests do, what packages and roots are built with, what machines boot in.
 RUN_PACKAGES := python3-dbus
@@ -19,6 +22,8 @@ BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
 VM_PACKAGES := qemu-system-x86 e2fsprogs
 
 DEBS := build/deb/$(RELEASE)
+# Where packages are built and examined: on this machine, or in a clean root.
+CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
 .PHONY: all check lint unit integration deb lintian run boot check-services vm bench clean
@@ -47,14 +52,17 @@ integration: all
 
 deb: $(DEBS)/done
 $(DEBS)/done: $(SOURCES)
-	@$(NEED) $(DEB_PACKAGES)
-	@build-aux/build-deb $(RELEASE)
-	@touch $@
+	@$(NEED) $(if $(CLEANROOT),$(BOOT_PACKAGES),$(DEB_PACKAGES))
+	@$(if $(CLEANROOT),$(CLEANROOT) build,build-aux/build-deb) $(RELEASE)
 
 lintian: deb
-	@$(NEED) lintian
-	@mkdir -p build/tmp
-	@TMPDIR=$(CURDIR)/build/tmp lintian --fail-on error,warning $(DEBS)/*.changes; status=$$?; rm -rf build/tmp; exit $$status
+	@$(NEED) $(if $(CLEANROOT),$(BOOT_PACKAGES),lintian)
+ifdef CLEANROOT
+	@$(CLEANROOT) lintian $(RELEASE)
+else
+	@mkdir -p build && TMPDIR=$$(mktemp -d $(CURDIR)/build/lintian.XXXXXX) && export TMPDIR && \
+	    { lintian --fail-on error,warning $(DEBS)/*.changes; status=$$?; rm -rf $$TMPDIR; exit $$status; }
+endif
 
 run: deb
 	@$(NEED) $(BOOT_PACKAGES)

@@ -27,14 +27,16 @@ exec chroot root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONT
 """
 
 
-def run_in_layer(root: Path, work: Path, files: list[Path], text: str) -> tuple[int, str]:
+def run_in_layer(root: Path, work: Path, files: list[Path], text: str, network: bool = True) -> tuple[int, str]:
     """Runs shell text in `root`, with `files` in its /in; its status, and output and errors together.
 
     No service is started there. What the text leaves in /out is afterwards in the directory `out` of `work`, which is
     made if it is missing.
     """
     work.mkdir(exist_ok=True)
-    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--propagation=private"]
+    command = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=KILL", "--propagation=private"]
+    if not network:
+        command.append("--net")
     command += ["sh", "-c", ENTER, "enter", str(root), str(work), text, *map(str, files)]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

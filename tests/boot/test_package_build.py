@@ -1,0 +1,43 @@
+"""The packages come out of a clean root of their release, byte by byte the same whoever builds them.
+
+What they are built from is this tree; RELEASES, a variable of the environment, names the releases; by
+default it is this machine's.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import archive
+import cleanroot
+import pytest
+
+RELEASES = os.environ.get("RELEASES", archive.host_release()).split()
+#: Another place on the earth, language, umask, host, directory and number of processors, and files of other dates.
+ELSEWHERE = """
+find . -exec touch -h -d '2001-02-03 04:05:06' {} +
+chmod -R g+w .
+umask 077
+hostname elsewhere
+export TZ=Pacific/Kiritimati LC_ALL=C.UTF-8 HOME=/nowhere DEB_BUILD_OPTIONS=parallel=1 PYTHONHASHSEED=7
+mv /tmp/tree /tmp/another-tree
+cd /tmp/another-tree
+"""
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """The packages and the source; what records the building itself (.buildinfo, .changes) may differ."""
+    kinds = (".deb", ".dsc", ".tar.xz")
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name.endswith(kinds)}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_two_builders_get_the_same_bytes(tmp_path: Path, release: str) -> None:
+    built = []
+    for name, before in (("here", ""), ("elsewhere", ELSEWHERE)):
+        (tmp_path / name).mkdir()
+        built.append(contents(cleanroot.build(release, tmp_path / name, before)))
+    here, elsewhere = built
+    assert sorted(here) == sorted(elsewhere) and len(here) >= 5
+    assert [name for name in here if here[name] != elsewhere[name]] == []
