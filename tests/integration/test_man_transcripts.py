@@ -1,4 +1,4 @@
-"""What the manual shows of a terminal is what appears there: its transcripts are run in a session and compared."""
+"""What the manual shows of a session's terminal and log is what appears there: its transcripts are run and compared."""
 
 from __future__ import annotations
 
@@ -9,86 +9,66 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import manual
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-MAN = ROOT / "man"
-SBIN = ROOT / "build" / "sbin"
-
-#: The jobs that the transcripts are about; those that a page shows itself are taken from there.
-JOBS = {
-    "database": "exec sleep 1000\n",
-    "getty": "instance $TTY\nexec sleep 1000\n",
-    "mail": "exec /usr/sbin/no-such-daemon\n",
-    "report": "start on started databse\nstop on network-lost\n",
-    "web": "emits web-ready\nstart on started database or runlevel [2345]\nstop on runlevel [!2345]\nexec sleep 1000\n",
-}
-
-
-def blocks(page: str, mark: str) -> list[str]:
-    """The examples of a page with this mark, as they are printed."""
-    found = re.findall(rf'^\.\\" {mark}\n\.EX\n(.*?)^\.EE$', (MAN / page).read_text(), re.M | re.S)
-    return [block.replace(r"\-", "-").replace(r"\e", "\\").replace(r"\(aq", "'") for block in found]
+SBIN = manual.ROOT / "build" / "sbin"
 
 
 class Terminal:
-    """A session init, and a shell's place to talk to it."""
+    """A session init, and a shell's place to talk to it. The shell sees what seem to be the directories of a system."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, page: str) -> None:
         self.places = {"/etc/init": str(directory / "conf"), "/var/log/upstart": str(directory / "log")}
         for place in self.places.values():
             Path(place).mkdir()
-        for name, text in {**JOBS, "hello": blocks("upstart.7", "job")[0]}.items():
-            (directory / "conf" / f"{name}.conf").write_text(text)
+        for path, text in manual.jobs([example.text for example in manual.of_kind("job", page)]).items():
+            (directory / "conf" / Path(path).name).write_text(text)
+        self.messages = directory / "messages"
         self.environment = {
             "PATH": f"{SBIN}:{os.defpath}",
             "HOME": str(directory),
             "XDG_RUNTIME_DIR": str(directory),
         }
+        self.directory = directory / "home"
+        self.directory.mkdir()
         options = ["--user", "--no-dbus", "--no-startup-event", "--confdir", self.places["/etc/init"]]
         options += ["--logdir", self.places["/var/log/upstart"]]
-        with (directory / "messages").open("w") as messages:
+        with self.messages.open("w") as messages:
             self.init = subprocess.Popen(
                 [SBIN / "upstart", *options], env=self.environment, stdout=messages, stderr=messages
             )
         file = directory / "upstart" / "sessions" / f"{self.init.pid}.session"
         deadline = time.monotonic() + 20
         while not (file.exists() and file.read_text().endswith("\n")):
-            assert self.init.poll() is None and time.monotonic() < deadline, (directory / "messages").read_text()
+            assert self.init.poll() is None and time.monotonic() < deadline, self.messages.read_text()
             time.sleep(0.02)
         self.environment["UPSTART_SESSION"] = file.read_text().strip().partition("=")[2]
-        #: Process numbers of the page, and what they are here.
-        self.pids: dict[str, str] = {}
+
+    def _as_shown(self, text: str) -> str:
+        for shown, ours in self.places.items():
+            text = text.replace(ours, shown)
+        return text
 
     def type(self, command: str) -> str:
         """What a command prints, with the directories of a system in the place of ours."""
-        for known, ours in self.places.items():
-            command = command.replace(known, ours)
-        command = re.sub(r"\b\d{4}\b", lambda found: self.pids.get(found[0], found[0]), command)
+        for shown, ours in self.places.items():
+            command = command.replace(shown, ours)
         result = subprocess.run(
             ["sh", "-c", command],
             env=self.environment,
+            cwd=self.directory,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=30,
         )
-        text: str = result.stdout
-        for known, ours in self.places.items():
-            text = text.replace(ours, known)
-        return text
+        return self._as_shown(result.stdout)
 
-    def shows(self, expected: str, printed: str) -> bool:
-        """Whether a command printed what the page says; process numbers may differ, but each stands for one process."""
-        pattern = re.sub(r"process \d+", r"process (\\d+)", re.escape(expected).replace(r"\ ", " "))
-        match = re.fullmatch(pattern, printed)
-        if match is None:
-            return False
-        for number, ours in zip(re.findall(r"process (\d+)", expected), match.groups(), strict=True):
-            if self.pids.get(number, ours) != ours or ours in {self.pids[n] for n in self.pids if n != number}:
-                return False
-            self.pids[number] = ours
-        return True
+    def log(self) -> str:
+        """What the init has logged, as one line, in the name of process 1 and without process numbers."""
+        text = re.sub(r"^upstart: ?", "init: ", self._as_shown(self.messages.read_text()), flags=re.M)
+        return re.sub(r"\(\d+\)", "(N)", text.replace("\n", " "))
 
     def close(self) -> None:
         self.init.terminate()
@@ -96,24 +76,48 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    terminal = Terminal(tmp_path)
+def terminal(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path, request.node.callspec.params["page"])
     yield terminal
     terminal.close()
 
 
-@pytest.mark.parametrize("page", [path.name for path in sorted(MAN.iterdir()) if blocks(path.name, "run")])
-def test_transcripts_of_the_page_are_true(page: str, terminal: Terminal) -> None:
-    for block in blocks(page, "run"):
-        for command, expected in re.findall(r"^# (.*)\n((?:(?!# ).*\n)*)", block, re.M):
-            # What asks a question may do so until a process has said or done what it is about to.
-            patience = time.monotonic() + (20 if re.match("cat|status", command) else 0)
-            printed = terminal.type(command)
-            while not terminal.shows(expected, printed) and time.monotonic() < patience:
-                time.sleep(0.05)
-                printed = terminal.type(command)
-            assert terminal.shows(expected, printed), (command, printed)
+@pytest.mark.parametrize("page", manual.with_kind("run"))
+def test_transcripts_of_the_page_are_true(page: str, terminal: Terminal, web_package: Path) -> None:
+    (terminal.directory / web_package.name).symlink_to(web_package)
+    reader = manual.Reader(terminal.type)
+    for example in manual.of_kind("run", page):
+        assert manual.commands(example.text), example
+        reader.follow(example.text)
 
 
-def test_some_pages_have_transcripts() -> None:
-    assert {"init.5", "initctl.8", "upstart.7"} <= {path.name for path in MAN.iterdir() if blocks(path.name, "run")}
+@pytest.fixture(scope="session")
+def web_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package that pages speak of: it has a job, and the link that makes a service of it."""
+    tree = tmp_path_factory.mktemp("package") / "tree"
+    for folder in ("DEBIAN", "etc/init", "etc/init.d"):
+        (tree / folder).mkdir(parents=True)
+    fields = {"Package": "web", "Version": "1.0", "Architecture": "all", "Maintainer": "N <n@example.org>"}
+    lines = [f"{name}: {value}\n" for name, value in fields.items()]
+    (tree / "DEBIAN/control").write_text("".join(lines) + "Description: web server\n")
+    (tree / "etc/init/web.conf").write_text("start on runlevel [2345]\nstop on runlevel [!2345]\nexec webd\n")
+    (tree / "etc/init.d/web").symlink_to("/lib/init/upstart-job")
+    package = tree.with_name("web_1.0_all.deb")
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, package], check=True, stdout=subprocess.DEVNULL)
+    return package
+
+
+@pytest.mark.parametrize("page", manual.with_kind("log"))
+def test_init_logs_what_the_page_says(page: str, terminal: Terminal) -> None:
+    terminal.type("start --no-wait feed")
+    for example in manual.of_kind("log", page):
+        expected = re.sub(r"\(\d+\)", "(N)", example.text.strip().replace("\n", " "))
+        end = time.monotonic() + manual.PATIENCE
+        while expected not in terminal.log() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert expected in terminal.log()
+
+
+def test_some_pages_have_transcripts_and_messages() -> None:
+    assert {"init.5", "initctl.8", "upstart.7"} <= set(manual.with_kind("run"))
+    assert "init.5" in manual.with_kind("log")

@@ -8,18 +8,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from manual import KINDS, MAN, ROOT, examples, job_path, of_kind, pages, plain, with_kind
 
 from upstart.client.initctl import COMMANDS
 from upstart.conf.parse import parse_job
 from upstart.conf.stanzas import LIMITS, STANZAS
 from upstart.process.cgroupkeys import make_plan
+from upstart.process.program import SHELL_CHARS
 
-ROOT = Path(__file__).resolve().parents[2]
-MAN = ROOT / "man"
 SBIN = ROOT / "build" / "sbin"
 PAGES = sorted(path.name for path in MAN.iterdir())
-LINKS = [page for page in PAGES if (MAN / page).read_text().startswith(".so")]
-TEXTS = [page for page in PAGES if page not in LINKS]
+TEXTS = pages()
+LINKS = [page for page in PAGES if page not in TEXTS]
 
 #: Pages of other packages that ours refer to; a name that is neither here nor in man/ is a slip.
 FOREIGN = {
@@ -28,24 +28,11 @@ FOREIGN = {
     "sh(1)", "sulogin(8)", "systemctl(1)", "umask(2)", "wall(1)", "who(1)",
 }  # fmt: skip
 
-#: What each escape of the pages stands for.
-ESCAPES = {
-    r"\-": "-", r"\e": "\\", r"\(aq": "'", r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\(co": "©", r"\&": "", r"\%": "",
-    r"\:": "", r"\~": " ", r"\(bu": "•", r"\fB": "", r"\fI": "", r"\fP": "", r"\fR": "", r"\^": "",
-}  # fmt: skip
-
-
 def source(page: str) -> str:
     """The text of a page, after its link if it is one."""
     text = (MAN / page).read_text()
     link = re.fullmatch(r"\.so man(\d)/(\S+\.\1)\n", text)
     return source(link[2]) if link else text
-
-
-def plain(text: str) -> str:
-    """Text without the comments and escapes of troff."""
-    text = re.sub(r"""^['.]\\".*\n""", "", text, flags=re.M)
-    return re.sub(r"\\(?:\(..|f.|.)", lambda found: ESCAPES[found[0]], text)
 
 
 def words(line: str) -> str:
@@ -83,12 +70,6 @@ def help_options(*command: str) -> set[str]:
         re.split(r"\s{2,}|\s:", line.strip())[0] for line in result.stdout.splitlines() if re.match(r"\s+-", line)
     ]
     return options_of(listed)
-
-
-def examples(page: str) -> list[str]:
-    """The examples of a page that are job files: they are marked by the comment `job`."""
-    blocks = re.findall(r'^\.\\" job\n\.EX\n(.*?)^\.EE$', source(page), re.M | re.S)
-    return [plain(block) for block in blocks]
 
 
 @pytest.mark.parametrize("page", TEXTS)
@@ -135,15 +116,45 @@ def test_examples_can_be_copied(page: str) -> None:
         assert not re.search(r"[-'`^~]|^\.", bare, re.M), bare
 
 
-@pytest.mark.parametrize("page", [page for page in TEXTS if examples(page)])
-def test_job_examples_parse(page: str) -> None:
-    for text in examples(page):
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_example_says_how_it_is_tried(page: str) -> None:
+    """The tests of each kind find its examples by themselves: those of sessions, of machines, and those below."""
+    for example in examples(page):
+        assert example.kind in KINDS, example
+        assert example.text.strip(), example
+
+
+def test_every_kind_of_example_occurs() -> None:
+    assert {example.kind for page in TEXTS for example in examples(page)} == set(KINDS)
+
+
+@pytest.mark.parametrize("page", with_kind("job"))
+def test_job_examples_are_valid(page: str, tmp_path: Path) -> None:
+    for number, (_, _, _, text) in enumerate(of_kind("job", page)):
+        # An override, as a file of its own, is a job of which it changes everything.
+        name = Path(job_path(text) or f"example{number}.conf").with_suffix(".conf").name
+        (tmp_path / name).write_text(text)
+        checked = run(SBIN / "init-checkconf", tmp_path / name)
+        assert (checked.returncode, checked.stdout) == (0, f"File {tmp_path / name}: syntax ok\n"), checked.stderr
         job = parse_job("example", text, page)
         for process in job.processes.values():
             checked = run("sh", "-n", "-c", process.command)
             assert checked.returncode == 0, checked.stderr
         if job.cgroups:
             make_plan(job.cgroups, job.name, "", {})
+
+
+def test_job_examples_that_name_the_same_path_are_the_same() -> None:
+    paths: dict[str, str] = {}
+    for example in of_kind("job"):
+        if path := job_path(example.text):
+            assert paths.setdefault(path, example.text) == example.text
+    assert paths
+
+
+def test_characters_for_the_shell_are_listed() -> None:
+    (example,) = of_kind("shell")
+    assert sorted(example.text.split()) == sorted(SHELL_CHARS)
 
 
 def test_every_stanza_has_its_entry_and_every_entry_its_stanza() -> None:
@@ -159,7 +170,7 @@ def stanza_sections() -> str:
 
 
 def test_every_stanza_is_shown_in_an_example() -> None:
-    shown = {line.split()[0] for text in examples("init.5") for line in text.splitlines() if line.strip()}
+    shown = {line.split()[0] for example in of_kind("job", "init.5") for line in example.text.split("\n") if line.strip()}
     assert set(STANZAS) <= shown
 
 

@@ -1,0 +1,149 @@
+"""The examples of the manual and of README.md, and the terminals in which they are tried.
+
+Each example of a page stands between `.EX` and `.EE`, and the comment right before it says of which kind it is; there
+are no others than `KINDS`. Each kind is tried by a test that collects all its examples by itself, so that a new one
+needs no test of its own, and an example without a kind is an error.
+
+In a transcript a line that begins with `# ` is a command, and the lines below it are all that it prints. What it prints
+must be the same but for process numbers, of which each stands for one process throughout the page.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+MAN = ROOT / "man"
+
+KINDS = {
+    "job": "a job file, an override, or stanzas of one",
+    "run": "a transcript, as in a session",
+    "boot": "a transcript, as root on a machine that has booted",
+    "off": "the same; its last command ends the machine",
+    "log": "what init logs",
+    "inittab": "lines of inittab(5)",
+    "shell": "the characters for which a command is given to the shell",
+}
+
+#: What each escape of the pages stands for.
+ESCAPES = {
+    r"\-": "-", r"\e": "\\", r"\(aq": "'", r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\(co": "©", r"\&": "", r"\%": "",
+    r"\:": "", r"\~": " ", r"\(bu": "•", r"\fB": "", r"\fI": "", r"\fP": "", r"\fR": "", r"\^": "",
+}  # fmt: skip
+
+#: Seconds until a question must have the answer of the page, and commands that are questions: they have no effect, or
+#: none before they have that answer.
+PATIENCE = 20.0
+QUESTIONS = re.compile(r"(cat|status|runlevel|initctl (list|status|show-config)|shutdown -c)\b")
+
+#: The jobs that transcripts are about; those that a page shows with their path are taken from there.
+JOBS = {
+    "cups": "start on runlevel [2345]\nexec sleep 1000\n",
+    "database": "exec sleep 1000\n",
+    "feed": "expect fork\nexec sleep 1000\n",
+    "getty": "instance $TTY\nexec sleep 1000\n",
+    "import": "pre-start exec sleep 1000\nexec sleep 1000\n",
+    "mail": "exec /usr/sbin/no-such-daemon\n",
+    "network": "post-start exec sleep 1000\n",
+    "proxy": 'description "a job\n             with an error"\nstart on started web\n\nexec sleep 1000\n\nrespwan\n',
+    "queue": "exec sleep 1000\npost-start exec sleep 1000\n",
+    "report": "start on started databse\nstop on network-lost\n",
+    "web": "emits web-ready\nstart on started database or runlevel [2345]\nstop on runlevel [!2345]\nexec sleep 1000\n",
+}
+
+
+class Example(NamedTuple):
+    """An example; `line` is that of its first line in the source of the page."""
+
+    page: str
+    line: int
+    kind: str
+    text: str
+
+
+def pages() -> list[str]:
+    """The names of all pages that are not mere links."""
+    return sorted(path.name for path in MAN.iterdir() if not path.read_text().startswith(".so"))
+
+
+def plain(text: str) -> str:
+    """Text without the comments and escapes of troff."""
+    text = re.sub(r"""^['.]\\".*\n""", "", text, flags=re.M)
+    return re.sub(r"\\(?:\(..|f.|.)", lambda found: ESCAPES[found[0]], text)
+
+
+def examples(page: str) -> list[Example]:
+    """The examples of a page; the kind of one that has none is empty."""
+    lines = (MAN / page).read_text().splitlines(keepends=True)
+    found = []
+    for number, line in enumerate(lines):
+        if line == ".EX\n":
+            mark = re.fullmatch(r'\.\\" (\w+)\n', lines[number - 1])
+            end = lines.index(".EE\n", number)
+            text = plain("".join(lines[number + 1 : end]))
+            found.append(Example(page, number + 2, mark[1] if mark else "", text))
+    return found
+
+
+def of_kind(kind: str, page: str = "") -> list[Example]:
+    """The examples of a kind, of one page or of all."""
+    return [each for name in ([page] if page else pages()) for each in examples(name) if each.kind == kind]
+
+
+def with_kind(kind: str) -> list[str]:
+    """The pages that have examples of a kind."""
+    return sorted({example.page for example in of_kind(kind)})
+
+
+def job_path(text: str) -> str:
+    """The path that the first line of a job file names in a comment, or an empty string."""
+    found = re.match(r"# (/etc/init/\S+\.(?:conf|override))\n", text)
+    return found[1] if found else ""
+
+
+def jobs(texts: list[str]) -> dict[str, str]:
+    """The files, by their paths, that transcripts are about: `JOBS`, and those of `texts` that name their path."""
+    shown = {job_path(text): text for text in texts if job_path(text)}
+    return {f"/etc/init/{name}.conf": text for name, text in JOBS.items()} | shown
+
+
+def commands(transcript: str) -> list[tuple[str, str]]:
+    """The commands of a transcript, each with what it prints."""
+    return re.findall(r"^# (.*)\n((?:(?!# ).*\n)*)", transcript, re.M)
+
+
+class Reader:
+    """Somebody who types what a page shows, and compares. `type` runs a command and returns what it prints."""
+
+    def __init__(self, type: Callable[[str], str]) -> None:
+        self.type = type
+        #: Process numbers of the page, and what they are here.
+        self.pids: dict[str, str] = {}
+
+    def follow(self, transcript: str) -> None:
+        """Types every command; AssertionError if one prints anything else."""
+        for command, expected in commands(transcript):
+            # Whoever asks a question may do so until a process has said or done what it is about to.
+            end = time.monotonic() + (PATIENCE if QUESTIONS.match(command) else 0)
+            typed = re.sub(r"\b\d{3,}\b", lambda found: self.pids.get(found[0], found[0]), command)
+            printed = self.type(typed)
+            while not self.shows(expected, printed) and time.monotonic() < end:
+                time.sleep(0.05)
+                printed = self.type(typed)
+            assert self.shows(expected, printed), (command, printed)
+
+    def shows(self, expected: str, printed: str) -> bool:
+        """Whether a command printed what the page says; process numbers may differ, but each stands for one process."""
+        pattern = re.sub(r"process \d+", r"process (\\d+)", re.escape(expected).replace(r"\ ", " "))
+        match = re.fullmatch(pattern, printed)
+        if match is None:
+            return False
+        for number, ours in zip(re.findall(r"process (\d+)", expected), match.groups(), strict=True):
+            if self.pids.get(number, ours) != ours or ours in {self.pids[n] for n in self.pids if n != number}:
+                return False
+            self.pids[number] = ours
+        return True
