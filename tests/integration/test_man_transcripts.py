@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import manual
 import pytest
+
+import manual
 
 SBIN = manual.ROOT / "build" / "sbin"
 
