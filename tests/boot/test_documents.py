@@ -1,4 +1,4 @@
-"""What README.md and the manual show of a machine with Upstart is what appears there: all of it is typed, and compared."""
+"""What README.md and the manual show of a machine with Upstart is what appears there: all is typed, and compared."""
 
 from __future__ import annotations
 
