@@ -1,0 +1,54 @@
+"""What apt does with the init of a machine: another one comes when it is named, not because something depends on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import archive
+import run
+from layer import run_in_layer
+
+#: Installs the packages of $ORDER; `step` is apt-get without questions, its status, and what is installed afterwards.
+BEGIN = r"""
+apt-get -qq update
+for package in $ORDER; do dpkg --install /in/${package}_*.deb >/tmp/log 2>&1 || { cat /tmp/log; exit 1; }; done
+step() {
+    apt-get -y -o Apt::Install-Recommends=false "$@" >/tmp/log 2>&1 && status=0 || status=$?
+    echo "apt $status:" $(dpkg-query -W -f '${db:Status-Status} ${Package}\n' upstart-sysv systemd-sysv libpam-elogind \
+        libpam-systemd 2>/dev/null | sed -n 's/^installed //p')
+    grep '^upstart-sysv: ' /tmp/log || :
+}
+"""
+REFUSED = "upstart-sysv: this would take Upstart's place as the init of the machine, and no init was named."
+
+
+def apt(work: Path, text: str) -> list[str]:
+    """What the shell text says, line by line, after our packages were installed."""
+    lower, packages, _ = run.prepare("upstart", archive.host_release())
+    order = " ".join(path.name.partition("_")[0] for path in packages)
+    status, output = run_in_layer(lower, work, packages, f"ORDER='{order}'\n{BEGIN}{text}")
+    assert status == 0, output
+    return [line for line in output.splitlines() if line.startswith(("apt ", "upstart-sysv", "init: ", "pins:"))]
+
+
+def test_another_init_comes_when_it_is_named_and_only_then(tmp_path: Path) -> None:
+    text = """
+step install dbus-broker
+step install systemd-sysv
+echo "init: $(readlink /sbin/init)"
+echo "pins:" $(ls /etc/apt/preferences.d)
+step install libpam-systemd
+"""
+    refused, reason, back, init, pins, manager = apt(tmp_path / "work", text)
+    assert (refused, reason) == ("apt 100: upstart-sysv", REFUSED)
+    assert back == "apt 0: systemd-sysv"
+    assert init.endswith("lib/systemd/systemd") and pins == "pins:"
+    assert manager == "apt 0: libpam-systemd systemd-sysv"
+
+
+def test_a_package_that_wants_a_session_manager_gets_elogind(tmp_path: Path) -> None:
+    text = """
+step install polkitd
+step install systemd-sysv libsystemd0
+"""
+    assert apt(tmp_path / "work", text) == ["apt 0: libpam-elogind upstart-sysv", "apt 0: systemd-sysv"]
