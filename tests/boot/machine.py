@@ -16,10 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import root
+from machine_monitor import Monitor, MonitorError
 
 HERE = Path(__file__).resolve().parent
 PASSWORD = "upstart"
@@ -48,9 +49,9 @@ def kernel(base: Path) -> Path:
     return target
 
 
-def disk(base: Path, packages: list[Path], files: dict[str, str], name: str) -> Path:
-    """A disk image of `base` with `packages` and `files`; kept until one of them changes."""
-    digest = hashlib.sha256(f"{base} {COMMANDS}".encode())
+def disk(base: Path, packages: list[Path], files: dict[str, str], name: str, commands: str = COMMANDS) -> Path:
+    """A disk image of `base` with `packages` and `files`, on which `commands` ran; kept until one of them changes."""
+    digest = hashlib.sha256(f"{base} {commands}".encode())
     for path in [*packages, *map(Path, sorted(files))]:
         digest.update(path.read_bytes())
     image = root.BUILD / f"disk-{name}-{digest.hexdigest()[:12]}.img"
@@ -64,7 +65,7 @@ def disk(base: Path, packages: list[Path], files: dict[str, str], name: str) -> 
             "work": work,
             "packages": [str(path) for path in packages],
             "files": files,
-            "commands": COMMANDS,
+            "commands": commands,
             "image": str(image),
             "size": 1500,
         }
@@ -74,19 +75,53 @@ def disk(base: Path, packages: list[Path], files: dict[str, str], name: str) -> 
 
 
 class Machine:
-    """One QEMU. What it says goes to `show` as it comes, and is kept for `expect`; changes of the disk are dropped."""
+    """One QEMU. What it says goes to `show` as it comes, and is kept for `expect`.
 
-    def __init__(self, kernel_image: Path, image: Path, show: Callable[[bytes], object], append: str = "") -> None:
+    `disks`, the first of them `image`, are NVMe's, or virtio's with an initrd, which has the modules for it. What is
+    written to them is dropped at the end, unless `keep`. A machine that resets itself ends as one that switches itself
+    off does; `ending` of the monitor tells them apart.
+    """
+
+    def __init__(
+        self,
+        kernel_image: Path,
+        image: Path,
+        show: Callable[[bytes], object],
+        append: str = "",
+        *,
+        initrd: Path | None = None,
+        more_disks: Sequence[Path] = (),
+        keep: bool = False,
+        command_line: str = KERNEL_COMMAND_LINE,
+    ) -> None:
         self.show = show
         self.said = b""
         self._read = 0
+        self.monitor = Monitor()
         command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-display", "none"]
-        command += ["-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none", "-kernel", str(kernel_image)]
-        command += ["-append", f"{KERNEL_COMMAND_LINE} {append}".strip()]
-        command += ["-drive", f"file={image},if=none,id=d0,format=raw,snapshot=on,cache=unsafe"]
-        command += ["-device", "nvme,drive=d0,serial=1"]
+        command += ["-serial", "stdio", "-no-reboot", "-nic", "none", *self.monitor.options]
+        command += ["-kernel", str(kernel_image), "-append", f"{command_line} {append}".strip()]
+        if initrd is not None:
+            command += ["-initrd", str(initrd)]
+        for number, path in enumerate([image, *more_disks]):
+            snapshot = "off" if keep else "on"
+            command += ["-drive", f"file={path},if=none,id=d{number},format=raw,snapshot={snapshot},cache=unsafe"]
+            kind = f"nvme,serial={number + 1}" if initrd is None else "virtio-blk-pci"
+            command += ["-device", f"{kind},drive=d{number}"]
         self.started = time.monotonic()
-        self._qemu = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._qemu = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[self.monitor.qemu_end],
+        )
+        try:
+            self.monitor.connect()
+        except MonitorError as error:
+            said, _ = self._qemu.communicate(timeout=10)
+            self.monitor.close()
+            raise MachineError(f"QEMU did not start: {error}\n{said.decode(errors='replace')}") from error
 
     def __enter__(self) -> Machine:
         return self
@@ -124,12 +159,16 @@ class Machine:
         self._qemu.stdin.flush()
 
     def log_in(self, seconds: float) -> None:
-        """Waits for the login prompt, logs in as root and sets a prompt that `command` knows."""
+        """Waits for the login prompt, and logs in as root."""
         self.expect(rb" login: ", seconds)
         self.type("root")
         self.expect(rb"Password: ", 60)
         self.type(PASSWORD)
-        self.expect(rb"# ", 60)
+        self.take_shell(60)
+
+    def take_shell(self, seconds: float) -> None:
+        """Waits for the prompt of a root shell, and sets one that `command` knows."""
+        self.expect(rb"# ", seconds)
         self.type("dmesg -n 1; stty -echo; exec env PS1='ready''> ' sh")
         self.expect(rb"ready> ", 60)
 
@@ -159,3 +198,4 @@ class Machine:
         for stream in (self._qemu.stdin, self._qemu.stdout):
             if stream is not None:
                 stream.close()
+        self.monitor.close()
