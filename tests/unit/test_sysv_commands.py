@@ -469,8 +469,7 @@ class TestWaiting:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
     def test_is_cancelled_by_a_signal(self, pc: Machine, tmp_path: Path, number: int, capfd: Output) -> None:
         pid = self.start(pc, tmp_path, ["+2"])
-        self.until(lambda: pidfile.read("shutdown") == pid)
-        (tmp_path / "nologin").write_text("")
+        self.until(lambda: pidfile.read("shutdown") == pid and (tmp_path / "nologin").exists())
         os.kill(pid, signal.SIGHUP)
         os.kill(pid, number)
         assert self.wait(pid) == 0
@@ -485,6 +484,14 @@ class TestWaiting:
         self.until(lambda: pidfile.read("shutdown") == pid)
         assert not (tmp_path / "nologin").exists()
         self.until(lambda: (tmp_path / "nologin").exists())
+        os.kill(pid, signal.SIGTERM)
+        self.wait(pid)
+        assert not (tmp_path / "nologin").exists()
+
+    def test_keeps_users_out_at_once_where_no_more_than_the_last_minutes_are_left(self, pc: Machine,
+                                                                                  tmp_path: Path) -> None:
+        pid = self.start(pc, tmp_path, ["-r", "+5", "bye"])
+        self.until(lambda: (tmp_path / "nologin").exists() and (tmp_path / "nologin").read_text() != "")
         os.kill(pid, signal.SIGTERM)
         self.wait(pid)
         assert not (tmp_path / "nologin").exists()

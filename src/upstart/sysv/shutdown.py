@@ -183,6 +183,8 @@ def _wait(context: Context, goal: tuple[str, str], delay: int, message: str) -> 
         pidfile.write(context.program, os.getpid())
     except OSError as error:
         warn(context, f"{pidfile.path(context.program)}: Unable to write pid file: {error.strerror}")
+    if delay <= NOLOGIN_DELAY:
+        _bar_logins(warning(goal, delay, message))
     deadline = time.monotonic()
     while delay:
         deadline += MINUTE
