@@ -87,6 +87,7 @@ def test_help_shows_the_options(command: Command) -> None:
     assert (status, errors) == (1, "")
     assert output.startswith("Description: Determine if specified Upstart (init(8)) job configuration\n")
     assert "init-checkconf [options] -f <conf_file>" in output
+    assert "init-checkconf [options]    <package>" in output
     assert "(default=/sbin/upstart)" in output
 
 

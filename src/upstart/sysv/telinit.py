@@ -110,6 +110,6 @@ PROGRAM = Program(
     "RUNLEVEL may also be Q or q to instruct the init daemon to reload its configuration, this is rarely necessary "
     "since the daemon watches its configuration for changes.\n"
     "\n"
-    "RUNLEVEL may be U or u to instruct the init daemon to re-execute itself, this is not recommended since Upstart "
-    "does not currently preserve its state.\n",
+    "RUNLEVEL may be U or u to instruct the init daemon to re-execute itself, which keeps its state and the processes "
+    "of all jobs.\n",
 )

@@ -47,6 +47,10 @@ Description: Determine if specified Upstart (init(8)) job configuration
 
 Usage: {program} [options] -f <conf_file>
        {program} [options]    <conf_file>
+       {program} [options]    <package>
+
+A package is a .deb file, a .dsc file, or a directory with an unpacked one: each
+job in it is checked.
 
 Options:
 
