@@ -80,6 +80,7 @@ def start(argv: list[str], forgiving: bool) -> int:
         if os.getpid() > 1:
             return become_telinit(argv, options)
         problems = prepare_system(options)
+        boot.show_as(argv[0])
     else:
         problems = []
     drop_coerced_locale()
