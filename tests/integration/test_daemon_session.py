@@ -127,7 +127,8 @@ def test_files_that_come_and_go_are_noticed_by_themselves(init: SessionInit) -> 
         client.call(MANAGER, UPSTART, "GetJobByName", "s", "new")
 
 
-def test_hup_reloads_the_configuration(init: SessionInit) -> None:
+def test_hup_reloads_the_configuration_and_alrm_is_survived(init: SessionInit) -> None:
+    init.process.send_signal(signal.SIGALRM)
     init.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "Reloading configuration" in init.text())
 

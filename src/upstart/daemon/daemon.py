@@ -308,6 +308,7 @@ class Daemon:
         watch = self.loop.watch_signal
         watch(signal.SIGCHLD, self.performer.children.reap)
         watch(signal.SIGHUP, self.reload_configuration)
+        watch(signal.SIGALRM, lambda: None)
         if not self.options.user:
             watch(signal.SIGUSR1, self.endpoints.reconnect_bus)
 
