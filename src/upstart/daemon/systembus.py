@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from upstart.daemon.loop import Loop
 
 NAME = "com.ubuntu.Upstart"
-DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
+#: Debian's libdbus has it here as well: /var may be mounted late.
+DEFAULT_ADDRESS = "unix:path=/run/dbus/system_bus_socket"
 BUS = "org.freedesktop.DBus"
 BUS_PATH = "/org/freedesktop/DBus"
 DO_NOT_QUEUE = 4
