@@ -79,6 +79,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with Container(path, ["/sbin/init"], packages, files, shown.extend) as container:
         container.boot()
         assert wait_for(lambda: container.run("runlevel").stdout == "N 2\n", 60, 0.1), shown.decode(errors="replace")
+        assert wait_for(lambda: "stop/waiting" in container.run("status", "rc").stdout, 60, 0.1)
         machine = Machine(container, package)
         assert machine.unknown("only")
         machine.install()
