@@ -114,6 +114,18 @@ def test_a_failed_start_is_explained_on_a_second_line(session: Session) -> None:
     assert "main" in second and "status 1" in second
 
 
+@pytest.mark.parametrize("command", ["start", "stop", "restart", "reload", "status"])
+def test_a_job_that_is_unknown_for_what_its_file_says_is_explained_on_a_second_line(
+    session: Session, command: str
+) -> None:
+    path = session.directory / "conf" / "typo.conf"
+    path.write_text("start on news\nexce sleep 1000\n")
+    unknown = f"{command}: Unknown job: typo\n"
+    session.wait(lambda: session.run(f"{command} typo") == (1, "", f"{unknown}{command}:{path}:2: Unknown stanza\n"))
+    path.unlink()
+    session.wait(lambda: session.run(f"{command} typo") == (1, "", unknown))
+
+
 def test_a_stop_by_force_does_not_wait_for_a_long_pre_start(session: Session) -> None:
     session.run("start -n slow")
     session.wait(lambda: "pre-start" in session.run("status slow")[1])

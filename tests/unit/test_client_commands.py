@@ -180,6 +180,16 @@ def test_without_a_reason_the_error_stands_alone(init: FakeInit, command: Comman
     assert command("stop web").err == "stop: Job failed while stopping\n"
 
 
+def test_what_is_wrong_with_the_file_of_an_unknown_job_follows_on_a_second_line(
+    init: FakeInit, command: Command
+) -> None:
+    init.answers["GetJobByName"] = failing(errors.UNKNOWN_JOB, "Unknown job: web")
+    init.answers["FailureReason"] = lambda job, instance: ("/etc/init/web.conf:3: Unknown stanza",)
+    outcome = command("start web")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == "start: Unknown job: web\nstart:/etc/init/web.conf:3: Unknown stanza\n"
+
+
 def test_other_errors_are_not_asked_a_reason_for(init: FakeInit, command: Command) -> None:
     init.answers["Start"] = failing(names.MANAGER + ".Error.AlreadyStarted", "Job is already running: web")
     assert command("start web").err == "start: Job is already running: web\n"

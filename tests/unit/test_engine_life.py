@@ -182,6 +182,15 @@ def test_respawns_that_are_far_apart_go_on_and_are_warned_of() -> None:
     assert sum("keeps ending: respawned 10 times" in line for line in world.log) == 1
 
 
+def test_respawns_that_the_limit_is_about_to_catch_are_not_warned_of() -> None:
+    world = World(web="respawn\nexec main")
+    world.start("web")
+    for _ in range(11):
+        world.exit("web", 1)
+    assert "web respawning too fast, stopped" in world.log
+    assert not any("keeps ending" in line for line in world.log)
+
+
 def test_unlimited_respawn_never_stops() -> None:
     world = World(web="respawn\nrespawn limit unlimited\nexec main")
     world.start("web")

@@ -92,22 +92,7 @@ def _change(
     except DBusError as error:
         if error.name != JOB_FAILED:
             raise
-        reason = _failure_reason(init, target)
-        if not reason:
-            raise
-        context.error(error.message)
-        raise ClientError(reason)
-
-
-def _failure_reason(init: Connection, target: Target) -> str:
-    """Why the job failed, "" if init does not know (an original one never does)."""
-    try:
-        (reason,) = init.call(
-            PATH, EXTENSION, "FailureReason", "ss", target.job, target.instance or "", returns="s"
-        )
-    except DBusError:
-        return ""
-    return str(reason)
+        raise target.explained(init, error)
 
 
 def reload(context: Context) -> int:

@@ -6,7 +6,7 @@ Our own daemon answers both with one call; any other is asked piece by piece.
 from __future__ import annotations
 
 from upstart.client.context import Context
-from upstart.client.errors import NO_EXTENSION, UNKNOWN_INSTANCE, UNKNOWN_METHOD, DBusError
+from upstart.client.errors import NO_EXTENSION, UNKNOWN_INSTANCE, UNKNOWN_JOB, UNKNOWN_METHOD, DBusError
 from upstart.client.names import EXTENSION, INSTANCE, JOB, MANAGER, PATH
 from upstart.client.target import Target
 
@@ -56,6 +56,8 @@ def status(context: Context) -> int:
         try:
             (entries,) = init.call(PATH, EXTENSION, "GetStatus", "sas", target.job, target.env, returns=_STATUS)
         except DBusError as error:
+            if error.name == UNKNOWN_JOB:
+                raise target.explained(init, error)
             if error.name not in NO_EXTENSION:
                 raise
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+UNKNOWN_JOB = "com.ubuntu.Upstart0_6.Error.UnknownJob"
 UNKNOWN_INSTANCE = "com.ubuntu.Upstart0_6.Error.UnknownInstance"
 JOB_FAILED = "com.ubuntu.Upstart0_6.Error.JobFailed"
 UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"

@@ -7,8 +7,8 @@ command was called by a process of a job, and means the very instance that the p
 from __future__ import annotations
 
 from upstart.client.context import Context, getenv
-from upstart.client.errors import UsageError
-from upstart.client.names import JOB, MANAGER, PATH
+from upstart.client.errors import UNKNOWN_JOB, ClientError, DBusError, UsageError
+from upstart.client.names import EXTENSION, JOB, MANAGER, PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class Target:
     """What a command acts on: `instance` is the name of one, or None if `env` selects it."""
 
-    __slots__ = ("env", "instance", "job")
+    __slots__ = ("context", "env", "instance", "job")
 
     def __init__(self, context: Context) -> None:
         """Raises UsageError if there are neither arguments nor a job around us."""
+        self.context = context
         self.instance: str | None = None
         if context.args:
             self.job = context.args[0]
@@ -34,9 +35,29 @@ class Target:
         self.env = context.args[1:]
 
     def job_path(self, init: Connection) -> str:
-        """The object path of the job. Raises DBusError."""
-        path: str = init.call(PATH, MANAGER, "GetJobByName", "s", self.job, returns="o")[0]
+        """The object path of the job. Raises DBusError; ClientError with what is wrong with the job's file."""
+        path: str
+        try:
+            (path,) = init.call(PATH, MANAGER, "GetJobByName", "s", self.job, returns="o")
+        except DBusError as error:
+            if error.name != UNKNOWN_JOB:
+                raise
+            raise self.explained(init, error)
         return path
+
+    def explained(self, init: Connection, error: DBusError) -> ClientError:
+        """What ends the command after an error: the reason, if init knows one, once the error itself has been told."""
+        try:
+            (reason,) = init.call(
+                PATH, EXTENSION, "FailureReason", "ss", self.job, self.instance or "", returns="s"
+            )
+        except DBusError:
+            # An original init never knows.
+            return error
+        if not reason:
+            return error
+        self.context.error(error.message)
+        return ClientError(str(reason))
 
     def instance_path(self, init: Connection, job_path: str) -> str:
         """The object path of the instance. Raises DBusError."""

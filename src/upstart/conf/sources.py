@@ -176,6 +176,13 @@ class Sources:
         """The best class of a job."""
         return self._best.get(session, {}).get(name)
 
+    def error(self, name: str, session: str | None = None) -> str:
+        """What is wrong with the file of a job, or with the first of several; "" if nothing is."""
+        for directory in self._directories:
+            if directory.session == session and name in directory.errors:
+                return directory.errors[name]
+        return ""
+
     def _check_file(self, file: _File) -> None:
         file.loaded = True
         for path in (file.path, _toggled(file.path)):

@@ -285,6 +285,9 @@ class Manager:
         session = self._daemon.chroots.session_of(call.pid)
         engine = self._daemon.engine
         reason = engine.failure_reason(name, instance, session)
+        if (session, name) not in engine.jobs:
+            # No job, because of its file: that is why nothing can be done with it now.
+            reason = self._daemon.sources.error(name, session) or reason
         if not reason and not instance:
             for (of_session, of_name, _), text in reversed(engine.failures.items()):
                 if of_session == session and of_name == name:

@@ -235,7 +235,9 @@ class ProcessInputs(LifeCycle):
         if not instance.respawn_total:
             instance.respawn_since = now
         instance.respawn_total += 1
-        if limit and interval and instance.respawn_total in (10, 100, 1000, 10000):
+        # Where all respawns fall within the last interval, the limit may still catch them.
+        slow = instance.respawn_count < instance.respawn_total
+        if limit and interval and slow and instance.respawn_total in (10, 100, 1000, 10000):
             self.warn(
                 "%s main process keeps ending: respawned %d times in %d seconds, which its respawn limit "
                 "(%d in %d seconds) does not catch",
