@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -77,10 +78,10 @@ SOURCES = {
 class Source:
     """A source package, and the means to build it with the tools of this checkout."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, texts: dict[str, str] = SOURCES) -> None:
         self.directory = directory
-        self.debian = directory / "zeta" / "debian"
-        for name, text in SOURCES.items():
+        self.debian = directory / "source" / "debian"
+        for name, text in texts.items():
             self.put(name, text)
         (self.debian / "rules").chmod(0o755)
         perl = directory / "perl" / "Debian" / "Debhelper"
@@ -105,7 +106,7 @@ class Source:
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            argv, cwd=self.directory / "zeta", env=self.environment, text=True, stdin=subprocess.DEVNULL,
+            argv, cwd=self.debian.parent, env=self.environment, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -202,6 +203,44 @@ def test_a_job_that_is_not_valid_ends_the_build(tmp_path: Path) -> None:
     done = source.run("dh", "binary")
     assert done.returncode != 0
     assert "zeta.conf:4: Unknown stanza" in done.stdout
+
+
+def manual() -> list[str]:
+    """What the manual page of dh_installupstart shows to be copied: its verbatim paragraphs."""
+    pod = (TREE / "debian/debhelper/dh_installupstart").read_text()
+    shown = re.findall(r"\n\n((?: {4}.*\n(?:\n(?= {4}))?)+)", "".join(re.findall(r"^=.*?^=cut$", pod, re.M | re.S)))
+    return [re.sub(r"(?m)^ {4}", "", text) for text in shown]
+
+
+def test_a_package_made_by_the_manual_page_is_what_the_page_says(tmp_path: Path) -> None:
+    build_depends, overrides, job, rules = manual()
+    assert build_depends.startswith("Build-Depends: ") and "PACKAGE: " in overrides
+    control = re.sub(r"Build-Depends: .*\n", build_depends, CONTROL.partition("\n\nPackage: zeta.more")[0])
+    texts = {
+        "changelog": SOURCES["changelog"].replace("zeta", "web"),
+        "control": control.replace("zeta", "web") + "\n",
+        "copyright": SOURCES["copyright"],
+        "rules": SOURCES["rules"] + "\n" + re.sub(r"(?m)^ {4}", "\t", rules),
+        "source/format": SOURCES["source/format"],
+        "web.upstart-job": job,
+        "web.web-cleaner.upstart-job": JOB,
+        "web.lintian-overrides": overrides.replace("PACKAGE", "web"),
+    }
+    source = Source(tmp_path, texts)
+    (source.debian / "rules").chmod(0o755)
+    done = source.build()
+    assert done.returncode == 0, done.stdout
+    web = unpacked(tmp_path / "web_1.0_all.deb")
+    assert (web / "etc/init/web.conf").read_text() == job
+    assert {path.name for path in (web / "etc/init.d").iterdir()} == {"web", "web-cleaner"}
+    postinst = (web / "DEBIAN/postinst").read_text()
+    assert "web $_dh_action" in postinst and "web-cleaner $_dh_action" not in postinst
+    if shutil.which("lintian") is not None:
+        found = subprocess.run(
+            ["lintian", "--allow-root", str(tmp_path / "web_1.0_all.deb")], text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, env=dict(os.environ, TMPDIR=str(tmp_path)),
+        )  # fmt: skip
+        assert not re.search(r"^[EW]: ", found.stdout, re.M), found.stdout
 
 
 def test_options_change_what_maintainer_scripts_do(tmp_path: Path) -> None:
