@@ -23,10 +23,13 @@ syntax match upstartStanza /^\s*reload\>/ nextgroup=upstartSignalWord skipwhite
 syntax match upstartStanza /^\s*normal\s\+exit\>/ nextgroup=upstartSignal,upstartNumber skipwhite
 syntax match upstartStanza /^\s*\%(expect\|console\|oom\|limit\|apparmor\|cgroup\)\>/ nextgroup=upstartWord skipwhite
 
-syntax keyword upstartWord contained stop fork daemon none log output owner score never load switch
-syntax keyword upstartWord contained limit timeout cpu cpuset memory devices freezer blkio nextgroup=upstartNumber skipwhite
-syntax keyword upstartWord contained as core data fsize memlock msgqueue nofile nproc rss rtprio rttime sigpending
-syntax keyword upstartWord contained stack
+syntax keyword upstartWord contained none stop fork daemon log output owner score never load switch
+syntax keyword upstartWord contained limit timeout nextgroup=upstartNumber skipwhite
+" Resources of limit, and controllers of cgroup.
+syntax keyword upstartWord contained as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime
+      \ nextgroup=upstartNumber skipwhite
+syntax keyword upstartWord contained sigpending stack nextgroup=upstartNumber skipwhite
+syntax keyword upstartWord contained blkio cpuacct cpuset freezer hugetlb io memory misc perf_event pids rdma
 syntax keyword upstartSignalWord contained signal nextgroup=upstartSignal,upstartNumber skipwhite
 syntax match upstartSignal contained /\<\%(SIG\)\=[A-Z][A-Z0-9+-]*\>/
 syntax match upstartNumber /\<-\=\d\+\>/ nextgroup=upstartSignal skipwhite

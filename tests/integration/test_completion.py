@@ -1,0 +1,153 @@
+"""What bash offers at the Tab key: every command and option there is, and jobs, events and variables that make sense.
+
+An interactive bash on a terminal of its own is typed at, beside a session init with a few jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from upstart.client.initctl import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+SBIN = ROOT / "build" / "sbin"
+COMPLETION = ROOT / "etc/bash-completion/initctl"
+SHORT_FORMS = ["start", "stop", "restart", "reload", "status"]
+JOBS = {
+    "alpha": "start on go-ahead\nexec sleep 1000\n",
+    "beta": "emits beta-ready\nexec sleep 1000\n",
+    "gamma": "exec sleep 1000\n",
+    "line": "instance $TTY\nexec sleep 1000\n",
+}
+PATIENCE = 20.0
+
+
+class Terminal:
+    """A session init with jobs, of which `beta` and an instance of `line` run, and an interactive bash."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "conf").mkdir()
+        for name, text in JOBS.items():
+            (directory / "conf" / f"{name}.conf").write_text(text)
+        environment = {
+            "PATH": f"{SBIN}:{os.defpath}", "HOME": str(directory), "XDG_RUNTIME_DIR": str(directory), "TERM": "dumb",
+        }  # fmt: skip
+        options = ["--user", "--no-dbus", "--confdir", str(directory / "conf"), "--logdir", str(directory)]
+        self.init = subprocess.Popen([SBIN / "upstart", *options], env=environment, stderr=subprocess.DEVNULL)
+        file = directory / "upstart" / "sessions" / f"{self.init.pid}.session"
+        end = time.monotonic() + PATIENCE
+        while not (file.exists() and file.read_text().endswith("\n")):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        environment["UPSTART_SESSION"] = file.read_text().strip().partition("=")[2]
+        for words in (["start", "beta"], ["start", "line", "TTY=tty1"], ["initctl", "set-env", "-g", "COLOUR=red"]):
+            subprocess.run([SBIN / words[0], *words[1:]], env=environment, check=True, stdout=subprocess.DEVNULL)
+        rc = directory / "bashrc"
+        rc.write_text(
+            f"PS1='READY '\nPROMPT_COMMAND=\n. {COMPLETION}\n"
+            "bind 'set completion-query-items 0' 'set page-completions off' 'set bell-style none'\n"
+            "bind 'set enable-bracketed-paste off' 'set show-all-if-ambiguous on'\nstty columns 1000 -echoctl\n"
+        )
+        self.shell, self.terminal = pty.fork()
+        if self.shell == 0:
+            os.execvpe("bash", ["bash", "--noprofile", "--rcfile", str(rc), "-i"], environment)
+        self.until(r"READY $")
+
+    def until(self, pattern: str) -> str:
+        """What the terminal shows, once it fits the pattern."""
+        shown = ""
+        end = time.monotonic() + PATIENCE
+        while not re.search(pattern, shown):
+            ready = select.select([self.terminal], [], [], max(0.0, end - time.monotonic()))[0]
+            assert ready, shown
+            shown += os.read(self.terminal, 4096).decode().replace("\r", "").replace("\a", "")
+        return shown
+
+    def offers(self, line: str) -> list[str]:
+        """What Tab offers behind a line: the word it completes, or the choices it lists."""
+        # To the end of the line, a mark, away with all of it, and a command whose output says that it is done.
+        os.write(self.terminal, f"{line}\t\x05#END\x15echo DO''NE\n".encode())
+        shown, _, _ = self.until(r"DONE\nREADY $").partition("#END")
+        typed, listed, rest = shown.partition("\n")
+        if listed:
+            return rest.rpartition("READY ")[0].split()
+        assert typed.startswith(line)
+        word = typed[len(line.rpartition(" ")[0]) :].strip()
+        return [word] if word != line.rpartition(" ")[2] else []
+
+    def close(self) -> None:
+        os.kill(self.shell, signal.SIGHUP)
+        os.waitpid(self.shell, 0)
+        os.close(self.terminal)
+        self.init.terminate()
+        self.init.wait(30)
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path_factory.mktemp("completion"))
+    yield terminal
+    terminal.close()
+
+
+def test_every_command_is_offered_and_no_other(terminal: Terminal) -> None:
+    assert set(terminal.offers("initctl ")) == set(COMMANDS)
+
+
+def test_a_command_is_completed(terminal: Terminal) -> None:
+    assert terminal.offers("initctl reload-c") == ["reload-configuration"]
+    assert terminal.offers("initctl --user check") == ["check-config"]
+    assert terminal.offers("initctl nothing") == []
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_option_of_a_command_is_offered(terminal: Terminal, command: str) -> None:
+    shown = subprocess.run([SBIN / "initctl", command, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    options = set(re.findall(r"^ {2,6}(?:-\w, )?(--[\w-]+)", shown, re.M))
+    assert {"--help", "--user"} <= options
+    assert set(terminal.offers(f"initctl {command} --")) == options
+
+
+@pytest.mark.parametrize("command", SHORT_FORMS)
+def test_short_forms_have_the_options_of_their_command(terminal: Terminal, command: str) -> None:
+    assert set(terminal.offers(f"{command} --")) == set(terminal.offers(f"initctl {command} --"))
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("start ", ["alpha", "gamma"]),
+        ("start a", ["alpha"]),
+        ("stop ", ["beta", "line"]),
+        ("restart ", ["beta", "line"]),
+        ("reload b", ["beta"]),
+        ("status ", ["alpha", "beta", "gamma", "line"]),
+        ("initctl start ", ["alpha", "gamma"]),
+        ("initctl stop --no-wait b", ["beta"]),
+        ("initctl usage ", ["alpha", "beta", "gamma", "line"]),
+        ("initctl show-config g", ["gamma"]),
+        ("initctl emit ", ["beta-ready", "go-ahead"]),
+        ("initctl get-env COL", ["COLOUR"]),
+        ("initctl log-priority ", ["debug", "error", "fatal", "info", "message", "warn"]),
+        ("start alpha ", []),
+    ],
+)
+def test_arguments_that_make_sense_are_offered(terminal: Terminal, line: str, offered: list[str]) -> None:
+    assert sorted(terminal.offers(line)) == offered
+
+
+def test_one_file_serves_all_the_commands() -> None:
+    """bash-completion loads the file that is named as the command: packages ship a link for each short form."""
+    rules = (ROOT / "debian/rules").read_text()
+    assert re.search(rf"for name in {' '.join(SHORT_FORMS)}; do", rules)
+    assert COMPLETION.read_text().rstrip().endswith("complete -F _initctl initctl " + " ".join(SHORT_FORMS))
