@@ -15,7 +15,7 @@ setlocal commentstring=#\ %s
 " A stanza stands at the beginning of a line.
 syntax match upstartStanza /^\s*\%(description\|author\|version\|usage\|instance\|emits\|export\)\>/
 syntax match upstartStanza /^\s*\%(task\|manual\|debug\|umask\|nice\|chroot\|chdir\|setuid\|setgid\)\>/
-syntax match upstartStanza /^\s*\%(env\)\>/ nextgroup=upstartVariable skipwhite
+syntax match upstartStanza /^\s*\%(env\)\>/ nextgroup=upstartAssigned skipwhite
 syntax match upstartStanza /^\s*\%(start\|stop\)\s\+on\>/ nextgroup=upstartCondition skipwhite
 syntax match upstartStanza /^\s*respawn\>/ nextgroup=upstartWord skipwhite
 syntax match upstartStanza /^\s*kill\>/ nextgroup=upstartWord,upstartSignalWord skipwhite
@@ -31,7 +31,7 @@ syntax keyword upstartWord contained as core cpu data fsize memlock msgqueue nic
 syntax keyword upstartWord contained sigpending stack nextgroup=upstartNumber skipwhite
 syntax keyword upstartWord contained blkio cpuacct cpuset freezer hugetlb io memory misc perf_event pids rdma
 syntax keyword upstartSignalWord contained signal nextgroup=upstartSignal,upstartNumber skipwhite
-syntax match upstartSignal contained /\<\%(SIG\)\=[A-Z][A-Z0-9+-]*\>/
+syntax match upstartSignal contained /\<\%(SIG\)\=[A-Z][A-Z0-9+-]*\>/ nextgroup=upstartSignal,upstartNumber skipwhite
 syntax match upstartNumber /\<-\=\d\+\>/ nextgroup=upstartSignal skipwhite
 syntax keyword upstartNumber unlimited
 
@@ -51,7 +51,7 @@ syntax match upstartEvent contained /\<static-network-up\>/
 syntax region upstartString start=/"/ skip=/\\"/ end=/"/ contains=upstartVariable
 syntax region upstartString start=/'/ end=/'/
 syntax match upstartVariable /\$\%(\h\w*\|{[^}]*}\)/
-syntax match upstartVariable contained /\h\w*\ze=/
+syntax match upstartAssigned contained /\h\w*\ze=/
 
 syntax region upstartExec matchgroup=upstartStanza
       \ start=/^\s*\%(\%(pre\|post\)-\%(start\|stop\)\s\+\)\=exec\>/ skip=/\\$/ end=/$/ contains=@upstartShell
@@ -72,6 +72,7 @@ highlight default link upstartTest Identifier
 highlight default link upstartEvent Define
 highlight default link upstartString String
 highlight default link upstartVariable Identifier
+highlight default link upstartAssigned Identifier
 highlight default link upstartComment Comment
 highlight default link upstartTodo Todo
 
