@@ -248,7 +248,6 @@ def test_the_state_of_a_log_survives_a_restart_of_init(tmp_path: Path) -> None:
     output = Output(directory / "job.log")
     output.say("b\x00y\u00e9\n")
     state = output.log.dump()
-    assert os.get_inheritable(output.log.fd)
     store = LogStore(lambda text: None)
     again = JobLog.load(store, state)
     assert not os.get_inheritable(again.fd) and store.kept == 6

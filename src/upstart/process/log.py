@@ -259,9 +259,7 @@ class JobLog:
             self.fd = -1
 
     def dump(self) -> dict[str, object]:
-        """As plain values; the descriptor is from now on kept across exec."""
-        if self.fd >= 0:
-            os.set_inheritable(self.fd, True)
+        """As plain values."""
         return {
             "path": self.path,
             "root": self.root,
