@@ -230,6 +230,37 @@ def test_a_broken_new_program_is_refused_and_the_old_one_goes_on(tmp_path: Path)
     init.close()
 
 
+def test_a_trial_leaves_nothing_behind_and_jobs_inherit_nothing_of_it(tmp_path: Path) -> None:
+    programs = tmp_path / "sbin"
+    shutil.copytree(PROGRAMS, programs)
+    script = (programs / "init").read_text()
+    jobs = JOBS | {"look": "task\nexec ls /proc/self/fd\n"}
+    init = SessionInit(tmp_path, jobs, program=programs / "init", GATES=str(tmp_path))
+    client = init.client()
+    client.start("running")
+    # Everything works, and is refused all the same.
+    refusing = "import main\nfrom upstart.daemon import restart\nrestart.CHECK_OK = b'of no use'\n"
+    (programs / "init").write_text(script.replace("import main\n", refusing))
+
+    def surroundings() -> tuple[list[str], str, dict[str, int], int]:
+        groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/upstart-session-{init.pid}/**")]
+        return sorted(groups), init.session_file.read_text(), client.status("running")[1], init.descriptors()
+
+    before = surroundings()
+    client.call(MANAGER, UPSTART, "GetState")
+    said = init.text()
+    for _ in range(2):
+        with pytest.raises(DBusError, match="of no use"):
+            client.call(MANAGER, UPSTART, "Restart")
+    assert surroundings() == before
+    assert [line for line in init.text()[len(said) :].splitlines() if "of no use" not in line] == []
+    client.start("look")
+    assert init.job_log("look").split() == ["0", "1", "2", "3"]
+    (tmp_path / "running").touch()
+    wait_for(lambda: init.job_log("running") == "before\nafter\n")
+    init.close()
+
+
 def test_without_a_state_running_jobs_are_adopted(tmp_path: Path) -> None:
     programs = tmp_path / "sbin"
     shutil.copytree(PROGRAMS, programs)

@@ -133,6 +133,17 @@ def test_hup_reloads_the_configuration_and_alrm_is_survived(init: SessionInit) -
     wait_for(lambda: "Reloading configuration" in init.text())
 
 
+def test_started_without_standard_descriptors_its_log_goes_nowhere(tmp_path: Path) -> None:
+    program = tmp_path / "closed"
+    program.write_text(f'#!/bin/sh\nexec {PROGRAMS}/init "$@" <&- >&- 2>&-\n')
+    program.chmod(0o755)
+    init = SessionInit(tmp_path, {}, "--debug", program=program)
+    assert [os.readlink(f"/proc/{init.pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3
+    assert init.client().call(MANAGER, UPSTART, "GetAllJobs") == ([],)
+    init.restart()
+    init.close()
+
+
 def test_job_environment_table(init: SessionInit) -> None:
     client = init.client()
     client.start("service")

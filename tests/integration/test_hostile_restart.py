@@ -17,6 +17,8 @@ CIRCLE = {
 }
 LOAD = "def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:\n"
 RESTORE = "    def restore(self, saved: dict[str, Any]) -> None:\n"
+LOAD_ALL = "    def load(self) -> list[Change]:\n"
+MAKE = "        daemon = Daemon(options, argv, environ, saved)\n"
 
 
 def command_line(session: Session) -> str:
@@ -69,6 +71,10 @@ def broken(source: Path, old: str, new: str) -> None:
         ("engine/state.py", LOAD, LOAD + "    raise RuntimeError('no')\n"),
         ("engine/state.py", LOAD, LOAD + "    import os\n    os._exit(0)\n"),
         ("daemon/main.py", "import json\n", "import json\nimport os\nos.write(1, b'x' * 100_000)\nos._exit(1)\n"),
+        ("daemon/performer.py", RESTORE, RESTORE + "        raise RuntimeError('no')\n"),
+        ("daemon/endpoints.py", RESTORE, RESTORE + "        return self.restore(saved)\n"),
+        ("daemon/options.py", '"state-fd": ("FD", "state_fd"', '"state-fd": ("", "state_fd"'),
+        ("conf/sources.py", LOAD_ALL, LOAD_ALL + "        return None + self\n"),
     ],
 )
 def test_a_new_program_that_does_not_work_is_not_executed(tmp_path: Path, module: str, old: str, new: str) -> None:
@@ -89,14 +95,15 @@ def test_a_new_program_that_does_not_work_is_not_executed(tmp_path: Path, module
         session.end()
 
 
-@pytest.mark.parametrize("fault", ["raise RuntimeError('late')", "return self.restore(saved)", "return None + saved"])
+@pytest.mark.parametrize("fault", ["raise RuntimeError('late')", "return None + saved"])
 def test_a_program_that_fails_over_the_state_goes_on_without_and_adopts_what_runs(tmp_path: Path, fault: str) -> None:
     session = Session(tmp_path / "session", CIRCLE, "--no-dbus", program=copy_of_sources(tmp_path))
     try:
         web = session.run("start", "web").stdout
-        broken(tmp_path / "src" / "upstart" / "daemon" / "performer.py", RESTORE, RESTORE + f"        {fault}\n")
+        broken(tmp_path / "src" / "upstart" / "daemon" / "main.py", MAKE, f"        {fault}\n")
         session.client(quiet=True).call(MANAGER, UPSTART, "Restart")
         wait_for(lambda: "adopted" in session.said(), "the adoption")
+        session.client(quiet=True).version()
         assert session.status("web") == web.strip()
     finally:
         session.end()

@@ -133,6 +133,17 @@ def set_up_descriptors(path: str, reset: bool) -> None:
             os.close(fd)
 
 
+def fill_descriptors() -> None:
+    """Open those of the descriptors 0 to 2 that are closed: our log must not go to whatever else would get their
+    numbers."""
+    try:
+        while (fd := os.open(NULL, os.O_RDWR)) <= 2:
+            os.set_inheritable(fd, True)
+        os.close(fd)
+    except OSError:
+        pass
+
+
 def set_up_console(reset: bool, report: Callable[[str], object]) -> None:
     """Have the console as descriptors 0 to 2, or /dev/null, or at least something that is open."""
     try:

@@ -53,12 +53,21 @@ class Daemon:
     """All that a running init consists of.
 
     ``argv`` is the command line with the absolute path of the program, ``saved`` the state document of the program
-    before us, ``None`` at a first start.  ValueError, KeyError or TypeError where that cannot be read.
+    before us, ``None`` at a first start.  ``pid`` is init's where another process builds this to see whether it can
+    be: making one changes nothing outside of the process.  Any exception where the state cannot be read.
     """
 
     def __init__(
-        self, options: Options, argv: list[str], environ: dict[str, str], saved: dict[str, Any] | None = None
+        self,
+        options: Options,
+        argv: list[str],
+        environ: dict[str, str],
+        saved: dict[str, Any] | None = None,
+        pid: int = 0,
     ) -> None:
+        if saved is not None and saved["version"] > VERSION:
+            raise ValueError(f"state of version {saved['version']}, newest known is {VERSION}")
+        self.pid = pid or os.getpid()
         self.options = options
         self.environ = environ
         self.version = options.version
@@ -287,19 +296,12 @@ class Daemon:
                 fds.update(instance.fds)
         return fds
 
-    def before_exec(self) -> None:
-        """Have the descriptors that the next program needs stay open."""
-        self.performer.children.keep_open(True)
+    def keep_open(self, kept: bool) -> None:
+        """Have the descriptors that the next program needs cross an exec, or not (again)."""
+        self.performer.children.keep_open(kept)
         for fd in self._event_fds():
-            os.set_inheritable(fd, True)
-        self.endpoints.keep_open(True)
-
-    def after_failed_exec(self) -> None:
-        """Undo `before_exec`."""
-        for fd in self._event_fds():
-            os.set_inheritable(fd, False)
-        self.endpoints.keep_open(False)
-        self.performer.children.keep_open(False)
+            os.set_inheritable(fd, kept)
+        self.endpoints.keep_open(kept)
 
     # Signals
 
@@ -348,11 +350,3 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-
-
-def verify(text: str) -> None:
-    """Load the engine's part of a state document, to see whether that can be done; any exception says no."""
-    document = json.loads(text)
-    if document["version"] > VERSION:
-        raise ValueError(f"state of version {document['version']}, newest known is {VERSION}")
-    state.load(document["engine"], time.monotonic)

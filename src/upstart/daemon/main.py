@@ -15,7 +15,7 @@ import time
 
 from upstart.daemon import boot, restart, xdg
 from upstart.daemon import options as command_line
-from upstart.daemon.daemon import Daemon, describe, settle_memory, verify
+from upstart.daemon.daemon import Daemon, describe, settle_memory
 from upstart.daemon.initreq import LEGACY_PATH, InitFifo
 from upstart.daemon.initreq import PATH as FIFO
 from upstart.daemon.logger import KMSG, Logger
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     """Run init; the exit status of a session init that has ended, or of a command line that cannot be followed."""
     check = os.environ.pop(restart.CHECK_VARIABLE, None)
     if check is not None:
-        return restart.check(check, verify)
+        return restart.check(int(check), lambda: rehearse(argv))
     # Without a path, the way the kernel tells it: the shebang's interpreter got the path of the script.
     argv = [os.path.abspath(argv[0]), *argv[1:]]
     if os.getpid() != 1:
@@ -83,6 +83,7 @@ def start(argv: list[str], forgiving: bool) -> int:
         boot.show_as(argv[0])
     else:
         problems = []
+        boot.fill_descriptors()
     drop_coerced_locale()
     if not options.restart:
         reset_signals()
@@ -164,9 +165,29 @@ def reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def own_environment() -> dict[str, str]:
+    """Our environment without what we tell ourselves in it."""
+    return {key: value for key, value in os.environ.items() if key not in (BEGUN_VARIABLE, FAULTS_VARIABLE)}
+
+
+def rehearse(argv: list[str]) -> None:
+    """In a child of the init that wants to re-execute itself: build from its state what `start` would, with its
+    descriptors, and have that do nothing; any exception says that it cannot be done."""
+    init = os.getppid()
+    try:
+        boot.set_up_descriptors(boot.NULL, False)
+    except OSError:
+        pass
+    options = command_line.parse(argv, os.environ, forgiving=init == 1)
+    saved = json.loads(restart.read_state(options.state_fd))
+    daemon = Daemon(options, argv, own_environment(), saved, init)
+    daemon.catch_signals()
+    daemon.load_configuration()
+
+
 def make_daemon(options: Options, argv: list[str]) -> Daemon:
     """The daemon, with the state of the program before us if there is one that can be read."""
-    environ = {key: value for key, value in os.environ.items() if key not in (BEGUN_VARIABLE, FAULTS_VARIABLE)}
+    environ = own_environment()
     if not options.restart or options.state_fd < 0:
         daemon = Daemon(options, argv, environ)
         if options.restart:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 
 from upstart.daemon.children import Children, Running, name_of
 from upstart.daemon.objects import path_of_instance
@@ -44,7 +45,7 @@ class Performer:
         self._engine = daemon.engine
         self._loop = daemon.loop
         limits.raise_descriptors(DESCRIPTORS)
-        self._cgroups = Cgroups(session=options.user) if options.cgroups else None
+        self._cgroups = Cgroups(session=options.user, pid=daemon.pid) if options.cgroups else None
         inherited = original_umask if options.user and options.inherit_env else None
         self._spawner = Spawner(options.user, self._cgroups, inherited, options.priority == DEBUG)
         self._engine.apparmor_available = apparmor_available()
@@ -221,7 +222,8 @@ class Performer:
         for entry in saved["timers"]:
             self._arm(self._find(entry), entry[3], entry[4])
         for entry in saved["retries"]:
-            self._spawn(Spawn(self._find(entry), entry[3], entry[4], tuple(entry[5])))
+            effect = Spawn(self._find(entry), entry[3], entry[4], tuple(entry[5]))
+            self._loop.call_soon(partial(self._spawn, effect))
 
     def _find(self, entry: list[Any]) -> Instance:
         session, name, instance = entry[:3]

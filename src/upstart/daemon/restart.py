@@ -1,9 +1,9 @@
 """Re-exec with all state: a new program takes over from the running one without any job noticing.
 
-What is always true here: init execs only after a child with the same program and arguments has imported everything,
-read the state and said so; otherwise it runs on and says why.  The state crosses in a memory file, the listening
-socket and the descriptors of jobs cross open.  What cannot be read on the other side is replaced by what can be seen:
-jobs whose processes run are adopted.
+What is always true here: init execs only after a child with the same program, arguments and descriptors has imported
+everything, built all of itself from the state and said so; otherwise it runs on and says why.  The state crosses in a
+memory file, the listening socket and the descriptors of jobs cross open.  What cannot be read on the other side is
+replaced by what can be seen: jobs whose processes run are adopted.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from upstart.process import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
     from upstart.daemon.daemon import Daemon
     from upstart.daemon.service import Call
 
-#: In the environment of the child that tries the new program: the descriptor of the state, and the one for its
-#: answer.
+#: In the environment of the child that tries the new program: the descriptor for its answer.
 CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
 CHECK_OK = b"ok\n"
-CHECK_SECONDS = 20.0
+CHECK_SECONDS = 60.0
 #: Seconds to wait for events that come to rest and programs that are just being executed, and between two looks.
 SPAWN_SECONDS = 5.0
 SPAWN_LOOK_SECONDS = 0.01
@@ -80,12 +79,15 @@ class Restarter:
             os.set_inheritable(state, True)
             os.set_inheritable(write, True)
             env = dict(os.environ)
-            env[CHECK_VARIABLE] = f"{state}:{write}"
-            pid = os.posix_spawn(self._argv[0], self._argv, env, setsigmask=(), setsigdef=RESETTABLE)
+            env[CHECK_VARIABLE] = str(write)
+            argv = arguments(self._argv, state, self._daemon.engine.priority)
+            self._daemon.keep_open(True)
+            pid = os.posix_spawn(argv[0], argv, env, setsigmask=(), setsigdef=RESETTABLE)
         except BaseException:
             os.close(read)
             raise
         finally:
+            self._daemon.keep_open(False)
             os.close(write)
             os.close(state)
         self._answer = read
@@ -127,7 +129,7 @@ class Restarter:
         try:
             execute(self._daemon, self._argv, self._daemon.state_text())
         except Exception as error:
-            self._daemon.after_failed_exec()
+            self._daemon.keep_open(False)
             self._refuse(f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
 
     def _refuse(self, reason: str) -> None:
@@ -179,7 +181,7 @@ def execute(daemon: Daemon, argv: list[str], state: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         os.set_inheritable(fd, True)
-        daemon.before_exec()
+        daemon.keep_open(True)
         os.execv(argv[0], arguments(argv, fd, daemon.engine.priority))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -253,16 +255,15 @@ def adopt(daemon: Daemon) -> None:
         daemon.log(WARN, f"{instance.display} main process ({pid}) adopted")
 
 
-def check(value: str, load: Any) -> int:
-    """In the child: try to load the state, and tell the parent what came of it."""
-    state, _, answer = value.partition(":")
+def check(answer: int, rehearse: Callable[[], object]) -> int:
+    """In the child: try, and tell the parent what came of it."""
     try:
-        load(read_state(int(state)))
+        rehearse()
         text = CHECK_OK
     except BaseException as error:
         text = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:4000]
     try:
-        os.write(int(answer), text)
+        os.write(answer, text)
     except OSError:
         return 1
     return 0

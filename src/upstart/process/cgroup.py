@@ -141,10 +141,10 @@ class Cgroups:
     """The subtree of one init.
 
     ``own`` is the directory init's process is in (found by itself when not given), ``session`` makes a subtree of
-    its own for a session init, whose many siblings share one cgroup.
+    its own for a session init, whose many siblings share one cgroup, ``pid`` is init's where that is not ours.
     """
 
-    def __init__(self, own: str | None = None, session: bool = False) -> None:
+    def __init__(self, own: str | None = None, session: bool = False, pid: int = 0) -> None:
         if own is None:
             found = find_own()
             own = found[1] if found is not None else None
@@ -161,16 +161,17 @@ class Cgroups:
         home = own
         if own.endswith(_INIT):
             own = self._own = own[: -len(_INIT)]
-        base = f"{own}/{_SESSION}{os.getpid()}" if session else own
+        pid = pid or os.getpid()
+        base = f"{own}/{_SESSION}{pid}" if session else own
         if session:
             _remove_dead_sessions(own)
-        self._claim(base)
+        self._claim(base, pid)
         if self.base is not None:
             self._go_home(home)
 
-    def _claim(self, base: str) -> None:
+    def _claim(self, base: str, pid: int) -> None:
         """Make the directory of this init's jobs below ``base``, or another beside it if it is another init's."""
-        owner = f"{os.readlink('/proc/self/ns/pid')}/{os.getpid()}".encode()
+        owner = f"{os.readlink('/proc/self/ns/pid')}/{pid}".encode()
         for attempt in (base, f"{base}/upstart-{os.stat('/proc/self/ns/pid').st_ino}"):
             top = attempt + "/upstart"
             try:
