@@ -21,20 +21,20 @@ DIST_PACKAGES = "/usr/lib/python3/dist-packages"
 # name -> (Debian package, directory ("sbin" is the distribution's place of init), module)
 PROGRAMS: dict[str, tuple[str, str, str]] = {
     "init": ("upstart-sysv", "sbin", "upstart.daemon.main"),
-    "upstart": ("upstart", "sbin", "upstart.daemon.main"),
-    "initctl": ("upstart", "sbin", "upstart.client.initctl"),
-    "start": ("upstart", "sbin", "upstart.client.initctl"),
-    "stop": ("upstart", "sbin", "upstart.client.initctl"),
-    "restart": ("upstart", "sbin", "upstart.client.initctl"),
-    "reload": ("upstart", "sbin", "upstart.client.initctl"),
-    "status": ("upstart", "sbin", "upstart.client.initctl"),
+    "upstart": ("upstart-core", "sbin", "upstart.daemon.main"),
+    "initctl": ("upstart-core", "sbin", "upstart.client.initctl"),
+    "start": ("upstart-core", "sbin", "upstart.client.initctl"),
+    "stop": ("upstart-core", "sbin", "upstart.client.initctl"),
+    "restart": ("upstart-core", "sbin", "upstart.client.initctl"),
+    "reload": ("upstart-core", "sbin", "upstart.client.initctl"),
+    "status": ("upstart-core", "sbin", "upstart.client.initctl"),
     "telinit": ("upstart-sysv", "sbin", "upstart.sysv.telinit"),
     "runlevel": ("upstart-sysv", "sbin", "upstart.sysv.runlevel"),
     "shutdown": ("upstart-sysv", "sbin", "upstart.sysv.shutdown"),
     "halt": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "reboot": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "poweroff": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
-    "init-checkconf": ("upstart", "/usr/bin", "upstart.tools.checkconf"),
+    "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
 }
 
 SCRIPT = """\

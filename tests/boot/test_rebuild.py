@@ -25,7 +25,7 @@ quietly() { "$@" >/tmp/log 2>&1 || { tail -n 30 /tmp/log; exit 1; }; }
 sed 's/^deb /deb-src /' /etc/apt/sources.list >/etc/apt/sources.list.d/sources.list
 quietly apt-get update
 quietly apt-get -y --no-install-recommends install build-essential debhelper fakeroot python3-debian
-quietly dpkg --install /in/upstart_*.deb
+quietly dpkg --install /in/upstart-core_*.deb
 quietly dpkg --install /in/dh-upstart_*.deb
 mkdir /tmp/build
 cd /tmp/build
