@@ -1,0 +1,55 @@
+"""README.md, docs/ and README.Debian name files, targets, pages and programs that exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from manual import MAN, ROOT
+
+DOCUMENTS = [
+    str(path.relative_to(ROOT)) for pattern in ("README.md", "docs/*", "debian/*README*") for path in ROOT.glob(pattern)
+]
+FOLDERS = "build-aux|debian|docs|etc|man|src|tests"
+#: Pages of other packages, and those that the packages are built with.
+FOREIGN = {"epoll(7)", "dh_installupstart(1)"}
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_of_the_tree_exist(document: str) -> None:
+    for path in re.findall(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./*{{}},-]*)", text_of(document)):
+        path = path.rstrip(".,")
+        if "{" in path:
+            folder, names = path.rstrip("/").removesuffix("}").split("{")
+            assert all((ROOT / folder / name).exists() for name in names.split(",")), path
+        else:
+            assert list(ROOT.glob(path)), path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text_of(document)):
+        assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_targets_of_make_exist(document: str) -> None:
+    targets = set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.M))
+    assert targets >= set(re.findall(r"(?:`|^ +)make ([a-z][\w-]*)", text_of(document), re.M))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_pages_of_the_manual_exist(document: str) -> None:
+    for name, section in re.findall(r"\b([a-z][\w-]*)\(([1-8])\)", text_of(document)):
+        assert (MAN / f"{name}.{section}").exists() or f"{name}({section})" in FOREIGN, f"{name}({section})"
+
+
+def test_the_readme_names_all_that_it_is_looked_at_for() -> None:
+    text = text_of("README.md")
+    assert re.search(r"make deb\b", text) and "`docs/services.md`" in text and "`upstart-jobs(7)`" in text
+    assert {"README.md", "docs/services.md"} < set(DOCUMENTS) and any("README.Debian" in name for name in DOCUMENTS)
