@@ -73,15 +73,18 @@ def build(release: str, work: Path, before: str = "") -> Path:
 
 def build_in_place(release: str) -> None:
     """Builds for `release` and puts the result where the packages of that release are looked for."""
-    debs = root.BUILD / "deb"
-    debs.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{release}.", dir=debs) as work:
-        built = build(release, Path(work))
-        if (debs / release).exists():
-            (debs / release).rename(Path(work) / "old")
-        built.rename(debs / release)
-        for package in sorted((debs / release).glob("*.deb")):
-            print(package)
+    place = root.BUILD / "deb" / release
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{release}.", dir=place.parent) as work:
+        built = {path.name: path for path in build(release, Path(work)).iterdir()}
+        for path in place.iterdir():
+            if path.name not in built:
+                path.unlink()
+        # One by one and "done" last, so that whoever looks for a package finds the old one or the new one.
+        for name in sorted(built, key=lambda name: (name == "done", name)):
+            built[name].rename(place / name)
+    for path in sorted(place.glob("*.deb")):
+        print(path)
 
 
 def lintian(release: str) -> str:
