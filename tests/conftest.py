@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.append(str(Path(__file__).parent / "boot"))
+from groups import remove_groups, unified_hierarchy
 
 # On a landing check the examples are the same each time; new ones are for those who can look at what they find.
 settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
@@ -23,12 +27,8 @@ resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLI
 
 def _control_groups() -> set[Path]:
     """The control groups that inits have made below our own group."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split()
-        if fields[fields.index("-") + 1] == "cgroup2":
-            own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
-            return set(Path(fields[4] + (own or ["/"])[0]).glob("upstart-*"))
-    return set()
+    hierarchy = unified_hierarchy()
+    return set(hierarchy.glob("upstart-*")) if hierarchy is not None else set()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,9 +37,5 @@ def no_control_groups_left() -> Iterator[None]:
     before = _control_groups()
     yield
     for group in _control_groups() - before:
-        for directory, _, _ in os.walk(group, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                # It has processes: it is that of an init that runs beside the tests.
-                break
+        # What has processes is that of an init that runs beside the tests.
+        remove_groups(group)

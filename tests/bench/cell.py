@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from container import remove_groups, unified_hierarchy, wait_for
+from container import wait_for
+from groups import remove_groups, unified_hierarchy
 
 HERE = Path(__file__).resolve().parent
 CLOCK_TICK = os.sysconf("SC_CLK_TCK")

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from groups import remove_groups, unified_hierarchy
+
 HERE = Path(__file__).resolve().parent
 TERMINALS = 6
 INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -30,24 +32,6 @@ INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 class ContainerError(Exception):
     """The root could not be booted; the text says at which step."""
-
-
-def unified_hierarchy() -> Path | None:
-    """Where cgroup v2 is mounted on this machine (also beside v1), with our own group below it; None without one."""
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    points = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
-    own = [line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
-    return Path(points[0] + own[0]) if points and own else None
-
-
-def remove_groups(top: Path) -> bool:
-    """Removes emptied control groups, deepest first; whether none is left."""
-    for directory, _, _ in os.walk(top, topdown=False):
-        try:
-            os.rmdir(directory)
-        except OSError:
-            return False
-    return True
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, interval: float = 0.01) -> bool:

@@ -13,7 +13,8 @@ import archive
 import pytest
 import root
 import run
-from container import Container, unified_hierarchy, wait_for
+from container import Container, wait_for
+from groups import unified_hierarchy
 
 RUN = Path(__file__).with_name("run.py")
 
