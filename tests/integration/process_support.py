@@ -209,3 +209,11 @@ def make_host(directory: Path, cgroups: bool = True, user_mode: bool = False) ->
         finally:
             _libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
             os.chdir(before)
+
+
+def make_host_with_cgroups(directory: Path) -> Iterator[Host]:
+    """The same where jobs get cgroups; elsewhere the test is skipped."""
+    for host in make_host(directory):
+        if host.cgroups is None or not host.cgroups.available:
+            pytest.skip("no writable cgroup v2 hierarchy")
+        yield host

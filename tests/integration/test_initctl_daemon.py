@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-SBIN = ROOT / "build" / "sbin"
+from daemon_init import PROGRAMS, SessionInit, wait_for
 
 JOBS = {
     "web": "exec sleep 100\n",
@@ -28,44 +23,22 @@ JOBS = {
 }
 
 
-class Session:
-    def __init__(self, directory: Path) -> None:
-        subprocess.run([sys.executable, str(ROOT / "build-aux" / "programs.py"), "checkout", str(SBIN)], check=True)
-        self.directory = directory
-        (directory / "conf").mkdir()
-        for name, text in JOBS.items():
-            paths = "".join(f"env {variable}={directory}/{variable}\n" for variable in ("GATE", "OUT", "TOLD"))
-            (directory / "conf" / f"{name}.conf").write_text(paths + text)
-        self.environment = {
-            "PATH": f"{SBIN}:/usr/bin:/bin",
-            "HOME": str(directory),
-            "XDG_RUNTIME_DIR": str(directory),
-            "XDG_CONFIG_HOME": str(directory / "config"),
-            "XDG_CACHE_HOME": str(directory / "cache"),
-        }
-        self.process = subprocess.Popen(
-            [str(SBIN / "upstart"), "--user", "--confdir", str(directory / "conf"), "--no-startup-event", "--no-dbus"],
-            env=self.environment,
-            stderr=subprocess.DEVNULL,
-        )
-        file = directory / "upstart" / "sessions" / f"{self.process.pid}.session"
-        self.wait(lambda: file.exists() and file.read_text().endswith("\n"))
-        self.environment["UPSTART_SESSION"] = file.read_text().strip().partition("=")[2]
+class Session(SessionInit):
+    """An init, and commands for it as a user types them."""
 
-    def wait(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert self.process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
+    def __init__(self, directory: Path) -> None:
+        paths = {name: str(directory / name) for name in ("GATE", "OUT", "TOLD")}
+        super().__init__(directory, JOBS, PATH=f"{PROGRAMS}:/usr/bin:/bin", **paths)
+        self.environ["UPSTART_SESSION"] = self.address
 
     def run(self, line: str) -> tuple[int, str, str]:
         program, *words = line.split()
         result = subprocess.run(
-            [str(SBIN / program), *words], env=self.environment, capture_output=True, text=True, timeout=20
+            [str(PROGRAMS / program), *words], env=self.environ, capture_output=True, text=True, timeout=20
         )
         return result.returncode, result.stdout, result.stderr
 
-    def pid(self, line: str) -> int:
+    def pid_from(self, line: str) -> int:
         """The pid at the end of what a command printed, as scripts take it."""
         return int(self.run(line)[1].rpartition(" ")[2])
 
@@ -78,15 +51,14 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         job, instance = line.split()[0], line.split("(")[1].split(")")[0] if "(" in line else ""
         if "start/" in line:
             running.run(f"stop --force {job} X={instance}")
-    running.process.terminate()
-    running.process.wait(20)
+    running.close()
 
 
 def test_the_life_of_a_job(session: Session) -> None:
-    pid = session.pid("start web")
+    pid = session.pid_from("start web")
     assert session.run("status web") == (0, f"web start/running, process {pid}\n", "")
     assert session.run("start web") == (1, "", "start: Job is already running: web\n")
-    again = session.pid("restart web")
+    again = session.pid_from("restart web")
     assert again != pid
     assert session.run("stop web") == (0, "web stop/waiting\n", "")
     assert session.run("stop web") == (1, "", "stop: Unknown instance: \n")
@@ -94,7 +66,7 @@ def test_the_life_of_a_job(session: Session) -> None:
 
 
 def test_instances_are_chosen_by_environment(session: Session) -> None:
-    one, two = session.pid("start multi X=1"), session.pid("start multi X=2")
+    one, two = session.pid_from("start multi X=1"), session.pid_from("start multi X=2")
     status, out, _ = session.run("initctl list")
     assert status == 0
     assert f"multi (1) start/running, process {one}\n" in out and f"multi (2) start/running, process {two}\n" in out
@@ -121,21 +93,21 @@ def test_a_job_that_is_unknown_for_what_its_file_says_is_explained_on_a_second_l
     path = session.directory / "conf" / "typo.conf"
     path.write_text("start on news\nexce sleep 1000\n")
     unknown = f"{command}: Unknown job: typo\n"
-    session.wait(lambda: session.run(f"{command} typo") == (1, "", f"{unknown}{command}:{path}:2: Unknown stanza\n"))
+    wait_for(lambda: session.run(f"{command} typo") == (1, "", f"{unknown}{command}:{path}:2: Unknown stanza\n"))
     path.unlink()
-    session.wait(lambda: session.run(f"{command} typo") == (1, "", unknown))
+    wait_for(lambda: session.run(f"{command} typo") == (1, "", unknown))
 
 
 def test_a_stop_by_force_does_not_wait_for_a_long_pre_start(session: Session) -> None:
     session.run("start -n slow")
-    session.wait(lambda: "pre-start" in session.run("status slow")[1])
+    wait_for(lambda: "pre-start" in session.run("status slow")[1])
     assert session.run("stop --force slow") == (0, "slow stop/waiting\n", "")
 
 
 def test_emit_waits_for_the_tasks_that_the_event_starts(session: Session) -> None:
-    command = [str(SBIN / "initctl"), "emit", "go"]
-    process = subprocess.Popen(command, env=session.environment)
-    session.wait(lambda: "start/running" in session.run("status waiter")[1])
+    command = [str(PROGRAMS / "initctl"), "emit", "go"]
+    process = subprocess.Popen(command, env=session.environ)
+    wait_for(lambda: "start/running" in session.run("status waiter")[1])
     assert process.poll() is None
     (session.directory / "GATE").write_text("")
     assert process.wait(20) == 0
@@ -144,7 +116,7 @@ def test_emit_waits_for_the_tasks_that_the_event_starts(session: Session) -> Non
 
 def test_bare_stop_inside_a_job_stops_it_without_waiting_for_itself(session: Session) -> None:
     session.run("start -n selfstop")
-    session.wait(lambda: session.run("status selfstop")[1] == "selfstop stop/waiting\n")
+    wait_for(lambda: session.run("status selfstop")[1] == "selfstop stop/waiting\n")
 
 
 def test_commands_inside_a_job_find_init_and_their_own_instance(session: Session) -> None:
@@ -153,7 +125,7 @@ def test_commands_inside_a_job_find_init_and_their_own_instance(session: Session
     assert lines[0].startswith("inside start/running, process ")
     assert lines[1:] == ["red", "web stop/waiting"]
     told = session.directory / "TOLD"
-    session.wait(lambda: told.exists() and told.read_text() == "value news\n")
+    wait_for(lambda: told.exists() and told.read_text() == "value news\n")
 
 
 def test_a_changed_job_is_known_after_reload_configuration(session: Session) -> None:
@@ -167,16 +139,12 @@ def test_a_changed_job_is_known_after_reload_configuration(session: Session) -> 
 
 
 def test_the_session_is_listed(session: Session) -> None:
-    address = session.environment["UPSTART_SESSION"]
-    assert session.run("initctl list-sessions") == (0, f"{session.process.pid} {address}\n", "")
+    assert session.run("initctl list-sessions") == (0, f"{session.pid} {session.address}\n", "")
 
 
 def test_clients_that_come_and_go_leave_nothing_behind_in_init(session: Session) -> None:
-    def descriptors() -> int:
-        return len(os.listdir(f"/proc/{session.process.pid}/fd"))
-
     session.run("initctl version")
-    before = descriptors()
+    before = session.descriptors()
     for _ in range(20):
         assert session.run("initctl version")[0] == 0
-    session.wait(lambda: descriptors() <= before)
+    wait_for(lambda: session.descriptors() <= before)

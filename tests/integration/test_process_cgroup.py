@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from process_support import Host, alive, make_host, needs_root
+from process_support import Host, alive, make_host, make_host_with_cgroups, needs_root
 
 from upstart.process import cgroup as cgroup_module
 from upstart.process.cgroup import Cgroups, Group, find_own
@@ -22,10 +22,7 @@ pytestmark = [needs_root, pytest.mark.skipif(find_own() is None, reason="no cgro
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    for made in make_host(tmp_path):
-        if made.cgroups is None or not made.cgroups.available:
-            pytest.skip("no writable cgroup v2 hierarchy")
-        yield made
+    yield from make_host_with_cgroups(tmp_path)
 
 
 def cgroups(host: Host) -> Cgroups:

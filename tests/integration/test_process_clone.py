@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from process_support import Host, make_host, needs_root
+from process_support import Host, make_host_with_cgroups, needs_root
 
 from upstart.process import spawn
 from upstart.process.clone import fork_into
@@ -17,10 +17,7 @@ pytestmark = needs_root
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    for made in make_host(tmp_path):
-        if made.cgroups is None or not made.cgroups.available:
-            pytest.skip("no writable cgroup v2 hierarchy")
-        yield made
+    yield from make_host_with_cgroups(tmp_path)
 
 
 def unified(text: str) -> str:
