@@ -43,6 +43,11 @@ def alive(pid: int) -> bool:
     return text.rsplit(")", 1)[1].split()[0] not in ("Z", "X")
 
 
+def fields(text: str) -> dict[str, str]:
+    """The lines of /proc/PID/status by their names."""
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
 class Host:
     """What init is to the process room.  ``statuses`` has what was reaped: exit status, or signal << 8."""
 

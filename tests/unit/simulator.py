@@ -15,6 +15,12 @@ from upstart.engine.instance import Instance
 from upstart.engine.job import Job
 from upstart.engine.lifecycle import NEXT
 
+#: The states of a job from its start to running.
+START_ORDER = [
+    "starting", "security-spawning", "security", "pre-starting", "pre-start", "spawning", "spawned", "post-starting",
+    "post-start", "running",
+]  # fmt: skip
+
 
 class World:
     """An engine and the world around it."""

@@ -1,9 +1,9 @@
-"""The life of instances: states, commands, failures, respawning, and the flaws that must not come back."""
+"""The life of instances: states, commands, failures, and the flaws that must not come back."""
 
 from __future__ import annotations
 
 import pytest
-from simulator import World
+from simulator import START_ORDER, World
 
 from upstart.engine.core import CommandError
 
@@ -15,10 +15,6 @@ pre-stop exec prestop
 post-stop exec poststop
 exec main
 """
-START_ORDER = [
-    "starting", "security-spawning", "security", "pre-starting", "pre-start", "spawning", "spawned", "post-starting",
-    "post-start", "running",
-]  # fmt: skip
 STOP_ORDER = ["pre-stopping", "pre-stop", "stopping", "killed", "post-stopping", "post-stop", "waiting"]
 
 
@@ -138,77 +134,6 @@ def test_failures_of_processes_beside_the_main_one_change_nothing(process: str) 
     assert world.answers[stop] == ["ok"]
 
 
-def test_respawn_goes_round_through_stopping_and_starting() -> None:
-    world = World(web="respawn\nexec main")
-    world.start("web")
-    first = world.pid("web")
-    world.signals.clear()
-    world.exit("web", 1)
-    assert world.status("web") == "start/running" and world.pid("web") != first
-    assert world.states("web") == ["stopping", "killed", "post-stopping", "post-stop", *START_ORDER]
-    assert "web main process ended, respawning" in world.log
-    world.exit("web", 0)
-    assert world.status("web") == "start/running"
-
-
-def test_a_normal_exit_is_not_respawned() -> None:
-    world = World(web="respawn\nnormal exit 0 TERM\nexec main")
-    world.start("web")
-    world.exit("web", 15 << 8)
-    assert world.status("web") == "stop/waiting"
-    assert world.engine.failure_reason("web", "") == ""
-
-
-def test_the_respawn_limit_stops_a_job_that_runs_away() -> None:
-    world = World(web="respawn\nrespawn limit 3 5\nexec main")
-    world.start("web")
-    for _ in range(3):
-        world.exit("web", 1)
-        assert world.status("web") == "start/running"
-    world.exit("web", 1)
-    assert world.status("web") == "stop/waiting"
-    assert "web respawning too fast, stopped" in world.log
-    env = [v[1] for s, _, v in world.signals if s == "EventEmitted" and isinstance(v, tuple) and v[0] == "stopped"][-1]
-    assert env["PROCESS"] == "respawn" and env["RESULT"] == "failed"
-
-
-def test_respawns_that_are_far_apart_go_on_and_are_warned_of() -> None:
-    world = World(web="respawn\nexec main")
-    world.start("web")
-    for _ in range(12):
-        world.sleep(60)
-        world.exit("web", 1)
-    assert world.status("web") == "start/running"
-    assert sum("keeps ending: respawned 10 times" in line for line in world.log) == 1
-
-
-def test_respawns_that_the_limit_is_about_to_catch_are_not_warned_of() -> None:
-    world = World(web="respawn\nexec main")
-    world.start("web")
-    for _ in range(11):
-        world.exit("web", 1)
-    assert "web respawning too fast, stopped" in world.log
-    assert not any("keeps ending" in line for line in world.log)
-
-
-def test_unlimited_respawn_never_stops() -> None:
-    world = World(web="respawn\nrespawn limit unlimited\nexec main")
-    world.start("web")
-    for _ in range(50):
-        world.exit("web", 1)
-    assert world.status("web") == "start/running"
-
-
-def test_a_failing_post_stop_does_not_cancel_a_respawn() -> None:
-    world = World(web="respawn\nexec main\npost-stop exec cleanup")
-    world.start("web")
-    world.exit("web", 1)
-    assert world.status("web") == "start/post-stop"
-    world.exit("web", 1, process="post-stop")
-    assert world.status("web") == "start/running"
-    assert any("post-stop process" in line and "terminated with status 1" in line for line in world.log)
-
-
 def test_a_failing_post_stop_fails_the_stop() -> None:
     world = World(web="exec main\npost-stop exec cleanup")
     world.start("web")
@@ -227,27 +152,6 @@ def test_a_failing_post_stop_fails_a_restart() -> None:
     world.exit("web", 2, process="post-stop")
     assert world.status("web") == "stop/waiting"
     assert world.answers[restart] == ["Job failed to restart"]
-
-
-def test_a_main_process_that_dies_during_post_start_is_respawned_after_it() -> None:
-    world = World(web="respawn\nexec main\npost-start exec wait")
-    world.start("web")
-    world.exit("web", 1)
-    assert world.status("web") == "respawn/post-start"
-    with pytest.raises(CommandError, match="Job is already running: web"):
-        world.start("web")
-    world.exit("web", process="post-start")
-    assert world.status("web") == "start/post-start" and world.instance("web").main_pid
-
-
-def test_stop_then_start_during_post_start_with_a_dead_main_process_starts_it_anew() -> None:
-    world = World(web="respawn\nexec main\npost-start exec wait")
-    world.start("web")
-    world.exit("web", 1)
-    world.stop("web")
-    world.start("web")
-    world.exit("web", process="post-start")
-    assert world.status("web") == "start/post-start" and world.instance("web").main_pid
 
 
 def test_pre_stop_can_be_cancelled_by_a_start() -> None:
@@ -377,79 +281,6 @@ def test_an_exit_before_the_program_is_known_to_run_counts_as_both() -> None:
     assert world.status("job") == "start/spawned"
     world.exit("job")
     assert world.answers[request] == ["ok"] and world.status("job") == "stop/waiting"
-
-
-def test_a_daemon_is_running_once_it_has_forked() -> None:
-    world = World(web="expect fork\nexec main")
-    request = world.start("web")
-    assert world.status("web") == "start/spawned" and world.answers[request] == []
-    assert world.following == [world.instance("web")]
-    pid = world.fork("web")
-    assert world.status("web") == "start/running" and world.pid("web") == pid
-    assert world.answers[request] == ["ok"]
-
-
-def test_a_daemon_that_never_forks_runs_after_a_bounded_wait() -> None:
-    world = World(web="expect daemon\nexec main")
-    request = world.start("web")
-    world.engine.follow_gave_up(world.instance("web"), "web main process has not forked")
-    world.settle()
-    assert world.status("web") == "start/running" and world.answers[request] == ["ok"]
-    assert "web main process has not forked" in world.log
-    pid = world.fork("web")
-    assert world.pid("web") == pid and world.status("web") == "start/running"
-
-
-def test_a_job_that_never_stops_itself_runs_after_a_bounded_wait() -> None:
-    world = World(web="expect stop\nexec main")
-    request = world.start("web")
-    world.sleep(9)
-    assert world.answers[request] == []
-    world.sleep(2)
-    assert world.answers[request] == ["ok"] and world.status("web") == "start/running"
-    assert any("expect stop" in line for line in world.log)
-
-
-def test_a_job_that_stops_itself_is_continued_and_running() -> None:
-    world = World(web="expect stop\nexec main")
-    request = world.start("web")
-    world.engine.process_stopped(world.pid("web"))
-    world.settle()
-    assert world.kills == [(world.pid("web"), 18)]
-    assert world.answers[request] == ["ok"] and not world.timers
-
-
-@pytest.mark.parametrize("expect", ["fork", "daemon", "stop"])
-def test_a_daemon_that_dies_before_its_expected_step_has_failed(expect: str) -> None:
-    world = World(web=f"expect {expect}\nexec main", again=f"expect {expect}\nrespawn\nexec main")
-    request = world.start("web")
-    world.exit("web", 0)
-    assert world.answers[request] == ["Job failed to start"] and world.status("web") == "stop/waiting"
-    world.start("again")
-    first = world.pid("again")
-    world.exit("again", 0)
-    assert world.status("again") == "start/spawned" and world.pid("again") != first
-
-
-@pytest.mark.parametrize("expect", ["fork", "daemon", "stop"])
-def test_stop_ends_a_daemon_that_has_not_yet_forked(expect: str) -> None:
-    world = World(web=f"expect {expect}\nexec main")
-    start = world.start("web")
-    stop = world.stop("web")
-    assert world.answers[start] == ["ok"]
-    assert world.kills == [(world.pid("web"), 15)]
-    world.exit("web", 15 << 8)
-    assert world.answers[stop] == ["ok"] and world.status("web") == "stop/waiting"
-
-
-def test_a_daemon_that_forks_while_it_is_killed_is_killed_again() -> None:
-    world = World(web="expect fork\nexec main")
-    world.start("web")
-    world.stop("web")
-    pid = world.fork("web")
-    assert world.kills[-1] == (pid, 15)
-    world.exit("web", 15 << 8)
-    assert world.status("web") == "stop/waiting"
 
 
 def test_stop_environment_reaches_the_stopping_processes_only() -> None:

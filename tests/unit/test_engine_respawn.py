@@ -1,0 +1,100 @@
+"""Jobs whose main process ends when it should not: respawning, its limit, and what else happens meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from simulator import START_ORDER, World
+
+from upstart.engine.core import CommandError
+
+
+def test_respawn_goes_round_through_stopping_and_starting() -> None:
+    world = World(web="respawn\nexec main")
+    world.start("web")
+    first = world.pid("web")
+    world.signals.clear()
+    world.exit("web", 1)
+    assert world.status("web") == "start/running" and world.pid("web") != first
+    assert world.states("web") == ["stopping", "killed", "post-stopping", "post-stop", *START_ORDER]
+    assert "web main process ended, respawning" in world.log
+    world.exit("web", 0)
+    assert world.status("web") == "start/running"
+
+
+def test_a_normal_exit_is_not_respawned() -> None:
+    world = World(web="respawn\nnormal exit 0 TERM\nexec main")
+    world.start("web")
+    world.exit("web", 15 << 8)
+    assert world.status("web") == "stop/waiting"
+    assert world.engine.failure_reason("web", "") == ""
+
+
+def test_the_respawn_limit_stops_a_job_that_runs_away() -> None:
+    world = World(web="respawn\nrespawn limit 3 5\nexec main")
+    world.start("web")
+    for _ in range(3):
+        world.exit("web", 1)
+        assert world.status("web") == "start/running"
+    world.exit("web", 1)
+    assert world.status("web") == "stop/waiting"
+    assert "web respawning too fast, stopped" in world.log
+    env = [v[1] for s, _, v in world.signals if s == "EventEmitted" and isinstance(v, tuple) and v[0] == "stopped"][-1]
+    assert env["PROCESS"] == "respawn" and env["RESULT"] == "failed"
+
+
+def test_respawns_that_are_far_apart_go_on_and_are_warned_of() -> None:
+    world = World(web="respawn\nexec main")
+    world.start("web")
+    for _ in range(12):
+        world.sleep(60)
+        world.exit("web", 1)
+    assert world.status("web") == "start/running"
+    assert sum("keeps ending: respawned 10 times" in line for line in world.log) == 1
+
+
+def test_respawns_that_the_limit_is_about_to_catch_are_not_warned_of() -> None:
+    world = World(web="respawn\nexec main")
+    world.start("web")
+    for _ in range(11):
+        world.exit("web", 1)
+    assert "web respawning too fast, stopped" in world.log
+    assert not any("keeps ending" in line for line in world.log)
+
+
+def test_unlimited_respawn_never_stops() -> None:
+    world = World(web="respawn\nrespawn limit unlimited\nexec main")
+    world.start("web")
+    for _ in range(50):
+        world.exit("web", 1)
+    assert world.status("web") == "start/running"
+
+
+def test_a_failing_post_stop_does_not_cancel_a_respawn() -> None:
+    world = World(web="respawn\nexec main\npost-stop exec cleanup")
+    world.start("web")
+    world.exit("web", 1)
+    assert world.status("web") == "start/post-stop"
+    world.exit("web", 1, process="post-stop")
+    assert world.status("web") == "start/running"
+    assert any("post-stop process" in line and "terminated with status 1" in line for line in world.log)
+
+
+def test_a_main_process_that_dies_during_post_start_is_respawned_after_it() -> None:
+    world = World(web="respawn\nexec main\npost-start exec wait")
+    world.start("web")
+    world.exit("web", 1)
+    assert world.status("web") == "respawn/post-start"
+    with pytest.raises(CommandError, match="Job is already running: web"):
+        world.start("web")
+    world.exit("web", process="post-start")
+    assert world.status("web") == "start/post-start" and world.instance("web").main_pid
+
+
+def test_stop_then_start_during_post_start_with_a_dead_main_process_starts_it_anew() -> None:
+    world = World(web="respawn\nexec main\npost-start exec wait")
+    world.start("web")
+    world.exit("web", 1)
+    world.stop("web")
+    world.start("web")
+    world.exit("web", process="post-start")
+    assert world.status("web") == "start/post-start" and world.instance("web").main_pid
