@@ -53,3 +53,15 @@ def test_the_readme_names_all_that_it_is_looked_at_for() -> None:
     text = text_of("README.md")
     assert re.search(r"make deb\b", text) and "`docs/services.md`" in text and "`upstart-jobs(7)`" in text
     assert {"README.md", "docs/services.md"} < set(DOCUMENTS) and any("README.Debian" in name for name in DOCUMENTS)
+
+
+def test_the_counts_and_notes_of_the_services_are_those_of_their_tables() -> None:
+    sections = re.split(r"^## ", text_of("docs/services.md"), flags=re.M)[1:]
+    assert len(sections) >= 2
+    for section in sections:
+        count = re.search(r"^(\d+) of (\d+) packages take every step", section, re.M)
+        assert count
+        rows = [line.strip("|").split("|")[3:] for line in section.splitlines() if line.startswith("| ")][2:]
+        whole = [row for row in rows if {step.strip() for step in row} == {"yes"}]
+        assert (len(whole), len(rows)) == (int(count[1]), int(count[2]))
+        assert set(re.findall(r"no \((\d+)\)", section)) == set(re.findall(r"^(\d+)\. ", section, re.M))
