@@ -190,6 +190,16 @@ def test_what_is_wrong_with_the_file_of_an_unknown_job_follows_on_a_second_line(
     assert outcome.err == "start: Unknown job: web\nstart:/etc/init/web.conf:3: Unknown stanza\n"
 
 
+def test_who_is_not_root_is_told_what_a_refusal_means(
+    init: FakeInit, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init.answers["Start"] = failing(errors.ACCESS_DENIED, "Rejected send message")
+    assert command("start web").err == "start: Rejected send message\n"
+    monkeypatch.setattr("posix.getuid", lambda: 1000)
+    first, second = command("start web").err.splitlines()
+    assert first == "start: Rejected send message" and second.startswith("start: Only root may do this")
+
+
 def test_other_errors_are_not_asked_a_reason_for(init: FakeInit, command: Command) -> None:
     init.answers["Start"] = failing(names.MANAGER + ".Error.AlreadyStarted", "Job is already running: web")
     assert command("start web").err == "start: Job is already running: web\n"

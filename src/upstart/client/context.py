@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from upstart.client.errors import ClientError, UsageError
+from upstart.client.errors import ACCESS_DENIED, ClientError, DBusError, UsageError
 from upstart.client.options import ShowVersion
 
 TYPE_CHECKING = False
@@ -79,6 +79,9 @@ class Context:
     def fail(self, error: ClientError) -> None:
         """What is to be said about an error that ends the command."""
         self.error(str(error))
+        if isinstance(error, DBusError) and error.name == ACCESS_DENIED and posix.getuid():
+            # The bus tells which rule of its policy refused, and not what that means.
+            self.error("Only root may do this, and the owner of a session in it")
         if isinstance(error, UsageError):
             _write(2, f"Try `{self.program} --help' for more information.\n")
 
@@ -100,7 +103,7 @@ class Context:
         A session's init (UPSTART_SESSION) comes first, unless a bus was asked for; root talks to PID 1 directly, others
         by way of the system bus.
         """
-        from upstart.client.connection import DBusError, connect_bus, connect_private
+        from upstart.client.connection import connect_bus, connect_private
 
         settings = self.settings
         session = getenv("UPSTART_SESSION")
@@ -136,8 +139,6 @@ class Context:
     def _find_destination(self, connection: Connection, dest: str) -> None:
         """Looks for a bus name on a private connection, which as in the original fails, since init is no bus."""
         from upstart.client import names
-        from upstart.client.connection import DBusError
-
         try:
             connection.call(names.BUS_PATH, names.BUS_INTERFACE, "AddMatch", "s", f"type='signal',arg0='{dest}'")
         except DBusError as error:
