@@ -99,6 +99,29 @@ def test_transcripts_of_the_page_are_true_on_a_machine(page: str, machine: Machi
         reader.follow(example.text)
 
 
+def test_commands_for_services_and_logins_do_what_readme_debian_says(machine: Machine) -> None:
+    (document,) = (manual.ROOT / "debian").glob("*README.Debian")
+    text = document.read_text()
+    shown = re.findall(r"(?m)^ {4}(\S.*)", text[text.index("\nServices and packages\n---") :])
+    runlevel = [command for command in shown if "DEFAULT_RUNLEVEL" in command]
+    *others, start = [command.replace("NAME", "web") for command in shown if command not in runlevel]
+    assert len(runlevel) == 1 and len(others) == 4
+    assert machine.type("service web status") == "web: unrecognized service\n"
+    for command in others:
+        assert machine.type(command) == "", command
+    assert re.fullmatch(r"web start/running, process \d+\n", machine.type("service web status"))
+    assert machine.type("stop web; initctl show-config web").count("start on") == 0
+    assert machine.type("invoke-rc.d web start; status web").startswith("web ")
+    assert machine.type("init-checkconf /etc/init/ttyS0.conf").endswith(": syntax ok\n")
+    assert wait_for(lambda: machine.type("status ttyS0") == "ttyS0 stop/waiting\n", 10)
+    assert re.fullmatch(r"ttyS0 stop/pre-start, process \d+\n", machine.type(start))
+    machine.type(runlevel[0])
+    written = machine.type("cat /etc/init/rc-sysinit.override")
+    # The next boot of the file's own system shows what it means.
+    assert written == "env DEFAULT_RUNLEVEL=3\n"
+    machine.type("rm /etc/init/rc-sysinit.override")
+
+
 @pytest.mark.parametrize("page", manual.with_kind("off"))
 def test_the_machine_ends_as_the_page_says(page: str, tmp_path: Path) -> None:
     """The same boot shows that of a file like that of inittab(5) the runlevel is read, and nothing else."""
