@@ -37,20 +37,53 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
 }
 
+#: The second try reads no compiled modules: what compiles them does not notice a full disk, which cuts them short.
 SCRIPT = """\
 #!/usr/bin/python3 -IS
 import sys
 
 sys.path += {paths!r}
-from {module} import main
+sys.dont_write_bytecode = {installed!r}
+try:
+    from {module} import main
+except Exception:
+    sys.pycache_prefix = "/dev/null"
+    from {module} import main
 
 sys.exit(main(sys.argv))
 """
 
+#: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
+DAEMON_SCRIPT = """\
+#!/usr/bin/python3 -IS
+import sys
 
-def write_script(path: str, module: str, paths: list[str]) -> None:
-    """Writes one executable script; an unchanged one keeps its time stamp."""
-    text = SCRIPT.format(paths=paths, module=module)
+sys.path += {paths!r}
+sys.dont_write_bytecode = {installed!r}
+try:
+    from {module} import main
+except Exception:
+    sys.pycache_prefix = "/dev/null"
+    try:
+        from {module} import main
+    except Exception as error:
+        import os
+
+        if os.getpid() != 1:
+            raise
+        print(f"init: Unable to start: {{error}}", file=sys.stderr, flush=True)
+        if os.spawnv(os.P_WAIT, "/sbin/sulogin", ["sulogin"]) == 127:
+            os.execv("/bin/sh", ["sh"])
+        os.execv(sys.argv[0], sys.argv)
+
+sys.exit(main(sys.argv))
+"""
+DAEMON = "upstart.daemon.main"
+
+
+def write_script(path: str, module: str, paths: list[str], installed: bool) -> None:
+    """Writes one executable script; an unchanged one keeps its time stamp. An `installed` one does not compile."""
+    text = (DAEMON_SCRIPT if module == DAEMON else SCRIPT).format(paths=paths, module=module, installed=installed)
     try:
         with open(path) as existing:
             if existing.read() == text:
@@ -67,7 +100,7 @@ def checkout(directory: str) -> None:
     """Scripts for the tests and for trying things out: every program in one directory, modules from the checkout."""
     source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "src")
     for name, (_, _, module) in PROGRAMS.items():
-        write_script(os.path.join(directory, name), module, [source, DIST_PACKAGES])
+        write_script(os.path.join(directory, name), module, [source, DIST_PACKAGES], False)
 
 
 def install(root: str, package: str, sbin: str) -> None:
@@ -75,7 +108,7 @@ def install(root: str, package: str, sbin: str) -> None:
     for name, (owner, place, module) in PROGRAMS.items():
         if owner == package:
             directory = sbin if place == "sbin" else place
-            write_script(f"{root}{directory}/{name}", module, [DIST_PACKAGES])
+            write_script(f"{root}{directory}/{name}", module, [DIST_PACKAGES], True)
 
 
 def main(argv: list[str]) -> int:

@@ -32,6 +32,6 @@ def repacked(
         (tree / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
         (tree / path.lstrip("/")).write_text(contents)
     target = directory / f"{package.name.partition('_')[0]}_{version}_all.deb"
-    build = ["dpkg-deb", "-Znone", "--root-owner-group", "--build", tree, target]
+    build: list[str | Path] = ["dpkg-deb", "-Znone", "--root-owner-group", "--build", tree, target]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     return target

@@ -215,6 +215,15 @@ def test_an_upgrade_whose_disk_is_full_leaves_the_old_version(system: Way) -> No
     system.expect_sound()
 
 
+def test_compiled_modules_that_a_full_disk_has_cut_short_do_no_harm(system: Way) -> None:
+    system.need("find /usr/lib/python3/dist-packages/upstart -name '*.pyc' -exec truncate -s 200 {} +")
+    for program in ("init", "upstart", "initctl", "telinit", "runlevel", "shutdown", "reboot"):
+        assert "upstart" in system.need(f"{program} --version")
+    assert "syntax ok" in system.need("init-checkconf /etc/init/rc.conf")
+    system.install()
+    system.expect_sound()
+
+
 @pytest.mark.parametrize("script", ["preinst", "postinst"])
 def test_an_upgrade_whose_dpkg_was_killed_can_be_completed(system: Way, script: str) -> None:
     before = system.state()
