@@ -1,8 +1,10 @@
 # make          every command below build/sbin/, running the modules of this checkout
 # make run      boots a real Debian with our init, checks its daemons, and gives a shell inside
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
+# make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
 # make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
 # make bench    how fast all that is, beside another init where one is given
+# make bench-boot  a boot to the login prompt and its memory, beside every other init of the release
 # make deb      the Debian packages, below build/deb/
 #
 # Whatever is missing is installed by apt. RELEASE chooses the Debian to boot and to build packages for; those of another
@@ -13,6 +15,7 @@ NEED := build-aux/need
 VENV := build/venv
 HOST := $(shell . /etc/os-release && echo $$VERSION_CODENAME)
 RELEASE ?= $(HOST)
+RELEASES ?= bookworm trixie
 
 # What the programs stand on, what their tests do, what packages and roots are built with, what machines boot in.
 RUN_PACKAGES := python3-dbus
@@ -26,7 +29,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-services vm bench clean
+.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm bench bench-boot clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -70,7 +73,12 @@ run: deb
 
 boot: deb
 	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
-	$(PYTHON) -m pytest tests/boot/test_container.py tests/boot/test_services.py tests/boot/test_package_life.py
+	$(PYTHON) -m pytest tests/boot/test_container.py tests/boot/test_services.py tests/boot/test_package_*.py
+
+check-packages:
+	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
+	@for release in $(RELEASES); do $(MAKE) lintian RELEASE=$$release || exit; done
+	RELEASES="$(RELEASES)" $(PYTHON) -m pytest tests/boot/test_package_*.py tests/boot/test_rebuild.py
 
 # WRITE=1 records the result in docs/services.md; SERVICES=, a list of packages, tries only those.
 check-services: deb
@@ -90,6 +98,12 @@ check: all lint lintian
 bench: all $(if $(filter-out 0,$(BOOT)),deb)
 	@$(NEED) $(RUN_PACKAGES) util-linux mount
 	@$(PYTHON) tests/bench/bench.py
+
+# Upstart, systemd, sysvinit and what else the release has, booted in turns in a virtual machine; ROUNDS=, INITS=,
+# BREAKDOWN=0 and WRITE=1 are explained in the program.
+bench-boot: deb
+	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
+	@RELEASE=$(RELEASE) ROUNDS=$(ROUNDS) INITS="$(INITS)" WRITE=$(WRITE) $(PYTHON) tests/bench/boot_race.py
 
 clean:
 	rm -rf build

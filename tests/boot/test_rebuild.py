@@ -1,11 +1,13 @@
 """Two packages of Debian rebuilt with a job of their own by dh-upstart: cron, with its script, and anacron.
 
 Their maintainers once shipped jobs for Ubuntu; what stands below was written for this test. Built in the root of the
-boot tests from the archive's sources, installed, booted, and asked for by the service commands.
+boot tests from the archive's sources, installed, booted, and asked for by the service commands. RELEASES, a variable of
+the environment, names the releases.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import archive
@@ -15,6 +17,7 @@ import run
 from container import Container, wait_for
 from layer import run_in_layer
 
+RELEASES = os.environ.get("RELEASES", archive.host_release()).split()
 JOBS = {
     "cron": "start on runlevel [2345]\nstop on runlevel [!2345]\nrespawn\nexec cron -f\n",
     "anacron": "start on runlevel [2345]\nstop on runlevel [!2345]\nexec anacron -d -s\n",
@@ -43,10 +46,11 @@ done
 """
 
 
-@pytest.fixture(scope="module")
-def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+@pytest.fixture(scope="module", params=RELEASES)
+def rebuilt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Path]]:
+    """A release, and the packages that were built in it."""
     directory = tmp_path_factory.mktemp("rebuild")
-    release = archive.host_release()
+    release = request.param
     path, packages, _ = run.prepare("upstart", release)
     files = [*packages, *(root.BUILD / "deb" / release).glob("dh-upstart_*.deb")]
     for name, text in JOBS.items():
@@ -60,13 +64,14 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     assert "ERROR" not in output and "WARNING" not in output
     built = [*(directory / "work/out").glob("*.deb")]
     assert len(built) == len(JOBS)
-    return built
+    return release, built
 
 
-def test_rebuilt_packages_run_by_their_jobs(rebuilt: list[Path]) -> None:
-    path, packages, _ = run.prepare("upstart", archive.host_release())
+def test_rebuilt_packages_run_by_their_jobs(rebuilt: tuple[str, list[Path]]) -> None:
+    release, built = rebuilt
+    path, packages, _ = run.prepare("upstart", release)
     shown = bytearray()
-    with Container(path, ["/sbin/init"], packages + rebuilt, {}, shown.extend) as container:
+    with Container(path, ["/sbin/init"], packages + built, {}, shown.extend) as container:
 
         def answer(*argv: str) -> tuple[int, str]:
             done = container.run(*argv, seconds=30)
