@@ -68,12 +68,14 @@ except Exception:
         from {module} import main
     except Exception as error:
         import os
+        import time
 
         if os.getpid() != 1:
             raise
         print(f"init: Unable to start: {{error}}", file=sys.stderr, flush=True)
         if os.spawnv(os.P_WAIT, "/sbin/sulogin", ["sulogin"]) == 127:
             os.execv("/bin/sh", ["sh"])
+        time.sleep(1)
         os.execv(sys.argv[0], sys.argv)
 
 sys.exit(main(sys.argv))
