@@ -86,14 +86,17 @@ def test_a_failed_start_is_explained_on_a_second_line(session: Session) -> None:
     assert "main" in second and "status 1" in second
 
 
-@pytest.mark.parametrize("command", ["start", "stop", "restart", "reload", "status"])
+@pytest.mark.parametrize(
+    "command", ["start", "stop", "restart", "reload", "status", "initctl show-config", "initctl check-config"]
+)
 def test_a_job_that_is_unknown_for_what_its_file_says_is_explained_on_a_second_line(
     session: Session, command: str
 ) -> None:
     path = session.directory / "conf" / "typo.conf"
     path.write_text("start on news\nexce sleep 1000\n")
-    unknown = f"{command}: Unknown job: typo\n"
-    wait_for(lambda: session.run(f"{command} typo") == (1, "", f"{unknown}{command}:{path}:2: Unknown stanza\n"))
+    program = command.split()[0]
+    unknown = f"{program}: {'Invalid job class' if 'check' in command else 'Unknown job'}: typo\n"
+    wait_for(lambda: session.run(f"{command} typo") == (1, "", f"{unknown}{program}:{path}:2: Unknown stanza\n"))
     path.unlink()
     wait_for(lambda: session.run(f"{command} typo") == (1, "", unknown))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from upstart.client.context import Context
 from upstart.client.errors import ClientError, DBusError
 from upstart.client.names import JOB, MANAGER, PATH
+from upstart.client.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def show_config(context: Context) -> int:
     """show-config [CONF]"""
     init = context.open()
     if context.args:
-        paths = init.call(PATH, MANAGER, "GetJobByName", "s", context.args[0], returns="o")
+        paths = [Target(context).job_path(init)]
     else:
         (paths,) = init.call(PATH, MANAGER, "GetAllJobs", returns="ao")
     for path in paths:
@@ -199,7 +200,7 @@ def check_config(context: Context) -> int:
         return 0
     wanted = context.args[0] if context.args else None
     if wanted is not None and wanted not in checker.jobs:
-        raise ClientError(f"Invalid job class: {wanted}")
+        raise Target(context).explained(init, ClientError(f"Invalid job class: {wanted}"))
     status = 0
     for name in sorted(checker.jobs, key=_place):
         if wanted is None or name == wanted:

@@ -45,7 +45,7 @@ class Target:
             raise self.explained(init, error)
         return path
 
-    def explained(self, init: Connection, error: DBusError) -> ClientError:
+    def explained(self, init: Connection, error: ClientError) -> ClientError:
         """What ends the command after an error: the reason, if init knows one, once the error itself has been told."""
         try:
             (reason,) = init.call(
@@ -56,7 +56,7 @@ class Target:
             return error
         if not reason:
             return error
-        self.context.error(error.message)
+        self.context.error(str(error))
         return ClientError(str(reason))
 
     def instance_path(self, init: Connection, job_path: str) -> str:
