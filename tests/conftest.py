@@ -1,10 +1,13 @@
-"""What holds for every suite: no test sees the session it is started from, and none is timed by a busy machine."""
+"""What holds for every suite: no test sees the session it is started from, none is timed by a busy machine, and none
+leaves a process behind, not even when it fails."""
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,3 +42,31 @@ def no_control_groups_left() -> Iterator[None]:
     for group in _control_groups() - before:
         # What has processes is that of an init that runs beside the tests.
         remove_groups(group)
+
+
+def _children() -> dict[int, str]:
+    """The processes that this one has started and that have not ended: command lines by pid."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        for pid in map(int, (task / "children").read_text().split()):
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """What a test has started ends with it. Processes of wider fixtures were there before, and stay."""
+    before = _children()
+    yield
+    left = {pid: command for pid, command in _children().items() if pid not in before}
+    for pid in left:
+        os.kill(pid, signal.SIGTERM)
+    patience = time.monotonic() + 10
+    for pid in left:
+        # They are our children and nobody waits for them, so each pid stays theirs.
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > patience:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+    assert not left, f"left running: {'; '.join(left.values())}"

@@ -239,8 +239,9 @@ def test_a_trial_leaves_nothing_behind_and_jobs_inherit_nothing_of_it(tmp_path: 
     client = init.client()
     client.start("running")
     # Everything works, and is refused all the same.
-    refusing = "import main\nfrom upstart.daemon import restart\nrestart.CHECK_OK = b'of no use'\n"
-    (programs / "init").write_text(script.replace("import main\n", refusing))
+    begin, call, _ = script.rpartition("sys.exit(")
+    refusing = "from upstart.daemon import restart\nrestart.CHECK_OK = b'of no use'\n"
+    (programs / "init").write_text(begin + refusing + call + "main(sys.argv))\n")
 
     def surroundings() -> tuple[list[str], str, dict[str, int], int]:
         groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/upstart-session-{init.pid}/**")]
