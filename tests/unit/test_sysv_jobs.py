@@ -88,6 +88,12 @@ class TestRcSysinit:
         calls = sandbox.run(script_of("rc-sysinit"), **given)
         return [call for call in calls if not call.startswith("initctl")]
 
+    def test_is_not_cut_off_by_the_runlevel_that_it_enters(self, sandbox: Sandbox) -> None:
+        ending = f"#!/bin/sh\nkill -TERM $PPID $$\necho survived >> {sandbox.calls}\n"
+        (sandbox.root / "bin/telinit").write_text(ending)
+        assert sandbox.run(script_of("rc-sysinit"), DEFAULT_RUNLEVEL="2")[-1] == "survived"
+        assert sandbox.status == 0
+
     def test_says_between_the_scripts_and_the_runlevel_that_file_systems_are_mounted(self, sandbox: Sandbox) -> None:
         events = ("virtual-filesystems", "local-filesystems", "remote-filesystems", "filesystem")
         calls = sandbox.run(script_of("rc-sysinit"), DEFAULT_RUNLEVEL="2")
