@@ -239,3 +239,25 @@ def test_a_thousand_jobs_are_listed_completely(start_init: StartInit) -> None:
 def programs() -> None:
     """The scripts of the build directory, also where the tests are run alone."""
     subprocess.run([sys.executable, str(ROOT / "build-aux" / "programs.py"), "checkout", str(SBIN)], check=True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+@pytest.mark.parametrize(("uid", "trusted"), [(0, True), (65534, False)])
+def test_who_has_taken_the_name_of_pid_1s_socket_must_be_root(uid: int, trusted: bool) -> None:
+    # The name belongs to the network namespace.
+    drop = ["unshare", "--net", "setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
+    script = Path(__file__).with_name("fake_init.py").read_text()
+    answers = "{'Get version': ('v', 'it')}"
+    command = [*drop, "/usr/bin/python3", "-c", script, "unix:abstract=/com/ubuntu/upstart", answers]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd="/")
+    try:
+        assert server.stdout is not None and server.stdout.readline() == "ready\n"
+        into = ["nsenter", "-t", str(server.pid), "-n", str(SBIN / "initctl"), "version"]
+        done = subprocess.run(into, capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stdout) == ((0, "it\n") if trusted else (1, ""))
+        assert trusted == ("server is not root's" not in done.stderr)
+    finally:
+        server.kill()
+        server.wait()
+        if server.stdout is not None:
+            server.stdout.close()

@@ -5,6 +5,7 @@ through `Connection`. What is always true here:
 
 - Only libdbus's own binding is loaded (`_dbus_bindings`, 2 ms); the `dbus` package above it costs ten times as much.
 - No text from outside reaches libdbus unchecked: it ends a process that hands it a malformed string or path.
+- What calls itself PID 1's socket is root's: before Upstart is PID 1, any user may take its name.
 - Whatever goes wrong is a `DBusError`, with the text that libdbus or the daemon gave for it.
 
 Use::
@@ -16,7 +17,9 @@ Use::
 
 from __future__ import annotations
 
+import _socket
 import posix
+import sys
 
 from upstart.client import errors, names
 from upstart.client.errors import DBusError
@@ -36,6 +39,7 @@ __all__ = ["NEVER", "Connection", "DBusError", "connect_bus", "connect_private"]
 #: A timeout that never ends (libdbus's own notion of it: the largest int, in milliseconds).
 NEVER = 2147483.647
 
+_NO_SERVER = "org.freedesktop.DBus.Error.NoServer"
 _BAD_REPLY = "Invalid arguments received in reply"
 
 
@@ -164,11 +168,25 @@ class Connection:
 def connect_private(address: str | None = None) -> Connection:
     """Connects to the init daemon's own socket: to `address` (a D-Bus address), or that of PID 1. Raises DBusError."""
     try:
-        return Connection(_Raw(names.ADDRESS if address is None else _checked(address)))
+        raw = _Raw(names.ADDRESS if address is None else _checked(address))
     except DBusError:
         raise
     except Exception as error:
         raise _converted(error) from None
+    if address is None and _uid_of_server(raw.get_unix_fd()) != 0:
+        raw.close()
+        path = names.ADDRESS.partition("=")[2]
+        raise DBusError(_NO_SERVER, f"Failed to connect to socket {path}: Its server is not root's")
+    return Connection(raw)
+
+
+def _uid_of_server(fd: int) -> int:
+    """Who listened at the other end of a connected socket, unix(7)."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    try:
+        return int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8], sys.byteorder)
+    finally:
+        sock.detach()  # it is libdbus's
 
 
 def connect_bus(system: bool = True, destination: str = names.SERVICE) -> Connection:
