@@ -29,7 +29,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm bench bench-boot clean
+.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm vm-all bench bench-boot clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -85,9 +85,15 @@ check-services: deb
 	@$(NEED) $(BOOT_PACKAGES) dpkg-dev
 	@PYTHONPATH=tests/boot $(PYTHON) -m services --release $(RELEASE) $(if $(WRITE),--write) $(SERVICES)
 
+# INITRD=1 has an initrd of initramfs-tools find and mount the root.
 vm: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
-	@$(PYTHON) tests/boot/vm.py --release $(RELEASE)
+	@$(PYTHON) tests/boot/vm.py --release $(RELEASE) $(if $(filter-out 0,$(INITRD)),--initrd)
+
+# Boots with and without an initrd, every end of a machine, every way to rescue one; ROWS= names some of them.
+vm-all: deb
+	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
+	@$(PYTHON) tests/boot/vm_suite.py --release $(RELEASE) $(ROWS)
 
 # One pytest for all suites, at the end, so that its closing line counts them all.
 check: all lint lintian

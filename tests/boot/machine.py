@@ -12,6 +12,7 @@ import json
 import os
 import re
 import select
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -78,7 +79,8 @@ class Machine:
     """One QEMU. What it says goes to `show` as it comes, and is kept for `expect`.
 
     `disks`, the first of them `image`, are NVMe's, or virtio's with an initrd, which has the modules for it. What is
-    written to them is dropped at the end, unless `keep`. A machine that resets itself ends as one that switches itself
+    written to them is dropped at the end, unless `keep`. With `resumed`, what `suspend` wrote of a machine with the same
+    parts, and with its disks as they were then, it goes on from there. A machine that resets itself ends as one that switches itself
     off does; `ending` of the monitor tells them apart.
     """
 
@@ -93,6 +95,7 @@ class Machine:
         more_disks: Sequence[Path] = (),
         keep: bool = False,
         command_line: str = KERNEL_COMMAND_LINE,
+        resumed: Path | None = None,
     ) -> None:
         self.show = show
         self.said = b""
@@ -103,6 +106,8 @@ class Machine:
         command += ["-kernel", str(kernel_image), "-append", f"{command_line} {append}".strip()]
         if initrd is not None:
             command += ["-initrd", str(initrd)]
+        if resumed is not None:
+            command += ["-incoming", f"exec:cat {shlex.quote(str(resumed))}"]
         for number, path in enumerate([image, *more_disks]):
             snapshot = "off" if keep else "on"
             command += ["-drive", f"file={path},if=none,id=d{number},format=raw,snapshot={snapshot},cache=unsafe"]
@@ -118,6 +123,8 @@ class Machine:
         )
         try:
             self.monitor.connect()
+            if resumed is not None:
+                self.monitor.resume()
         except MonitorError as error:
             said, _ = self._qemu.communicate(timeout=10)
             self.monitor.close()
@@ -152,6 +159,14 @@ class Machine:
             if not self._receive(end - time.monotonic()):
                 raise MachineError(f"the machine ended before {pattern!r} came:\n{self._tail()}")
 
+    def expect_silence(self, seconds: float) -> None:
+        """MachineError if the machine says anything, or ends, within that time."""
+        end, before = time.monotonic() + seconds, len(self.said)
+        while time.monotonic() < end:
+            self._receive(end - time.monotonic())
+        if len(self.said) != before:
+            raise MachineError(f"the machine was to be silent:\n{self._tail()}")
+
     def type(self, text: str) -> None:
         """Types a line on the serial line."""
         assert self._qemu.stdin is not None
@@ -182,6 +197,12 @@ class Machine:
         if status[1] != b"0":
             raise MachineError(f"{text!r} exited with {status[1].decode()}:\n{output}")
         return output
+
+    def suspend(self, state: Path) -> None:
+        """Writes what the machine is to a file, and ends QEMU; an NVMe disk cannot be suspended."""
+        self.monitor.migrate(f"exec:cat >{shlex.quote(str(state))}")
+        self.monitor.command("quit")
+        self._qemu.wait(60)
 
     def wait(self, seconds: float) -> int:
         """Waits for QEMU to end by itself, as it does when the machine switches off; its exit status."""

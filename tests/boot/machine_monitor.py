@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from typing import Any
 
 
@@ -61,6 +62,24 @@ class Monitor:
     def press(self, *keys: str) -> None:
         """Presses keys together, by QEMU's names for them."""
         self.command("send-key", keys=[{"type": "qcode", "data": key} for key in keys])
+
+    def migrate(self, uri: str) -> None:
+        """Stops the machine and sends its state to `uri`."""
+        self.command("stop")
+        self.command("migrate", uri=uri)
+        while True:
+            status = self.command("query-migrate")["status"]
+            if status == "completed":
+                return
+            if status in ("failed", "cancelled"):
+                raise MonitorError(f"the migration {status}")
+            time.sleep(0.1)
+
+    def resume(self) -> None:
+        """Has a machine go on that was started to take over another one's state."""
+        while self.command("query-status")["status"] == "inmigrate":
+            time.sleep(0.1)
+        self.command("cont")
 
     def ending(self) -> str:
         """How the machine ended, once QEMU has: "guest-shutdown", "guest-reset", or "" if it did not by itself."""

@@ -1,4 +1,5 @@
-"""A virtual machine boots our packages to a login prompt, and switches itself off."""
+"""A virtual machine boots our packages to a login, which is told the truth, and switches itself off with a clean
+disk."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import sys
 from pathlib import Path
 
 
-def test_a_machine_boots_to_a_login_and_switches_itself_off() -> None:
+def test_a_machine_boots_to_a_login_that_is_told_the_truth_and_switches_itself_off_cleanly() -> None:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("vm.py"))],
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,70 @@
+"""What the machines of `make vm` are made of: a root with a kernel, its modules, an initrd and few daemons to wait for.
+
+The initrd is what initramfs-tools makes by default; the root is found by its label or UUID, as on an installed
+system. Root and disk are kept below build/, and made anew when what they were made from changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import machine
+import root
+import run
+
+#: Beside the system itself: two services with init.d scripts, the power button, a kernel, and on trixie what last(1)
+#: reads.
+ADDED = "cron rsyslog acpid acpi-support-base initramfs-tools linux-image-cloud-amd64"
+OF_RELEASE = {"bookworm": "", "trixie": "wtmpdb libpam-wtmpdb"}
+UNUSED = ("ssl-cert",)
+
+CONFIGURE = r"""
+set -e
+cd "$1"
+echo upstart-test >etc/hostname
+printf '127.0.0.1 localhost upstart-test\n::1 localhost\n' >etc/hosts
+printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces
+echo 'LABEL=root / ext4 errors=remount-ro 0 1' >etc/fstab
+chroot . sh -c 'cd /opt && apt-get -q download sysvinit-core && insserv && update-initramfs -u'
+"""
+
+#: A password to log in with, a login on the serial line for sysvinit too, and the script that leaves marks.
+COMMANDS = f"""
+echo root:{machine.PASSWORD} | chpasswd
+if [ -e /etc/inittab ]; then echo 'S0:2345:respawn:/sbin/getty -L 115200 ttyS0 vt100' >>/etc/inittab; fi
+update-rc.d marked-script defaults
+"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a machine boots: kernel, initrd and disk image."""
+
+    kernel: Path
+    initrd: Path
+    disk: Path
+
+
+def packages(release: str) -> list[str]:
+    """Names of the packages of the root, as `release` calls them."""
+    renamed = root.RENAMED.get(release, {})
+    words = [name for name in root.SYSTEM.split() if name not in UNUSED] + ADDED.split()
+    names = [name for word in words for name in renamed.get(word, word).split()]
+    return names + OF_RELEASE.get(release, "").split()
+
+
+def parts(init: str, release: str) -> Parts:
+    """Kernel, initrd and disk with `init` ("upstart" or "sysvinit"), built where they are missing."""
+    base = root.build("vm-root", release, packages(release), CONFIGURE)
+    jobs = run.HERE / "jobs"
+    files = {str(jobs / "marked-script"): "/etc/init.d/marked-script"}
+    if init == "upstart":
+        files.update({str(jobs / f"{name}.conf"): f"/etc/init/{name}.conf" for name in ("ttyS0", "marked")})
+        debs = run.packages(release)
+    else:
+        debs = sorted((base / "opt").glob("sysvinit-core_*.deb"))
+    image = machine.disk(base, debs, files, f"vm-{init}-{release}", COMMANDS)
+    (kernel,) = (base / "boot").glob("vmlinuz-*")
+    (initrd,) = (base / "boot").glob("initrd.img-*")
+    return Parts(kernel, initrd, image)

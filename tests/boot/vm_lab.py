@@ -1,0 +1,109 @@
+"""Where the machines of `make vm-all` are put together: one release, one init, and disks of their own to write to.
+
+A `Lab` is a context manager; its disks are gone afterwards. What a machine said is in a file of its own, so that
+nobody has to read it unless something went wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import machine
+import root
+import vm_disk
+import vm_image
+from machine import Machine, MachineError
+
+#: Seconds for a boot, and for an end, on a machine that emulates and has other things to do.
+PATIENCE = 240
+DATA = "LABEL=data /srv ext4 defaults,nofail 0 2\n"
+
+
+class Lab:
+    """The parts of a machine, and copies of its disk."""
+
+    def __init__(self, init: str, release: str, log: Path) -> None:
+        self.init, self.release = init, release
+        self.parts = vm_image.parts(init, release)
+        self.directory = Path(tempfile.mkdtemp(prefix="vm-", dir=root.BUILD))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = log.open("wb", buffering=0)
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def note(self, text: str) -> None:
+        """A line in the log between what machines say."""
+        self._log.write(f"\n---- {text}\n".encode())
+
+    def disk(self) -> vm_disk.Disk:
+        """A disk with the system, to be written to."""
+        return vm_disk.Disk(vm_disk.copy(self.parts.disk, self.directory / "root.img"))
+
+    def data_disk(self, disk: vm_disk.Disk) -> vm_disk.Disk:
+        """A second one, which `disk` has in its fstab."""
+        disk.write("/etc/fstab", disk.read("/etc/fstab") + DATA)
+        return vm_disk.Disk(vm_disk.make(self.directory / "data.img", "data"))
+
+    def machine(
+        self,
+        disks: Sequence[vm_disk.Disk] = (),
+        append: str = "",
+        *,
+        initrd: bool = False,
+        root_mode: str = "ro",
+        resumed: Path | None = None,
+    ) -> Machine:
+        """A machine that starts with `disks` and keeps what is written to them; without, with a disk that keeps
+        nothing. `resumed` is as in Machine."""
+        paths = [disk.path for disk in disks] or [self.parts.disk]
+        where = f"UUID={vm_disk.Disk(paths[0]).uuid()}" if initrd else "/dev/nvme0n1"
+        self.note(f"a machine: {'initrd ' if initrd else ''}{root_mode} {append}")
+        return Machine(
+            self.parts.kernel,
+            paths[0],
+            self._log.write,
+            append,
+            initrd=self.parts.initrd if initrd else None,
+            more_disks=paths[1:],
+            keep=bool(disks),
+            command_line=f"console=ttyS0 root={where} {root_mode} panic=-1",
+            resumed=resumed,
+        )
+
+
+def require(condition: object, text: str) -> None:
+    """MachineError with `text` unless `condition` holds."""
+    if not condition:
+        raise MachineError(text)
+
+
+def maintenance_shell(vm: Machine, seconds: float = PATIENCE) -> None:
+    """Gives sulogin(8) root's password on the console."""
+    vm.expect(rb"(?i)give root password for maintenance[^:]*: ", seconds)
+    vm.type(machine.PASSWORD)
+    vm.take_shell(120)
+
+
+def switch_off(vm: Machine, disks: Sequence[vm_disk.Disk] = ()) -> None:
+    """Ends the machine by poweroff; its disks must be clean then."""
+    vm.type("poweroff")
+    vm.wait(PATIENCE)
+    require(vm.monitor.ending() == "guest-shutdown", "poweroff did not switch the machine off")
+    for disk in disks:
+        must_be_clean(disk)
+
+
+def must_be_clean(disk: vm_disk.Disk) -> None:
+    """MachineError if a file system was not properly unmounted."""
+    state, recovery = disk.state()
+    require(state == "clean" and not recovery, f"{os.path.basename(disk.path)} is {state}, {recovery=}")
+    disk.check()

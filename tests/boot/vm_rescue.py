@@ -1,0 +1,290 @@
+"""What keeps root from being locked out: words of the kernel's command line, and boots that go wrong.
+
+Each is a boot of its own, on a copy of the disk that has been spoilt from outside where that is the point.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import vm_truth
+from machine import Machine
+from vm_lab import PATIENCE, Lab, maintenance_shell, must_be_clean, require, switch_off
+
+#: The shell text of a job that nothing goes wrong with, to be seen on the console.
+JOB = "start on {event}\ntask\nconsole output\nexec echo job of mine ran\n"
+
+
+def normal_login(vm: Machine, runlevel: str = "N 2") -> None:
+    """A login, and the runlevel that must have been reached."""
+    vm.log_in(PATIENCE)
+    told = vm.command("runlevel").strip()
+    require(told == runlevel, f"runlevel says {told!r}, not {runlevel!r}")
+
+
+def login_without_initrd(lab: Lab) -> None:
+    """A login, what it is told, and a clean end; a kernel that mounts the root itself."""
+    disk = lab.disk()
+    with lab.machine([disk], root_mode="rw") as vm:
+        vm.log_in(PATIENCE)
+        vm_truth.must_tell_the_truth(vm, lab.init)
+        switch_off(vm, [disk])
+
+
+def login_with_initrd(lab: Lab) -> None:
+    """The same with initramfs-tools' initrd, which finds the root by its UUID, checks and mounts it."""
+    disk = lab.disk()
+    with lab.machine([disk], initrd=True) as vm:
+        vm.log_in(PATIENCE)
+        vm_truth.must_tell_the_truth(vm, lab.init)
+        switch_off(vm, [disk])
+
+
+def single(lab: Lab) -> None:
+    """`single`: a root shell and no services; leaving it goes on to runlevel 2."""
+    with lab.machine(append="single", initrd=True) as vm:
+        maintenance_shell(vm)
+        told = vm.command("runlevel").strip()
+        require(told == "N S", f"in single-user mode runlevel says {told!r}")
+        require(not vm.command("pidof cron rsyslogd || :").strip(), "services run in single-user mode")
+        vm.type("exit")
+        normal_login(vm, "S 2")
+        require(vm.command("pidof cron").strip(), "leaving single-user mode did not start cron")
+
+
+def emergency(lab: Lab) -> None:
+    """`emergency`: a root shell before any script, on a root that is read-only; leaving it goes on."""
+    with lab.machine(append="emergency") as vm:
+        maintenance_shell(vm)
+        require(b"Checking file systems" not in vm.said, "scripts ran before the shell")
+        require(" / ext4 ro" in vm.command("cat /proc/mounts"), "the root is not read-only")
+        vm.type("exit")
+        normal_login(vm)
+
+
+def shell_as_init(lab: Lab) -> None:
+    """`init=/bin/sh`: what README.Debian has one type there, up to a boot without a job, and a job's return."""
+    disk = lab.disk()
+    with lab.machine([disk], "init=/bin/sh") as vm:
+        vm.take_shell(PATIENCE)
+        vm.command("mount -o remount,rw /")
+        vm.command("echo manual >>/etc/init/marked.override")
+        vm.type("exec /sbin/init")
+        normal_login(vm)
+        require("marked stop/waiting" in vm.command("initctl status marked"), "the override was not heeded")
+        switch_off(vm, [disk])
+
+
+def verbose_runlevel(lab: Lab) -> None:
+    """`--verbose` and a runlevel."""
+    with lab.machine(append="--verbose 3") as vm:
+        vm.expect(rb"init: startup event|init: Handling startup|init: rc-sysinit goal changed", PATIENCE)
+        vm.expect(rb"init: tty1 goal changed from stop to start", PATIENCE)
+        normal_login(vm, "N 3")
+
+
+def debug_quiet(lab: Lab) -> None:
+    """`quiet` and `--debug`: the console stays silent, the log of the kernel has it all."""
+    with lab.machine(append="quiet --debug") as vm:
+        normal_login(vm)
+        require(b"goal changed" not in vm.said, "quiet, but the console is told of every job")
+        require("init: rc-sysinit goal" in vm.command("dmesg | grep -m1 'rc-sysinit goal' || :"), "no debug log")
+
+
+def own_jobs(lab: Lab) -> None:
+    """`--no-startup-event` and `--confdir`: no job of the system, until a key is pressed that one's own job knows; and
+    `--startup-event`, with which it starts."""
+    disk = lab.disk()
+    disk.write("/srv/mine.conf", JOB.format(event="control-alt-delete or mine"))
+    with lab.machine([disk], "--no-startup-event --confdir /srv") as vm:
+        vm.expect(rb"Run /sbin/init as init process|init: ", PATIENCE)
+        vm.expect_silence(10)
+        vm.monitor.press("ctrl", "alt", "delete")
+        vm.expect(rb"job of mine ran", 120)
+        require(b"Checking file systems" not in vm.said, "the system was started")
+    with lab.machine([disk], "--startup-event mine --confdir /srv") as vm:
+        vm.expect(rb"job of mine ran", PATIENCE)
+
+
+BROKEN = {
+    "syntax": "start on startup\nexec\nno such stanza\n",
+    "typo": "start on runlvel [2345]\nexec sleep infinity\n",
+    "fails": "start on startup\ntask\nexec false\n",
+    "script": "start on startup\ntask\nscript\n  if then\nend script\n",
+    "nobody": "start on startup\nsetuid nosuchuser\nexec sleep infinity\n",
+    "nothing": "start on runlevel [2345]\nrespawn\nexec /no/such/program\n",
+    "ttyS9": "start on runlevel [2345]\nrespawn\nexec /sbin/getty -L 115200 ttyS9 vt100\n",
+    "binary": "\x7fELF\x01\x02 start on startup {{{\n",
+}
+
+
+def broken_jobs(lab: Lab) -> None:
+    """Jobs that are wrong in every way one can think of, all at once."""
+    disk = lab.disk()
+    for name, text in BROKEN.items():
+        disk.write(f"/etc/init/{name}.conf", text)
+    with lab.machine([disk]) as vm:
+        normal_login(vm)
+        said = vm.command("dmesg | grep ' init: ' || :")
+        for pattern in (r"syntax\.conf:2: ", r"fails main process \(\d+\) terminated with status 1", r"nosuchuser",
+                        r"ttyS9 respawning too fast, stopped"):
+            require(re.search(pattern, said), f"nothing like {pattern!r} in the log:\n{said}")
+        require("typo" in vm.command("initctl check-config 2>&1 || :"), "check-config does not name the typo")
+
+
+def broken_sysinit(lab: Lab, override: str) -> None:
+    """A boot that rc-sysinit does not finish: a root shell, from which it goes on once it is mended."""
+    disk = lab.disk()
+    disk.write("/etc/init/rc-sysinit.override", override)
+    with lab.machine([disk]) as vm:
+        maintenance_shell(vm)
+        vm.command("mount -o remount,rw /; rm /etc/init/rc-sysinit.override; initctl reload-configuration; sleep 1")
+        vm.type("exit")
+        normal_login(vm)
+        switch_off(vm, [disk])
+
+
+def failing_sysinit(lab: Lab) -> None:
+    """rc-sysinit overridden by a script that fails."""
+    broken_sysinit(lab, "script\n  false\nend script\n")
+
+
+def sysinit_without_program(lab: Lab) -> None:
+    """rc-sysinit overridden by a program that does not exist."""
+    broken_sysinit(lab, "exec /no/such/program\n")
+
+
+def unclean(lab: Lab) -> None:
+    """Power lost in the middle of writing, and a file system marked as damaged: both are mended, and the boot goes
+    on."""
+    disk = lab.disk()
+    data = lab.data_disk(disk)
+    with lab.machine([disk, data], root_mode="rw") as vm:
+        vm.log_in(PATIENCE)
+        vm.command("cp -r /etc /srv/; (while :; do cp -r /etc /srv/$$; rm -r /srv/$$; done) >/dev/null 2>&1 & sleep 8")
+    require(data.state()[1] and disk.state()[1], "the power was lost, and the file systems are clean")
+    with lab.machine([disk, data]) as vm:
+        normal_login(vm)
+        require("recover" in vm.command("dmesg"), "the journal was not replayed")
+        switch_off(vm, [disk, data])
+    data.set_unclean()
+    with lab.machine([disk, data]) as vm:
+        normal_login(vm)
+        require("/srv ext4 rw" in vm.command("cat /proc/mounts"), "/srv is not mounted")
+        switch_off(vm, [disk, data])
+
+
+def damaged_beyond_preen(lab: Lab) -> None:
+    """Damage that needs a decision: checkfs gives a shell, and the boot goes on once it is left."""
+    disk = lab.disk()
+    data = lab.data_disk(disk)
+    data.write("/first", "first\n" * 3000)
+    data.write("/second", "second\n" * 3000)
+    data.share_blocks("/first", "/second")
+    with lab.machine([disk, data]) as vm:
+        maintenance_shell(vm)
+        vm.command("fsck -y LABEL=data || [ $? = 1 ]")
+        vm.type("exit")
+        normal_login(vm)
+        switch_off(vm, [disk, data])
+
+
+def missing_disk(lab: Lab) -> None:
+    """An entry of fstab whose disk is not there: one that is to be checked gives a shell first, and one that is not
+    only fails to be mounted; the boot goes on."""
+    disk = lab.disk()
+    fstab = disk.read("/etc/fstab")
+    disk.write("/etc/fstab", fstab + "LABEL=gone /mnt ext4 defaults 0 0\n")
+    with lab.machine([disk]) as vm:
+        normal_login(vm)
+        require("/mnt" not in vm.command("cat /proc/mounts"), "what is not there was mounted")
+        switch_off(vm, [disk])
+    disk.write("/etc/fstab", fstab + "LABEL=gone /mnt ext4 defaults 0 2\n")
+    with lab.machine([disk]) as vm:
+        maintenance_shell(vm)
+        vm.type("exit")
+        normal_login(vm)
+        switch_off(vm, [disk])
+
+
+def no_bindings(lab: Lab) -> None:
+    """python3-dbus is gone: PID 1 runs, and as no command reaches it, root gets a shell."""
+    disk = lab.disk()
+    for name in disk.names("/usr/lib/python3/dist-packages"):
+        if name.startswith("_dbus_bindings"):
+            disk.remove(f"/usr/lib/python3/dist-packages/{name}")
+    with lab.machine([disk]) as vm:
+        maintenance_shell(vm)
+        require("_dbus_bindings" in vm.command("initctl version 2>&1 || :"), "initctl works without its library")
+        vm.type("sync; mount -o remount,ro / ; reboot -f")
+        vm.wait(PATIENCE)
+        require(vm.monitor.ending() == "guest-reset", "reboot -f did not")
+
+
+def damaged_package(lab: Lab, initrd: bool = False) -> None:
+    """A module of PID 1 is gone: no panic, but a shell, and once the module is back leaving it boots."""
+    disk = lab.disk()
+    module = "/usr/lib/python3/dist-packages/upstart/engine/lifecycle.py"
+    text = disk.read(module)
+    disk.remove(module)
+    disk.write("/root/lifecycle.py", text)
+    with lab.machine([disk], initrd=initrd) as vm:
+        vm.expect(rb"init: Unable to start: ", PATIENCE)
+        maintenance_shell(vm)
+        vm.command(f"mount -o remount,rw / && cp /root/lifecycle.py {module}")
+        vm.type("exit")
+        normal_login(vm)
+        switch_off(vm, [disk])
+
+
+def damaged_package_with_initrd(lab: Lab) -> None:
+    """The same after an initrd."""
+    damaged_package(lab, True)
+
+
+def no_python(lab: Lab) -> None:
+    """The interpreter is gone: a kernel that mounts the root itself falls back to /bin/sh; there it can be put back."""
+    disk = lab.disk()
+    target = disk.link_target("/usr/bin/python3")
+    disk.remove("/usr/bin/python3")
+    with lab.machine([disk]) as vm:
+        vm.take_shell(PATIENCE)
+        vm.command(f"mount -o remount,rw / && ln -s {target} /usr/bin/python3")
+        vm.type("exec /sbin/init")
+        normal_login(vm)
+        switch_off(vm, [disk])
+
+
+def empty_dev(lab: Lab) -> None:
+    """Nothing in the root's /dev, so that PID 1 begins without a console."""
+    disk = lab.disk()
+    for name in disk.names("/dev"):
+        if name not in ("pts", "shm"):
+            disk.remove(f"/dev/{name}")
+    with lab.machine([disk]) as vm:
+        normal_login(vm)
+        switch_off(vm, [disk])
+
+
+def read_only(lab: Lab) -> None:
+    """A root that fstab wants to be read-only stays so, and there is a login."""
+    disk = lab.disk()
+    disk.write("/etc/fstab", "LABEL=root / ext4 ro 0 1\n")
+    with lab.machine([disk]) as vm:
+        normal_login(vm)
+        require(re.search(r" / ext4 ro", vm.command("cat /proc/mounts")), "the root was made writable")
+        switch_off(vm)
+    must_be_clean(disk)
+
+
+#: Rows in the order in which they are tried. What another init is not asked for stands after the first seven.
+ROWS: dict[str, Callable[[Lab], None]] = {
+    each.__name__.replace("_", "-"): each
+    for each in (
+        login_without_initrd, login_with_initrd, single, emergency, unclean, damaged_beyond_preen, missing_disk,
+        empty_dev, read_only, shell_as_init, verbose_runlevel, debug_quiet, own_jobs, broken_jobs, failing_sysinit,
+        sysinit_without_program, no_bindings, damaged_package, damaged_package_with_initrd, no_python,
+    )
+}  # fmt: skip
+

@@ -1,0 +1,104 @@
+#!/usr/bin/python3
+"""`make vm-all`: machines that boot, end and are rescued in every way, on one release; prints a table of the rows.
+
+A row that fails is tried once more, since under emulation one may be late; what its machines said is in build/vm. The
+exit status is 0 if every row held in the end. ROWS names rows to try, for which `ends` stands for all ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import archive
+import root
+import vm_ends
+import vm_rescue
+from machine import MachineError
+from machine_monitor import MonitorError
+from vm_lab import Lab
+
+#: What goes wrong in a machine, as opposed to in a row.
+FAILURES = (MachineError, MonitorError, RuntimeError, OSError)
+
+
+class Table:
+    """Prints each row as it is known, and keeps which failed."""
+
+    def __init__(self, release: str) -> None:
+        self.release = release
+        self.failed: dict[str, str] = {}
+        self.count = 0
+
+    def row(self, name: str, problem: str, seconds: float, again: bool = False) -> None:
+        self.count += 1
+        word = "FAILED" if problem else "ok, at the second attempt" if again else "ok"
+        print(f"{self.release:9} {name:30} {seconds:6.0f} s  {word}", flush=True)
+        if problem:
+            self.failed[name] = problem
+            print("    " + problem[-1500:].replace("\n", "\n    "), flush=True)
+
+
+def rescue(init: str, release: str, name: str, table: Table) -> None:
+    """One row, twice if need be."""
+    began = time.monotonic()
+    problem, again = "", False
+    for attempt in (1, 2):
+        again = attempt == 2
+        try:
+            with Lab(init, release, root.BUILD / "vm" / f"{init}-{release}-{name}.log") as lab:
+                vm_rescue.ROWS[name](lab)
+            problem = ""
+            break
+        except FAILURES as error:
+            problem = str(error) or type(error).__name__
+    table.row(name, problem, time.monotonic() - began, again)
+
+
+def ends(init: str, release: str, wanted: list[str], table: Table) -> None:
+    """All ends, or those of `wanted`, in one go, and once more those that failed."""
+    left = wanted
+    for again in (False, True):
+        failed: list[tuple[str, str, float]] = []
+        began = time.monotonic()
+        try:
+            with Lab(init, release, root.BUILD / "vm" / f"{init}-{release}-ends.log") as lab:
+                for name, problem in vm_ends.all_ends(lab, left):
+                    seconds, began = time.monotonic() - began, time.monotonic()
+                    if problem:
+                        failed.append((name, problem, seconds))
+                    else:
+                        table.row(name, "", seconds, again)
+        except FAILURES as error:
+            failed.append(("a machine to end", str(error), time.monotonic() - began))
+        left = [name for name, _, _ in failed if name in vm_ends.NAMES]
+        if not failed:
+            return
+    for name, problem, seconds in failed:
+        table.row(name, problem, seconds)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="Boot, end and rescue virtual machines.")
+    parser.add_argument("--init", choices=("upstart", "sysvinit"), default="upstart")
+    parser.add_argument("--release", default=archive.host_release())
+    parser.add_argument("rows", nargs="*", metavar="ROWS", help=", ".join(["ends", *vm_ends.NAMES, *vm_rescue.ROWS]))
+    options = parser.parse_args(argv[1:])
+    wanted = options.rows or ["ends", *vm_rescue.ROWS]
+    unknown = [name for name in wanted if name not in ("ends", *vm_ends.NAMES, *vm_rescue.ROWS)]
+    if unknown:
+        parser.error(f"unknown rows: {', '.join(unknown)}")
+    table = Table(options.release)
+    for name in wanted:
+        if name in vm_rescue.ROWS:
+            rescue(options.init, options.release, name, table)
+    some = [name for name in wanted if name in vm_ends.NAMES]
+    if some or "ends" in wanted:
+        ends(options.init, options.release, [] if "ends" in wanted else some, table)
+    print(f"{table.count} rows, {len(table.failed)} failed{': ' if table.failed else ''}{', '.join(table.failed)}")
+    return 1 if table.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
