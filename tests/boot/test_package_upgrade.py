@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,3 +203,38 @@ def test_what_init_stands_on_is_upgraded_under_it(machine: Machine, tmp_path: Pa
     before = machine.pids()
     machine.install()
     machine.expect_life(before)
+
+
+#: Replaces the libraries of init by copies, as an upgrade does.
+REPLACE = r"""
+for library in $(sed -n 's:.* \(/usr/lib/.*\.so[.0-9]*\)$:\1:p' /proc/1/maps | sort -u); do
+    cp -p $library $library.dpkg-new && mv $library.dpkg-new $library
+done
+grep -q '(deleted)$' /proc/1/maps
+"""
+#: In the change of runlevel waits until init holds no deleted file any more, and says so.
+PROBE = r"""
+start on runlevel 6
+script
+    while grep -q '(deleted)$' /proc/1/maps; do sleep 0.1; done
+    echo none >/probed
+end script
+"""
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_at_the_end_init_holds_no_file_that_was_replaced(tmp_path: Path, release: str) -> None:
+    # A root file system with such files could not be made read-only.
+    path, packages, _ = run.prepare("upstart", release)
+    (tmp_path / "probe.conf").write_text(PROBE)
+    files = {str(tmp_path / "probe.conf"): "/etc/init/probe.conf"}
+    (tmp_path / "layer").mkdir()
+    with Container(path, ["/sbin/init"], packages, files, lambda _: None, tmp_path / "layer") as container:
+        container.boot()
+        machine = Machine(container, release, tmp_path)
+        assert wait_for(lambda: container.run("runlevel").stdout == "N 2\n", 90, 0.1)
+        assert wait_for(lambda: "stop/waiting" in machine.shell("status rc")[1], 90, 0.1)
+        machine.need(REPLACE)
+        machine.shell("telinit 6")
+        assert container.wait(90) == signal.SIGHUP
+    assert (tmp_path / "layer/upper/probed").read_text() == "none\n"
