@@ -27,8 +27,8 @@ class Session(SessionInit):
     """An init, and commands for it as a user types them."""
 
     def __init__(self, directory: Path) -> None:
-        paths = {name: str(directory / name) for name in ("GATE", "OUT", "TOLD")}
-        super().__init__(directory, JOBS, PATH=f"{PROGRAMS}:/usr/bin:/bin", **paths)
+        gate, out, told = (str(directory / name) for name in ("GATE", "OUT", "TOLD"))
+        super().__init__(directory, JOBS, PATH=f"{PROGRAMS}:/usr/bin:/bin", GATE=gate, OUT=out, TOLD=told)
         self.environ["UPSTART_SESSION"] = self.address
 
     def run(self, line: str) -> tuple[int, str, str]:
