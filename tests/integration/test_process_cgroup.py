@@ -51,6 +51,28 @@ def test_a_job_runs_in_its_own_group_and_init_in_its_own(host: Host, nice: int |
         assert own_line() == before
 
 
+def test_nobody_else_makes_groups_where_those_of_jobs_are(host: Host) -> None:
+    own = base(host).rpartition("/")[0]
+    before = os.umask(0)  # as PID 1 has it
+    try:
+        # The pid is nobody's.
+        made = Cgroups(own, session=True, pid=(1 << 22) + 1)
+        try:
+            assert made.base is not None
+            directories = [Path(made.base), *(path for path in Path(made.base).rglob("*") if path.is_dir())]
+            assert len(directories) == 2
+            assert [path.stat().st_mode & 0o777 for path in directories] == [0o755] * 2
+        finally:
+            made.close()
+        group = host.spawn(host.job("/bin/sleep 60", cgroups=(("cpu", "a/b/c", None, None),))).members.group
+        assert group is not None
+        host.until(lambda: group.populated())
+        path = Path(group.path)
+        assert [one.stat().st_mode & 0o777 for one in (path, path.parent, path.parent.parent)] == [0o755] * 3
+    finally:
+        os.umask(before)
+
+
 def test_instances_have_groups_of_their_own(host: Host) -> None:
     job = host.job(SHOW, name="net/if-up")
     assert host.run(job, instance="eth0").strip().endswith("/upstart/net%2Fif-up@eth0")

@@ -175,7 +175,8 @@ class Cgroups:
         for attempt in (base, f"{base}/upstart-{os.stat('/proc/self/ns/pid').st_ino}"):
             top = attempt + "/upstart"
             try:
-                os.makedirs(top, exist_ok=True)
+                for directory in (attempt, top):
+                    make_directory(directory)
                 if not os.access(top, os.W_OK):
                     return
                 if _owned(top, owner):
@@ -302,7 +303,7 @@ class Cgroups:
         """Move every process of init's own group to the leaf."""
         leaf = self._own + _INIT
         try:
-            os.makedirs(leaf, exist_ok=True)
+            make_directory(leaf)
             for pid in read_file(self._own + "/cgroup.procs", 1 << 20).split():
                 try:
                     write_file(leaf + "/cgroup.procs", pid)
@@ -313,6 +314,15 @@ class Cgroups:
         if self._home >= 0:
             os.close(self._home)
         self._go_home(leaf)
+
+
+def make_directory(path: str) -> None:
+    """Make a group that is there from now on, and whose owner alone makes groups in it, whatever our umask: who owns a
+    group ends and freezes what is in it.  Raises OSError."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
 
 
 def enable(directory: str, controllers: frozenset[str]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from upstart.conf.expand import ExpandError, expand
-from upstart.process.cgroup import CgroupError, enable
+from upstart.process.cgroup import CgroupError, enable, make_directory
 from upstart.process.kernel import write_file
 
 TYPE_CHECKING = False
@@ -123,7 +123,7 @@ class Plan:
                 if path != base and self.controllers:
                     enable(path, self.controllers)
                 path += "/" + part
-                os.makedirs(path, 0o755, exist_ok=True)
+                make_directory(path)
         except OSError as error:
             raise CgroupError(f"{self.name}: {os.strerror(error.errno or 0)}")
         for file, value, key in self.settings:
