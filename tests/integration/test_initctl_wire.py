@@ -242,20 +242,32 @@ def programs() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root")
-@pytest.mark.parametrize(("uid", "trusted"), [(0, True), (65534, False)])
-def test_who_has_taken_the_name_of_pid_1s_socket_must_be_root(uid: int, trusted: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "uid", "trusted"),
+    [
+        ("upstart", 0, True),
+        ("upstart", 65534, False),
+        ("upstart-session/0/99", 65534, False),
+        ("upstart-session/65534/99", 65534, True),
+        ("upstart-session/65534/99", 0, True),
+    ],
+)
+def test_who_has_taken_the_name_of_an_inits_socket_must_be_its_user_or_root(
+    name: str, uid: int, trusted: bool
+) -> None:
     # The name belongs to the network namespace.
     drop = ["unshare", "--net", "setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
     script = Path(__file__).with_name("fake_init.py").read_text()
-    answers = "{'Get version': ('v', 'it')}"
-    command = [*drop, "/usr/bin/python3", "-c", script, "unix:abstract=/com/ubuntu/upstart", answers]
+    address = f"unix:abstract=/com/ubuntu/{name}"
+    command = [*drop, "/usr/bin/python3", "-c", script, address, "{'Get version': ('v', 'it')}"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd="/")
     try:
         assert server.stdout is not None and server.stdout.readline() == "ready\n"
         into = ["nsenter", "-t", str(server.pid), "-n", str(SBIN / "initctl"), "version"]
-        done = subprocess.run(into, capture_output=True, text=True, timeout=20)
+        session = {"UPSTART_SESSION": address} if "session" in name else {}
+        done = subprocess.run(into, capture_output=True, text=True, timeout=20, env={**os.environ, **session})
         assert (done.returncode, done.stdout) == ((0, "it\n") if trusted else (1, ""))
-        assert trusted == ("server is not root's" not in done.stderr)
+        assert trusted == ("Its server is another user's" not in done.stderr)
     finally:
         server.kill()
         server.wait()

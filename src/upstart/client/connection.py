@@ -5,7 +5,7 @@ through `Connection`. What is always true here:
 
 - Only libdbus's own binding is loaded (`_dbus_bindings`, 2 ms); the `dbus` package above it costs ten times as much.
 - No text from outside reaches libdbus unchecked: it ends a process that hands it a malformed string or path.
-- What calls itself PID 1's socket is root's: before Upstart is PID 1, any user may take its name.
+- Who has an init's socket is its user or root: before that init listens, anybody may take the name.
 - Whatever goes wrong is a `DBusError`, with the text that libdbus or the daemon gave for it.
 
 Use::
@@ -167,24 +167,35 @@ class Connection:
 
 def connect_private(address: str | None = None) -> Connection:
     """Connects to the init daemon's own socket: to `address` (a D-Bus address), or that of PID 1. Raises DBusError."""
+    address = names.ADDRESS if address is None else _checked(address)
     try:
-        raw = _Raw(names.ADDRESS if address is None else _checked(address))
+        raw = _Raw(address)
     except DBusError:
         raise
     except Exception as error:
         raise _converted(error) from None
-    if address is None and _uid_of_server(raw.get_unix_fd()) != 0:
+    owner = _owner(address)
+    if owner is not None and _uid_of_server(raw.get_unix_fd()) not in ("0", owner):
         raw.close()
-        path = names.ADDRESS.partition("=")[2]
-        raise DBusError(_NO_SERVER, f"Failed to connect to socket {path}: Its server is not root's")
+        path = address.partition("=")[2]
+        raise DBusError(_NO_SERVER, f"Failed to connect to socket {path}: Its server is another user's")
     return Connection(raw)
 
 
-def _uid_of_server(fd: int) -> int:
+def _owner(address: str) -> str | None:
+    """The uid of the init that has this address, as digits; None for one that inits do not give themselves."""
+    if address == names.ADDRESS:
+        return "0"
+    head, session, rest = address.partition(names.SESSION_ADDRESS)
+    return rest.partition("/")[0] if session and not head else None
+
+
+def _uid_of_server(fd: int) -> str:
     """Who listened at the other end of a connected socket, unix(7)."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
     try:
-        return int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8], sys.byteorder)
+        credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        return str(int.from_bytes(credentials[4:8], sys.byteorder))
     finally:
         sock.detach()  # it is libdbus's
 

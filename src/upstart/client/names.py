@@ -6,6 +6,8 @@ The names are part of the interface of 1.13.2 and never change; only the extensi
 SERVICE = "com.ubuntu.Upstart"
 PATH = "/com/ubuntu/Upstart"
 ADDRESS = "unix:abstract=/com/ubuntu/upstart"
+#: Followed by the uid and the pid of a session's init.
+SESSION_ADDRESS = "unix:abstract=/com/ubuntu/upstart-session/"
 
 MANAGER = "com.ubuntu.Upstart0_6"
 JOB = "com.ubuntu.Upstart0_6.Job"
