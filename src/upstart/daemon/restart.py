@@ -69,8 +69,8 @@ class Restarter:
             return
         try:
             self._child = self._start_check()
-        except OSError as error:
-            self._refuse(f"{self._argv[0]}: {error.strerror}")
+        except Exception as error:
+            self._refuse(reason_of(error))
 
     def _start_check(self) -> int:
         state = _memory_file(self._daemon.state_text())
@@ -130,7 +130,7 @@ class Restarter:
             execute(self._daemon, self._argv, self._daemon.state_text())
         except Exception as error:
             self._daemon.keep_open(False)
-            self._refuse(f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
+            self._refuse(reason_of(error))
 
     def _refuse(self, reason: str) -> None:
         self._child = 0
@@ -139,6 +139,11 @@ class Restarter:
         for call in self._calls:
             call.error("org.freedesktop.DBus.Error.Failed", text)
         self._calls.clear()
+
+
+def reason_of(error: BaseException) -> str:
+    """What to say of a failure."""
+    return f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def _memory_file(text: str) -> int:
