@@ -10,6 +10,7 @@ root boots sysvinit-core, to compare with.
 from __future__ import annotations
 
 import argparse
+import os
 import select
 import signal
 import struct
@@ -102,21 +103,44 @@ class Boot:
             raise BootError(f"rc did not end within {self.seconds:.0f} s")
         self.reached("rc has ended")
 
-    def stop(self) -> None:
-        """Goes to runlevel 0 and waits for the end of PID 1; BootError if that is no power-off, or too late."""
+    def stop(self) -> str:
+        """Goes to runlevel 0, unless somebody inside has asked for an end, and waits for that of PID 1: how it came.
+
+        BootError if it is too late, or not what was asked for.
+        """
         asked = time.monotonic()
-        self.container.run("telinit", "0")
+        ended = self.container.wait(0) is not None
+        inside = ended or recorded_runlevel(self.container.path("/run/utmp")) in ("0", "6")
+        if not inside:
+            self.container.run("telinit", "0")
         status = self.container.wait(self.seconds)
         if status is None:
             raise BootError(f"runlevel 0 did not end PID 1 within {self.seconds:.0f} s")
+        if inside and status in (signal.SIGINT, signal.SIGHUP):
+            what = "switched the system off" if status == signal.SIGINT else "restarted the system"
+            return f"PID 1 has {what}, as asked inside."
         if status != signal.SIGINT:
             raise BootError(f"PID 1 ended with status {status} instead of switching the system off")
-        self.milestones["runlevel 0 to the end of PID 1"] = time.monotonic() - asked
+        took = self.milestones["runlevel 0 to the end of PID 1"] = time.monotonic() - asked
+        return f"PID 1 switched the system off {took:.2f} s after telinit 0."
 
     def report(self) -> str:
         """The milestones in the order of time, a line each."""
         ordered = sorted(self.milestones.items(), key=lambda item: item[1])
         return "".join(f"  {moment:7.2f} s  {name}\n" for name, moment in ordered)
+
+
+def converse(container: Container) -> None:
+    """A shell inside, on a terminal of the namespaces' own, which script(1) makes; returns when it has ended."""
+    command = container.enter("script", "--quiet", "--command", "/bin/bash -l", "/dev/null")
+    with subprocess.Popen(command) as shell:
+        # The scripts that end a system stop all processes for a moment. nsenter stops itself along with its child, and
+        # is not among those that they wake up again.
+        while True:
+            state = os.waitid(os.P_PID, shell.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            if state is None or state.si_code != os.CLD_STOPPED:
+                break
+            shell.send_signal(signal.SIGCONT)
 
 
 def show(data: bytes) -> None:
@@ -163,11 +187,8 @@ def run(init: str, release: str, seconds: float, interactive: bool) -> None:
         print(f"Milestones since the exec of init:\n{boot.report()}", flush=True)
         if interactive:
             print("A shell inside; when it ends, the system shuts down.", flush=True)
-            # script(1) gives the shell a terminal of the namespaces' own.
-            subprocess.run(container.enter("script", "--quiet", "--command", "/bin/bash -l", "/dev/null"))
-        boot.stop()
-        took = boot.milestones["runlevel 0 to the end of PID 1"]
-        print(f"\nPID 1 switched the system off {took:.2f} s after telinit 0.")
+            converse(container)
+        print(f"\n{boot.stop()}")
 
 
 def main(argv: list[str]) -> int:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +119,33 @@ def test_the_installed_programs_serve_a_session_and_runlevel_6_reboots(booted: C
     assert done.returncode == 0, done.stdout
     booted.run("telinit", "6")
     assert booted.wait(60) == signal.SIGHUP
+
+
+def test_a_run_ends_with_the_system_that_somebody_ends_from_inside(directory: Path) -> None:
+    environment = dict(os.environ, TMPDIR=str(directory), TERM="dumb")
+    runner, terminal = pty.fork()
+    if runner == 0:
+        os.execve(sys.executable, [sys.executable, str(RUN)], environment)
+    shown = b""
+    try:
+        end = time.monotonic() + 300
+        asked = False
+        while select.select([terminal], [], [], max(0.0, end - time.monotonic()))[0]:
+            try:
+                shown += os.read(terminal, 65536)
+            except OSError:  # the last process has closed it
+                break
+            if not asked and re.search(rb"A shell inside[^#]*# ", shown):
+                os.write(terminal, b"reboot; sleep 1000\n")
+                asked = True
+        assert os.waitstatus_to_exitcode(os.waitpid(runner, 0)[1]) == 0, shown.decode(errors="replace")
+        runner = 0
+    finally:
+        if runner:
+            os.kill(runner, signal.SIGTERM)
+            os.waitpid(runner, 0)
+        os.close(terminal)
+    assert b"PID 1 has restarted the system, as asked inside." in shown
 
 
 def test_an_interrupted_boot_leaves_nothing_behind(directory: Path) -> None:
