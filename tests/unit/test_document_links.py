@@ -6,15 +6,12 @@ import re
 
 import pytest
 
-from manual import MAN, ROOT
+from manual import FOREIGN, MAN, ROOT
 
 DOCUMENTS = [
     str(path.relative_to(ROOT)) for pattern in ("README.md", "docs/*", "debian/*README*") for path in ROOT.glob(pattern)
 ]
 FOLDERS = "build-aux|debian|docs|etc|man|src|tests"
-#: Pages of other packages, and those that the packages are built with.
-FOREIGN = {"epoll(7)", "dh_installupstart(1)"}
-
 
 def text_of(document: str) -> str:
     return (ROOT / document).read_text()
