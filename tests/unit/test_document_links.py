@@ -13,6 +13,7 @@ DOCUMENTS = [
 ]
 FOLDERS = "build-aux|debian|docs|etc|man|src|tests"
 
+
 def text_of(document: str) -> str:
     return (ROOT / document).read_text()
 
