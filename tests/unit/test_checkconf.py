@@ -60,6 +60,21 @@ def test_each_script_is_read_by_the_shell(command: Command, section: str) -> Non
     assert command("--noscript", "sh.conf") == (0, "File sh.conf: syntax ok\n", "")
 
 
+def test_each_of_several_files_is_checked(command: Command) -> None:
+    invalid = "ERROR: File bad.conf: syntax invalid:\nupstart:bad.conf:2: Unknown stanza\n"
+    assert command("ok.conf", "./ok.conf") == (0, "File ok.conf: syntax ok\nFile ./ok.conf: syntax ok\n", "")
+    assert command("bad.conf", "ok.conf") == (1, "File ok.conf: syntax ok\n", invalid)
+    assert command("-f", "ok.conf", "bad.conf") == (0, "File ok.conf: syntax ok\n", "")
+
+
+def test_an_override_is_checked_by_itself(command: Command) -> None:
+    Path("ok.override").write_text("manual\nenv A=b\n")
+    assert command("ok.override") == (0, "File ok.override: syntax ok\n", "")
+    Path("ok.override").write_text("start on\n")
+    invalid = "ERROR: File ok.override: syntax invalid:\nupstart:ok.override:1: Expected token\n"
+    assert command("ok.override") == (1, "", invalid)
+
+
 def test_other_stanzas_are_not_taken_for_shell(command: Command) -> None:
     Path("mix.conf").write_text("pre-start exec foo\nstart on (a or b)\nscript\n echo\nend script\n")
     assert command("mix.conf") == (0, "File mix.conf: syntax ok\n", "")
@@ -70,7 +85,7 @@ def test_other_stanzas_are_not_taken_for_shell(command: Command) -> None:
     [
         ([], "ERROR: Must specify configuration file\n"),
         (["none.conf"], "ERROR: File none.conf does not exist\n"),
-        (["ok.txt"], "ERROR: File must end in .conf\n"),
+        (["ok.txt"], "ERROR: File must end in .conf or .override\n"),
         (["-x", "none", "ok.conf"], "ERROR: Path none does not exist\n"),
         (["-i", "ok.conf", "ok.conf"], "ERROR: File ok.conf not executable\n"),
         (["--foo"], "init-checkconf: unrecognized option '--foo'\nERROR: Must specify configuration file\n"),
@@ -87,7 +102,7 @@ def test_help_shows_the_options(command: Command) -> None:
     assert (status, errors) == (1, "")
     assert output.startswith("Description: Determine if specified Upstart (init(8)) job configuration\n")
     assert "init-checkconf [options] -f <conf_file>" in output
-    assert "init-checkconf [options]    <package>" in output
+    assert "init-checkconf [options]    <package>..." in output
     assert "(default=/sbin/upstart)" in output
 
 

@@ -4,7 +4,8 @@ The file is read by init's own parser, and each of its shell scripts by ``/bin/s
 running init is asked.  The options that name the programs of the older way are accepted, and it is checked that these
 exist.  Options may be abbreviated and long ones may have one dash (getopt(1) with ``-a``).
 
-In the place of a file there may be a Debian package, binary or source, whose jobs are then all checked.
+In the place of a file there may be a Debian package, binary or source, whose jobs are then all checked. Of several
+files or packages each is checked. An override is checked by itself: no stanza depends on those before it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import subprocess
 import sys
 
-from upstart.conf.files import read_file
+from upstart.conf.files import OVERRIDE, read_file
 from upstart.conf.parse import ParseError, decode, parse_job
 from upstart.tools.packagefiles import is_package
 
@@ -46,8 +47,8 @@ Description: Determine if specified Upstart (init(8)) job configuration
              file is valid.
 
 Usage: {program} [options] -f <conf_file>
-       {program} [options]    <conf_file>
-       {program} [options]    <package>
+       {program} [options]    <conf_file>...
+       {program} [options]    <package>...
 
 A package is a .deb file, a .dsc file, or a directory with an unpacked one: each
 job in it is checked.
@@ -156,10 +157,14 @@ def check(path: str, scripts: bool, prefix: str) -> None:
 
 
 def check_text(label: str, name: str, data: bytes, scripts: bool, prefix: str) -> JobClass:
-    """Check what a file holds that is told of as ``label``, and has or will have the job ``name``; see `check`."""
+    """Check what a file holds that is told of as ``label``, and has or will have the job ``name``; see `check`.
+
+    The ``name`` of an override ends as its file does.
+    """
     failure: ParseError | None = None
+    source = os.path.basename(name)
     try:
-        job = parse_job(name, decode(data), os.path.basename(name) + ".conf")
+        job = parse_job(name, decode(data), source if source.endswith(OVERRIDE) else source + ".conf")
     except ParseError as error:
         failure = error
         if error.job is None:
@@ -205,7 +210,13 @@ def main(argv: list[str]) -> int:
     if "help" in given:
         print(USAGE.format(program=program, initctl=initctl, upstart=upstart), end="")
         return 1
-    path = given.get("file") or (options.operands[0] if options.operands else "")
+    # Of operands beside --file the command never took notice.
+    paths = [given["file"]] if given.get("file") else options.operands or [""]
+    return max([_check_path(path, given, upstart, initctl) for path in paths])
+
+
+def _check_path(path: str, given: dict[str, str], upstart: str, initctl: str) -> int:
+    """Check a file or a package and say what came of it: the exit status."""
     try:
         if not path:
             raise Invalid("Must specify configuration file")
@@ -226,8 +237,8 @@ def main(argv: list[str]) -> int:
             from upstart.tools.checkpackage import check_package
 
             return check_package(path, scripts, prefix)
-        if not path.endswith(".conf"):
-            raise Invalid("File must end in .conf")
+        if not path.endswith((".conf", OVERRIDE)):
+            raise Invalid("File must end in .conf or .override")
         check(path, scripts, prefix)
     except Invalid as error:
         print(f"ERROR: {error}", file=sys.stderr)
