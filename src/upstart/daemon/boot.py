@@ -59,23 +59,31 @@ def _is_device(path: str, major: int, minor: int) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(major, minor)
 
 
-def _make_device(path: str, mode: int, major: int, minor: int, report: Callable[[str], object]) -> None:
+def _make_device(path: str, mode: int, major: int, minor: int) -> bool:
+    """See that there is a device, or at least something of that name; whether there is."""
     try:
         os.mknod(path, stat.S_IFCHR | mode, os.makedev(major, minor))
     except FileExistsError:
         pass
     except OSError:
-        report(f"Unable to create device: {path}")
+        return False
+    return True
 
 
 def prepare_devices(report: Callable[[str], object]) -> None:
-    """See that /dev, /dev/pts and the devices that init itself needs are there; ``report`` gets what failed."""
-    if not _is_device("/dev/ptmx", 5, 2) or not os.path.isdir("/dev/pts"):
+    """See that /dev, /dev/pts and the devices that init itself needs are there; ``report`` gets what failed.
+
+    Where /dev is a directory of a root that is read-only, what it lacks is to be had from the kernel only.
+    """
+    lacking = [device for device in _DEVICES if not _make_device(*device)]
+    if lacking or not _is_device("/dev/ptmx", 5, 2) or not os.path.isdir("/dev/pts"):
         try:
             mount_missing("devtmpfs", "/dev", MS_NOEXEC | MS_NOSUID)
         except OSError as error:
             report(f"Unable to mount /dev filesystem: {error.strerror}")
-        _make_device("/dev/ptmx", 0o666, 5, 2, report)
+        for device in (("/dev/ptmx", 0o666, 5, 2), *_DEVICES):
+            if not _make_device(*device):
+                report(f"Unable to create device: {device[0]}")
         try:
             os.mkdir("/dev/pts", 0o755)
         except FileExistsError:
@@ -86,8 +94,6 @@ def prepare_devices(report: Callable[[str], object]) -> None:
         mount_missing("devpts", "/dev/pts", MS_NOEXEC | MS_NOSUID, "gid=5,mode=0620")
     except OSError as error:
         report(f"Unable to mount /dev/pts filesystem: {error.strerror}")
-    for device in _DEVICES:
-        _make_device(*device, report)
 
 
 def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
