@@ -79,6 +79,16 @@ def test_instances_have_groups_of_their_own(host: Host) -> None:
     assert host.run(job).strip().endswith("/upstart/net%2Fif-up@")
 
 
+def test_the_end_of_a_chroot_sessions_job_is_not_that_of_the_systems_job_of_its_name(host: Host) -> None:
+    ours = host.spawn(host.job("/bin/sleep 60", name="both"))
+    theirs = host.spawn(host.job("/bin/sleep 60", name="both", session="/"))
+    host.until(lambda: ours.ready and theirs.ready)
+    assert signal_job(theirs.pid, signal.SIGKILL, theirs.members)
+    host.wait(theirs.pid)
+    host.turn()
+    assert alive(ours.pid) and ours.pid not in host.statuses
+
+
 def test_forks_of_a_job_are_in_its_group_from_the_first_on(host: Host) -> None:
     result = host.spawn(host.job("setsid env -i sleep 60 & wait", script=True))
     group = result.members.group

@@ -122,8 +122,19 @@ def test_two_names_cannot_both_hold_a_process() -> None:
 NAMES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=20)
 
 
-@given(NAMES, st.one_of(st.just(""), NAMES), NAMES, st.one_of(st.just(""), NAMES))
-def test_every_instance_has_a_directory_of_its_own(job: str, instance: str, other: str, its_instance: str) -> None:
-    one, two = directory_name(job, instance), directory_name(other, its_instance)
-    assert (one == two) == ((job, instance) == (other, its_instance))
-    assert "/" not in one and not one.startswith(".")
+INSTANCES = st.tuples(NAMES, st.just("") | NAMES, st.none() | st.just("/") | NAMES)
+
+
+@given(INSTANCES, INSTANCES)
+def test_every_instance_has_a_directory_of_its_own(
+    one: tuple[str, str, str | None], two: tuple[str, str, str | None]
+) -> None:
+    first, second = directory_name(*one), directory_name(*two)
+    assert (first == second) == (one == two)
+    assert "/" not in first and not first.startswith(".")
+
+
+def test_what_a_stanza_means_by_default_is_not_the_same_in_a_chroot_session() -> None:
+    stanzas = (("cpu", None, None, None),)
+    names = {make_plan(stanzas, "web", "", {}, session).name for session in (None, "/srv/a", "/srv/b")}
+    assert len(names) == 3

@@ -36,14 +36,16 @@ class CgroupError(Exception):
     """Why a job cannot have the cgroup it asks for; ``str()`` names the controller, key or group."""
 
 
-def directory_name(job: str, instance: str) -> str:
-    """The name of a job instance's own directory; different for every pair of job and instance.
+def directory_name(job: str, instance: str, session: str | None = None) -> str:
+    """The name of a job instance's own directory; different for every job, instance and chroot session.
 
     It also differs from the JOB-INSTANCE that a cgroup stanza of an instance means by default.
     """
     name = _escape(job)
-    if instance or "-" in name:
+    if instance or "-" in name or session is not None:
         name += "@" + _escape(instance)
+    if session is not None:
+        name += "@" + _escape(session)
     return "%2E" + name[1:] if name.startswith(".") else name
 
 
@@ -212,11 +214,12 @@ class Cgroups:
         except OSError:
             return False
 
-    def group(self, job: str, instance: str) -> Group | None:
-        """The own group of a job instance, made if need be; ``None`` where that is impossible."""
+    def group(self, job: str, instance: str, session: str | None = None) -> Group | None:
+        """The own group of an instance of a job (of a chroot session), made if need be; ``None`` where that is
+        impossible."""
         if self.base is None:
             return None
-        path = f"{self.base}/upstart/{directory_name(job, instance)}"
+        path = f"{self.base}/upstart/{directory_name(job, instance, session)}"
         if path not in self._made:
             try:
                 os.mkdir(path, 0o755)

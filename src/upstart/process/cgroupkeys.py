@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from upstart.conf.expand import ExpandError, expand
-from upstart.process.cgroup import CgroupError, enable, make_directory
+from upstart.process.cgroup import CgroupError, directory_name, enable, make_directory
 from upstart.process.kernel import write_file
 
 TYPE_CHECKING = False
@@ -143,6 +143,7 @@ def make_plan(
     job: str,
     instance: str,
     env: Mapping[str, str],
+    session: str | None = None,
 ) -> Plan:
     """Read the stanzas (controller, name, key, value) of a job; for equal keys the last one counts.
 
@@ -150,6 +151,8 @@ def make_plan(
     v2 group only), for an unknown controller, and for a key that v2 does not have.
     """
     own = (job + "-" + instance if instance else job).replace("/", "_")
+    if session is not None:
+        own = directory_name(job, instance, session)
     names: dict[str, None] = {}
     needed: set[str] = set()
     settings: dict[str, tuple[str, str]] = {}

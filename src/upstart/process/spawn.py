@@ -221,10 +221,10 @@ class Spawner:
         if cgroups is None or request.process == "security":
             return
         if not job.cgroups:
-            setup.group = cgroups.group(job.name, request.instance_name)
+            setup.group = cgroups.group(job.name, request.instance_name, request.session)
             return
         try:
-            setup.plan = make_plan(job.cgroups, job.name, request.instance_name, request.env)
+            setup.plan = make_plan(job.cgroups, job.name, request.instance_name, request.env, request.session)
             if cgroups.base is not None:
                 setup.base = cgroups.base
                 if setup.plan.controllers:
