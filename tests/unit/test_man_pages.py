@@ -128,6 +128,10 @@ def test_every_example_says_how_it_is_tried(page: str) -> None:
         assert example.text.strip(), example
 
 
+def test_every_page_has_an_example() -> None:
+    assert [page for page in TEXTS if not examples(page)] == []
+
+
 def test_every_kind_of_example_occurs() -> None:
     assert {example.kind for page in TEXTS for example in examples(page)} == set(KINDS)
 
