@@ -5,8 +5,9 @@ It is sent by a child of its own, because a terminal may block whoever writes to
 
 from __future__ import annotations
 
+# As in shutdown, which loads this.
+import _signal as signal  # type: ignore[import-not-found]
 import os
-import signal
 import time
 
 from upstart.sysv import utmp
