@@ -88,6 +88,7 @@ def noting_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     monkeypatch.setattr(shutdown, "NOLOGIN", str(tmp_path / "nologin"))
     monkeypatch.setattr(shutdown, "wall", lambda text: made.did.append(("wall", text)))
     monkeypatch.setattr(pidfile, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(pidfile, "runs", lambda program, pid: True)
     return made
 
 

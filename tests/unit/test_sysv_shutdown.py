@@ -25,6 +25,15 @@ def pc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     return noting_machine(monkeypatch, tmp_path)
 
 
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+#: What tells a shutdown from other processes; the machine of most tests does not.
+RUNS = pidfile.runs
 MAINTENANCE = "\rThe system is going down for maintenance NOW!\r\n"
 
 
@@ -120,6 +129,19 @@ class TestShutdown:
         assert fails(shutdown.main, ["shutdown", "-c"], capfd) == "shutdown: Shutdown is not running\n"
         assert pc.did == []
 
+    def test_a_process_that_has_got_the_pid_of_an_earlier_shutdown_is_none(
+        self, pc: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Output
+    ) -> None:
+        monkeypatch.setattr(pidfile, "runs", RUNS)
+        with subprocess.Popen(["/bin/sleep", "60"]) as child:
+            (tmp_path / "shutdown.pid").write_text(f"{child.pid}\n")
+            until(lambda: pidfile.runs("sleep", child.pid))
+            assert fails(shutdown.main, ["shutdown", "-c"], capfd) == "shutdown: Shutdown is not running\n"
+            assert shutdown.main(["shutdown", "now"]) == 0
+            assert child.poll() is None
+            child.kill()
+        assert not (tmp_path / "shutdown.pid").exists()
+
     def test_cancelling_interrupts_and_tells(self, pc: Machine, tmp_path: Path) -> None:
         with subprocess.Popen(["/bin/sleep", "60"]) as child:
             (tmp_path / "shutdown.pid").write_text(f"{child.pid}\n")
@@ -139,12 +161,6 @@ class TestWaiting:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise AssertionError("the shutdown did not end")
-
-    def until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not holds():
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
 
     def start(self, pc: Machine, tmp_path: Path, args: list[str]) -> int:
         pid = os.fork()
@@ -179,7 +195,7 @@ class TestWaiting:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
     def test_is_cancelled_by_a_signal(self, pc: Machine, tmp_path: Path, number: int, capfd: Output) -> None:
         pid = self.start(pc, tmp_path, ["+2"])
-        self.until(lambda: pidfile.read("shutdown") == pid and (tmp_path / "nologin").exists())
+        until(lambda: pidfile.read("shutdown") == pid and (tmp_path / "nologin").exists())
         os.kill(pid, signal.SIGHUP)
         os.kill(pid, number)
         assert self.wait(pid) == 0
@@ -191,9 +207,9 @@ class TestWaiting:
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shutdown, "MINUTE", 0.3)
         pid = self.start(pc, tmp_path, ["+7", "bye"])
-        self.until(lambda: pidfile.read("shutdown") == pid)
+        until(lambda: pidfile.read("shutdown") == pid)
         assert not (tmp_path / "nologin").exists()
-        self.until(lambda: (tmp_path / "nologin").exists())
+        until(lambda: (tmp_path / "nologin").exists())
         os.kill(pid, signal.SIGTERM)
         self.wait(pid)
         assert not (tmp_path / "nologin").exists()
@@ -201,7 +217,7 @@ class TestWaiting:
     def test_keeps_users_out_at_once_where_no_more_than_the_last_minutes_are_left(self, pc: Machine,
                                                                                   tmp_path: Path) -> None:
         pid = self.start(pc, tmp_path, ["-r", "+5", "bye"])
-        self.until(lambda: (tmp_path / "nologin").exists() and (tmp_path / "nologin").read_text() != "")
+        until(lambda: (tmp_path / "nologin").exists() and (tmp_path / "nologin").read_text() != "")
         os.kill(pid, signal.SIGTERM)
         self.wait(pid)
         assert not (tmp_path / "nologin").exists()

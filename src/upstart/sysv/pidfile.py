@@ -27,6 +27,16 @@ def read(program: str) -> int | None:
         os.close(fd)
 
 
+def runs(program: str, pid: int) -> bool:
+    """Whether process *pid* is *program*, and not one that has got the number of one that left its file behind."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().rstrip(b"\n") == os.fsencode(program)[:15]
+    except OSError:
+        # There is no such process, or nobody knows.
+        return not os.path.isdir("/proc/1")
+
+
 def write(program: str, pid: int) -> None:
     """Write the file so that whoever sees it can read the pid in it.  Raises OSError."""
     temporary = f"{DIRECTORY}/.{program}.pid.tmp"

@@ -133,16 +133,17 @@ def _shutdown(context: Context, settings: Settings, args: list[str]) -> int:
     if message:
         message += "\r\n"
     need_root(context)
-    running = pidfile.read(context.program)
+    pid = pidfile.read(context.program)
+    running = pid is not None and pidfile.runs(context.program, pid)
     if settings.cancel:
-        if running is None:
+        if pid is None:
             raise ClientError("Cannot find pid of running shutdown")
-        if not _send(running, signal.SIGINT):
+        if not running or not _send(pid, signal.SIGINT):
             raise ClientError("Shutdown is not running")
         if message:
             _broadcast(context, message)
         return 0
-    if running is not None and _send(running, 0):
+    if pid is not None and running and _send(pid, 0):
         raise ClientError("Another shutdown is already running")
     _broadcast(context, warning(settings.goal, delay, message))
     if settings.warn_only:
