@@ -42,28 +42,20 @@ def values(samples: list[Sample], key: str) -> list[float]:
     return [sample.figures[key] for sample in samples]
 
 
-def times(samples: dict[str, list[Sample]]) -> str:
-    """Seconds, median and best, and the median as a multiple of the references'; by processor time too."""
-    head = ["init", *(title for _, title in TIMES)]
+def times(samples: dict[str, list[Sample]], columns: Sequence[tuple[str, str]], compared: str) -> str:
+    """Seconds, median and best, and the median of the figure `compared` as a multiple of the references'."""
     references = [name for name in REFERENCES if samples.get(name)]
-    head += [f"login, multiple of {name}" for name in references]
-    head += [f"{title}, processor" for _, title in PROCESSOR]
-    head += [f"login by processor, multiple of {name}" for name in references]
     rows = []
     for init, taken in samples.items():
-        if not taken:
-            rows.append([init, "did not boot", *[""] * (len(head) - 2)])
-            continue
         row = [init]
-        for keys in (TIMES, PROCESSOR):
-            for key, _ in keys:
-                found = values(taken, key)
-                row.append(f"{statistics.median(found):.1f} ({min(found):.1f})")
-            compared = "login" if keys is TIMES else "login cpu"
-            for name in references:
-                of_reference = statistics.median(values(samples[name], compared))
-                row.append(f"{statistics.median(values(taken, compared)) / of_reference:.2f}")
+        for key, _ in columns:
+            found = values(taken, key)
+            row.append(f"{statistics.median(found):.1f} ({min(found):.1f})" if found else "did not boot")
+        for name in references:
+            of_reference = statistics.median(values(samples[name], compared))
+            row.append(f"{statistics.median(values(taken, compared)) / of_reference:.2f}" if taken else "")
         rows.append(row)
+    head = ["init", *(title for _, title in columns), *(f"login, multiple of {name}" for name in references)]
     return table(head, rows)
 
 
@@ -132,8 +124,9 @@ def report(samples: dict[str, list[Sample]], breakdown: dict[str, list[Step]]) -
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     now = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     text = f"{now} UTC, {rounds} rounds, {os.cpu_count()} processors, load at the end {load}."
-    text += "\n\nSeconds, median (best):\n\n"
-    text += times(samples) + "\nMemory in MiB:\n\n" + memory(samples)
+    text += "\n\nSeconds on the clock, median (best):\n\n" + times(samples, TIMES, "login")
+    text += "\nSeconds of the host's processors for the same:\n\n" + times(samples, PROCESSOR, "login cpu")
+    text += "\nMemory in MiB:\n\n" + memory(samples)
     if any(breakdown.values()):
         text += "\nWhere the time goes, in seconds since the exec of init, of one boot each:\n\n" + steps(breakdown)
     return text
