@@ -2,6 +2,7 @@
 # make run      boots a real Debian with our init, checks its daemons, and gives a shell inside
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
 # make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
+# make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
 # make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
 # make bench    how fast all that is, beside another init where one is given
 # make bench-boot  a boot to the login prompt and its memory, beside every other init of the release
@@ -23,13 +24,14 @@ TEST_PACKAGES := python3-pytest python3-hypothesis python3-debian dpkg-dev man-d
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools
 BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
 VM_PACKAGES := qemu-system-x86 e2fsprogs
+AUTOPKGTEST_PACKAGES := autopkgtest qemu-utils
 
 DEBS := build/deb/$(RELEASE)
 # Where packages are built and examined: on this machine, or in a clean root.
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm vm-all bench bench-boot clean
+.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm vm-all autopkgtest bench bench-boot clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -95,9 +97,14 @@ vm-all: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
 	@$(PYTHON) tests/boot/vm_suite.py --release $(RELEASE) $(ROWS)
 
+# TESTS=, names from debian/tests/control, runs only those; SHOW=1 shows what is said meanwhile.
+autopkgtest: deb
+	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
+	@$(PYTHON) tests/boot/autopkgtest.py --release $(RELEASE) $(if $(SHOW),--show) $(TESTS)
+
 # One pytest for all suites, at the end, so that its closing line counts them all.
 check: all lint lintian
-	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES)
+	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
 	$(PYTHON) -m pytest tests/unit tests/integration tests/boot
 
 # How fast it is; PEER_INIT=, PEER_INITCTL=, QUICK=1, PARTS=, JOBS_DIR=, BOOT=1 are explained in the program.
