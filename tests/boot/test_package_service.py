@@ -163,6 +163,31 @@ def test_the_packages_scripts_may_run_twice_and_its_removal_brings_the_old_progr
         machine.install()
 
 
+def test_a_link_makes_the_job_known_to_what_packages_call(machine: Machine) -> None:
+    def links() -> str:
+        found = machine.container.path("/etc").glob("rc[0-6].d/[SK]??only")
+        return " ".join(sorted(path.name[0] + path.parent.name[2] for path in found))
+
+    enabled, disabled = "K0 K1 K6 S2 S3 S4 S5", "K0 K1 K2 K3 K4 K5 K6"
+    assert machine("update-rc.d", "only", "defaults")[0] != 0
+    status, output = machine("invoke-rc.d", "only", "start")
+    assert status == 0 and "not found" in output and machine.pids("1000021") == []
+    link = machine.container.path("/etc/init.d/only")
+    link.symlink_to("/lib/init/upstart-job")
+    try:
+        for action, state in (("defaults", enabled), ("disable", disabled), ("enable", enabled)):
+            assert machine("update-rc.d", "only", action)[0] == 0
+            assert links() == state
+            # What is disabled is not started by packages.
+            assert machine("invoke-rc.d", "only", "start")[0] == 0
+            assert (machine.pids("1000021") != []) == (state == enabled)
+            assert machine("service", "only", "stop")[0] == 0
+        assert machine("update-rc.d", "only", "remove")[0] == 0
+        assert links() == ""
+    finally:
+        link.unlink()
+
+
 def test_the_manual_page_formats() -> None:
     page = root.TREE / "debian/service/upstart-service.8"
     done = subprocess.run(
