@@ -46,7 +46,7 @@ class Machine:
     def emit_event(self, name: str, env: list[str], wait: bool) -> None:
         self.did.append((name, env, wait))
 
-    def call(self, path: str, interface: str, method: str) -> None:
+    def call(self, path: str, interface: str, method: str, timeout: float) -> None:
         self.did.append(method)
         self.refusals = self.refusals_after_restart
         if self.restart_error:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Seconds between two attempts to reach an init that re-executes itself, and after which it is given up.
 RETRY_INTERVAL = 0.1
 RESTART_PATIENCE = 60.0
+#: Seconds that init may take to say no: it tries the new program for a minute at most.
+TRIAL_PATIENCE = 75.0
 
 # How a call looks from the outside when init drops its connections in the middle of it.
 _CUT_OFF = (DISCONNECTED, "org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Timeout")
@@ -94,7 +96,7 @@ def _restart(context: Context, settings: Settings) -> None:
     """
     connection = connect_private()
     try:
-        connection.call(names.PATH, names.MANAGER, "Restart")
+        connection.call(names.PATH, names.MANAGER, "Restart", timeout=TRIAL_PATIENCE)
     except DBusError as error:
         if error.name not in _CUT_OFF:
             raise
