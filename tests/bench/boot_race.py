@@ -87,20 +87,19 @@ def executed_by_kernel(vm: machine.Machine) -> float:
     return float(match[1])
 
 
-def sample(release: str, init: str) -> boot_tables.Sample | None:
+def sample(init: str, kernel: Path, image: Path) -> boot_tables.Sample | None:
     """One boot of `init`, tried again where emulation let it down; None if it does not boot at all."""
     for attempt in range(ATTEMPTS):
         try:
-            return boot(*boot_systems.image(release, init))
+            return boot(kernel, image)
         except machine.MachineError as error:
             lines = str(error).strip().splitlines()
             print(f"{init}, attempt {attempt + 1}: {lines[0]}\n  {lines[-1].strip()}", flush=True)
     return None
 
 
-def traced(release: str, init: str) -> list[boot_trace.Step]:
+def traced(init: str, kernel: Path, image: Path) -> list[boot_trace.Step]:
     """Where one boot spends its time; [] where that cannot be told."""
-    kernel, image = boot_systems.image(release, init)
     for _ in range(ATTEMPTS):
         try:
             with machine.Machine(kernel, image, lambda _: None, f"{APPEND} {boot_trace.APPEND}") as vm:
@@ -111,18 +110,23 @@ def traced(release: str, init: str) -> list[boot_trace.Step]:
     return []
 
 
-def race(release: str, inits: list[str], rounds: int) -> dict[str, list[boot_tables.Sample]]:
-    """The samples of every init that the release has, taken in turns."""
-    samples: dict[str, list[boot_tables.Sample]] = {}
+def prepare(release: str, inits: list[str]) -> dict[str, tuple[Path, Path]]:
+    """The kernel and the disk of every init that the release has."""
+    systems = {}
     for init in inits:
         try:
-            boot_systems.image(release, init)
-            samples[init] = []
+            systems[init] = boot_systems.image(release, init)
         except boot_systems.Unavailable as reason:
             print(reason, flush=True)
+    return systems
+
+
+def race(systems: dict[str, tuple[Path, Path]], rounds: int) -> dict[str, list[boot_tables.Sample]]:
+    """The samples of every system, taken in turns."""
+    samples: dict[str, list[boot_tables.Sample]] = {init: [] for init in systems}
     for number in range(rounds):
         for init, taken in samples.items():
-            one = sample(release, init)
+            one = sample(init, *systems[init])
             if one is not None:
                 taken.append(one)
                 figures = ", ".join(f"{key} {one.figures[key]:.1f}" for key in FIGURES)
@@ -144,10 +148,11 @@ def main() -> int:
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, lambda signum, _: sys.exit(128 + signum))
     try:
-        samples = race(release, inits, rounds)
+        systems = prepare(release, inits)
+        samples = race(systems, rounds)
         breakdown = {}
         if os.environ.get("BREAKDOWN", "1") != "0":
-            breakdown = {init: traced(release, init) for init in ("upstart", "sysvinit") if samples.get(init)}
+            breakdown = {init: traced(init, *systems[init]) for init in ("upstart", "sysvinit") if samples.get(init)}
     except RuntimeError as error:
         print(f"bench-boot: {error}", file=sys.stderr)
         return 1
