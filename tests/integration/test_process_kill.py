@@ -68,6 +68,19 @@ def test_kill_leaves_other_jobs_alone(host: Host) -> None:
     assert all(map(alive, [other_pid, *other_others]))
 
 
+def test_kill_leaves_jobs_of_the_same_name_of_other_inits_alone(host: Host) -> None:
+    spawned = {}
+    for address in (None, "unix:abstract=/a", "unix:abstract=/b"):
+        result = host.spawn(host.job("/bin/sleep 60"), env={"UPSTART_SESSION": address} if address else {})
+        # What has left the groups and sessions by which it would be known.
+        result.members.group = None
+        result.members.sessions.clear()
+        spawned[address] = result
+    host.until(lambda: all(result.ready for result in spawned.values()))
+    for result in spawned.values():
+        assert left(Members.load(result.members.dump())) == [result.pid]
+
+
 def test_kill_spares_the_jobs_other_processes(host: Host) -> None:
     pid, members, others = family(host)
     post = host.spawn(host.job("sleep 604 & wait", script=True), "post-start")

@@ -2,8 +2,8 @@
 
 With a cgroup of the job's own that is the cgroup's content.  Elsewhere a process belongs if it is in a session or
 process group known to be the job's, is the child of a member, or was started with the job's UPSTART_JOB and
-UPSTART_INSTANCE.  Only processes younger than the spawn count, so what an earlier run or pre-start has left behind
-is never taken for this run's daemon.
+UPSTART_INSTANCE and the UPSTART_SESSION of our init, whose jobs are not those of other inits.  Only processes younger
+than the spawn count, so what an earlier run or pre-start has left behind is never taken for this run's daemon.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ class Members:
     """The processes of one spawned process.
 
     ``pid`` is the process spawned, ``since`` the `boot_ticks` from before the spawn, ``group`` its cgroup if it has
-    one.  ``job`` and ``instance`` are what UPSTART_JOB and UPSTART_INSTANCE say.
+    one.  ``job``, ``instance`` and ``address`` are what UPSTART_JOB, UPSTART_INSTANCE and UPSTART_SESSION say.
     """
 
-    __slots__ = ("_strangers", "group", "instance", "job", "pid", "sessions", "since")
+    __slots__ = ("_strangers", "address", "group", "instance", "job", "pid", "sessions", "since")
 
-    def __init__(self, pid: int, since: int, job: str, instance: str, group: Group | None) -> None:
+    def __init__(
+        self, pid: int, since: int, job: str, instance: str, group: Group | None, address: str | None = None
+    ) -> None:
         self.pid = pid
         self.since = since
         self.job = job
         self.instance = instance
+        self.address = address
         self.group = group
         #: Sessions and process groups that are the job's; the spawned process leads the first.
         self.sessions = {pid}
@@ -93,6 +96,7 @@ class Members:
         return (
             variables.get(b"UPSTART_JOB") == os.fsencode(self.job)
             and variables.get(b"UPSTART_INSTANCE") == os.fsencode(self.instance)
+            and variables.get(b"UPSTART_SESSION") == (None if self.address is None else os.fsencode(self.address))
         )
 
     def dump(self) -> dict[str, object]:
@@ -103,6 +107,7 @@ class Members:
             "since": self.since,
             "job": self.job,
             "instance": self.instance,
+            "address": self.address,
             "group": group,
             "sessions": sorted(self.sessions),
         }
@@ -116,6 +121,8 @@ class Members:
                 raise TypeError("group")
             group = Group(str(group[0]), bool(group[1]))
         members = cls(_number(state["pid"]), _number(state["since"]), str(state["job"]), str(state["instance"]), group)
+        if state["address"] is not None:
+            members.address = str(state["address"])
         sessions = state["sessions"]
         if not isinstance(sessions, list):
             raise TypeError("sessions")

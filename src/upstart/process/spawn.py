@@ -194,7 +194,8 @@ class Spawner:
         group = setup.group
         if setup.plan is not None:
             group = Group(f"{setup.base}/{setup.plan.name}", False)
-        members = Members(pid, since, request.job_class.name, request.instance_name, group)
+        address = request.env.get("UPSTART_SESSION")
+        members = Members(pid, since, request.job_class.name, request.instance_name, group, address)
         result = SpawnResult(pid, ready, fds.error, members)
         result.output_fd = fds.output
         if fds.feed >= 0:
