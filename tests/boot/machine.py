@@ -7,6 +7,7 @@ QEMU is ended if it has not ended by itself.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -79,9 +80,9 @@ class Machine:
     """One QEMU. What it says goes to `show` as it comes, and is kept for `expect`.
 
     `disks`, the first of them `image`, are NVMe's, or virtio's with an initrd, which has the modules for it. What is
-    written to them is dropped at the end, unless `keep`. With `resumed`, what `suspend` wrote of a machine with the same
-    parts, and with its disks as they were then, it goes on from there. A machine that resets itself ends as one that switches itself
-    off does; `ending` of the monitor tells them apart.
+    written to them is dropped at the end, unless `keep`. With `resumed`, what `suspend` wrote of a machine with the
+    same parts, and with its disks as they were then, it goes on from there. A machine that resets itself ends as one
+    that switches itself off does; `ending` of the monitor tells them apart.
     """
 
     def __init__(
@@ -218,5 +219,6 @@ class Machine:
             self._qemu.wait()
         for stream in (self._qemu.stdin, self._qemu.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # what was typed after the end
+                    stream.close()
         self.monitor.close()

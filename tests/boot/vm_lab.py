@@ -19,7 +19,7 @@ import vm_image
 from machine import Machine, MachineError
 
 #: Seconds for a boot, and for an end, on a machine that emulates and has other things to do.
-PATIENCE = 240
+PATIENCE = 300
 DATA = "LABEL=data /srv ext4 defaults,nofail 0 2\n"
 
 
@@ -87,10 +87,16 @@ def require(condition: object, text: str) -> None:
 
 
 def maintenance_shell(vm: Machine, seconds: float = PATIENCE) -> None:
-    """Gives sulogin(8) root's password on the console."""
+    """Gives sulogin(8) root's password on the console, again if it threw away what came before it listened."""
     vm.expect(rb"(?i)give root password for maintenance[^:]*: ", seconds)
-    vm.type(machine.PASSWORD)
-    vm.take_shell(120)
+    for _ in range(3):
+        vm.type(machine.PASSWORD)
+        try:
+            vm.take_shell(40)
+            return
+        except MachineError:
+            continue
+    raise MachineError(f"no root shell for the password:\n{vm.said[-1000:].decode(errors='replace')}")
 
 
 def switch_off(vm: Machine, disks: Sequence[vm_disk.Disk] = ()) -> None:

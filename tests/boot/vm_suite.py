@@ -8,6 +8,7 @@ exit status is 0 if every row held in the end. ROWS names rows to try, for which
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 
@@ -89,6 +90,7 @@ def main(argv: list[str]) -> int:
     unknown = [name for name in wanted if name not in ("ends", *vm_ends.NAMES, *vm_rescue.ROWS)]
     if unknown:
         parser.error(f"unknown rows: {', '.join(unknown)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     table = Table(options.release)
     for name in wanted:
         if name in vm_rescue.ROWS:
