@@ -83,7 +83,7 @@ def build_in_place(release: str) -> None:
         os.utime(built["done"], (started, started))  # what changes during the build calls for another one
         for path in place.iterdir():
             if path.name not in built:
-                path.unlink()
+                path.unlink(missing_ok=True)
         # One by one and "done" last, so that whoever looks for a package finds the old one or the new one.
         for name in sorted(built, key=lambda name: (name == "done", name)):
             built[name].rename(place / name)

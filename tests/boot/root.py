@@ -7,6 +7,7 @@ a hash of everything it was made from, so a changed list makes a new one.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -73,12 +74,20 @@ def build(kind: str, release: str, names: list[str], configure: str, options: Se
     """
     digest = hashlib.sha256("\n".join([release, configure, *names, *options]).encode()).hexdigest()[:12]
     path = BUILD / f"{kind}-{release}-{digest}"
-    if path.is_dir():
-        return path
+    BUILD.mkdir(exist_ok=True)
+    # Whoever wants the same root at the same time waits for it.
+    with (BUILD / f"{kind}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_dir():
+            _make(path, kind, release, names, configure, options)
+    return path
+
+
+def _make(path: Path, kind: str, release: str, names: list[str], configure: str, options: Sequence[str]) -> None:
+    """Builds the root `path`, and removes what it takes the place of."""
     print(f"Building the {kind} of {release} ({len(names)} packages and what they need)", flush=True)
     partial = path.with_suffix(".part")
     shutil.rmtree(partial, ignore_errors=True)
-    BUILD.mkdir(exist_ok=True)
     hook = BUILD / f"configure-{kind}"
     hook.write_text("#!/bin/sh" + configure)
     hook.chmod(0o755)
@@ -97,4 +106,3 @@ def build(kind: str, release: str, names: list[str], configure: str, options: Se
     for old in BUILD.glob(f"{kind}-{release}-*"):
         if old != path:
             shutil.rmtree(old, ignore_errors=True)
-    return path

@@ -24,6 +24,12 @@ export TZ=Pacific/Kiritimati LC_ALL=C.UTF-8 HOME=/nowhere DEB_BUILD_OPTIONS=para
 mv /tmp/tree /tmp/another-tree
 cd /tmp/another-tree
 """
+#: Two builds of the release at the same time, neither of which disturbs the other.
+SIDE_BY_SIDE = """
+build-aux/build-deb {0} >/dev/null &
+build-aux/build-deb {0} >/dev/null
+wait $!
+"""
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -35,7 +41,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("release", RELEASES)
 def test_two_builders_get_the_same_bytes(tmp_path: Path, release: str) -> None:
     built = []
-    for name, before in (("here", ""), ("elsewhere", ELSEWHERE)):
+    for name, before in (("here", ""), ("elsewhere", ELSEWHERE + SIDE_BY_SIDE.format(release))):
         (tmp_path / name).mkdir()
         built.append(contents(cleanroot.build(release, tmp_path / name, before)))
     here, elsewhere = built
