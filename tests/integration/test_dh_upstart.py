@@ -205,6 +205,19 @@ def test_a_job_that_is_not_valid_ends_the_build(tmp_path: Path) -> None:
     assert "zeta.conf:4: Unknown stanza" in done.stdout
 
 
+def test_the_options_of_the_program_are_those_of_its_manual_page() -> None:
+    text = (TREE / "debian/debhelper/dh_installupstart").read_text()
+    known = {"-n", "--no-scripts", "--name", "--error-handler"}  # which debhelper reads for every program
+    for names in re.findall(r"^\t'([\w|!-]+)' => ", text, re.M):
+        for name in names.rstrip("!").split("|"):
+            known.add(f"-{name}" if len(name) == 1 else f"--{name}")
+            if names.endswith("!") and len(name) > 1:
+                known.add(f"--no-{name}")
+    entries = "".join(re.findall(r"^=item (B<-.*)", text, re.M))
+    assert known == set(re.findall(r"B<(-[\w-]+)", entries))
+    assert "--no-start" in known
+
+
 def manual() -> list[str]:
     """What the manual page of dh_installupstart shows to be copied: its verbatim paragraphs."""
     pod = (TREE / "debian/debhelper/dh_installupstart").read_text()
