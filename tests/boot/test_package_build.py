@@ -7,11 +7,13 @@ default it is this machine's.
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import archive
 import cleanroot
 import pytest
+import root
 
 RELEASES = os.environ.get("RELEASES", archive.host_release()).split()
 #: Another place on the earth, language, umask, host, directory and number of processors, and files of other dates.
@@ -47,3 +49,19 @@ def test_two_builders_get_the_same_bytes(tmp_path: Path, release: str) -> None:
     here, elsewhere = built
     assert sorted(here) == sorted(elsewhere) and len(here) >= 5
     assert [name for name in here if here[name] != elsewhere[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("release", "directory"),
+    [
+        *((release, "/sbin") for release in ("bookworm", "focal", "jammy")),
+        *((release, "/usr/sbin") for release in ("trixie", "forky", "sid", "noble", "questing", "resolute")),
+    ],
+)
+def test_each_release_of_debian_and_ubuntu_has_the_init_where_its_own_is(release: str, directory: str) -> None:
+    # Another path for the same file, and the removal of the init that was there takes ours along.
+    command = ["make", "--no-print-directory", "-f", "debian/rules", "--eval=where: ; @echo $(SBIN)", "where"]
+    done = subprocess.run(
+        [*command, f"UPSTART_RELEASE={release}"], cwd=root.TREE, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout == f"{directory}\n"
