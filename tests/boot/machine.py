@@ -160,13 +160,17 @@ class Machine:
             if not self._receive(end - time.monotonic()):
                 raise MachineError(f"the machine ended before {pattern!r} came:\n{self._tail()}")
 
-    def expect_silence(self, seconds: float) -> None:
-        """MachineError if the machine says anything, or ends, within that time."""
-        end, before = time.monotonic() + seconds, len(self.said)
-        while time.monotonic() < end:
-            self._receive(end - time.monotonic())
-        if len(self.said) != before:
-            raise MachineError(f"the machine was to be silent:\n{self._tail()}")
+    def fall_silent(self, seconds: float, patience: float) -> None:
+        """Waits until the machine has said nothing for `seconds`; MachineError if that takes longer than `patience`."""
+        end = time.monotonic() + patience
+        quiet = time.monotonic() + seconds
+        while time.monotonic() < quiet:
+            before = len(self.said)
+            self._receive(quiet - time.monotonic())
+            if len(self.said) != before:
+                quiet = time.monotonic() + seconds
+            if time.monotonic() > end:
+                raise MachineError(f"the machine was to fall silent:\n{self._tail()}")
 
     def type(self, text: str) -> None:
         """Types a line on the serial line."""
