@@ -331,7 +331,7 @@ def last_resort(argv: list[str], reason: str) -> None:
 def emergency_shell() -> None:
     """Run sulogin on the console, and reap whatever ends meanwhile, until it ends itself."""
     boot.set_up_console(True, complain)
-    pid = os.posix_spawn(SULOGIN, ["sulogin"], os.environ, setsid=True)
+    pid = os.posix_spawn(SULOGIN, ["sulogin"], os.environ, setsid=True, setsigdef=restart.RESETTABLE, setsigmask=())
     while True:
         try:
             if os.waitpid(-1, 0)[0] == pid:

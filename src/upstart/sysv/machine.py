@@ -6,6 +6,8 @@ of this room call init's pid, exec or reboot(2) through here only.
 
 from __future__ import annotations
 
+# As in shutdown, which loads this.
+import _signal as signal  # type: ignore[import-not-found]
 import os
 
 TYPE_CHECKING = False
@@ -17,6 +19,9 @@ WTMPDB = "/usr/bin/wtmpdb"
 
 #: Seconds that wtmpdb may take, as it waits for a busy disk.
 WTMPDB_PATIENCE = 3.0
+
+# What Python ignores, and what a program started by us would then ignore too.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 # Commands of reboot(2), from <linux/reboot.h>.
 RESTART = 0x01234567
@@ -59,6 +64,8 @@ def init_is_interpreted() -> bool:
 
 def execute(path: str, arguments: list[str]) -> NoReturn:
     """Become the program *path*, with *arguments* from argv[0] on.  Raises OSError."""
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_DFL)
     os.execv(path, arguments)
 
 
@@ -85,12 +92,10 @@ def tell_wtmpdb(event: str) -> None:
     """
     if not os.access(WTMPDB, os.X_OK):
         return
-    import signal
-
     null = os.open(os.devnull, os.O_RDWR)
     try:
         pid = os.posix_spawn(WTMPDB, [WTMPDB, event], os.environ,
-                             file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)])
+                             file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)], setsigdef=_IGNORED)
     except OSError:
         return
     finally:
