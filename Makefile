@@ -3,6 +3,7 @@
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
 # make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
 # make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
+# make vm-all   virtual machines that boot, end and are rescued in every way
 # make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
 # make bench    how fast all that is, beside another init where one is given
 # make bench-boot  a boot to the login prompt and its memory, beside every other init of the release

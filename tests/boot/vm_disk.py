@@ -84,10 +84,6 @@ class Disk:
         """Removes a file or a node."""
         self._debugfs(f"rm {path}")
 
-    def link(self, path: str, target: str) -> None:
-        """Makes a symbolic link."""
-        self._debugfs(f"symlink {path} {target}")
-
     def names(self, path: str) -> list[str]:
         """What is in a directory."""
         listing = run("debugfs", "-R", f"ls -p {path}", str(self.path))
