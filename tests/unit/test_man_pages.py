@@ -72,6 +72,14 @@ def test_page_formats_without_a_warning(page: str) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("page", [page for page in TEXTS if "\n.TS\n" in source(page)])
+def test_tables_fit_into_eighty_columns(page: str) -> None:
+    result = run("man", "-E", "UTF-8", "-l", MAN / page, MANWIDTH="80", LC_ALL="C.UTF-8")
+    rows = [line for line in result.stdout.splitlines() if re.match(r"\s*[┌├│└]", line)]
+    assert rows
+    assert max(map(len, rows)) <= 80
+
+
 def test_every_page_is_named_in_a_name_section_that_can_be_indexed() -> None:
     result = run("lexgrog", *(MAN / page for page in TEXTS))
     assert result.returncode == 0, result.stdout
