@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import archive
+import root
 
 import autopkgtest
 
@@ -12,6 +13,6 @@ def test_a_machine_of_systemd_reboots_into_upstart_and_keeps_its_services() -> N
 
 
 def test_every_test_of_the_package_is_a_program_and_none_is_forgotten() -> None:
-    directory = autopkgtest.root.TREE / "tests/autopkgtest"
+    directory = root.TREE / "tests/autopkgtest"
     programs = {path.name for path in directory.iterdir() if path.stat().st_mode & 0o111}
     assert programs == set(autopkgtest.tests())
