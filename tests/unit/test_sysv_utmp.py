@@ -154,6 +154,18 @@ class TestWritingTheRunlevel:
         assert (record.line, record.id, record.host) == (b"~", b"~~", os.uname().release.encode())
         assert abs(record.seconds - time.time()) < 60
 
+    def test_the_boot_is_dated_when_process_1_was_started(self, files: tuple[Path, Path],
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(utmp, "_seconds_up", lambda: 7200.5)
+        write(files, "2", "N")
+        boot, change = utmp.read(str(files[1]))
+        assert 7200 <= change.seconds - boot.seconds <= 7205
+
+    def test_the_age_of_process_1_is_known_here(self) -> None:
+        own = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        assert now - own < utmp._seconds_up() <= now
+
     def test_a_later_change_replaces_in_utmp_and_is_added_to_wtmp(self, files: tuple[Path, Path]) -> None:
         for path in files:
             fill(path, runlevel_record(level("2", "S")))

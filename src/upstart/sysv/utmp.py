@@ -111,10 +111,21 @@ def _last(path: str, kind: int) -> Record | None:
         os.close(fd)
 
 
-def _stamped(kind: int, pid: int, user: bytes) -> Record:
-    """A record about the whole system rather than a terminal, dated now, its host the kernel's release."""
-    now = time.time_ns() // 1000
-    return Record(kind, pid, b"~", b"~~", user, os.uname().release.encode(), *divmod(now, _MICROSECONDS))
+def _stamped(kind: int, pid: int, user: bytes, ago: float = 0.0) -> Record:
+    """A record about the whole system rather than a terminal, dated *ago* seconds before now, its host the kernel's
+    release."""
+    moment = time.time_ns() // 1000 - int(ago * _MICROSECONDS)
+    return Record(kind, pid, b"~", b"~~", user, os.uname().release.encode(), *divmod(moment, _MICROSECONDS))
+
+
+def _seconds_up() -> float:
+    """How long ago PID 1 was started: the age of the machine, or of the container; 0 if that is not known."""
+    try:
+        with open("/proc/1/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def read_runlevel(path: str = UTMP) -> tuple[str, str] | None:
@@ -142,11 +153,12 @@ def get_runlevel(path: str = UTMP) -> tuple[str, str] | None:
 def write_runlevel(runlevel: str, previous: str, utmp: str = UTMP, wtmp: str = WTMP) -> None:
     """Record the change from *previous* to *runlevel* in both files.
 
-    Where a file's last runlevel is not *previous*, a boot went unrecorded and its record goes in first.
+    Where a file's last runlevel is not *previous*, a boot went unrecorded and its record goes in first, dated when it
+    was.
     Raises OSError if the runlevel could not be written to *utmp*; a missing *wtmp* is nobody's loss.
     """
     before = "" if previous == "N" else previous
-    boot = _stamped(BOOT_TIME, 0, b"reboot")
+    boot = _stamped(BOOT_TIME, 0, b"reboot", _seconds_up())
     change = _stamped(RUN_LVL, ord(runlevel) + 256 * (ord(before) if before else 0), b"runlevel")
     if _recorded_runlevel(wtmp) != before:
         _append_quietly(wtmp, boot)
