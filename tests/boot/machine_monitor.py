@@ -49,7 +49,10 @@ class Monitor:
 
     def command(self, name: str, **arguments: object) -> Any:
         """What QEMU returns for a command."""
-        self._ours.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+        try:
+            self._ours.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+        except OSError as error:
+            raise MonitorError("QEMU has ended") from error
         while True:
             message = self._receive()
             if "event" in message:

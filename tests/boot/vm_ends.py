@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import vm_disk
 import vm_truth
 from machine import Machine, MachineError
+from machine_monitor import MonitorError
 from vm_disk import Disk
 from vm_lab import PATIENCE, Lab, must_be_clean, require
 
@@ -33,7 +34,7 @@ def power_button(vm: Machine) -> None:
     for _ in range(6):
         vm.monitor.command("system_powerdown")
         with contextlib.suppress(MachineError):
-            vm.expect(rb"Power button pressed", 10)
+            vm.expect(rb"boot in runlevel 0", 20)
             return
     raise MachineError("nobody heard the power button")
 
@@ -97,7 +98,7 @@ def all_ends(lab: Lab, only: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
             with lab.machine([disk, data], initrd=True, resumed=state) as vm:
                 end(vm, how, act, wanted)
             left_in_order(lab, disk, data, "6" if wanted == "reset" else "0")
-        except (MachineError, RuntimeError) as error:
+        except (MachineError, MonitorError, RuntimeError) as error:
             yield how, str(error)
         else:
             yield how, ""
