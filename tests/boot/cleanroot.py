@@ -57,17 +57,14 @@ def pack_tree(target: Path) -> None:
     subprocess.run([*command, "-C", str(root.TREE), "-cf", str(target), "."], check=True)
 
 
-def build(release: str, work: Path, before: str = "") -> Path:
-    """Builds for `release` in a root of it, after the shell text `before`; gives the directory of what came out.
+def build(release: str, work: Path, tree: Path, before: str = "") -> Path:
+    """Builds a packed `tree` for `release` in a root of it, after the shell text `before`.
 
-    That is below `work`, which must exist. CleanRootError if the build fails.
+    Gives the directory of what came out, below `work`, which must exist. CleanRootError if the build fails.
     """
     base = root.build("build-root", release, build_dependencies(), "\n")
-    tree = work / "tree.tar"
-    pack_tree(tree)
     text = BUILD.format(before=before, release=release)
     status, output = run_in_layer(base, work / "layer", [tree], text, network=False)
-    tree.unlink()
     if status:
         raise CleanRootError(f"the build for {release} failed:\n{output}")
     return work / "layer/out" / release
@@ -79,7 +76,9 @@ def build_in_place(release: str) -> None:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{release}.", dir=place.parent) as work:
         started = time.time()
-        built = {path.name: path for path in build(release, Path(work)).iterdir()}
+        tree = Path(work) / "tree.tar"
+        pack_tree(tree)
+        built = {path.name: path for path in build(release, Path(work), tree).iterdir()}
         os.utime(built["done"], (started, started))  # what changes during the build calls for another one
         for path in place.iterdir():
             if path.name not in built:

@@ -42,10 +42,12 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_two_builders_get_the_same_bytes(tmp_path: Path, release: str) -> None:
+    tree = tmp_path / "tree.tar"
+    cleanroot.pack_tree(tree)
     built = []
     for name, before in (("here", ""), ("elsewhere", ELSEWHERE + SIDE_BY_SIDE.format(release))):
         (tmp_path / name).mkdir()
-        built.append(contents(cleanroot.build(release, tmp_path / name, before)))
+        built.append(contents(cleanroot.build(release, tmp_path / name, tree, before)))
     here, elsewhere = built
     assert sorted(here) == sorted(elsewhere) and len(here) >= 5
     assert [name for name in here if here[name] != elsewhere[name]] == []
