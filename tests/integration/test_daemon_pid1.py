@@ -199,6 +199,24 @@ def test_runlevels_are_asked_for_on_the_fifo(system: System) -> None:
     wait_for(lambda: system.job_log("rc") == "3 N POWEROFF\n4 3 \n")
 
 
+def test_a_runlevel_is_entered_though_telinit_is_another_init_s_already(tmp_path: Path) -> None:
+    programs = tmp_path / "sbin"
+    programs.mkdir()
+    shutil.copy(PROGRAMS / "init", programs)
+    shutil.copy("/bin/true", programs / "telinit")
+    system = System(tmp_path, program=programs / "init")
+    try:
+        wait_for(lambda: "start/running" in system.initctl("status", "service"))
+        if os.path.exists("/sbin/telinit"):
+            assert system.run("mount", "--bind", "/bin/true", "/sbin/telinit").returncode == 0
+        with open(f"/proc/{system.pid}/root/run/initctl", "wb", buffering=0) as file:
+            file.write(request(6, data=b"INIT_HALT=HALT\0"))
+            file.write(request(1, "s"))
+        wait_for(lambda: system.job_log("rc") == "S N HALT\n")
+    finally:
+        system.close()
+
+
 def test_telinit_u_re_executes_it_with_all_jobs(system: System) -> None:
     before = system.initctl("list")
     for words in ([str(PROGRAMS / "telinit"), "u"], ["kill", "-TERM", "1"]):

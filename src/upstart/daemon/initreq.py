@@ -2,7 +2,8 @@
 
 What is always true here: the FIFO is root's alone and is opened for both reading and writing, so that it never ends;
 a request is exactly `SIZE` bytes that begin with the magic number, anything else is thrown away.  The policy is not
-ours: a request for a runlevel runs telinit(8).  The layout is that of initreq.h of sysvinit.
+ours: a request for a runlevel runs telinit(8), as long as that is Upstart's.  The layout is that of sysvinit's
+initreq.h.
 """
 
 from __future__ import annotations

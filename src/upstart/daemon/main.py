@@ -20,6 +20,7 @@ from upstart.daemon.initreq import LEGACY_PATH, InitFifo
 from upstart.daemon.initreq import PATH as FIFO
 from upstart.daemon.logger import KMSG, Logger
 from upstart.engine.effects import DEBUG, ERROR, INFO, WARN
+from upstart.sysv import utmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -282,13 +283,22 @@ def catch_system_signals(daemon: Daemon) -> InitFifo:
         telinit = os.path.join(os.path.dirname(daemon.restarter.program), "telinit")
         for path in (telinit, TELINIT):
             try:
-                os.posix_spawn(
-                    path, ["telinit", *words, level], os.environ, setsigdef=restart.RESETTABLE, setsigmask=()
-                )
-                return
-            except OSError as error:
-                problem = error.strerror
-        daemon.log(ERROR, f"{FIFO}: Unable to execute telinit: {problem}")
+                if is_script(path):
+                    os.posix_spawn(
+                        path, ["telinit", *words, level], os.environ, setsigdef=restart.RESETTABLE, setsigmask=()
+                    )
+                    return
+            except OSError:
+                pass
+        # Another init has been installed: its telinit would ask us again, and ours may be gone altogether.
+        level = level.upper()
+        if level == "Q":
+            os.kill(os.getpid(), signal.SIGHUP)
+        elif level == "U":
+            daemon.log(ERROR, f"{FIFO}: Unable to execute telinit: it is not Upstart's")
+        else:
+            levels = {"RUNLEVEL": level, "PREVLEVEL": utmp.record_runlevel(level)}
+            emit("runlevel", levels | dict(variable.split("=", 1) for variable in variables))
 
     fifo = InitFifo(daemon.loop, FIFO, change, lambda: emit("power-status-changed", {}))
 
@@ -308,6 +318,12 @@ def catch_system_signals(daemon: Daemon) -> InitFifo:
     watch(signal.SIGUSR1, reconnect)
     listen()
     return fifo
+
+
+def is_script(path: str) -> bool:
+    """Whether the file is interpreted, as our programs are and those of other inits are not; OSError without it."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"#!"
 
 
 def last_resort(argv: list[str], reason: str) -> None:

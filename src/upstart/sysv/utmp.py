@@ -2,9 +2,9 @@
 
 ``/var/run/utmp`` holds the present state, one slot a kind of record; ``/var/log/wtmp`` is a history that only grows.
 Neither file is ever created here: a system that wants the records makes the files (Debian's bootmisc.sh does), and
-where one is missing there is nothing to keep.  The commands wait a bounded time for a file's lock; `mark_dead`, the one
-function meant for PID 1, never waits at all.  A reader takes no lock: a record is written in one piece, and a lock that
-any user may hold on a world-readable file must not delay a change of runlevel.
+where one is missing there is nothing to keep. The commands wait a bounded time for a file's lock; `mark_dead` and
+`record_runlevel`, the functions meant for PID 1, never wait at all. A reader takes no lock: a record is written in
+one piece, and a lock that any user may hold on a world-readable file must not delay a change of runlevel.
 """
 
 from __future__ import annotations
@@ -150,7 +150,19 @@ def get_runlevel(path: str = UTMP) -> tuple[str, str] | None:
     return read_runlevel(path)
 
 
-def write_runlevel(runlevel: str, previous: str, utmp: str = UTMP, wtmp: str = WTMP) -> None:
+def record_runlevel(runlevel: str) -> str:
+    """Record the change to *runlevel* without waiting for anything, as PID 1 must; the level before it."""
+    try:
+        levels = read_runlevel()
+        previous = levels[0] if levels else "N"
+        write_runlevel(runlevel, previous, patience=0)
+    except OSError:
+        return "N"
+    return previous
+
+
+def write_runlevel(runlevel: str, previous: str, utmp: str = UTMP, wtmp: str = WTMP,
+                   patience: float = LOCK_PATIENCE) -> None:
     """Record the change from *previous* to *runlevel* in both files.
 
     Where a file's last runlevel is not *previous*, a boot went unrecorded and its record goes in first, dated when it
@@ -161,11 +173,11 @@ def write_runlevel(runlevel: str, previous: str, utmp: str = UTMP, wtmp: str = W
     boot = _stamped(BOOT_TIME, 0, b"reboot", _seconds_up())
     change = _stamped(RUN_LVL, ord(runlevel) + 256 * (ord(before) if before else 0), b"runlevel")
     if _recorded_runlevel(wtmp) != before:
-        _append_quietly(wtmp, boot)
-    _append_quietly(wtmp, change)
+        _append_quietly(wtmp, boot, patience)
+    _append_quietly(wtmp, change, patience)
     if _recorded_runlevel(utmp) != before:
-        put(utmp, boot)
-    put(utmp, change)
+        put(utmp, boot, patience)
+    put(utmp, change, patience)
 
 
 def write_shutdown(utmp: str = UTMP, wtmp: str = WTMP) -> None:
@@ -196,11 +208,14 @@ def _same_slot(a: Record, b: Record) -> bool:
     return a.id == b.id if a.id and b.id else a.line == b.line
 
 
-def put(path: str, record: Record) -> None:
-    """Write the record over the one whose place it takes, or after the last.  Raises OSError; never makes the file."""
+def put(path: str, record: Record, patience: float = LOCK_PATIENCE) -> None:
+    """Write the record over the one whose place it takes, or after the last.  Raises OSError; never makes the file.
+
+    *patience* is how many seconds to wait for the lock before doing without it.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        _lock(fd, LOCK_PATIENCE)
+        _lock(fd, patience)
         data = _read_all(fd)
         end = len(data) - len(data) % SIZE
         for offset in range(0, end, SIZE):
