@@ -58,8 +58,15 @@ class Machine:
     def run(self, name: str, *words: str) -> tuple[int, str]:
         """Run one of our programs inside; its exit status and standard error."""
         assert os.readlink(f"/proc/{self.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
-        enter = ["nsenter", "-t", str(self.pid), "-p", "-n", "-m", "-i", "-u", "--", str(PROGRAMS / name)]
-        done = subprocess.run([*enter, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        # Whoever runs the tests may have us ignore signals, as a shell has its background commands.
+        enter = ["env", "--default-signal", "nsenter", "-t", str(self.pid), *"-p -n -m -i -u --".split()]
+        done = subprocess.run(
+            [*enter, str(PROGRAMS / name), *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
         return done.returncode, done.stderr
 
     def close(self) -> None:
