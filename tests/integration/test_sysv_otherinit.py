@@ -59,9 +59,10 @@ class Machine:
         """Run one of our programs inside; its exit status and standard error."""
         assert os.readlink(f"/proc/{self.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
         # Whoever runs the tests may have us ignore signals, as a shell has its background commands.
-        enter = ["env", "--default-signal", "nsenter", "-t", str(self.pid), *"-p -n -m -i -u --".split()]
+        defaults = ["env", "--default-signal"]
+        enter = ["nsenter", "-t", str(self.pid), "-p", "-n", "-m", "-i", "-u", "--"]
         done = subprocess.run(
-            [*enter, str(PROGRAMS / name), *words],
+            [*defaults, *enter, str(PROGRAMS / name), *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
