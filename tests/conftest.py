@@ -31,7 +31,7 @@ resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLI
 def _control_groups() -> set[Path]:
     """The control groups that inits have made below our own group."""
     hierarchy = unified_hierarchy()
-    return set(hierarchy.glob("upstart-*")) if hierarchy is not None else set()
+    return set(hierarchy.glob("upstart*")) if hierarchy is not None else set()
 
 
 @pytest.fixture(scope="session", autouse=True)
