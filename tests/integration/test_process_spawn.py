@@ -266,12 +266,13 @@ def test_a_missing_console_fails_an_owner_and_not_output(plain: Host, monkeypatc
 
 
 def test_debug_stops_before_the_program(plain: Host) -> None:
-    result = plain.spawn(plain.job("/bin/true", debug=True))
+    # It lives long enough for the kernel to have told of its going on before it tells of its end.
+    result = plain.spawn(plain.job("/bin/sleep 1", debug=True))
     plain.until(lambda: (result.pid, "stopped", signal.SIGSTOP) in plain.changes)
     assert result.ready and result.error_fd == -1
     os.kill(result.pid, signal.SIGCONT)
+    plain.until(lambda: (result.pid, "continued", signal.SIGCONT) in plain.changes)
     assert plain.wait(result.pid) == 0
-    assert (result.pid, "continued", signal.SIGCONT) in plain.changes
 
 
 def test_a_signal_before_the_program_runs_does_not_reach_inits_handlers(plain: Host) -> None:
