@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from upstart.client.errors import DBusError
+from upstart.client.errors import NO_SERVER, DBusError
 from upstart.sysv import change, machine, otherinit, pidfile, shutdown, telinit, utmp
 
 
@@ -40,7 +40,7 @@ class Machine:
     def connect(self, address: str | None = None) -> Machine:
         if self.init != "upstart" or self.refusals:
             self.refusals = max(0, self.refusals - 1)
-            raise DBusError(change.NO_SERVER, "Failed to connect to socket /com/ubuntu/upstart: Connection refused")
+            raise DBusError(NO_SERVER, "Failed to connect to socket /com/ubuntu/upstart: Connection refused")
         return self
 
     def emit_event(self, name: str, env: list[str], wait: bool) -> None:

@@ -39,7 +39,6 @@ __all__ = ["NEVER", "Connection", "DBusError", "connect_bus", "connect_private"]
 #: A timeout that never ends (libdbus's own notion of it: the largest int, in milliseconds).
 NEVER = 2147483.647
 
-_NO_SERVER = "org.freedesktop.DBus.Error.NoServer"
 _BAD_REPLY = "Invalid arguments received in reply"
 
 
@@ -178,7 +177,7 @@ def connect_private(address: str | None = None) -> Connection:
     if owner is not None and _uid_of_server(raw.get_unix_fd()) not in ("0", owner):
         raw.close()
         path = address.partition("=")[2]
-        raise DBusError(_NO_SERVER, f"Failed to connect to socket {path}: Its server is another user's")
+        raise DBusError(errors.NO_SERVER, f"Failed to connect to socket {path}: Its server is another user's")
     return Connection(raw)
 
 

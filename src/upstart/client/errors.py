@@ -8,6 +8,8 @@ JOB_FAILED = "com.ubuntu.Upstart0_6.Error.JobFailed"
 UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 UNKNOWN_INTERFACE = "org.freedesktop.DBus.Error.UnknownInterface"
 ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+#: Nobody listens on Upstart's socket: another init is PID 1.
+NO_SERVER = "org.freedesktop.DBus.Error.NoServer"
 DISCONNECTED = "org.freedesktop.DBus.Error.Disconnected"
 NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
 FAILED = "org.freedesktop.DBus.Error.Failed"

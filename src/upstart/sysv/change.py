@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 RUNLEVEL_EVENT = "runlevel"
 
-#: The D-Bus error that means nobody listens on Upstart's socket: another init is PID 1.
-NO_SERVER = "org.freedesktop.DBus.Error.NoServer"
-
 
 def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str | None = None,
                     utmp_file: str = utmp.UTMP, wtmp_file: str = utmp.WTMP) -> None:

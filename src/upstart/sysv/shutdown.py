@@ -12,7 +12,7 @@ import _signal as signal  # type: ignore[import-not-found]
 import os
 import time
 
-from upstart.client.errors import ClientError, DBusError, UsageError
+from upstart.client.errors import NO_SERVER, ClientError, DBusError, UsageError
 from upstart.client.options import Option
 from upstart.sysv import change, otherinit, pidfile
 from upstart.sysv.program import COMMON, Common, Program, need_root, run, warn
@@ -221,7 +221,7 @@ def _begin(context: Context, goal: tuple[str, str]) -> int:
         change.change_runlevel(runlevel, env)
     except DBusError as error:
         _clean_up(context)
-        if error.name != change.NO_SERVER:
+        if error.name != NO_SERVER:
             raise
         _restore_signals()
         if otherinit.change_runlevel(runlevel, env):

@@ -9,7 +9,7 @@ import time
 from upstart.client import names
 from upstart.client.connection import connect_private
 from upstart.client.context import DEBUG
-from upstart.client.errors import DISCONNECTED, ClientError, DBusError, UsageError
+from upstart.client.errors import DISCONNECTED, NO_SERVER, ClientError, DBusError, UsageError
 from upstart.client.options import Option
 from upstart.sysv import change, machine, otherinit
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
@@ -74,7 +74,7 @@ def _tell_init(context: Context, settings: Settings, args: list[str]) -> int:
             _announce(settings.events)
             change.change_runlevel(request, settings.env)
     except DBusError as error:
-        if error.name == change.NO_SERVER and otherinit.change_runlevel(request, settings.env):
+        if error.name == NO_SERVER and otherinit.change_runlevel(request, settings.env):
             return 0
         raise
     return 0
