@@ -48,22 +48,14 @@ try:
     from {module} import main
 except Exception:
     sys.pycache_prefix = "/dev/null"
-    from {module} import main
-
+{second_try}
 sys.exit(main(sys.argv))
 """
-
-#: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
-DAEMON_SCRIPT = """\
-#!/usr/bin/python3 -IS
-import sys
-
-sys.path += {paths!r}
-sys.dont_write_bytecode = {installed!r}
-try:
+SECOND_TRY = """\
     from {module} import main
-except Exception:
-    sys.pycache_prefix = "/dev/null"
+"""
+#: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
+DAEMON_SECOND_TRY = """\
     try:
         from {module} import main
     except Exception as error:
@@ -77,15 +69,14 @@ except Exception:
             os.execv("/bin/sh", ["sh"])
         time.sleep(1)
         os.execv(sys.argv[0], sys.argv)
-
-sys.exit(main(sys.argv))
 """
 DAEMON = "upstart.daemon.main"
 
 
 def write_script(path: str, module: str, paths: list[str], installed: bool) -> None:
     """Writes one executable script; an unchanged one keeps its time stamp. An `installed` one does not compile."""
-    text = (DAEMON_SCRIPT if module == DAEMON else SCRIPT).format(paths=paths, module=module, installed=installed)
+    second_try = (DAEMON_SECOND_TRY if module == DAEMON else SECOND_TRY).format(module=module)
+    text = SCRIPT.format(paths=paths, module=module, installed=installed, second_try=second_try)
     try:
         with open(path) as existing:
             if existing.read() == text:
