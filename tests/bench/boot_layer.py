@@ -47,14 +47,7 @@ def main(argv: list[str]) -> int:
         subprocess.run(["umount", "--recursive", "--lazy", str(root / name)], check=True)
     for name in image.UNUSED:
         shutil.rmtree(root / name, ignore_errors=True)
-    target = Path(plan["image"])
-    partial = target.with_suffix(".part")
-    partial.unlink(missing_ok=True)
-    with partial.open("wb") as disk:
-        disk.truncate(plan["size"] << 20)
-    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-E", "lazy_itable_init=1,lazy_journal_init=1"]
-    subprocess.run([*command, "-d", str(root), str(partial)], check=True)
-    partial.rename(target)
+    image.write_disk(root, Path(plan["image"]), plan["size"])
     return 0
 
 

@@ -67,12 +67,7 @@ echo 'service [2345] <pid/syslogd> /usr/sbin/cron -f -- Cron daemon' >/etc/finit
 """,
 }
 
-_CONFIGURE = r"""
-set -e
-cd "$1"
-echo bench >etc/hostname
-printf '127.0.0.1 localhost bench\n::1 localhost\n' >etc/hosts
-printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces
+_CONFIGURE = root.named("bench") + r"""
 fetch() {
     directory=/opt/$1
     shift

@@ -18,6 +18,17 @@ import inside
 UNUSED = ("opt", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/postgresql/15/man", "var/cache/apt")
 
 
+def write_disk(root: Path, image: Path, megabytes: int) -> None:
+    """An ext4 file system with what is in `root`, as the file `image`, which is there only when it is complete."""
+    partial = image.with_suffix(".part")
+    partial.unlink(missing_ok=True)
+    with partial.open("wb") as disk:
+        disk.truncate(megabytes << 20)
+    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-E", "lazy_itable_init=1,lazy_journal_init=1"]
+    subprocess.run([*command, "-d", str(root), str(partial)], check=True)
+    partial.rename(image)
+
+
 def main(argv: list[str]) -> int:
     plan = json.loads(argv[1])
     root = inside.overlay(plan["root"], Path(plan["work"]))
@@ -25,14 +36,7 @@ def main(argv: list[str]) -> int:
     for name in UNUSED:
         shutil.rmtree(root / name, ignore_errors=True)
     subprocess.run(["chroot", str(root), "/bin/sh", "-ec", plan["commands"]], check=True)
-    image = Path(plan["image"])
-    partial = image.with_suffix(".part")
-    partial.unlink(missing_ok=True)
-    with partial.open("wb") as disk:
-        disk.truncate(plan["size"] << 20)
-    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-E", "lazy_itable_init=1,lazy_journal_init=1"]
-    subprocess.run([*command, "-d", str(root), str(partial)], check=True)
-    partial.rename(image)
+    write_disk(root, Path(plan["image"]), plan["size"])
     return 0
 
 

@@ -39,7 +39,8 @@ def overlay(lower: str, work: Path, layer: str = "") -> Path:
     written = Path(layer) if layer else work
     for path in (written / "upper", written / "work", work / "root"):
         path.mkdir(exist_ok=True)
-    shutil.rmtree(written / "work/work/incompat", ignore_errors=True)  # the mark of a volatile layer, refused otherwise
+    # The mark of a volatile layer, which is refused otherwise.
+    shutil.rmtree(written / "work" / "work" / "incompat", ignore_errors=True)
     options = f"lowerdir={lower},upperdir={written}/upper,workdir={written}/work,volatile"
     mount("-t", "overlay", "-o", options, "overlay", str(work / "root"))
     return work / "root"

@@ -34,13 +34,19 @@ RENAMED: dict[str, dict[str, str]] = {
     "trixie": {"udev": "udev systemd-standalone-sysusers", "nginx-light": "nginx"},
 }
 
-#: Ports that do not clash, an answer for each daemon that has none by itself, and nothing that differs between runs.
-CONFIGURE = r"""
+
+def named(host: str) -> str:
+    """How a root is set up to begin with, as shell text: the name of its host, and a network of the loopback alone."""
+    return rf"""
 set -e
 cd "$1"
-echo upstart-test >etc/hostname
-printf '127.0.0.1 localhost upstart-test\n::1 localhost\n' >etc/hosts
-printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces
+echo {host} >etc/hostname
+printf '127.0.0.1 localhost {host}\n::1 localhost\n' >etc/hosts
+printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces"""
+
+
+#: Ports that do not clash, an answer for each daemon that has none by itself, and nothing that differs between runs.
+CONFIGURE = named("upstart-test") + r"""
 : >etc/fstab
 printf 'SHELL=/bin/bash\n@reboot root echo cron >/dev/tcp/127.0.0.1/5001\n' >etc/cron.d/answer
 printf 'module(load="imudp")\ninput(type="imudp" address="127.0.0.1" port="514")\n' >etc/rsyslog.d/loopback.conf
@@ -56,10 +62,15 @@ chroot . ssh-keygen -q -A
 """
 
 
+def called(release: str, words: list[str]) -> list[str]:
+    """Packages by the names that `release` has for them."""
+    renamed = RENAMED.get(release, {})
+    return [name for word in words for name in renamed.get(word, word).split()]
+
+
 def packages(release: str) -> list[str]:
     """Names of the packages of the root, as `release` calls them."""
-    renamed = RENAMED.get(release, {})
-    return [name for word in (SYSTEM + " " + DAEMONS).split() for name in renamed.get(word, word).split()]
+    return called(release, (SYSTEM + " " + DAEMONS).split())
 
 
 def ready(release: str) -> Path:

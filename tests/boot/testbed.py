@@ -30,12 +30,7 @@ PARTITION = 2048  # first sector of the only partition; the loader's core lies b
 
 #: Root without a password, as in the images of autopkgtest-build-qemu; a small initrd, as emulation unpacks it slowly.
 #: The menu is only for the first boot: in the machine update-grub writes a complete one.
-CONFIGURE = r"""
-set -e
-cd "$1"
-echo testbed >etc/hostname
-printf '127.0.0.1 localhost testbed\n::1 localhost\n' >etc/hosts
-printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces
+CONFIGURE = root.named("testbed") + r"""
 echo 'LABEL=root / ext4 errors=remount-ro 0 1' >etc/fstab
 chroot . passwd --delete root
 chroot . useradd --create-home --shell /bin/bash user

@@ -19,12 +19,7 @@ ADDED = "cron rsyslog acpid acpi-support-base initramfs-tools linux-image-cloud-
 OF_RELEASE = {"bookworm": "", "trixie": "wtmpdb libpam-wtmpdb"}
 UNUSED = ("ssl-cert",)
 
-CONFIGURE = r"""
-set -e
-cd "$1"
-echo upstart-test >etc/hostname
-printf '127.0.0.1 localhost upstart-test\n::1 localhost\n' >etc/hosts
-printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces
+CONFIGURE = root.named("upstart-test") + r"""
 echo 'LABEL=root / ext4 errors=remount-ro 0 1' >etc/fstab
 chroot . sh -c 'cd /opt && apt-get -q download sysvinit-core && insserv && update-initramfs -u'
 """
@@ -48,10 +43,8 @@ class Parts:
 
 def packages(release: str) -> list[str]:
     """Names of the packages of the root, as `release` calls them."""
-    renamed = root.RENAMED.get(release, {})
     words = [name for name in root.SYSTEM.split() if name not in UNUSED] + ADDED.split()
-    names = [name for word in words for name in renamed.get(word, word).split()]
-    return names + OF_RELEASE.get(release, "").split()
+    return root.called(release, words) + OF_RELEASE.get(release, "").split()
 
 
 def parts(init: str, release: str) -> Parts:

@@ -35,12 +35,7 @@ BASE = (
     " util-linux-extra systemd-standalone-sysusers systemd-standalone-tmpfiles python3 python3-dbus"
     " orphan-sysvinit-scripts adduser"
 )
-CONFIGURE = r"""
-set -e
-cd "$1"
-echo upstart-test >etc/hostname
-printf '127.0.0.1 localhost upstart-test\n::1 localhost\n' >etc/hosts
-printf 'auto lo\niface lo inet loopback\n' >etc/network/interfaces
+CONFIGURE = root.named("upstart-test") + r"""
 : >etc/fstab
 chroot . insserv
 """
@@ -59,7 +54,7 @@ PACKAGES = "dpkg-query -W -f '${Package}\\n'"
 
 def base(release: str) -> Path:
     """The root directory that every group starts from."""
-    names = [name for word in BASE.split() for name in root.RENAMED.get(release, {}).get(word, word).split()]
+    names = root.called(release, BASE.split())
     return root.build("services-root", release, names, CONFIGURE)
 
 
