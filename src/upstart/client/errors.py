@@ -12,6 +12,7 @@ ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
 NO_SERVER = "org.freedesktop.DBus.Error.NoServer"
 DISCONNECTED = "org.freedesktop.DBus.Error.Disconnected"
 NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
+TIMEOUT = "org.freedesktop.DBus.Error.Timeout"
 FAILED = "org.freedesktop.DBus.Error.Failed"
 INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 

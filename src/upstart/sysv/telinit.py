@@ -9,7 +9,7 @@ import time
 from upstart.client import names
 from upstart.client.connection import connect_private
 from upstart.client.context import DEBUG
-from upstart.client.errors import DISCONNECTED, NO_SERVER, ClientError, DBusError, UsageError
+from upstart.client.errors import DISCONNECTED, NO_REPLY, NO_SERVER, TIMEOUT, ClientError, DBusError, UsageError
 from upstart.client.options import Option
 from upstart.sysv import change, machine, otherinit
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
@@ -25,7 +25,7 @@ RESTART_PATIENCE = 60.0
 TRIAL_PATIENCE = 75.0
 
 # How a call looks from the outside when init drops its connections in the middle of it.
-_CUT_OFF = (DISCONNECTED, "org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Timeout")
+_CUT_OFF = (DISCONNECTED, NO_REPLY, TIMEOUT)
 
 
 class Settings(Common):
