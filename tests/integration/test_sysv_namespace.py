@@ -183,3 +183,37 @@ def test_a_waiting_shutdown_can_be_cancelled_by_another(ns: Namespace) -> None:
         waiting.kill()
         waiting.wait()
     assert ns.noted() == []
+
+
+def test_init_called_as_a_command_is_telinit_under_its_own_name(ns: Namespace, tmp_path: Path) -> None:
+    def says(name: str, *arguments: str) -> str:
+        done = ns.run(name, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        return done.stderr
+
+    wrong = {
+        "missing runlevel": [],
+        "illegal runlevel: 9": ["9"],
+        "missing argument: -e": ["-e"],
+        "invalid option: -x": ["-x", "2"],
+        "invalid option: --no-dbus": ["--no-dbus", "2"],
+        "illegal runlevel: -2": ["--", "-2"],
+    }
+    for problem, arguments in wrong.items():
+        assert says("init", *arguments) == f"init: {problem}\nTry `init --help' for more information.\n"
+    assert says("telinit", "9").startswith("telinit: illegal runlevel")
+    # What init itself answers, before it is telinit.
+    assert says("init", "--default-console=foo", "2") == "init: invalid console type specified: foo\n"
+    assert "Process management daemon." in ns.ok("init", "-e", "X=Y", "--help")
+    assert ns.ok("init", "--version").startswith("init (upstart ")
+    assert ns.noted() == []
+    ns.ok("init", "-e", "FOO=BAR", "3")
+    ns.until(lambda: ns.noted() == ["3 N  BAR"])
+    assert ns.ok("runlevel") == "N 3\n"
+
+
+def test_init_called_as_a_command_hands_on_to_the_telinit_of_another_init(ns: Namespace) -> None:
+    other = ns.sbin / "telinit"
+    other.write_text('#!/bin/sh\necho "other telinit: $*"\n')
+    assert ns.ok("init", "-e", "A=B", "3") == "other telinit: -e A=B 3\n"
+    assert ns.noted() == []

@@ -110,12 +110,20 @@ def complain(text: str) -> None:
 
 
 def become_telinit(argv: list[str], options: Options) -> int:
-    """Run beside another init, ``init N`` is telinit: the one beside this program, or the system's."""
+    """Run beside another init, ``init N`` is telinit: the one beside this program, or the system's.
+
+    Its messages name the program that was called.
+    """
     for path in (os.path.join(os.path.dirname(os.path.realpath(argv[0])), "telinit"), TELINIT):
         try:
-            os.execv(path, argv)
+            if not runs_our_telinit(path):
+                os.execv(path, argv)
         except OSError:
             continue
+        # Not executed: the kernel would give the script its own path in place of that name.
+        from upstart.sysv import telinit
+
+        return telinit.main(argv)
     complain(f"{options.program}: Not being executed as init")
     return 1
 
@@ -324,6 +332,12 @@ def is_script(path: str) -> bool:
     """Whether the file is interpreted, as our programs are and those of other inits are not; OSError without it."""
     with open(path, "rb") as file:
         return file.read(2) == b"#!"
+
+
+def runs_our_telinit(path: str) -> bool:
+    """Whether the file is the script that runs our telinit; OSError without it."""
+    with open(path, "rb") as file:
+        return b"from upstart.sysv.telinit import" in file.read(4096)
 
 
 def last_resort(argv: list[str], reason: str) -> None:
