@@ -2,7 +2,8 @@
 """`make autopkgtest`: the tests of debian/tests/control, in a machine that systemd boots at first.
 
 They run one after the other in one machine, as with a distribution; what fails by chance under emulation is repeated in
-a new one, by itself. The packages are those of build/deb; of the source tree the tests see what they use.
+a new one, by itself. The packages are those of build/deb; of the source tree the tests see what they use. A signal
+that ends this program ends the machine too, and takes its files away.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import archive
+import ending
 import root
 import testbed
 
@@ -27,6 +29,8 @@ EMULATED_FACTOR = 4
 #: How often a test may be repeated that failed: autopkgtest's own short limits strike at times under emulation.
 RETRIES = 2
 KVM_SECONDS = 20
+
+
 def tests() -> list[str]:
     """The names of the tests, in the order of debian/tests/control."""
     control = (root.TREE / "debian/tests/control").read_text()
@@ -44,8 +48,7 @@ def kvm_works(image: Path) -> bool:
     command += ["-monitor", "none", "-nic", "none", "-drive", f"file={image},if=virtio,snapshot=on"]
     said = b""
     end = time.monotonic() + KVM_SECONDS
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    with process:
+    with ending.program(command, subprocess.PIPE) as process:
         assert process.stdout is not None
         while b"Linux version" not in said and (left := end - time.monotonic()) > 0:
             if select.select([process.stdout], [], [], left)[0]:
@@ -53,7 +56,6 @@ def kvm_works(image: Path) -> bool:
                 if not data:
                     break
                 said += data
-        process.kill()
     return b"Linux version" in said
 
 
@@ -68,9 +70,14 @@ def source_tree(directory: Path) -> Path:
 def run(release: str, names: list[str], image: Path, log: Path, emulated: bool, show: bool) -> dict[str, str]:
     """Runs tests in one machine and keeps what was said in `log`; what became of each, as far as they came."""
     packages = sorted((root.BUILD / "deb" / release).glob("*.deb"))
-    with tempfile.TemporaryDirectory(prefix="upstart-autopkgtest-", dir=root.BUILD) as directory:
+    # What autopkgtest makes for itself has sockets in it, whose paths must be short; the overlays of disks are large.
+    with (
+        tempfile.TemporaryDirectory(prefix="upstart-autopkgtest-") as work,
+        tempfile.TemporaryDirectory(prefix="upstart-autopkgtest-", dir=root.BUILD) as directory,
+    ):
         summary = Path(directory) / "summary"
-        command = ["autopkgtest", f"--summary-file={summary}", *(f"--test-name={name}" for name in names)]
+        command = ["env", f"TMPDIR={work}", "autopkgtest", f"--summary-file={summary}"]
+        command += [f"--test-name={name}" for name in names]
         runner = ["qemu"]
         if emulated:
             command.append(f"--timeout-factor={EMULATED_FACTOR}")
@@ -78,9 +85,7 @@ def run(release: str, names: list[str], image: Path, log: Path, emulated: bool, 
         runner += ["--ram-size=1024", "--cpus=2", f"--overlay-dir={directory}", *["--show-boot"][: int(show)]]
         command += ["--no-built-binaries", *map(str, packages), str(source_tree(Path(directory)))]
         command += ["--", *runner, str(image)]
-        with log.open("wb") as output, subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as process:
+        with log.open("wb") as output, ending.program(command, subprocess.PIPE) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 output.write(line)
@@ -124,6 +129,7 @@ def main(argv: list[str]) -> int:
     unknown = set(options.tests) - set(known)
     if unknown:
         parser.error(f"no such test: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    ending.end_by_signals()
     return 0 if run_all(options.release, options.tests or known, options.show) else 1
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import archive
+import ending
 
 TREE = Path(__file__).resolve().parents[2]
 BUILD = TREE / "build"
@@ -107,13 +108,15 @@ def _make(path: Path, kind: str, release: str, names: list[str], configure: str,
     command += [f"--aptopt={line}" for line in archive.transport_options()]
     command += ["--aptopt=Apt::Install-Recommends \"false\"", *options, release, str(partial), "-"]
     log = BUILD / f"{kind}-{release}.log"
-    with log.open("w") as output:
-        done = subprocess.run(command, input=archive.sources(release), text=True, stdout=output, stderr=output)
-    if done.returncode:
+    try:
+        with log.open("wb") as output, ending.program(command, output, subprocess.PIPE) as process:
+            process.communicate(archive.sources(release).encode())
+        if process.returncode:
+            tail = "\n".join(log.read_text().splitlines()[-20:])
+            raise RuntimeError(f"mmdebstrap failed with status {process.returncode}:\n{tail}")
+        partial.rename(path)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        tail = "\n".join(log.read_text().splitlines()[-20:])
-        raise RuntimeError(f"mmdebstrap failed with status {done.returncode}:\n{tail}")
-    partial.rename(path)
     for old in BUILD.glob(f"{kind}-{release}-*"):
         if old != path:
             shutil.rmtree(old, ignore_errors=True)

@@ -76,7 +76,7 @@ def ready(release: str) -> Path:
 
 def assemble(base: Path, path: Path) -> None:
     """A bootable disk of the root `base`: its file system in one partition, and GRUB before it."""
-    disk = path.with_suffix(".raw")
+    disk, partial = path.with_suffix(".raw"), path.with_suffix(".part")
     try:
         with disk.open("wb") as image:
             image.truncate(SIZE << 20)
@@ -93,8 +93,8 @@ def assemble(base: Path, path: Path) -> None:
         table = struct.pack("<B3sB3sII", 0x80, b"\0\0\0", 0x83, b"\0\0\0", PARTITION, (SIZE << 11) - PARTITION)
         with disk.open("r+b") as image:
             image.write(loader.ljust(446, b"\0") + table + bytes(48) + b"\x55\xaa" + core)
-        partial = path.with_suffix(".part")
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk), str(partial)], check=True)
         partial.rename(path)
     finally:
-        disk.unlink(missing_ok=True)
+        for left in (disk, partial):
+            left.unlink(missing_ok=True)
