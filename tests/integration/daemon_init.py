@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -151,6 +152,21 @@ class Client:
 
         pids: dict[str, int] = wait_for(look)[0]
         return pids
+
+
+def lose_state(directory: Path) -> Path:
+    """A copy of the programs whose init loses its state at a re-exec: after the trial, before the new program reads
+    it."""
+    programs = directory / "sbin"
+    shutil.copytree(PROGRAMS, programs)
+    script = (programs / "init").read_text()
+    lose = (
+        "import os\n"
+        'if "--state-fd" in sys.argv and "UPSTART_RESTART_CHECK" not in os.environ:\n'
+        '    os.ftruncate(int(sys.argv[sys.argv.index("--state-fd") + 1]), 0)\n'
+    )
+    (programs / "init").write_text(script.replace("import sys\n", "import sys\n" + lose, 1))
+    return programs
 
 
 class SessionInit:

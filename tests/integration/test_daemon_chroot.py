@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import subprocess
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_init import MANAGER, UPSTART, Client, DBusError, SessionInit, wait_for
+from daemon_init import MANAGER, UPSTART, Client, DBusError, SessionInit, lose_state, wait_for
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -122,6 +125,83 @@ def test_sessions_survive_a_re_exec(init: SessionInit, root: Path) -> None:
     # What changes inside is still noticed.
     (root / "etc" / "init" / "new.conf").write_text("exec x\n")
     wait_for(lambda: any(name.endswith("/new") for name in inside(root, lambda: names(init.client()))))
+
+
+#: A service that leaves its session and its parent, and takes along nothing but its environment.
+RUNAWAY = "(setsid sh -c 'echo $$ >$1; exec sleep 1000' sh $1 &)\nexec sleep 1000\n"
+SERVICE = "kill signal KILL\nexec sh {0}/runaway {0}/pid\n"
+
+
+def furnish(root: Path, *programs: str) -> None:
+    """Put programs into a root, with the libraries that they need."""
+    linked = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+    for path in {*programs, *re.findall(r"(/\S+) \(0x", linked)}:
+        target = root / path[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    (root / "dev").mkdir()
+    os.mknod(root / "dev/null", 0o666 | 0o020000, os.makedev(1, 3))
+
+
+def runaway(path: Path) -> int:
+    """The pid that what a service has started wrote down."""
+    text: str = wait_for(lambda: path.exists() and path.read_text().endswith("\n") and path.read_text())
+    return int(text)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def inside_job(client: Client, name: str, method: str) -> None:
+    path = client.call(MANAGER, UPSTART, "GetJobByName", "s", name)[0]
+    client.call(path, UPSTART + ".Job", method, "asb", [], True)
+
+
+@pytest.mark.parametrize("ended", ["system", "chroot"])
+def test_without_cgroups_the_end_of_a_job_leaves_that_of_the_same_name_on_the_other_side_alone(
+    tmp_path: Path, root: Path, ended: str
+) -> None:
+    furnish(root, "/bin/sh", "/bin/sleep", "/usr/bin/setsid")
+    (root / "etc/init/service.conf").write_text(SERVICE.format(""))
+    pids = {"system": tmp_path / "pid", "chroot": root / "pid"}
+    for directory in (tmp_path, root):
+        (directory / "runaway").write_text(RUNAWAY)
+    init = SessionInit(tmp_path, {"service": SERVICE.format(tmp_path)}, "--chroot-sessions", "--no-cgroups")
+    try:
+        do: dict[str, Callable[[str], Any]] = {
+            "system": lambda what: init.client().start("service") if what == "Start" else init.client().stop("service"),
+            "chroot": lambda what: inside(root, lambda: inside_job(init.client(), "service", what)),
+        }
+        other = "chroot" if ended == "system" else "system"
+        # The one to be ended is the older: only what is younger than it can be taken for its own.
+        for side in (ended, other):
+            assert do[side]("Start") is None
+            runaway(pids[side])
+        assert do[ended]("Stop") is None
+        wait_for(lambda: gone(runaway(pids[ended])))
+        assert not gone(runaway(pids[other]))
+        assert do[other]("Stop") is None
+        wait_for(lambda: gone(runaway(pids[other])))
+    finally:
+        init.close()
+
+
+def test_a_chroots_job_is_not_adopted_as_the_systems(tmp_path: Path, root: Path) -> None:
+    furnish(root, "/bin/sh", "/bin/sleep")
+    (root / "etc/init/both.conf").write_text("exec sleep 1000\n")
+    programs = lose_state(tmp_path)
+    init = SessionInit(tmp_path, OUTSIDE, "--chroot-sessions", program=programs / "init")
+    try:
+        assert inside(root, lambda: inside_job(init.client(), "both", "Start")) is None
+        client = init.restart()
+        assert "reverting to stateless re-exec" in init.text() and "adopted" not in init.text()
+        assert client.status("both")[0] == "stop/waiting"
+    finally:
+        init.close()
 
 
 def test_without_the_option_roots_do_not_matter(tmp_path: Path, root: Path) -> None:

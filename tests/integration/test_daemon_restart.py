@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, SessionInit, wait_for
+from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, SessionInit, lose_state, wait_for
 
 from upstart.daemon.restart import arguments
 
@@ -263,17 +263,7 @@ def test_a_trial_leaves_nothing_behind_and_jobs_inherit_nothing_of_it(tmp_path: 
 
 
 def test_without_a_state_running_jobs_are_adopted(tmp_path: Path) -> None:
-    programs = tmp_path / "sbin"
-    shutil.copytree(PROGRAMS, programs)
-    script = (programs / "init").read_text()
-    # The state is lost on its way: after the trial, before the new program reads it.
-    lose = (
-        "import os\n"
-        'if "--state-fd" in sys.argv and "UPSTART_RESTART_CHECK" not in os.environ:\n'
-        '    os.ftruncate(int(sys.argv[sys.argv.index("--state-fd") + 1]), 0)\n'
-    )
-    (programs / "init").write_text(script.replace("import sys\n", "import sys\n" + lose, 1))
-    init = SessionInit(tmp_path, JOBS, program=programs / "init")
+    init = SessionInit(tmp_path, JOBS, program=lose_state(tmp_path) / "init")
     client = init.client()
     client.start("respawn")
     client.start("instance", "N=1")

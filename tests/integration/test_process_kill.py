@@ -68,16 +68,19 @@ def test_kill_leaves_other_jobs_alone(host: Host) -> None:
     assert all(map(alive, [other_pid, *other_others]))
 
 
-def test_kill_leaves_jobs_of_the_same_name_of_other_inits_alone(host: Host) -> None:
-    spawned = {}
-    for address in (None, "unix:abstract=/a", "unix:abstract=/b"):
-        result = host.spawn(host.job("/bin/sleep 60"), env={"UPSTART_SESSION": address} if address else {})
+def test_kill_leaves_jobs_of_the_same_name_of_other_inits_and_chroots_alone(host: Host) -> None:
+    spawned = []
+    sessions = {"UPSTART_SESSION": "unix:abstract=/a"}, {"UPSTART_SESSION": "unix:abstract=/b"}
+    chroots = {"UPSTART_CHROOT": "/a"}, {"UPSTART_CHROOT": "/a\udcff"}, {**sessions[0], "UPSTART_CHROOT": "/a"}
+    env: dict[str, str]
+    for env in ({}, *sessions, *chroots):
+        result = host.spawn(host.job("/bin/sleep 60"), env=env)
         # What has left the groups and sessions by which it would be known.
         result.members.group = None
         result.members.sessions.clear()
-        spawned[address] = result
-    host.until(lambda: all(result.ready for result in spawned.values()))
-    for result in spawned.values():
+        spawned.append(result)
+    host.until(lambda: all(result.ready for result in spawned))
+    for result in spawned:
         assert left(Members.load(result.members.dump())) == [result.pid]
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 
+from upstart.daemon import sessionfile
 from upstart.daemon.loop import HANGUP, READ
 from upstart.engine.effects import ERROR, INFO, WARN
 from upstart.process import procfs
@@ -226,9 +227,14 @@ def write_state_file(logdir: str | None, text: str) -> None:
         os.close(fd)
 
 
-def children_of_jobs() -> dict[tuple[str, str], int]:
-    """Our children that a job started, by job and instance name: of each the oldest."""
+def children_of_jobs(address: str | None) -> dict[tuple[str, str], int]:
+    """Our children that a job started, by job and instance name: of each the oldest.
+
+    ``address`` is what UPSTART_SESSION says to our jobs.  Not among them: what a job of another init or of a chroot
+    session has left to us.
+    """
     own = os.getpid()
+    session = None if address is None else os.fsencode(address)
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for pid in procfs.all_pids():
         info = procfs.look(pid)
@@ -236,7 +242,7 @@ def children_of_jobs() -> dict[tuple[str, str], int]:
             continue
         env = procfs.environment(pid)
         job = env.get(b"UPSTART_JOB")
-        if job is None:
+        if job is None or env.get(b"UPSTART_SESSION") != session or b"UPSTART_CHROOT" in env:
             continue
         key = (os.fsdecode(job), os.fsdecode(env.get(b"UPSTART_INSTANCE", b"")))
         if key not in found or info.start < found[key][0]:
@@ -247,7 +253,8 @@ def children_of_jobs() -> dict[tuple[str, str], int]:
 def adopt(daemon: Daemon) -> None:
     """Without a state to go by: jobs whose processes run count as running with them."""
     engine = daemon.engine
-    for (name, instance_name), pid in children_of_jobs().items():
+    address = sessionfile.address() if daemon.options.user else None
+    for (name, instance_name), pid in children_of_jobs(address).items():
         job = engine.jobs.get((None, name))
         if job is None or instance_name in job.instances or "main" not in job.job_class.processes:
             continue

@@ -205,6 +205,8 @@ class LifeCycle(Core):
             env.update(instance.stop_env)
         env["UPSTART_JOB"] = instance.job.name
         env["UPSTART_INSTANCE"] = instance.name
+        if instance.job.session is not None:
+            env["UPSTART_CHROOT"] = instance.job.session
         env.update(self.extra_environ)
         # An event may carry "=VALUE", which no program can be given.
         env.pop("", None)

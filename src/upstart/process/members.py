@@ -1,9 +1,11 @@
 """Which processes belong to one process of a job: what it started, and all that these started.
 
 With a cgroup of the job's own that is the cgroup's content.  Elsewhere a process belongs if it is in a session or
-process group known to be the job's, is the child of a member, or was started with the job's UPSTART_JOB and
-UPSTART_INSTANCE and the UPSTART_SESSION of our init, whose jobs are not those of other inits.  Only processes younger
-than the spawn count, so what an earlier run or pre-start has left behind is never taken for this run's daemon.
+process group known to be the job's, is the child of a member, or was started with what tells the job's processes from
+all others: UPSTART_JOB, UPSTART_INSTANCE, the UPSTART_SESSION of our init, whose jobs are not those of other inits, and
+the UPSTART_CHROOT of a chroot session, whose jobs are not the system's.  (The root directory would not do: daemons
+change it.)  Only processes younger than the spawn count, so what an earlier run or pre-start has left behind is never
+taken for this run's daemon.
 """
 
 from __future__ import annotations
@@ -30,19 +32,28 @@ class Members:
     """The processes of one spawned process.
 
     ``pid`` is the process spawned, ``since`` the `boot_ticks` from before the spawn, ``group`` its cgroup if it has
-    one.  ``job``, ``instance`` and ``address`` are what UPSTART_JOB, UPSTART_INSTANCE and UPSTART_SESSION say.
+    one.  ``job``, ``instance``, ``address`` and ``chroot`` are what UPSTART_JOB, UPSTART_INSTANCE, UPSTART_SESSION
+    and UPSTART_CHROOT say.
     """
 
-    __slots__ = ("_strangers", "address", "group", "instance", "job", "pid", "sessions", "since")
+    __slots__ = ("_strangers", "address", "chroot", "group", "instance", "job", "pid", "sessions", "since")
 
     def __init__(
-        self, pid: int, since: int, job: str, instance: str, group: Group | None, address: str | None = None
+        self,
+        pid: int,
+        since: int,
+        job: str,
+        instance: str,
+        group: Group | None,
+        address: str | None = None,
+        chroot: str | None = None,
     ) -> None:
         self.pid = pid
         self.since = since
         self.job = job
         self.instance = instance
         self.address = address
+        self.chroot = chroot
         self.group = group
         #: Sessions and process groups that are the job's; the spawned process leads the first.
         self.sessions = {pid}
@@ -97,6 +108,7 @@ class Members:
             variables.get(b"UPSTART_JOB") == os.fsencode(self.job)
             and variables.get(b"UPSTART_INSTANCE") == os.fsencode(self.instance)
             and variables.get(b"UPSTART_SESSION") == (None if self.address is None else os.fsencode(self.address))
+            and variables.get(b"UPSTART_CHROOT") == (None if self.chroot is None else os.fsencode(self.chroot))
         )
 
     def dump(self) -> dict[str, object]:
@@ -108,6 +120,7 @@ class Members:
             "job": self.job,
             "instance": self.instance,
             "address": self.address,
+            "chroot": self.chroot,
             "group": group,
             "sessions": sorted(self.sessions),
         }
@@ -123,6 +136,9 @@ class Members:
         members = cls(_number(state["pid"]), _number(state["since"]), str(state["job"]), str(state["instance"]), group)
         if state["address"] is not None:
             members.address = str(state["address"])
+        chroot = state.get("chroot")
+        if chroot is not None:
+            members.chroot = str(chroot)
         sessions = state["sessions"]
         if not isinstance(sessions, list):
             raise TypeError("sessions")

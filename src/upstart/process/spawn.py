@@ -194,8 +194,8 @@ class Spawner:
         group = setup.group
         if setup.plan is not None:
             group = Group(f"{setup.base}/{setup.plan.name}", False)
-        address = request.env.get("UPSTART_SESSION")
-        members = Members(pid, since, request.job_class.name, request.instance_name, group, address)
+        address, chroot = request.env.get("UPSTART_SESSION"), request.env.get("UPSTART_CHROOT")
+        members = Members(pid, since, request.job_class.name, request.instance_name, group, address, chroot)
         result = SpawnResult(pid, ready, fds.error, members)
         result.output_fd = fds.output
         if fds.feed >= 0:
