@@ -288,30 +288,33 @@ class Children:
             for fd in running.descriptors():
                 os.set_inheritable(fd, kept)
 
-    def restore(self, saved: dict[str, Any], find: Callable[[list[Any]], Instance]) -> None:
-        """Take over what `dump` gave; ``find`` gives the instance for what `name_of` said."""
-        for state in saved["unflushed"]:
+    def restore(self, saved: dict[str, Any], find: Callable[[list[Any]], Instance], address: str | None) -> None:
+        """Take over what `dump` gave; ``find`` gives the instance for what `name_of` said, ``address`` is what
+        UPSTART_SESSION says to our jobs."""
+        for state in saved.get("unflushed", ()):
             log = JobLog.load(self.logs, state)
             self.logs.unflushed[log.path] = log
         for entry in saved["running"]:
-            self._restore_one(entry, find(entry["of"]), entry["of"][-1])
+            self._restore_one(entry, find(entry["of"]), entry["of"][-1], address)
         self.keep_open(False)
 
-    def _restore_one(self, entry: dict[str, Any], instance: Instance, process: str) -> None:
-        running = self.running[instance, process] = Running(Members.load(entry["members"]))
-        if entry["log"] is not None:
-            log = JobLog.load(self.logs, entry["log"])
+    def _restore_one(self, entry: dict[str, Any], instance: Instance, process: str, address: str | None) -> None:
+        running = self.running[instance, process] = Running(Members.load(entry["members"], address))
+        saved_log, feed, error_fd = entry.get("log"), entry.get("feed"), entry.get("error_fd", -1)
+        exited, following = entry.get("exited"), entry.get("following")
+        if saved_log is not None:
+            log = JobLog.load(self.logs, saved_log)
             running.log = log
             if log.fd >= 0:
                 self.watch_log(running, log)
-        if entry["feed"] is not None:
-            self.watch_feed(running, entry["feed"][0], entry["feed"][1].encode("latin-1"))
-        if entry["error_fd"] >= 0:
-            self.watch_outcome(instance, process, running, entry["error_fd"])
-        if entry["exited"] is not None:
-            running.exited = (entry["exited"][0], entry["exited"][1])
-        if entry["following"] is not None:
-            running.following = Following.load(entry["following"], time.monotonic())
+        if feed is not None:
+            self.watch_feed(running, feed[0], feed[1].encode("latin-1"))
+        if error_fd >= 0:
+            self.watch_outcome(instance, process, running, error_fd)
+        if exited is not None:
+            running.exited = (exited[0], exited[1])
+        if following is not None:
+            running.following = Following.load(following, time.monotonic(), address)
             if running.following.follower.phase in ("following", "settling"):
                 self._look_later(instance, running, FIRST_LOOK)
 

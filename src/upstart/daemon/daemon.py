@@ -279,14 +279,15 @@ class Daemon:
         )
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.set_priority(saved["priority"])
-        self.last_fault = saved["last_fault"]
+        self.set_priority(saved.get("priority", self.engine.priority))
+        self.last_fault = saved.get("last_fault", self.last_fault)
         for fd in self._event_fds():
             os.set_inheritable(fd, False)
         self.performer.restore(saved["performer"])
-        for root in saved["chroots"]:
+        roots = saved.get("chroots", [])
+        for root in roots:
             self.sources.add_dir(root + CONFDIR, root)
-        self.chroots.restore(saved["chroots"])
+        self.chroots.restore(roots)
         self.endpoints.restore(saved["endpoints"])
 
     def _event_fds(self) -> set[int]:

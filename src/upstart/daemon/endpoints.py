@@ -165,5 +165,6 @@ class Endpoints:
         if saved["listening"] >= 0:
             os.set_inheritable(saved["listening"], False)
             self._serve(PrivateServer.inherit(self._loop, saved["listening"], self._service.received))
-        if saved["bus"] is not None:
-            self.connect_bus(saved["bus"], lambda error: None)
+        bus = saved.get("bus")
+        if bus is not None:
+            self.connect_bus(bus, lambda error: None)

@@ -10,6 +10,7 @@ import os
 import time
 from functools import partial
 
+from upstart.daemon import sessionfile
 from upstart.daemon.children import Children, Running, name_of
 from upstart.daemon.objects import path_of_instance
 from upstart.engine.effects import DEBUG, WARN, Spawn
@@ -218,10 +219,11 @@ class Performer:
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over from the performer that made ``saved``; the engine has been loaded."""
         limits.restore(saved["limits"])
-        self.children.restore(saved["children"], self._find)
+        address = sessionfile.address() if self._daemon.options.user else None
+        self.children.restore(saved["children"], self._find, address)
         for entry in saved["timers"]:
             self._arm(self._find(entry), entry[3], entry[4])
-        for entry in saved["retries"]:
+        for entry in saved.get("retries", ()):
             effect = Spawn(self._find(entry), entry[3], entry[4], tuple(entry[5]))
             self._loop.call_soon(partial(self._spawn, effect))
 

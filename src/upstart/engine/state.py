@@ -23,13 +23,19 @@ if TYPE_CHECKING:
     from upstart.engine.condition import Progress
     from upstart.engine.job import Job
 
-#: The layout of the document; a later one reads all earlier ones.
+#: The layout of the document; a later one reads all earlier ones.  A key that was not in it from the beginning may be
+#: missing, and then means what a new object begins with: adding one is no new layout.
 VERSION = 1
 
+#: What tells where an instance or an event is, in every document.
+_PLACE = ("goal", "state", "env", "pids", "serial")
+_EVENT_PLACE = ("serial", "name", "env", "progress")
+#: What may be missing.
 _PLAIN = (
-    "goal", "state", "env", "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure",
-    "respawn_time", "respawn_count", "respawn_total", "respawn_since", "respawning", "forced", "pids", "serial",
+    "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure", "respawn_time", "respawn_count",
+    "respawn_total", "respawn_since", "respawning", "forced",
 )  # fmt: skip
+_EVENT_PLAIN = ("session", "failed", "fd")
 
 
 def dump(engine: Engine) -> dict[str, Any]:
@@ -56,14 +62,13 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
     engine.announcing = False
     engine._serial = data["serial"]
     engine.job_environ = dict(data["job_environ"])
-    engine.shutting_down = data["shutting_down"]
-    for session, name, instance, text in data["failures"]:
+    engine.shutting_down = data.get("shutting_down", False)
+    for session, name, instance, text in data.get("failures", ()):
         engine.failures[session, name, instance] = text
     for entry in data["events"]:
-        event = Event(entry["serial"], entry["name"], entry["env"], entry["session"])
-        event.failed = entry["failed"]
-        event.fd = entry["fd"]
+        event = Event(entry["serial"], entry["name"], entry["env"])
         event.progress = entry["progress"]
+        _set(event, entry, _EVENT_PLAIN)
         if event.fd >= 0:
             engine.hold_fd(event.fd)
         engine.events[event.serial] = event
@@ -81,15 +86,7 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
 
 
 def _dump_event(event: Event) -> dict[str, Any]:
-    return {
-        "serial": event.serial,
-        "name": event.name,
-        "env": event.env,
-        "session": event.session,
-        "progress": event.progress,
-        "failed": event.failed,
-        "fd": event.fd,
-    }
+    return {key: getattr(event, key) for key in (*_EVENT_PLACE, *_EVENT_PLAIN)}
 
 
 def _dump_progress(condition: Condition | None, progress: Progress | None) -> list[list[int]]:
@@ -109,7 +106,7 @@ def _dump_job(job: Job) -> dict[str, Any]:
 
 
 def _dump_instance(job: Job, instance: Instance) -> dict[str, Any]:
-    data: dict[str, Any] = {key: getattr(instance, key) for key in _PLAIN}
+    data: dict[str, Any] = {key: getattr(instance, key) for key in (*_PLACE, *_PLAIN)}
     data["name"] = instance.name
     # Instances share their job's definition, for a job changes its own only when it has none.
     if instance.job_class is not job.job_class:
@@ -121,6 +118,13 @@ def _dump_instance(job: Job, instance: Instance) -> dict[str, Any]:
     data["blocking"] = [blocked.event.serial for blocked in instance.blocking if blocked.event is not None]
     data["stop_progress"] = _dump_progress(instance.job_class.stop_on, instance.stop_progress)
     return data
+
+
+def _set(thing: object, data: dict[str, Any], keys: tuple[str, ...]) -> None:
+    """Give an object those of its attributes that a document has."""
+    for key in keys:
+        if key in data:
+            setattr(thing, key, data[key])
 
 
 def _load_progress(engine: Engine, condition: Condition | None, data: list[list[int]]) -> Progress | None:
@@ -137,21 +141,23 @@ def _load_progress(engine: Engine, condition: Condition | None, data: list[list[
 
 def _load_job(engine: Engine, data: dict[str, Any]) -> None:
     job = engine.define(from_data(data["class"]))
-    job.start_progress = _load_progress(engine, job.job_class.start_on, data["start_progress"])
+    job.start_progress = _load_progress(engine, job.job_class.start_on, data.get("start_progress", []))
     for entry in data["instances"]:
         _load_instance(engine, job, entry)
-    job.pending = data["pending"]
-    job.successor = from_data(data["successor"]) if data["successor"] is not None else None
+    successor = data.get("successor")
+    job.pending = data.get("pending", False)
+    job.successor = from_data(successor) if successor is not None else None
 
 
 def _load_instance(engine: Engine, job: Job, data: dict[str, Any]) -> None:
     job_class: JobClass = from_data(data["class"]) if "class" in data else job.job_class
     instance = job.instances[data["name"]] = Instance(data["serial"], job, job_class, data["name"])
-    for key in _PLAIN:
+    for key in _PLACE:
         setattr(instance, key, data[key])
-    instance.unready = set(data["unready"])
-    instance.killed = set(data["killed"])
-    engine.set_fds(instance, tuple(data["fds"]))
+    _set(instance, data, _PLAIN)
+    instance.unready = set(data.get("unready", ()))
+    instance.killed = set(data.get("killed", ()))
+    engine.set_fds(instance, tuple(data.get("fds", ())))
     for process, pid in instance.pids.items():
         engine.pids[pid] = (instance, process)
     if data["blocker"] is not None:
@@ -161,4 +167,4 @@ def _load_instance(engine: Engine, job: Job, data: dict[str, Any]) -> None:
         event = engine.events[serial]
         event.blockers += 1
         instance.blocking.append(Blocked("event", event))
-    instance.stop_progress = _load_progress(engine, job_class.stop_on, data["stop_progress"])
+    instance.stop_progress = _load_progress(engine, job_class.stop_on, data.get("stop_progress", []))

@@ -351,12 +351,15 @@ class Following:
         }
 
     @classmethod
-    def load(cls, state: dict[str, object], now: float) -> Following:
-        """From what `dump` gave.  Raises KeyError, TypeError or ValueError for anything else."""
+    def load(cls, state: dict[str, object], now: float, address: str | None = None) -> Following:
+        """From what `dump` gave; ``address`` as `Members.load` has it.
+
+        Raises KeyError, TypeError or ValueError for anything else.
+        """
         members, pid = state["members"], state["pid"]
         if not isinstance(members, dict) or not isinstance(pid, int):
             raise TypeError("following")
-        following = cls(str(state["expect"]), str(state["name"]), Members.load(members), now)
+        following = cls(str(state["expect"]), str(state["name"]), Members.load(members, address), now)
         following.follower.pid = pid
         following.follower.phase = str(state["phase"])
         return following

@@ -271,7 +271,7 @@ class JobLog:
     @classmethod
     def load(cls, store: LogStore, state: dict[str, object]) -> JobLog:
         """From what `dump` gave.  Raises KeyError, TypeError or OSError (the descriptor is not open)."""
-        fd, root, data, dropped = state["fd"], state["root"], state["data"], state["dropped"]
+        fd, root, data, dropped = state["fd"], state.get("root"), state.get("data", ""), state.get("dropped", 0)
         if not isinstance(fd, int) or not isinstance(data, str) or not isinstance(dropped, int):
             raise TypeError("log")
         if fd >= 0:

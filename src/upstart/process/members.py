@@ -126,20 +126,21 @@ class Members:
         }
 
     @classmethod
-    def load(cls, state: dict[str, object]) -> Members:
-        """From what `dump` gave.  Raises KeyError, TypeError or ValueError for anything else."""
-        group = state["group"]
+    def load(cls, state: dict[str, object], address: str | None = None) -> Members:
+        """From what `dump` gave; ``address`` is our own, for a state of a build that did not write it.
+
+        Raises KeyError, TypeError or ValueError for anything else.
+        """
+        group = state.get("group")
         if group is not None:
             if not isinstance(group, list):
                 raise TypeError("group")
             group = Group(str(group[0]), bool(group[1]))
         members = cls(_number(state["pid"]), _number(state["since"]), str(state["job"]), str(state["instance"]), group)
-        if state["address"] is not None:
-            members.address = str(state["address"])
-        chroot = state.get("chroot")
-        if chroot is not None:
-            members.chroot = str(chroot)
-        sessions = state["sessions"]
+        own, chroot = state.get("address", address), state.get("chroot")
+        members.address = None if own is None else str(own)
+        members.chroot = None if chroot is None else str(chroot)
+        sessions = state.get("sessions", [])
         if not isinstance(sessions, list):
             raise TypeError("sessions")
         members.sessions.update(map(_number, sessions))
