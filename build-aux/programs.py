@@ -34,6 +34,8 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "halt": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "reboot": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "poweroff": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
+    # The jobs' own.
+    "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
 }
 

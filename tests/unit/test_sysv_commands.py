@@ -35,11 +35,6 @@ class TestTelinit:
         assert telinit.main(["telinit", "-e", "FOO=BAR", "-t", "5", "3", "-e", "TEA=YES"]) == 0
         assert pc.did[1][1] == ["RUNLEVEL=3", "PREVLEVEL=2", "FOO=BAR", "TEA=YES"]
 
-    def test_emits_events_before_that_of_the_runlevel(self, pc: Machine) -> None:
-        assert telinit.main(["telinit", "--event", "first", "--event", "second", "2"]) == 0
-        runlevel = ("runlevel", ["RUNLEVEL=2", "PREVLEVEL=2"], False)
-        assert pc.did == [("first", [], False), ("second", [], False), ("utmp", "2", "2"), runlevel]
-
     @pytest.mark.parametrize("request_", "qQ")
     def test_q_sends_hup(self, pc: Machine, request_: str) -> None:
         assert telinit.main(["telinit", request_]) == 0

@@ -34,12 +34,13 @@ class Sandbox:
         for name in COMMANDS:
             self.program(root / "bin" / name, name)
         for name in ("rc", "rcS"):
-            self.program(root / "etc/init.d" / name, name)
+            self.program(root / "etc/init.d" / name, f"{name} of sysv-rc")
+        self.program(root / "usr/libexec/upstart/rcS", "rcS")
         self.write("proc/cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro quiet\n")
 
     def program(self, path: Path, name: str, status: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        say = f"""echo {name} "$@" ${{TELL:+"$RUNLEVEL $PREVLEVEL"}} >> {self.calls}"""
+        say = f"""echo {name} "$@" ${{TELL:+"$RUNLEVEL $PREVLEVEL $UPSTART_JOB"}} >> {self.calls}"""
         path.write_text(f"#!/bin/sh\n{say}\nexit {status}\n")
         path.chmod(0o755)
 
@@ -49,7 +50,7 @@ class Sandbox:
 
     def run(self, script: str, **env: str) -> list[str]:
         """Runs a job's script as init does, and gives the commands it called."""
-        for path in ("/etc/", "/proc/", "/lib/init/", "/dev/"):
+        for path in ("/etc/", "/proc/", "/lib/init/", "/dev/", "/usr/libexec/"):
             script = script.replace(path, str(self.root) + path)
         self.status = subprocess.run(["/bin/sh", "-e", "-c", script], check=False, timeout=20,
                                      env={"PATH": f"{self.root}/bin:/usr/bin:/bin", **env}).returncode
@@ -83,53 +84,80 @@ class TestEveryJob:
 
 
 class TestRcSysinit:
-    def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
-        given = {"DEFAULT_RUNLEVEL": "2", "RUNLEVEL": "", "PREVLEVEL": "", **env}
-        calls = sandbox.run(script_of("rc-sysinit"), **given)
-        return [re.sub(" --event [a-z-]+", "", call) for call in calls]
+    #: What the scripts have done, where nobody else tells it.
+    MOUNTED = tuple(f"initctl emit --no-wait {event}" for event in (
+        "virtual-filesystems", "local-filesystems", "remote-filesystems", "filesystem"))
 
-    def test_is_not_cut_off_by_the_runlevel_that_it_enters(self, sandbox: Sandbox) -> None:
-        ending = f"#!/bin/sh\nkill -TERM $PPID $$\necho survived >> {sandbox.calls}\n"
-        (sandbox.root / "bin/telinit").write_text(ending)
-        assert sandbox.run(script_of("rc-sysinit"), DEFAULT_RUNLEVEL="2")[-1] == "survived"
+    def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
+        given = {"DEFAULT_RUNLEVEL": "2", "RUNLEVEL": "", "PREVLEVEL": "", "UPSTART_JOB": "rc-sysinit", **env}
+        return sandbox.run(script_of("rc-sysinit"), **given)
+
+    @pytest.mark.parametrize(("program", "env"), [("usr/libexec/upstart/rcS", {}),
+                                                  ("bin/telinit", {"FROM_SINGLE_USER_MODE": "y"})])
+    def test_is_not_cut_off_by_the_runlevel_that_it_enters(self, sandbox: Sandbox, program: str,
+                                                           env: dict[str, str]) -> None:
+        last = f"#!/bin/sh\ntrap '' TERM\nkill -TERM $PPID\necho survived >> {sandbox.calls}\n"
+        (sandbox.root / program).write_text(last)
+        assert self.boot(sandbox, **env) == ["survived"]
         assert sandbox.status == 0
 
-    def test_says_between_the_scripts_and_the_runlevel_that_file_systems_are_mounted(self, sandbox: Sandbox) -> None:
-        events = ("virtual-filesystems", "local-filesystems", "remote-filesystems", "filesystem")
-        calls = sandbox.run(script_of("rc-sysinit"), DEFAULT_RUNLEVEL="2")
-        assert calls == ["rcS", f"telinit {' '.join(f'--event {event}' for event in events)} 2"]
+    def test_leaves_scripts_events_and_runlevel_to_one_program(self, sandbox: Sandbox) -> None:
+        assert self.boot(sandbox) == ["rcS 2"]
 
-    def test_does_not_say_so_again_after_single_user_mode(self, sandbox: Sandbox) -> None:
-        env = {"DEFAULT_RUNLEVEL": "2", "FROM_SINGLE_USER_MODE": "y"}
-        assert sandbox.run(script_of("rc-sysinit"), **env) == ["telinit 2"]
+    def test_lets_scripts_be_ended_by_signals(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "usr/libexec/upstart/rcS").write_text(
+            f"#!/bin/sh\necho $(trap) $(grep SigIgn /proc/self/status) >> {sandbox.calls}\n")
+        (call,) = self.boot(sandbox)
+        assert not int(call.split()[-1], 16) & 1 << 14
 
-    def test_runs_rcs_then_enters_the_default_runlevel(self, sandbox: Sandbox) -> None:
-        assert self.boot(sandbox) == ["rcS", "telinit 2"]
+    def test_is_over_when_it_is_stopped_while_the_scripts_run(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "usr/libexec/upstart/rcS").write_text("#!/bin/sh\nkill -TERM $$\n")
+        assert self.boot(sandbox) == []
+        assert sandbox.status == 143
 
-    def test_tells_the_scripts_that_this_is_the_boot(self, sandbox: Sandbox) -> None:
-        assert self.boot(sandbox, TELL="1") == ["rcS S N", "telinit 2  "]
+    def test_enters_the_runlevel_where_that_program_could_not(self, sandbox: Sandbox) -> None:
+        sandbox.program(sandbox.root / "usr/libexec/upstart/rcS", "rcS", 3)
+        assert self.boot(sandbox) == ["rcS 2", *self.MOUNTED, "telinit 2"]
+
+    @pytest.mark.parametrize("status", [1, 127])
+    def test_has_sysv_rc_run_the_scripts_where_it_cannot(self, sandbox: Sandbox, status: int) -> None:
+        sandbox.program(sandbox.root / "usr/libexec/upstart/rcS", "rcS", status)
+        # Without the job's name, the scripts start the jobs that stand in for them.
+        assert self.boot(sandbox, TELL="1") == [
+            "rcS 2   rc-sysinit", "rcS of sysv-rc S N ", *(f"{call}   rc-sysinit" for call in self.MOUNTED),
+            "telinit 2   rc-sysinit"]
 
     def test_is_not_stopped_by_a_script_that_fails(self, sandbox: Sandbox) -> None:
-        sandbox.program(sandbox.root / "etc/init.d/rcS", "rcS", 1)
-        assert self.boot(sandbox) == ["rcS", "telinit 2"]
+        (sandbox.root / "usr/libexec/upstart/rcS").unlink()
+        sandbox.program(sandbox.root / "etc/init.d/rcS", "rcS of sysv-rc", 1)
+        assert self.boot(sandbox) == ["rcS of sysv-rc", *self.MOUNTED, "telinit 2"]
 
     def test_finds_rcs_where_sysv_rc_keeps_it(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "usr/libexec/upstart/rcS").unlink()
         (sandbox.root / "etc/init.d/rcS").unlink()
-        sandbox.program(sandbox.root / "lib/init/rcS", "rcS")
-        assert self.boot(sandbox) == ["rcS", "telinit 2"]
+        sandbox.program(sandbox.root / "lib/init/rcS", "rcS below lib")
+        assert self.boot(sandbox) == ["rcS below lib", *self.MOUNTED, "telinit 2"]
+
+    def test_heeds_the_settings_of_rcs(self, sandbox: Sandbox) -> None:
+        sandbox.write("etc/default/rcS", "VERBOSE=extra\nfalse\n")
+        (sandbox.root / "usr/libexec/upstart/rcS").write_text(f"#!/bin/sh\necho $VERBOSE >> {sandbox.calls}\n")
+        assert self.boot(sandbox) == ["extra"]
+
+    def test_does_none_of_it_after_single_user_mode(self, sandbox: Sandbox) -> None:
+        assert self.boot(sandbox, FROM_SINGLE_USER_MODE="y") == ["telinit 2"]
 
     @pytest.mark.parametrize(
         ("words", "calls"),
         [
-            ("single", ["rcS", "telinit S"]),
-            ("-s", ["rcS", "telinit S"]),
-            ("S", ["rcS", "telinit S"]),
-            ("s", ["rcS", "telinit s"]),
-            ("3", ["rcS", "telinit 3"]),
-            ("3 1", ["rcS", "telinit 1"]),
-            ("7 root=3 s3", ["rcS", "telinit 2"]),
-            ("emergency", ["sulogin", "rcS", "telinit 2"]),
-            ("-b 5", ["sulogin", "rcS", "telinit 5"]),
+            ("single", ["rcS S"]),
+            ("-s", ["rcS S"]),
+            ("S", ["rcS S"]),
+            ("s", ["rcS s"]),
+            ("3", ["rcS 3"]),
+            ("3 1", ["rcS 1"]),
+            ("7 root=3 s3", ["rcS 2"]),
+            ("emergency", ["sulogin", "rcS 2"]),
+            ("-b 5", ["sulogin", "rcS 5"]),
         ],
     )
     def test_obeys_the_kernel_command_line(self, sandbox: Sandbox, words: str, calls: list[str]) -> None:
@@ -148,12 +176,12 @@ class TestRcSysinit:
     )
     def test_obeys_inittab(self, sandbox: Sandbox, inittab: str, level: str) -> None:
         sandbox.write("etc/inittab", inittab)
-        assert self.boot(sandbox) == ["rcS", f"telinit {level}"]
+        assert self.boot(sandbox) == [f"rcS {level}"]
 
     def test_obeys_the_kernel_command_line_before_inittab(self, sandbox: Sandbox) -> None:
         sandbox.write("etc/inittab", "id:3:initdefault:\n")
         sandbox.write("proc/cmdline", "4\n")
-        assert self.boot(sandbox) == ["rcS", "telinit 4"]
+        assert self.boot(sandbox) == ["rcS 4"]
 
     @pytest.mark.parametrize(
         ("words", "inittab", "level"),
@@ -172,7 +200,7 @@ class TestRc:
         return sandbox.run(script_of("rc"), **env)
 
     def test_runs_the_scripts_of_the_runlevel(self, sandbox: Sandbox) -> None:
-        assert self.change(sandbox, RUNLEVEL="2", PREVLEVEL="N", TELL="1") == ["rc 2 2 N"]
+        assert self.change(sandbox, RUNLEVEL="2", PREVLEVEL="N", TELL="1") == ["rc of sysv-rc 2 2 N "]
         assert sandbox.status == 0
 
     def test_fails_with_them(self, sandbox: Sandbox) -> None:

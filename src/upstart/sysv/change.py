@@ -35,3 +35,11 @@ def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str |
         pass
     connection.emit_event(RUNLEVEL_EVENT, [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env], wait=False)
     connection.close()
+
+
+def announce(events: Sequence[str]) -> None:
+    """Emit what is to come before the runlevel; no job is waited for.  Raises DBusError."""
+    connection = connect_private()
+    for name in events:
+        connection.emit_event(name, [], wait=False)
+    connection.close()

@@ -31,18 +31,16 @@ _CUT_OFF = (DISCONNECTED, NO_REPLY, TIMEOUT)
 class Settings(Common):
     """What the options say."""
 
-    __slots__ = ("env", "events", "ignored")
+    __slots__ = ("env", "ignored")
 
     def __init__(self) -> None:
         super().__init__()
         self.env: list[str] = []
-        self.events: list[str] = []
         self.ignored: list[str] = []
 
 
 OPTIONS = (
     (Option("e", "", "env", argument="KEY=VALUE"), "set environment variable in the runlevel event"),
-    (Option("", "event", "events", argument="NAME"), ""),
     (Option("t", "", "ignored", argument="SECONDS"), ""),
     *COMMON,
 )
@@ -71,22 +69,12 @@ def _tell_init(context: Context, settings: Settings, args: list[str]) -> int:
         if request == "U":
             _restart(context, settings)
         else:
-            _announce(settings.events)
             change.change_runlevel(request, settings.env)
     except DBusError as error:
         if error.name == NO_SERVER and otherinit.change_runlevel(request, settings.env):
             return 0
         raise
     return 0
-
-
-def _announce(events: list[str]) -> None:
-    """Emit what is to come before the runlevel; no job is waited for.  Raises DBusError."""
-    if events:
-        connection = connect_private()
-        for name in events:
-            connection.emit_event(name, [], wait=False)
-        connection.close()
 
 
 def _restart(context: Context, settings: Settings) -> None:

@@ -1,0 +1,78 @@
+"""The order of the boot scripts in /etc/rcS.d: which may start now, given which have ended.
+
+insserv(8) writes into /etc/init.d/.depend.boot which script needs which, and which talk to whoever is at the console.
+What is always true here: every script that has a link is started once; one of which insserv knows nothing waits for all
+with a lower number, as it did before there was that file; a circle is broken at its first script, and an interactive
+script has the machine to itself.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class BootOrder:
+    """The scripts that wait, those that run, and what each waits for.
+
+    *links* are the names in /etc/rcS.d, *depend* is the text of .depend.boot: None runs one script after another.
+    """
+
+    __slots__ = ("_interactive", "_needs", "_running")
+
+    def __init__(self, links: Iterable[str], depend: str | None = None) -> None:
+        #: What still has to end before each script that waits, in the order of the links.
+        self._needs: dict[str, set[str]] = {}
+        self._running: set[str] = set()
+        self._interactive: set[str] = set()
+        known: dict[str, set[str]] = {}
+        for line in (depend or "").splitlines():
+            head, _, rest = line.partition(":" if ": " in line else "=")
+            words = set(rest.split())
+            if head.strip() == "TARGETS":
+                known = {name: set() for name in words}
+            elif head.strip() == "INTERACTIVE":
+                self._interactive = words
+            elif head.strip() in known:
+                known[head.strip()] = words
+        numbers: dict[str, str] = {}
+        for link in sorted(links):
+            if len(link) < 4 or link[0] != "S" or not link[1:3].isdigit():
+                continue
+            number, name = link[1:3], link[3:]
+            if name in known:
+                self._needs[name] = known[name] - {name}
+            else:
+                self._needs[name] = {other for other in numbers if depend is None or numbers[other] < number}
+            numbers.setdefault(name, number)
+        for needs in self._needs.values():
+            needs &= numbers.keys()
+
+    def __bool__(self) -> bool:
+        """Whether there are scripts that have not ended."""
+        return bool(self._needs or self._running)
+
+    def take(self) -> str | None:
+        """The script to start now, None where those that run have to be waited for."""
+        if not self._interactive.isdisjoint(self._running):
+            return None
+        ready = [name for name, needs in self._needs.items() if not needs]
+        if not ready and not self._running:
+            ready = list(self._needs)
+        for name in ready:
+            if name not in self._interactive or (not self._running and self._interactive.issuperset(ready)):
+                del self._needs[name]
+                self._running.add(name)
+                return name
+        return None
+
+    def is_interactive(self, name: str) -> bool:
+        """Whether the script needs the console for itself."""
+        return name in self._interactive
+
+    def end(self, name: str) -> None:
+        """A script that was taken has ended."""
+        self._running.discard(name)
+        for needs in self._needs.values():
+            needs.discard(name)
