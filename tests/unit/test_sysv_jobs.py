@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class Sandbox:
 
     def run(self, script: str, **env: str) -> list[str]:
         """Runs a job's script as init does, and gives the commands it called."""
-        for path in ("/etc/", "/proc/", "/lib/init/", "/dev/", "/usr/libexec/"):
+        for path in ("/etc/", "/proc/", "/lib/init/", "/dev/", "/run/", "/usr/libexec/"):
             script = script.replace(path, str(self.root) + path)
         self.status = subprocess.run(["/bin/sh", "-e", "-c", script], check=False, timeout=20,
                                      env={"PATH": f"{self.root}/bin:/usr/bin:/bin", **env}).returncode
@@ -256,6 +257,57 @@ class TestTerminals:
         assert job.processes["main"].command == "/sbin/getty -L ttyS0 115200 vt102"
         assert "/dev/ttyS0" in job.processes["pre-start"].command
         assert job.respawn
+
+
+class TestContainerDetect:
+    def look(self, sandbox: Sandbox, **env: str) -> list[str]:
+        (sandbox.root / "run").mkdir(exist_ok=True)
+        shutil.copy(DIRECTORY / "container-detect.conf", sandbox.root / "etc/init")
+        calls = sandbox.run(script_of("container-detect"), **env)
+        assert sandbox.status == 0
+        return calls
+
+    @pytest.fixture(autouse=True)
+    def jobs(self, sandbox: Sandbox) -> None:
+        sandbox.write("etc/init/web.conf", "start on runlevel 2 # in a container or not\n")
+
+    def kind(self, sandbox: Sandbox) -> str:
+        path = sandbox.root / "run/container_type"
+        return path.read_text() if path.exists() else ""
+
+    @pytest.mark.parametrize("name", ["lxc", "systemd-nspawn", "some thing"])
+    def test_says_what_the_container_manager_told_init(self, sandbox: Sandbox, name: str) -> None:
+        sandbox.write("proc/vz/version", "")
+        assert self.look(sandbox, container=name) == [f"initctl emit --no-wait container CONTAINER={name}"]
+        assert self.kind(sandbox) == f"{name}\n"
+
+    def test_knows_containers_by_other_signs(self, sandbox: Sandbox) -> None:
+        openvz, libvirt = (f"initctl emit --no-wait container CONTAINER={name}" for name in ("openvz", "lxc-libvirt"))
+        sandbox.write("proc/vz/version", "")
+        assert self.look(sandbox) == [openvz]
+        assert self.kind(sandbox) == "openvz\n"
+        assert self.look(sandbox, LIBVIRT_LXC_UUID="1") == [openvz, libvirt]
+        # The machine that holds the containers.
+        sandbox.write("proc/bc/0/resources", "")
+        assert self.look(sandbox) == [openvz, libvirt]
+
+    def test_tells_though_the_type_cannot_be_written(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "run/container_type").mkdir(parents=True)
+        assert self.look(sandbox, container="lxc") == ["initctl emit --no-wait container CONTAINER=lxc"]
+
+    def test_costs_a_machine_nothing_unless_a_job_asks(self, sandbox: Sandbox) -> None:
+        assert self.look(sandbox) == []
+        assert self.kind(sandbox) == ""
+        sandbox.write("etc/init/web.override", "start on not-containers\n")
+        assert self.look(sandbox) == []
+
+    @pytest.mark.parametrize("file", ["web.conf", "deep/er/web.conf", "web.override"])
+    def test_tells_a_machine_where_a_job_asks(self, sandbox: Sandbox, file: str) -> None:
+        sandbox.write(f"etc/init/{file}", "start on stopped rc and (\n\tnot-container or\n\tcontainer)\n")
+        assert self.look(sandbox) == ["initctl emit --no-wait not-container"]
+
+    def test_no_shipped_job_asks(self) -> None:
+        assert [path.stem for path in FILES if "not-container" in path.read_text()] == ["container-detect"]
 
 
 class TestWaitForState:

@@ -288,7 +288,7 @@ def _boot(context: Context, settings: Common, args: list[str]) -> int:
     try:
         order = boot_order()
     except OSError as error:
-        context.error(f"{LINKS}: {error.strerror}")
+        context.error(f"Unable to read {LINKS}: {error.strerror}")
         order = BootOrder(())
     BootScripts(order, context.error).run()
     # The runlevel stops rc-sysinit; this comes to its own end, so that init has no killed process to report.

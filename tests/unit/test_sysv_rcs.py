@@ -1,0 +1,315 @@
+"""The program that runs the scripts of rcS.d: real scripts, and an init that notes what it is told."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from upstart.client.errors import DISCONNECTED, UNKNOWN_JOB, DBusError
+from upstart.sysv import change, rcs
+from upstart.sysv.bootorder import BootOrder
+
+FAILED = "com.ubuntu.Upstart0_6.Error.EventFailed"
+
+
+class Boot:
+    """A directory of scripts and jobs, and what has become of them."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        for name, path in (("SCRIPTS", "init.d"), ("LINKS", "rcS.d"), ("JOBS", "init")):
+            (root / path).mkdir()
+            monkeypatch.setattr(rcs, name, str(root / path))
+        monkeypatch.setattr(rcs, "connect_private", self.connect)
+        monkeypatch.setattr("time.sleep", lambda seconds: self.told.append("waits"))
+        self.told: list[str] = []
+        self.said: list[str] = []
+        #: Jobs that init knows; what emitting does.
+        self.known: set[str] = set()
+        self.on_emit: Callable[[], None] = lambda: None
+        self.instances: list[list[str]] = []
+        self.reachable = True
+
+    def connect(self) -> Any:
+        if not self.reachable:
+            raise DBusError("org.freedesktop.DBus.Error.NoServer", "nobody listens")
+        return self
+
+    def call(self, path: str, interface: str, method: str, signature: str = "", *args: Any, **_: Any) -> Any:
+        if method == "GetAllInstances":
+            return (self.instances.pop(0),)
+        assert method == "GetJobByName"
+        if args[0] not in self.known:
+            raise DBusError(UNKNOWN_JOB, f"Unknown job: {args[0]}")
+        return (f"/job/{args[0]}",)
+
+    def emit_event(self, name: str, env: list[str], wait: bool) -> None:
+        self.told.append(" ".join([name, *env, "waits" if wait else "goes on"]))
+        self.on_emit()
+
+    def close(self) -> None:
+        pass
+
+    def script(self, link: str, text: str, mode: int = 0o755) -> None:
+        path = self.root / "init.d" / link[3:]
+        path.write_text(text if text.startswith("#!") or not text else f"#!/bin/sh\n{text}\n")
+        path.chmod(mode)
+        (self.root / "rcS.d" / link).symlink_to(path)
+
+    def job(self, name: str) -> None:
+        (self.root / "init" / f"{name}.conf").write_text("task\n")
+        self.known.add(name)
+
+    def run(self, depend: str | None = None) -> None:
+        rcs.BootScripts(BootOrder(os.listdir(self.root / "rcS.d"), depend), self.said.append).run()
+
+    def trace(self, link: str, text: str = "") -> None:
+        """A script that leaves a trace of its run."""
+        self.script(link, f"echo {link[3:]} >> {self.root}/trace\n{text}")
+
+    @property
+    def ran(self) -> list[str]:
+        path = self.root / "trace"
+        return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture
+def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Boot:
+    return Boot(tmp_path, monkeypatch)
+
+
+def all_of(*names: str, interactive: str = "") -> str:
+    return f"TARGETS = {' '.join(names)}\nINTERACTIVE = {interactive}\n"
+
+
+def test_scripts_are_started_one_after_another(boot: Boot) -> None:
+    boot.trace("S02b", "exit 1")
+    boot.trace("S01a", '[ "$1" = start ]')
+    boot.trace("S03c")
+    boot.run()
+    assert boot.ran == ["a", "b", "c"]
+    assert boot.said == ["b failed with exit status 1"]
+    assert not boot.told
+
+
+@pytest.mark.parametrize(("end", "said"), [
+    ("exit 0", []), ("exit 5", ["a was skipped: its program is not installed"]),
+    ("exit 6", ["a was skipped: it is not configured"]), ("kill -KILL $$", ["a was killed by signal 9"]),
+])
+def test_how_a_script_ended_is_told(boot: Boot, end: str, said: list[str]) -> None:
+    boot.trace("S01a", end)
+    boot.trace("S02b")
+    boot.run()
+    assert boot.said == said
+    assert boot.ran == ["a", "b"]
+
+
+def test_scripts_see_what_every_system_v_init_tells_them(boot: Boot) -> None:
+    boot.script("S01a", f"echo $RUNLEVEL $PREVLEVEL $runlevel $previous $PATH > {boot.root}/trace")
+    boot.run()
+    assert boot.ran == ["S", "N", "S", "N", "/sbin:/usr/sbin:/bin:/usr/bin"]
+
+
+def test_what_cannot_be_run_is_named_and_the_rest_runs(boot: Boot) -> None:
+    boot.script("S01a", "exit", mode=0o644)
+    boot.script("S02b", "#!/no/such/interpreter\n")
+    (boot.root / "rcS.d/S03c").symlink_to("../init.d/c")
+    boot.trace("S04d")
+    boot.run()
+    assert boot.said == ["Unable to run a: Permission denied", *(
+        f"Unable to run {name}: No such file or directory" for name in "bc")]
+    assert boot.ran == ["d"]
+
+
+def test_a_script_without_an_interpreter_is_the_shells(boot: Boot) -> None:
+    (boot.root / "init.d/a").write_text(f"echo a >> {boot.root}/trace\n")
+    (boot.root / "init.d/a").chmod(0o755)
+    (boot.root / "rcS.d/S01a").symlink_to("../init.d/a")
+    boot.run()
+    assert boot.ran == ["a"]
+
+
+class TestWords:
+    def test_of_scripts_that_run_at_once_do_not_mix(self, boot: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+        for number, name in enumerate("abcd"):
+            # Each begins to speak before the others end, the later the sooner.
+            boot.script(f"S01{name}", f"echo -n 'Starting {name}:'; sleep 0.{4 - number}; echo .")
+        boot.run(all_of("a", "b", "c", "d"))
+        assert capfd.readouterr().out == "".join(f"Starting {name}:.\n" for name in "abcd")
+
+    def test_are_whole_however_many_and_in_order(self, boot: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+        boot.script("S01a", "sleep 0.2; echo first")
+        boot.script("S01b", "seq 20000")
+        boot.run(all_of("a", "b"))
+        assert capfd.readouterr().out.splitlines() == ["first", *map(str, range(1, 20001))]
+
+    def test_of_a_failure_follow_those_of_its_script(self, boot: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+        boot.script("S01a", "sleep 0.3; echo a")
+        boot.script("S01b", "echo b; exit 4")
+        rcs.BootScripts(BootOrder(["S01a", "S01b"], all_of("a", "b")), lambda text: os.write(1, text.encode())).run()
+        assert capfd.readouterr().out == "a\nb\nb failed with exit status 4"
+
+    def test_are_those_of_a_terminal(self, boot: Boot) -> None:
+        boot.script("S01a", f"[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo terminal >> {boot.root}/trace")
+        boot.run()
+        assert boot.ran == ["terminal"]
+
+    def test_of_an_interactive_script_go_straight_to_the_console(self, boot: Boot,
+                                                                 capfd: pytest.CaptureFixture[str]) -> None:
+        boot.script("S01a", f"[ -t 1 ] || echo console >> {boot.root}/trace; echo here")
+        boot.run(all_of("a", interactive="a"))
+        assert boot.ran == ["console"]
+        assert capfd.readouterr().out == "here\n"
+
+    def test_of_what_a_script_leaves_running_are_not_waited_for(self, boot: Boot,
+                                                                capfd: pytest.CaptureFixture[str]) -> None:
+        boot.script("S01a", f"(echo $$; sleep 5; echo late) & echo $! > {boot.root}/pid; echo done")
+        boot.run()
+        pid = int((boot.root / "pid").read_text())
+        assert "late" not in capfd.readouterr().out
+        with open(os.pidfd_open(pid), "rb") as end:  # it was not ended with the script
+            assert not select.select([end], [], [], 0)[0]
+        os.kill(pid, 9)
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+    def test_that_nobody_can_read_end_nothing(self, boot: Boot) -> None:
+        boot.trace("S01a", "echo a")
+        boot.trace("S02b", "echo b")
+        saved, full = os.dup(1), os.open("/dev/full", os.O_WRONLY)
+        try:
+            os.dup2(full, 1)
+            boot.run()
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+            os.close(full)
+        assert boot.ran == ["a", "b"]
+
+
+class TestJobs:
+    @pytest.mark.parametrize("job", ["mountall.sh", "mountall"])
+    def test_stand_in_for_scripts_in_their_turn(self, boot: Boot, job: str) -> None:
+        boot.trace("S01a")
+        boot.trace("S02mountall.sh")
+        boot.trace("S03c")
+        boot.job(job)
+        boot.on_emit = lambda: boot.told.append(" ".join(boot.ran))
+        boot.run()
+        assert boot.ran == ["a", "c"]
+        assert boot.told == ["boot-script SCRIPT=mountall.sh waits", "a"]
+        assert not boot.said
+
+    def test_of_a_script_without_the_ending_may_have_it(self, boot: Boot) -> None:
+        boot.trace("S01mountall")
+        boot.job("mountall.sh")
+        boot.run()
+        assert boot.ran == []
+
+    def test_that_init_does_not_know_leave_it_to_the_script(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Or lsb's functions would end the script, which has a job file.
+        monkeypatch.setenv("UPSTART_JOB", "rc-sysinit")
+        boot.trace("S01a", f"echo ${{UPSTART_JOB:-none}} >> {boot.root}/trace")
+        boot.trace("S02b", f"echo ${{UPSTART_JOB:-none}} >> {boot.root}/trace")
+        boot.job("a")
+        boot.known.clear()
+        boot.run()
+        assert boot.ran == ["a", "none", "b", "rc-sysinit"]
+        assert boot.said == ["Job a cannot stand in for a: Unknown job: a"]
+
+    def test_are_of_no_use_without_init(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.job("a")
+        boot.reachable = False
+        boot.run()
+        assert boot.ran == ["a"]
+        assert boot.said == ["Job a cannot stand in for a: nobody listens"]
+
+    def test_that_fail_are_named_and_the_rest_runs(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a")
+
+        def fail() -> None:
+            raise DBusError(FAILED, "Event failed")
+
+        boot.on_emit = fail
+        boot.run()
+        assert boot.ran == ["b"]
+        assert boot.said == ["Job in place of a: Event failed"]
+
+    def test_are_waited_for_across_a_new_start_of_init(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a")
+        boot.instances = [["/job/a/_"], ["/job/a/_"], []]
+
+        def leave() -> None:
+            boot.on_emit = lambda: None
+            raise DBusError(DISCONNECTED, "Connection was disconnected before a reply was received")
+
+        boot.on_emit = leave
+        boot.run()
+        assert boot.told == ["boot-script SCRIPT=a waits", "waits", "waits"]
+        assert boot.ran == ["b"]
+
+
+class TestCommand:
+    @pytest.fixture
+    def machine(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> Boot:
+        monkeypatch.setattr(rcs, "need_root", lambda context: None)
+        monkeypatch.setattr("_signal.signal", lambda number, action: boot.told.append(f"signal {number}"))
+        monkeypatch.setattr(change, "announce", lambda events: boot.told.append(" ".join(events)))
+        monkeypatch.setattr(change, "change_runlevel", lambda level: boot.told.append(f"runlevel {level}"))
+        return boot
+
+    def test_ends_in_the_runlevel(self, machine: Boot) -> None:
+        machine.trace("S01a")
+        assert rcs.main(["rcS", "s"]) == 0
+        assert machine.ran == ["a"]
+        assert machine.told == [
+            "signal 15", "virtual-filesystems local-filesystems remote-filesystems filesystem", "runlevel S"]
+
+    def test_enters_it_without_scripts(self, machine: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+        (machine.root / "rcS.d").rmdir()
+        assert rcs.main(["rcS", "2"]) == 0
+        assert machine.told[-1] == "runlevel 2"
+        assert capfd.readouterr().err == f"rcS: Unable to read {machine.root}/rcS.d: No such file or directory\n"
+
+    def test_says_that_scripts_have_run_when_init_is_gone(self, machine: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(events: object) -> None:
+            raise DBusError("org.freedesktop.DBus.Error.NoServer", "nobody listens")
+
+        monkeypatch.setattr(change, "announce", fail)
+        machine.trace("S01a")
+        assert rcs.main(["rcS", "2"]) == rcs.SCRIPTS_DONE
+        assert machine.ran == ["a"]
+
+    @pytest.mark.parametrize("words", [[], ["7"], ["23"], [""], ["2", "3"]])
+    def test_runs_nothing_for_a_wrong_command_line(self, machine: Boot, words: list[str]) -> None:
+        machine.trace("S01a")
+        assert rcs.main(["rcS", *words]) == 1
+        assert machine.ran == []
+
+    def test_obeys_what_asks_for_one_script_at_a_time(self, machine: Boot) -> None:
+        depend = machine.root / "init.d/.depend.boot"
+        depend.write_text(all_of("a", "b"))
+        (machine.root / "rcS.d/S01a").touch()
+        (machine.root / "rcS.d/S01b").touch()
+
+        def at_once() -> int:
+            order = rcs.boot_order()
+            return sum(order.take() is not None for _ in range(2))
+
+        assert at_once() == 2
+        (machine.root / "init.d/.legacy-bootordering").touch()
+        assert at_once() == 1
+        (machine.root / "init.d/.legacy-bootordering").unlink()
+        depend.write_text("")
+        assert at_once() == 1
+        depend.unlink()
+        assert at_once() == 1
