@@ -17,6 +17,10 @@ READ = (
     r" 's/^.* \([0-9.]*\): sched_process_\(fork\|exec\|exit\): /\2 \1 /p' /mnt/trace; umount /mnt"
 )
 
+#: What runs rcS.d where Upstart is the init, and the jobs that it calls on, in their order, which share one program.
+OUR_RUNNER = "/libexec/upstart/rcS"
+MOUNT_JOBS = ("mountkernfs.sh (job)", "mountdevsubfs.sh (job)", "checkroot.sh (job)", "mountall.sh (job)")
+
 _FORK = re.compile(r"fork (\S+) comm=(.*) pid=(\d+) child_comm=(.*) child_pid=(\d+)")
 _EXEC = re.compile(r"exec (\S+) filename=(.*) pid=(\d+) old_pid=")
 _EXIT = re.compile(r"exit (\S+) comm=(.*) pid=(\d+) prio=")
@@ -68,7 +72,8 @@ def _is(span: Span | None, program: str) -> bool:
 
 
 def steps(found: dict[int, Span]) -> list[Step]:
-    """The boot of an init that has startpar run the scripts of rcS, then those of its runlevel; [] for another one."""
+    """The boot of an init that has startpar, or our rcS, run the scripts of rcS, and startpar those of its runlevel; []
+    for another one."""
     executed = next((moment for moment, path in found[1].programs if path.endswith("/init")), 0.0)
     children: dict[int, list[Span]] = {}
     for span in found.values():
@@ -80,7 +85,10 @@ def steps(found: dict[int, Span]) -> list[Step]:
     def length(span: Span) -> float:
         return (span.end or span.begin) - span.begin
 
-    runners = [span for span in found.values() if _is(span, "startpar") and _is(found.get(span.parent), "rc")]
+    runners = [
+        span for span in found.values()
+        if (_is(span, "startpar") and _is(found.get(span.parent), "rc")) or span.programs[-1][1].endswith(OUR_RUNNER)
+    ]  # fmt: skip
     if len(runners) < 2:
         return []
     first, second = sorted(runners, key=lambda span: span.begin)[:2]
@@ -90,6 +98,8 @@ def steps(found: dict[int, Span]) -> list[Step]:
     login = min((moment for span in found.values() for moment, path in span.programs if path.endswith("getty")),
                 default=second.begin + length(second))
     first_end, second_end = first.begin + length(first), second.begin + length(second)
+
+    jobs = dict(zip((span.pid for span in children.get(1, ()) if _is(span, "boot-mounts")), MOUNT_JOBS, strict=False))
 
     def outside(begin: float, end: float) -> int:
         scripts = {span.pid for runner in (first, second) for span in children.get(runner.pid, ())}
@@ -105,9 +115,12 @@ def steps(found: dict[int, Span]) -> list[Step]:
         ),
     ]
     for runner, name in ((first, "rcS"), (second, "rc 2")):
-        result.append(Step(f"{name}, all scripts", runner.begin - executed, length(runner), processes(runner) - 1))
-        for span in sorted(children.get(runner.pid, ()), key=lambda span: span.begin):
-            script = next((path.rpartition("/")[2] for _, path in span.programs if "/init.d/" in path), None)
+        inside = processes(runner) - 1 + sum(processes(found[pid]) for pid in jobs if runner is first)
+        result.append(Step(f"{name}, all scripts", runner.begin - executed, length(runner), inside))
+        own = [found[pid] for pid in jobs] if runner is first else []
+        for span in sorted((*children.get(runner.pid, ()), *own), key=lambda span: span.begin):
+            scripts = [path.rpartition("/")[2] for _, path in span.programs if "/init.d/" in path]
+            script = jobs.get(span.pid, next(iter(scripts), None))
             if script is not None:
                 result.append(Step(f"- {script}", span.begin - executed, length(span), processes(span)))
         if runner is first:

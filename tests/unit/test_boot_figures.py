@@ -42,6 +42,25 @@ fork 7.9 comm=init pid=1 child_comm=init child_pid=19
 exec 8.0 filename=/sbin/getty pid=19 old_pid=19
 """
 
+#: The same with our own runner, and a job in a script's place.
+OWN_RECORD = """\
+exec 2.0 filename=/sbin/init pid=1 old_pid=1
+fork 3.0 comm=init pid=1 child_comm=init child_pid=10
+exec 3.1 filename=/bin/sh pid=10 old_pid=10
+fork 3.2 comm=sh pid=10 child_comm=sh child_pid=11
+exec 3.3 filename=/usr/libexec/upstart/rcS pid=11 old_pid=11
+fork 4.0 comm=init pid=1 child_comm=init child_pid=12
+exec 4.1 filename=/usr/libexec/upstart/boot-mounts pid=12 old_pid=12
+fork 4.2 comm=boot-mounts pid=12 child_comm=boot-mounts child_pid=13
+exec 4.3 filename=/bin/mount pid=13 old_pid=13
+exit 4.4 comm=mount pid=13 prio=120
+exit 4.5 comm=boot-mounts pid=12 prio=120
+fork 4.6 comm=rcS pid=11 child_comm=rcS child_pid=14
+exec 4.7 filename=/etc/init.d/first pid=14 old_pid=14
+exit 5.0 comm=first pid=14 prio=120
+exit 5.2 comm=rcS pid=11 prio=120
+"""
+
 LOOK = """\
 1 (init) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 50 1 1
 200 (systemd-udevd) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 700 1 1
@@ -80,6 +99,18 @@ def test_a_boot_is_cut_at_the_scripts() -> None:
         ("- second", 4.7, 0.3, 1),
         ("from rc 2 to getty", 5.5, 0.5, 1),
         ("together", 0.0, 6.0, 10),
+    ]
+
+
+def test_a_boot_with_our_own_runner_is_cut_alike() -> None:
+    later = RECORD[RECORD.index("fork 6.0") :]
+    assert [shown(step) for step in steps(parse(OWN_RECORD + later))][:6] == [
+        ("init's own start", 0.0, 1.0, 0),
+        ("before the scripts of rcS", 1.0, 0.2, 1),
+        ("rcS, all scripts", 1.2, 2.0, 3),
+        ("- mountkernfs.sh (job)", 2.0, 0.5, 2),
+        ("- first", 2.6, 0.4, 1),
+        ("from rcS to rc 2", 3.2, 1.3, 1),
     ]
 
 
