@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import archive
@@ -110,6 +111,51 @@ def test_an_upgrade_of_the_packages_keeps_every_job_and_its_process(booted: Cont
     assert wait_for(lambda: memory.read_bytes() != program, 10)
     assert wait_for(lambda: booted.run("initctl", "version").returncode == 0, 10)
     assert running_jobs(booted) == before
+
+
+@contextmanager
+def booted_alone(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str, jobs: dict[str, str]
+) -> Iterator[Container]:
+    """A root with our packages and these jobs, booted as a container of this kind, or as none where it is ""."""
+    monkeypatch.setattr("tempfile.tempdir", str(directory))
+    path, packages, _ = run.prepare("upstart", archive.host_release())
+    init = ["/usr/bin/env", *([f"container={kind}"] if kind else ["-u", "container"]), "/sbin/init"]
+    with Container(path, init, packages, {}, lambda _: None) as container:
+        for name, text in jobs.items():
+            container.path(f"/etc/init/{name}.conf").write_text(text)
+        container.boot()
+        yield container
+
+
+def says(container: Container, job: str, what: str) -> Callable[[], bool]:
+    """Whether the status of a job has this in it."""
+    return lambda: what in container.run("status", job).stdout
+
+
+def test_a_container_has_a_login_on_its_console_also_after_single_user_mode(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with booted_alone(directory, monkeypatch, "lxc", {}) as container:
+        assert wait_for(says(container, "console", "start/running, process"), 60)
+        assert container.path("/run/container_type").read_text() == "lxc\n"
+        done = container.run("initctl", "check-config")
+        assert (done.returncode, done.stdout) == (0, "")
+        container.run("telinit", "S")
+        assert wait_for(says(container, "rcS", "start/running"), 60)
+        assert wait_for(says(container, "console", "stop/waiting"), 10)
+        container.run("telinit", "2")
+        assert wait_for(says(container, "console", "start/running, process"), 60)
+
+
+def test_a_machine_has_none_and_tells_jobs_that_ask_that_it_is_no_container(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = "start on stopped rc RUNLEVEL=[2345] and (not-container or container CONTAINER=lxc)\nexec sleep 1000\n"
+    with booted_alone(directory, monkeypatch, "", {"asks": ask}) as container:
+        assert wait_for(says(container, "asks", "start/running, process"), 60)
+        assert says(container, "console", "stop/waiting")()
+        assert not container.path("/run/container_type").exists()
 
 
 def test_the_installed_programs_serve_a_session_and_runlevel_6_reboots(booted: Container) -> None:
