@@ -42,3 +42,18 @@ def test_damage_is_seen_from_outside(disk: Disk) -> None:
     assert disk.state()[0] != "clean"
     with pytest.raises(RuntimeError, match="e2fsck"):
         disk.check()
+
+
+def test_a_whole_check_is_on_record(disk: Disk) -> None:
+    before = disk.last_check()
+    vm_disk.run("e2fsck", "-p", str(disk.path))
+    assert disk.last_check() == before
+    vm_disk.run("env", "E2FSCK_TIME=1700000000", "e2fsck", "-f", "-p", str(disk.path))
+    assert "2023" in disk.last_check()
+    disk.mend()
+    assert "2023" not in disk.last_check()
+
+
+def test_swap_space_is_found_by_its_label(tmp_path: Path) -> None:
+    path = vm_disk.make_swap(tmp_path / "swap.img", "swap", 1)
+    assert vm_disk.run("blkid", "-p", "-o", "value", "-s", "LABEL", str(path)) == "swap\n"

@@ -36,6 +36,15 @@ def make(path: Path, label: str, megabytes: int = 64) -> Path:
     return path
 
 
+def make_swap(path: Path, label: str, megabytes: int = 64) -> Path:
+    """Empty swap space."""
+    with path.open("wb") as file:
+        file.truncate(megabytes << 20)
+    path.chmod(0o600)
+    run("mkswap", "-q", "-L", label, str(path))
+    return path
+
+
 class Disk:
     """The ext4 file system that fills a disk image."""
 
@@ -93,9 +102,15 @@ class Disk:
     def state(self) -> tuple[str, bool]:
         """What the superblock says of the file system ("clean", "not clean"), and whether its journal is to be
         replayed."""
-        header = run("dumpe2fs", "-h", str(self.path))
-        found = re.search(r"^Filesystem state: +(.*)$", header, re.MULTILINE)
-        return (found[1].strip() if found else "unknown"), "needs_recovery" in header
+        return self._told("Filesystem state"), "needs_recovery" in self._told("Filesystem features")
+
+    def last_check(self) -> str:
+        """When it was last checked from one end to the other, or made."""
+        return self._told("Last checked")
+
+    def _told(self, name: str) -> str:
+        found = re.search(rf"^{name}: +(.*)$", run("dumpe2fs", "-h", str(self.path)), re.MULTILINE)
+        return found[1].strip() if found else "unknown"
 
     def uuid(self) -> str:
         """Its UUID, as root=UUID= takes it."""
@@ -104,6 +119,10 @@ class Disk:
     def check(self) -> None:
         """RuntimeError unless e2fsck, which changes nothing, finds nothing to mend."""
         run("e2fsck", "-f", "-n", str(self.path))
+
+    def mend(self) -> None:
+        """Leaves nothing for a check to mend, nor to put in a better order."""
+        run("e2fsck", "-f", "-p", str(self.path), status=1)
 
     def link_target(self, path: str) -> str:
         """Where a symbolic link leads."""

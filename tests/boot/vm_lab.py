@@ -21,6 +21,7 @@ from machine import Machine, MachineError
 #: Seconds for a boot, and for an end, on a machine that emulates and has other things to do.
 PATIENCE = 300
 DATA = "LABEL=data /srv ext4 defaults,nofail 0 2\n"
+SWAP = "LABEL=swap none swap sw 0 0\n"
 
 
 class Lab:
@@ -52,6 +53,11 @@ class Lab:
         """A second one, which `disk` has in its fstab."""
         disk.write("/etc/fstab", disk.read("/etc/fstab") + DATA)
         return vm_disk.Disk(vm_disk.make(self.directory / "data.img", "data"))
+
+    def swap_disk(self, disk: vm_disk.Disk) -> vm_disk.Disk:
+        """One of swap space, which `disk` has in its fstab."""
+        disk.write("/etc/fstab", disk.read("/etc/fstab") + SWAP)
+        return vm_disk.Disk(vm_disk.make_swap(self.directory / "swap.img", "swap"))
 
     def machine(
         self,

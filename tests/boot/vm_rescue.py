@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import vm_truth
 from machine import Machine
+from vm_disk import Disk
 from vm_lab import PATIENCE, Lab, maintenance_shell, require, switch_off
 
 #: The shell text of a job that nothing goes wrong with, to be seen on the console.
@@ -154,18 +155,142 @@ def unclean(lab: Lab) -> None:
         switch_off(vm, [disk, data])
 
 
+def share_blocks(disk: Disk) -> None:
+    """Damage that needs a decision: two files claim the same blocks."""
+    disk.write("/first", "first\n" * 3000)
+    disk.write("/second", "second\n" * 3000)
+    disk.share_blocks("/first", "/second")
+
+
 def damaged_beyond_preen(lab: Lab) -> None:
-    """Damage that needs a decision: checkfs gives a shell, and the boot goes on once it is left."""
+    """Damage that needs a decision: checkfs gives a shell, and the boot goes on once it is left. The root is damaged
+    in a way that checkroot mends; after that it goes on by itself."""
     disk = lab.disk()
     data = lab.data_disk(disk)
-    data.write("/first", "first\n" * 3000)
-    data.write("/second", "second\n" * 3000)
-    data.share_blocks("/first", "/second")
+    share_blocks(data)
+    disk.mend()  # or there would be more to mend, and a restart
+    disk.set_unclean()
     with lab.machine([disk, data]) as vm:
         maintenance_shell(vm)
+        require(re.search(rb"root: .*non-contiguous", vm.said), "the root was not checked")
         vm.command("fsck -y LABEL=data || [ $? = 1 ]")
         vm.type("exit")
         normal_login(vm)
+
+
+def restarts_by_itself(vm: Machine) -> None:
+    """Waits for the reset with which a machine ends that QEMU is not to start again."""
+    vm.wait(PATIENCE)
+    ending = vm.monitor.ending()
+    require(ending == "guest-reset", f"the machine ended by {ending}")
+
+
+def boots_clean(lab: Lab, disk: Disk) -> None:
+    """The boot after a repair: nothing is checked any more, and switching off leaves all in order."""
+    with lab.machine([disk]) as vm:
+        normal_login(vm)
+        require(b"root: clean" in vm.said, "after the repair the root is not found clean")
+        switch_off(vm, [disk])
+
+
+def damaged_root(lab: Lab) -> None:
+    """Damage of the root that needs a decision: checkroot gives a shell, the root read-only; once it is repaired and
+    the shell is left, the machine restarts by itself, and boots."""
+    disk = lab.disk()
+    share_blocks(disk)
+    with lab.machine([disk]) as vm:
+        maintenance_shell(vm)
+        require(b"boot-mounts: The check of the root file system failed" in vm.said, "the console is not told why")
+        require(" / ext4 ro" in vm.command("cat /proc/mounts"), "the root is not read-only")
+        require("checkroot.sh start/running" in vm.command("initctl status checkroot.sh"), "it is another's shell")
+        vm.command("fsck -y / || [ $? = 3 ]", 120)
+        vm.type("exit")
+        restarts_by_itself(vm)
+    boots_clean(lab, disk)
+
+
+def damaged_root_fsckfix(lab: Lab) -> None:
+    """The same damage with FSCKFIX=yes in /etc/default/rcS: it is repaired, and the machine restarts by itself."""
+    disk = lab.disk()
+    share_blocks(disk)
+    disk.write("/etc/default/rcS", disk.read("/etc/default/rcS") + "FSCKFIX=yes\n")
+    with lab.machine([disk]) as vm:
+        vm.expect(rb"Multiply-claimed block", PATIENCE)
+        vm.expect(rb"boot-mounts: The root file system has been repaired", PATIENCE)
+        restarts_by_itself(vm)
+        require(b"password for maintenance" not in vm.said, "a shell was given")
+    boots_clean(lab, disk)
+
+
+def forcefsck(lab: Lab) -> None:
+    """`forcefsck`: a clean root and a second disk are checked all the same; swap and a /tmp in memory are as asked
+    for."""
+    disk = lab.disk()
+    disks = [disk, lab.data_disk(disk)]
+    swap = lab.swap_disk(disk)
+    disk.write("/etc/default/tmpfs", disk.read("/etc/default/tmpfs") + "RAMTMP=yes\n")
+    disk.mend()  # or the check would end in a restart
+    before = [each.last_check() for each in disks]
+    with lab.machine([*disks, swap], "forcefsck") as vm:
+        normal_login(vm)
+        for label in (b"root", b"data"):
+            require(re.search(rb"%b: .*non-contiguous" % label, vm.said), f"{label.decode()} was not checked")
+        used = vm.command("cat /proc/swaps")
+        require(used.count("/dev/") == 1, f"the swap of fstab is not in use:\n{used}")
+        mounts = vm.command("cat /proc/mounts")
+        require(" /tmp tmpfs" in mounts, "/tmp is not in memory")
+        require("/srv ext4 rw" in mounts, "/srv is not mounted")
+        switch_off(vm, disks)
+    for each, moment in zip(disks, before, strict=True):
+        require(each.last_check() != moment, f"{each.path.name} has no record of a check")
+
+
+def fastboot(lab: Lab) -> None:
+    """`fastboot` and `noswap`: no check, of a root that is marked as damaged too, and no swap."""
+    disk = lab.disk()
+    swap = lab.swap_disk(disk)
+    disk.set_unclean()
+    before = disk.last_check()
+    with lab.machine([disk, swap], "fastboot noswap") as vm:
+        normal_login(vm)
+        require(b"fastboot: the root file system is not checked" in vm.said, "fastboot was not heeded")
+        require("/dev/" not in vm.command("cat /proc/swaps"), "swap is in use")
+        switch_off(vm)
+    require(disk.last_check() == before and disk.state()[0] != "clean", "the root was checked")
+
+
+def broken_rcs(lab: Lab) -> None:
+    """The program that runs rcS.d is broken: sysv-rc's runs the scripts, and what is to be mounted is."""
+    disk = lab.disk()
+    data = lab.data_disk(disk)
+    disk.remove("/usr/lib/python3/dist-packages/upstart/sysv/rcs.py")
+    with lab.machine([disk, data]) as vm:
+        normal_login(vm)
+        require(re.search(rb"No module named '?upstart.sysv.rcs", vm.said), "the console is not told why")
+        require(b"concurrent boot in runlevel S" in vm.said, "sysv-rc did not run the scripts")
+        all_mounted(vm)
+        switch_off(vm, [disk, data])
+
+
+def broken_mount_job(lab: Lab) -> None:
+    """The job in the place of a script cannot be read: the script itself runs."""
+    disk = lab.disk()
+    data = lab.data_disk(disk)
+    disk.write("/etc/init/mountall.sh.conf", "start on boot-script SCRIPT=mountall.sh\ntask\nexec\n")
+    with lab.machine([disk, data]) as vm:
+        normal_login(vm)
+        require(re.search(rb"mountall\.sh\.conf:3: Expected token", vm.said), "the console is not told why")
+        require(re.search(rb"rcS: Job mountall\.sh cannot stand in .*Unknown job", vm.said), "rcS does not tell")
+        require(b"Mounting local filesystems" in vm.said, "the script did not run")
+        all_mounted(vm)
+        switch_off(vm, [disk, data])
+
+
+def all_mounted(vm: Machine) -> None:
+    """What a system cannot do without, and what fstab has."""
+    mounts = vm.command("cat /proc/mounts")
+    for pattern in (" / ext4 rw", "/srv ext4 rw", "/run tmpfs", "/run/lock tmpfs", "/dev/shm tmpfs", "/dev/pts devpts"):
+        require(pattern in mounts, f"{pattern} is not among what is mounted:\n{mounts}")
 
 
 def missing_disk(lab: Lab) -> None:
@@ -255,7 +380,8 @@ ROWS: dict[str, Callable[[Lab], None]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         login_without_initrd, single, emergency, shell_as_init, own_jobs, broken_jobs, failing_sysinit,
-        sysinit_without_program, unclean, damaged_beyond_preen, missing_disk, no_bindings, no_python, damaged_package,
+        sysinit_without_program, broken_rcs, broken_mount_job, unclean, forcefsck, fastboot, damaged_root,
+        damaged_root_fsckfix, damaged_beyond_preen, missing_disk, no_bindings, no_python, damaged_package,
         damaged_package_with_initrd, empty_dev, read_only,
     )
 }  # fmt: skip
