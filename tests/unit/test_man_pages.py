@@ -216,6 +216,7 @@ COMMAND_PAGES = [
     ("poweroff", "poweroff.8"),
     ("init-checkconf", "init-checkconf.8"),
     ("initctl", "initctl.8"),
+    ("rcS", "rcS.8"),
 ]
 
 
@@ -310,6 +311,6 @@ def test_every_environment_variable_of_ours_is_described() -> None:
 def test_shipped_jobs_are_described_and_no_others() -> None:
     text = source("upstart-jobs.7")
     text = re.sub(r"^\.RS\n.*?^\.RE$", "", section(text, "DESCRIPTION"), flags=re.M | re.S)
-    described = {name for tag in tags(text) for name in re.findall(r"[\w-]+", tag)}
+    described = {name for tag in tags(text) for name in re.findall(r"\w[\w.-]*", tag)}
     shipped = {path.stem for path in (ROOT / "etc" / "init").glob("*.conf")}
     assert described == {name for name in shipped if not re.fullmatch("tty[2-5]", name)}
