@@ -257,6 +257,33 @@ class TestJobs:
         assert boot.told == ["boot-script SCRIPT=a waits", "waits", "waits"]
         assert boot.ran == ["b"]
 
+    def test_that_are_services_are_up_then(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a")
+        (boot.root / "init/a.conf").write_text("# task\nexec sleep 1\n")
+
+        def leave() -> None:
+            raise DBusError(DISCONNECTED, "Connection was disconnected before a reply was received")
+
+        boot.on_emit = leave
+        boot.run()
+        assert boot.ran == ["b"]
+
+    def test_that_nobody_can_ask_for_are_given_up(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a")
+        monkeypatch.setattr(rcs, "PATIENCE", 0)
+
+        def leave() -> None:
+            boot.reachable = False
+            raise DBusError(DISCONNECTED, "Connection was disconnected before a reply was received")
+
+        boot.on_emit = leave
+        boot.run()
+        assert boot.ran == ["b"]
+
 
 class TestCommand:
     @pytest.fixture

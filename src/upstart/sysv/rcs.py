@@ -173,23 +173,8 @@ class BootScripts:
         except DBusError as error:
             self._say(f"Job in place of {name}: {error.message}")
             if error.name == errors.DISCONNECTED:
-                self._await_job(path)
+                self._init = _reconnect(path, is_task(job))
         return True
-
-    def _await_job(self, path: str) -> None:
-        """Wait for a job whose event was under way when init executed itself again."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self._init = connect_private()
-                while self._init.call(path, names.JOB, "GetAllInstances", returns="ao")[0]:
-                    time.sleep(INTERVAL)
-                return
-            except DBusError:
-                if time.monotonic() >= deadline:
-                    self._init = None
-                    return
-            time.sleep(INTERVAL)
 
     def _wait(self) -> None:
         """Wait until something is said or a script ends, and see to it."""
@@ -221,6 +206,33 @@ def job_of(name: str) -> str | None:
         if posix.access(f"{JOBS}/{job}.conf", posix.F_OK):
             return job
     return None
+
+
+def is_task(job: str) -> bool:
+    """Whether a job's file says that it is a task, for init has no property that does."""
+    try:
+        return any(line.split()[:1] == ["task"] for line in _read_text(f"{JOBS}/{job}.conf").splitlines())
+    except OSError:
+        return False
+
+
+def _reconnect(path: str, task: bool) -> Connection | None:
+    """Wait for the job whose event was under way when init executed itself again, if it is a task; None without init.
+
+    A check of the root may take its time, and nothing may go on beside it.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection = connect_private()
+            while task and connection.call(path, names.JOB, "GetAllInstances", returns="ao")[0]:
+                deadline = time.monotonic() + PATIENCE
+                time.sleep(INTERVAL)
+            return connection
+        except DBusError:
+            if time.monotonic() >= deadline:
+                return None
+        time.sleep(INTERVAL)
 
 
 def _spawn(name: str, env: dict[bytes, bytes], console: bool) -> Script:
