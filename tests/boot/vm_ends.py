@@ -82,6 +82,7 @@ def all_ends(lab: Lab, only: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
         vm.log_in(PATIENCE)
         try:
             vm_truth.must_tell_the_truth(vm, lab.init)
+            checked_once(vm)
         except MachineError as error:
             yield "login-with-initrd", str(error)
         else:
@@ -111,6 +112,12 @@ def all_ends(lab: Lab, only: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
             yield "next-boot", str(error)
         else:
             yield "next-boot", ""
+
+
+def checked_once(vm: Machine) -> None:
+    """The initrd has checked the root; the boot leaves it at that, and keeps what was said."""
+    require(vm.said.count(b"root: clean") == 1, "the root was not checked once")
+    require("root: clean" in vm.command("cat /var/log/fsck/checkroot"), "the initrd's check is not in /var/log/fsck")
 
 
 def left_in_order(lab: Lab, disk: Disk, data: Disk, level: str) -> None:

@@ -21,6 +21,7 @@ UNUSED = ("ssl-cert",)
 
 CONFIGURE = root.named("upstart-test") + r"""
 echo 'LABEL=root / ext4 errors=remount-ro 0 1' >etc/fstab
+echo FSTYPE=ext4 >etc/initramfs-tools/conf.d/fstype  # it cannot look at a disk that is not there yet
 chroot . sh -c 'cd /opt && apt-get -q download sysvinit-core && insserv && update-initramfs -u'
 """
 

@@ -94,7 +94,7 @@ def require(condition: object, text: str) -> None:
 
 def maintenance_shell(vm: Machine, seconds: float = PATIENCE) -> None:
     """Gives sulogin(8) root's password on the console, again if it threw away what came before it listened."""
-    vm.expect(rb"(?i)give root password for maintenance[^:]*: ", seconds)
+    vm.expect(rb"(?i)(give root password for|enter root password for system) maintenance[^:]*: ", seconds)
     for _ in range(3):
         vm.type(machine.PASSWORD)
         try:
