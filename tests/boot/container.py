@@ -166,6 +166,10 @@ class Container:
         clean.append(f"TERM={os.environ.get('TERM', 'linux')}")
         return ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--", *clean, *argv]
 
+    def type(self, text: str) -> None:
+        """What somebody at the console types."""
+        os.write(self._masters[0], text.encode())
+
     def run(self, *argv: str, seconds: float = 10) -> subprocess.CompletedProcess[str]:
         """Runs a command inside and returns its status and output (both streams in stdout); TimeoutExpired if late."""
         return subprocess.run(

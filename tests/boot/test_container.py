@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -115,15 +116,21 @@ def test_an_upgrade_of_the_packages_keeps_every_job_and_its_process(booted: Cont
 
 @contextmanager
 def booted_alone(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str, jobs: dict[str, str]
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    files: dict[str, str],
+    *options: str,
+    show: Callable[[bytes], object] = lambda _: None,
 ) -> Iterator[Container]:
-    """A root with our packages and these jobs, booted as a container of this kind, or as none where it is ""."""
+    """A root with our packages and these files, booted as a container of this kind, or as none where it is ""."""
     monkeypatch.setattr("tempfile.tempdir", str(directory))
     path, packages, _ = run.prepare("upstart", archive.host_release())
-    init = ["/usr/bin/env", *([f"container={kind}"] if kind else ["-u", "container"]), "/sbin/init"]
-    with Container(path, init, packages, {}, lambda _: None) as container:
-        for name, text in jobs.items():
-            container.path(f"/etc/init/{name}.conf").write_text(text)
+    init = ["/usr/bin/env", *([f"container={kind}"] if kind else ["-u", "container"]), "/sbin/init", *options]
+    with Container(path, init, packages, {}, show) as container:
+        for name, text in files.items():
+            container.path(name).parent.mkdir(exist_ok=True)
+            container.path(name).write_text(text)
         container.boot()
         yield container
 
@@ -152,10 +159,62 @@ def test_a_machine_has_none_and_tells_jobs_that_ask_that_it_is_no_container(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = "start on stopped rc RUNLEVEL=[2345] and (not-container or container CONTAINER=lxc)\nexec sleep 1000\n"
-    with booted_alone(directory, monkeypatch, "", {"asks": ask}) as container:
+    with booted_alone(directory, monkeypatch, "", {"/etc/init/asks.conf": ask}) as container:
         assert wait_for(says(container, "asks", "start/running, process"), 60)
         assert says(container, "console", "stop/waiting")()
         assert not container.path("/run/container_type").exists()
+
+
+SYSINIT = Path(__file__).parents[2] / "etc/init/rc-sysinit.conf"
+#: No job that starts on startup is left, but one that is over soon.
+BROKEN = {
+    "/etc/init/rc-sysinit.conf": "start on startup\ntask\nexce /etc/init.d/rcS\n",
+    # The event never finishes.
+    "/etc/init/half.conf": "start on startup and never\nexec sleep 1000\n",
+    # Root's password is empty.
+    "/etc/shadow": "root::19000:0:99999:7:::\n",
+}
+
+
+def test_a_boot_that_comes_to_nothing_gives_a_shell_and_goes_on_once_mended(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = bytearray()
+
+    def gives_shell() -> None:
+        assert wait_for(lambda: b"/etc/init/rc-sysinit.conf:3: Unknown stanza\r\ninit: Mend" in said, 60)
+        assert wait_for(lambda: b"for maintenance" in said, 60)
+        said.clear()
+        # It throws away what came before it listened.
+        for _ in range(60):
+            container.type("\n")
+            if wait_for(lambda: b"# " in said, 1):
+                return
+        raise AssertionError(said)
+
+    with booted_alone(directory, monkeypatch, "lxc", BROKEN, show=said.extend) as container:
+        gives_shell()
+        container.type("sleep 1.1; echo $(umask) $(ulimit -Sn) $(tty)-\n")
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert wait_for(lambda: f"0022 {limit} /dev/console-".encode() in said, 60), said
+        # Left as it was: the same again.
+        container.type("exit\n")
+        gives_shell()
+        container.path("/etc/init/rc-sysinit.conf").write_text(SYSINIT.read_text())
+        container.type("sleep 1.1; exit\n")
+        assert wait_for(says(container, "console", "start/running, process"), 60)
+        assert container.run("runlevel").stdout == "N 2\n"
+        assert container.run("pgrep", "-x", "sulogin").stdout == ""
+
+
+@pytest.mark.parametrize("options", [["--confdir=/etc/mine"], ["--no-startup-event"]])
+def test_who_has_jobs_of_his_own_or_no_boot_gets_no_shell(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    files = {**BROKEN, "/etc/mine/job.conf": "start on startup\ntask\nexec true\n"}
+    with booted_alone(directory, monkeypatch, "lxc", files, *options) as container:
+        assert wait_for(lambda: container.run("initctl", "emit", "anything").returncode == 0, 30)
+        assert container.run("pgrep", "-x", "sulogin").stdout == ""
 
 
 def test_the_installed_programs_serve_a_session_and_runlevel_6_reboots(booted: Container) -> None:

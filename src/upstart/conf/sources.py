@@ -183,6 +183,10 @@ class Sources:
                 return directory.errors[name]
         return ""
 
+    def standing(self) -> list[str]:
+        """What is wrong with files as they now are: a text each."""
+        return [error for directory in self._directories for error in directory.errors.values()]
+
     def _check_file(self, file: _File) -> None:
         file.loaded = True
         for path in (file.path, _toggled(file.path)):

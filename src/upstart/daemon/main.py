@@ -13,8 +13,9 @@ import signal
 import sys
 import time
 
-from upstart.daemon import boot, restart, xdg
+from upstart.daemon import boot, rescue, restart, xdg
 from upstart.daemon import options as command_line
+from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.daemon import Daemon, describe, settle_memory
 from upstart.daemon.initreq import LEGACY_PATH, InitFifo
 from upstart.daemon.initreq import PATH as FIFO
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from upstart.daemon.options import Options
 
 TELINIT = "/sbin/telinit"
-SULOGIN = "/sbin/sulogin"
 STARTUP = "startup"
 #: In our environment once the startup event has been emitted: a later attempt does not start the system again.
 BEGUN_VARIABLE = "UPSTART_INIT_BEGUN"
@@ -260,7 +260,11 @@ def begin(daemon: Daemon) -> InitFifo | None:
         daemon.logger.to_kernel = True
     if not options.restart:
         if options.startup:
-            daemon.engine.emit(options.startup_event or STARTUP, {})
+            event = options.startup_event or STARTUP
+            if options.system and options.confdirs == [CONFDIR]:
+                rescue.Boot(daemon, event).begin()
+            else:
+                daemon.engine.emit(event, {})
         else:
             daemon.log(DEBUG, "Startup event disabled")
     if options.chroot_sessions:
@@ -361,7 +365,7 @@ def last_resort(argv: list[str], reason: str) -> None:
 def emergency_shell() -> None:
     """Run sulogin on the console, and reap whatever ends meanwhile, until it ends itself."""
     boot.set_up_console(True, complain)
-    pid = os.posix_spawn(SULOGIN, ["sulogin"], os.environ, setsid=True, setsigdef=restart.RESETTABLE, setsigmask=())
+    pid = rescue.start_sulogin([])
     while True:
         try:
             if os.waitpid(-1, 0)[0] == pid:
