@@ -138,6 +138,19 @@ def sysinit_without_program(lab: Lab) -> None:
     broken_sysinit(lab, "exec /no/such/program\n")
 
 
+def unreadable_sysinit(lab: Lab) -> None:
+    """The file of rc-sysinit has an error, and so nothing starts: a root shell, from which it goes on once mended."""
+    disk = lab.disk()
+    path = "/etc/init/rc-sysinit.conf"
+    disk.write(path, disk.read(path).replace("stop on runlevel\n", "stop onto runlevel\n", 1))
+    with lab.machine([disk]) as vm:
+        maintenance_shell(vm)
+        require(re.search(rb"init: .*rc-sysinit\.conf:\d+: Unknown stanza", vm.said), "the console is not told why")
+        vm.command(f"mount -o remount,rw none / && sed -i 's/onto/on/' {path}")
+        vm.type("exit")
+        normal_login(vm)
+
+
 def unclean(lab: Lab) -> None:
     """Power lost in the middle of writing, and a second file system marked as damaged: both are mended, and the boot
     goes on."""
@@ -218,7 +231,7 @@ def damaged_root_fsckfix(lab: Lab) -> None:
         vm.expect(rb"Multiply-claimed block", PATIENCE)
         vm.expect(rb"boot-mounts: The root file system has been repaired", PATIENCE)
         restarts_by_itself(vm)
-        require(b"password for maintenance" not in vm.said, "a shell was given")
+        require(b"root password for" not in vm.said, "a shell was given")
     boots_clean(lab, disk)
 
 
@@ -380,8 +393,8 @@ ROWS: dict[str, Callable[[Lab], None]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         login_without_initrd, single, emergency, shell_as_init, own_jobs, broken_jobs, failing_sysinit,
-        sysinit_without_program, broken_rcs, broken_mount_job, unclean, forcefsck, fastboot, damaged_root,
-        damaged_root_fsckfix, damaged_beyond_preen, missing_disk, no_bindings, no_python, damaged_package,
+        sysinit_without_program, unreadable_sysinit, broken_rcs, broken_mount_job, unclean, forcefsck, fastboot,
+        damaged_root, damaged_root_fsckfix, damaged_beyond_preen, missing_disk, no_bindings, no_python, damaged_package,
         damaged_package_with_initrd, empty_dev, read_only,
     )
 }  # fmt: skip
