@@ -26,6 +26,8 @@ import testbed
 
 #: How much more time than usual a test has in an emulated machine; patient_qemu.py sees to the machine itself.
 EMULATED_FACTOR = 4
+#: Of which patient_qemu.py makes a quarter of an hour: on a busy host a kernel has needed five minutes for its initrd.
+REBOOT_SECONDS = 120
 #: How often a test may be repeated that failed: autopkgtest's own short limits strike at times under emulation.
 RETRIES = 2
 KVM_SECONDS = 20
@@ -82,6 +84,7 @@ def run(release: str, names: list[str], image: Path, log: Path, emulated: bool, 
         if emulated:
             command.append(f"--timeout-factor={EMULATED_FACTOR}")
             runner = [str(Path(__file__).with_name("patient_qemu.py")), "--qemu-options=-machine accel=tcg -cpu max"]
+            runner.append(f"--timeout-reboot={REBOOT_SECONDS}")
         runner += ["--ram-size=1024", "--cpus=2", f"--overlay-dir={directory}", *["--show-boot"][: int(show)]]
         command += ["--no-built-binaries", *map(str, packages), str(source_tree(Path(directory)))]
         command += ["--", *runner, str(image)]
