@@ -44,6 +44,7 @@ WELL_KNOWN_EVENTS = (
     "recovery",
     "mounting",
     "mounted",
+    "boot-script",
     "virtual-filesystems",
     "local-filesystems",
     "remote-filesystems",
