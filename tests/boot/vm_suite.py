@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """`make vm-all`: machines that boot, end and are rescued in every way, on one release; prints a table of the rows.
 
-A row that fails is tried once more, since under emulation one may be late; what its machines said is in build/vm. The
-exit status is 0 if every row held in the end. ROWS names rows to try, for which `ends` stands for all ends.
+A row that fails is tried once more, since under emulation one may be late, and what was wrong at first is told in any
+case; what the machines of either attempt said is in build/vm. The exit status is 0 if every row held in the end. ROWS
+names rows to try, for which `ends` stands for all ends.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import signal
 import sys
 import time
+from pathlib import Path
 
 import archive
 import root
@@ -32,48 +34,57 @@ class Table:
         self.failed: dict[str, str] = {}
         self.count = 0
 
-    def row(self, name: str, problem: str, seconds: float, again: bool = False) -> None:
+    def row(self, name: str, problem: str, seconds: float, failed: bool = True) -> None:
+        """A row, what was wrong with it, and whether that was so in the end."""
         self.count += 1
-        word = "FAILED" if problem else "ok, at the second attempt" if again else "ok"
+        failed = failed and bool(problem)
+        word = "FAILED" if failed else "ok, at the second attempt" if problem else "ok"
         print(f"{self.release:9} {name:30} {seconds:6.0f} s  {word}", flush=True)
-        if problem:
+        if failed:
             self.failed[name] = problem
+        if problem:
             print("    " + problem[-1500:].replace("\n", "\n    "), flush=True)
+
+
+def log(init: str, release: str, name: str, again: bool) -> Path:
+    """Where it is kept what the machines said."""
+    return root.BUILD / "vm" / f"{init}-{release}-{name}{'-again' if again else ''}.log"
 
 
 def rescue(init: str, release: str, name: str, table: Table) -> None:
     """One row, twice if need be."""
     began = time.monotonic()
-    problem, again = "", False
-    for attempt in (1, 2):
-        again = attempt == 2
+    problem, failed = "", False
+    for again in (False, True):
         try:
-            with Lab(init, release, root.BUILD / "vm" / f"{init}-{release}-{name}.log") as lab:
+            with Lab(init, release, log(init, release, name, again)) as lab:
                 vm_rescue.ROWS[name](lab)
-            problem = ""
+            failed = False
             break
         except FAILURES as error:
-            problem = str(error) or type(error).__name__
-    table.row(name, problem, time.monotonic() - began, again)
+            problem, failed = str(error) or type(error).__name__, True
+    table.row(name, problem, time.monotonic() - began, failed)
 
 
 def ends(init: str, release: str, wanted: list[str], table: Table) -> None:
     """All ends, or those of `wanted`, in one go, and once more those that failed."""
     left = wanted
+    before: dict[str, str] = {}
     for again in (False, True):
         failed: list[tuple[str, str, float]] = []
         began = time.monotonic()
         try:
-            with Lab(init, release, root.BUILD / "vm" / f"{init}-{release}-ends.log") as lab:
+            with Lab(init, release, log(init, release, "ends", again)) as lab:
                 for name, problem in vm_ends.all_ends(lab, left):
                     seconds, began = time.monotonic() - began, time.monotonic()
                     if problem:
                         failed.append((name, problem, seconds))
                     else:
-                        table.row(name, "", seconds, again)
+                        table.row(name, before.pop(name, ""), seconds, False)
         except FAILURES as error:
             failed.append(("a machine to end", str(error), time.monotonic() - began))
-        left = [name for name, _, _ in failed if name in vm_ends.NAMES]
+        before = {name: problem for name, problem, _ in failed}
+        left = [name for name in before if name in vm_ends.NAMES]
         if not failed:
             return
     for name, problem, seconds in failed:
