@@ -8,8 +8,6 @@ A reference to a variable that is not set is an error, not an empty string.
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
 #: References inside references that are followed; a text that nests deeper is refused, so that no text can exhaust
 #: the stack of init.
 MAX_DEPTH = 50
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TO_REFERENCE = {end: re.compile(f"[^${re.escape(end)}]*") for end in ("", "}", "}:-+")}
 
 
 class ExpandError(Exception):
@@ -40,20 +35,18 @@ def _expand_until(text: str, pos: int, end: str, env: Mapping[str, str], depth: 
     """Expand from ``pos`` up to a character of ``end`` or the end of the text: the result, and where it stopped."""
     if depth > MAX_DEPTH:
         raise ExpandError("References nested too deeply")
-    to_reference = _TO_REFERENCE[end]
     parts: list[str] = []
     while True:
-        plain = to_reference.match(text, pos)
-        assert plain is not None
-        parts.append(plain.group())
-        pos = plain.end()
+        start = pos
+        pos = _find_any("$" + end, text, pos)
+        parts.append(text[start:pos])
         if not text.startswith("$", pos):
             return "".join(parts), pos
         pos += 1
-        name = _NAME.match(text, pos)
-        if name is not None:
-            pos = name.end()
-            parts.append(_value(name.group(), env))
+        start = pos
+        pos = _name_end(text, pos)
+        if pos > start:
+            parts.append(_value(text[start:pos], env))
         elif text.startswith("{}", pos):
             pos += 2
             parts.append("$")
@@ -62,6 +55,24 @@ def _expand_until(text: str, pos: int, end: str, env: Mapping[str, str], depth: 
             parts.append(value)
         else:
             parts.append("$")
+
+
+def _find_any(chars: str, text: str, pos: int) -> int:
+    """Where the first of these characters stands from ``pos`` on; the length of the text where none does."""
+    end = len(text)
+    for char in chars:
+        found = text.find(char, pos, end)
+        if found >= 0:
+            end = found
+    return end
+
+
+def _name_end(text: str, pos: int) -> int:
+    """Where a name ends that begins at ``pos``, which is ``pos`` where none does."""
+    end = pos
+    while end < len(text) and text[end].isascii() and (text[end].isalnum() or text[end] == "_"):
+        end += 1
+    return pos if text[pos:end][:1].isdigit() else end
 
 
 def _braced(text: str, pos: int, env: Mapping[str, str], depth: int) -> tuple[str, int]:

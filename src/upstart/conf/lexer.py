@@ -5,34 +5,23 @@ space that followed the last one; a backslash before a newline is white space be
 on the way: an error knows its position, and the line follows from that.
 
 A NUL byte is what it was to the C library: white space before a word, and otherwise the end of the line.
-The plain forms, which are nearly all of real files, are read by one regular expression each; only a word with an escape
-or a quoted string over several lines is put together piece by piece.
+The plain forms, which are nearly all of real files, are found by searching the text; only a word with an escape, or
+with quotes of an uncommon kind, is put together character by character. There are no regular expressions here: to load
+and compile them takes longer than to read all jobs of a system, and that before anything runs.
 """
 
 from __future__ import annotations
 
-import re
-
 _SPACE = " \t\r\0"
+_BLANK = _SPACE + "\n"
 #: Ends a word, ends a word of a condition, ends a command.
 WORD_END = " \t\r#\n\0"
 CONDITION_END = "() \t\r#\n\0"
 COMMAND_END = "#\n\0"
-
-_skip_blanks = re.compile(r"(?:[ \t\r\0\n]++|#[^\n]*+)*").match
-_skip_space = re.compile(r"(?:[ \t\r\0]++|\\\n)*").match
-_match_plain = re.compile(r"""([^ \t\r\n\0#\\"']++)(?=[ \t\r\n\0#]|\Z)(?:[ \t\r\0]++|\\\n)*""").match
-_match_condition_word = re.compile(r"""([^ \t\r\n\0#()\\"']++)(?=[ \t\r\n\0#()]|\Z)(?:[ \t\r\0]++|\\\n)*""").match
-_match_quoted = re.compile(
-    r"""([^ \t\r\n\0#\\"']*+)(["'])([^"'\\\n\0]++)\2(?=[ \t\r\n\0#]|\Z)(?:[ \t\r\0]++|\\\n)*"""
-).match
-_match_command = re.compile(
-    r"""((?:[ \t\r]*+(?:[^ \t\r\0\n#\\"']++|\\[^\n\0]"""
-    r"""|"(?:[^"\\\n\0]++|\\[^\n\0])*"|'(?:[^'\\\n\0]++|\\[^\n\0])*'))*)"""
-    r"""[ \t\r]*+(?:#[^\n]*+)?(?:\n|\Z)"""
-).match
-_find_block_end = re.compile(r"\n[ \t\r\0]*+end[ \t\r\0]++script[ \t\r\0]*+(?:#[^\n]*+)?(?=\n|\Z)").search
-_leading_space = re.compile(r"[ \t\r\0]*+").match
+#: What has one of these in it is no plain word, no plain word of a condition, no plain command.
+_NOT_IN_WORD = frozenset("\t\r\n\0#\\\"'")
+_NOT_IN_CONDITION_WORD = _NOT_IN_WORD | {"(", ")"}
+_NOT_IN_COMMAND = frozenset("\0#\\\"'")
 
 
 class SyntaxProblem(Exception):
@@ -47,18 +36,27 @@ class SyntaxProblem(Exception):
 class Scanner:
     """The text of a file, and how far it has been read."""
 
-    __slots__ = ("length", "pos", "text")
+    __slots__ = ("_newline", "length", "pos", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.length = len(text)
         self.pos = 0
+        #: The first newline from ``pos`` on, or the end of the text; found anew where ``pos`` is behind it.
+        self._newline = -1
 
     def next_stanza(self) -> str | None:
         """The word that begins the next stanza; ``None`` at the end of the file."""
-        match = _skip_blanks(self.text, self.pos)
-        assert match is not None
-        self.pos = match.end()
+        text, length, pos = self.text, self.length, self.pos
+        while pos < length:
+            char = text[pos]
+            if char == "#":
+                pos = self._line_end(pos)
+            elif char in _BLANK:
+                pos += 1
+            else:
+                break
+        self.pos = pos
         if self.pos >= self.length:
             return None
         return self.keyword()
@@ -69,30 +67,17 @@ class Scanner:
 
     def keyword(self) -> str:
         """Read a word as it is written, with its quotes."""
-        match = _match_plain(self.text, self.pos)
-        if match is not None:
-            self.pos = match.end()
-            return match[1]
-        return self._word(WORD_END, False)
+        return self._plain(_NOT_IN_WORD) or self._word(WORD_END, False)
 
     def word(self) -> str:
         """Read a word, without its quotes."""
-        match = _match_plain(self.text, self.pos)
-        if match is not None:
-            self.pos = match.end()
-            return match[1]
-        match = _match_quoted(self.text, self.pos)
-        if match is not None:
-            self.pos = match.end()
-            return match[1] + match[3]
-        return self._word(WORD_END, True)
+        return self._plain(_NOT_IN_WORD) or self._quoted() or self._word(WORD_END, True)
 
     def condition_word(self) -> tuple[str, bool]:
         """Read a word of a condition, which parentheses end too: the word, and whether it can be an operator."""
-        match = _match_condition_word(self.text, self.pos)
-        if match is not None:
-            self.pos = match.end()
-            return match[1], True
+        word = self._plain(_NOT_IN_CONDITION_WORD)
+        if word:
+            return word, True
         start = self.pos
         word = self._word(CONDITION_END, False)
         if word in ("and", "or"):
@@ -114,10 +99,11 @@ class Scanner:
         """Read a command up to the end of the line, its quotes and escapes left to the shell."""
         if not self.has_token():
             raise SyntaxProblem("Expected token", self.pos)
-        match = _match_command(self.text, self.pos)
-        if match is not None:
-            self.pos = match.end()
-            return match[1]
+        end = self._line_end(self.pos)
+        command = self.text[self.pos : end]
+        if _NOT_IN_COMMAND.isdisjoint(command):
+            self.pos = min(end + 1, self.length)
+            return command.rstrip(_SPACE)
         command, _ = self._pieces(COMMAND_END, False)
         self.end_line()
         return command
@@ -126,26 +112,86 @@ class Scanner:
         """Read the lines up to ``end script``, without the indentation that all of them have in common."""
         self.end_line()
         start = self.pos
-        end = _find_block_end(self.text, start - 1)
-        if end is None:
-            raise SyntaxProblem("Unterminated block", self.length)
-        block = self.text[start : end.start() + 1] if end.start() >= start else ""
-        self.pos = min(end.end() + 1, self.length)
-        return _unindent(block)
+        end = self._block_end(start)
+        self.end_line()
+        return _unindent(self.text[start:end])
+
+    def _block_end(self, start: int) -> int:
+        """Where the line ``end script`` begins that ends a block; goes to the end of these words.
+
+        Raises `SyntaxProblem` where there is none.
+        """
+        text = self.text
+        end = text.find("end", start)
+        while end >= 0:
+            line = end
+            while line > start and text[line - 1] in _SPACE:
+                line -= 1
+            if line == start or text[line - 1] == "\n":
+                word = self._behind_space(end + 3)
+                if word > end + 3 and text.startswith("script", word):
+                    self.pos = self._behind_space(word + 6)
+                    if self.pos == self.length or text[self.pos] in "#\n":
+                        return line
+            end = text.find("end", end + 3)
+        raise SyntaxProblem("Unterminated block", self.length)
+
+    def _behind_space(self, pos: int) -> int:
+        while pos < self.length and self.text[pos] in _SPACE:
+            pos += 1
+        return pos
 
     def end_line(self) -> None:
         """Go to the next line; a comment may end this one, and nothing else may."""
         pos = self.pos
         if pos < self.length and self.text[pos] not in COMMAND_END:
             raise SyntaxProblem("Unexpected token", pos)
-        newline = self.text.find("\n", pos)
-        self.pos = self.length if newline < 0 else newline + 1
+        self.pos = min(self._line_end(pos) + 1, self.length)
 
     def skip_space(self) -> None:
         """Go over white space, and newlines behind a backslash."""
-        match = _skip_space(self.text, self.pos)
-        assert match is not None
-        self.pos = match.end()
+        text = self.text
+        pos = self._behind_space(self.pos)
+        while text.startswith("\\\n", pos):
+            pos = self._behind_space(pos + 2)
+        self.pos = pos
+
+    def _line_end(self, pos: int) -> int:
+        """Where the line ends in which ``pos`` lies, which never goes back to an earlier one."""
+        if pos > self._newline:
+            newline = self.text.find("\n", pos)
+            self._newline = newline if newline >= 0 else self.length
+        return self._newline
+
+    def _plain(self, not_in: frozenset[str]) -> str:
+        """Read a word if it is plain, up to a blank or the end of the line; empty where it is not."""
+        start = self.pos
+        newline = self._line_end(start)
+        blank = self.text.find(" ", start, newline)
+        word = self.text[start : blank if blank >= 0 else newline]
+        if not word or not not_in.isdisjoint(word):
+            return ""
+        self.pos = start + len(word)
+        if blank >= 0:
+            self.skip_space()
+        return word
+
+    def _quoted(self) -> str:
+        """Read a word of which the end is in double quotes, without these, if nothing else in it is of note; empty
+        where it is not such a word."""
+        text, start = self.text, self.pos
+        newline = self._line_end(start)
+        blank = text.find(" ", start, newline)
+        opening = text.find('"', start, blank if blank >= 0 else newline)
+        closing = text.find('"', opening + 1, newline)
+        if opening < 0 or closing <= opening + 1:
+            return ""
+        before, within, after = text[start:opening], text[opening + 1 : closing], text[closing + 1 : closing + 2]
+        if not _NOT_IN_WORD.isdisjoint(before) or "\\" in within or "\0" in within or after not in WORD_END:
+            return ""
+        self.pos = closing + 1
+        self.skip_space()
+        return before + within
 
     def _word(self, ends: str, dequote: bool) -> str:
         word, something = self._pieces(ends, dequote)
@@ -214,9 +260,7 @@ class Scanner:
 
 def _unindent(block: str) -> str:
     """Take from each line the white space that the first begins with, as far as all of them have it."""
-    match = _leading_space(block)
-    assert match is not None
-    indent = match.group()
+    indent = block[: len(block) - len(block.lstrip(_SPACE))]
     if "\0" not in block:
         if not indent:
             return block

@@ -5,12 +5,8 @@ White space (in quotes) and a sign may come first, nothing may follow, and a num
 
 from __future__ import annotations
 
-import re
-
-_number = {
-    8: re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-7]{1,60})"),
-    10: re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]{1,40})"),
-}
+#: The digits of a base, and more of them than any number has that fits.
+_DIGITS = {8: ("01234567", 60), 10: ("0123456789", 40)}
 
 #: Signals by the name behind ``SIG`` (signal(7), the same on every Linux port Debian has but mips).
 SIGNALS = {
@@ -77,10 +73,11 @@ def unsigned(text: str, base: int) -> int:
 
 
 def _value(text: str, base: int) -> int:
-    match = _number[base].fullmatch(text)
-    # An empty word converts to nothing, without an error.
-    if match is None:
-        if text:
-            raise NotANumber
-        return 0
-    return int(match[1] + match[2], base)
+    if not text:
+        return 0  # an empty word converts to nothing, without an error
+    number = text.lstrip(" \t\n\v\f\r")
+    digits = number[1:] if number.startswith(("+", "-")) else number
+    known, most = _DIGITS[base]
+    if not 0 < len(digits) <= most or digits.strip(known):
+        raise NotANumber
+    return int(number, base)
