@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, SessionInit, lose_state, wait_for
 
-from upstart.daemon.restart import arguments
+from upstart.daemon.options import arguments
 
 #: A process that goes on when a file appears.
 GATE = 'while [ ! -e "$GATES/{}" ]; do sleep 0.02; done'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import signal
@@ -67,10 +68,10 @@ def broken(source: Path, old: str, new: str) -> None:
     ("module", "old", "new"),
     [
         ("daemon/loop.py", "class Loop:", "class Loop(:"),
-        ("daemon/main.py", "import json\n", "import json\nimport no_such_module\n"),
+        ("daemon/main.py", "import sys\n", "import sys\nimport no_such_module\n"),
         ("engine/state.py", LOAD, LOAD + "    raise RuntimeError('no')\n"),
         ("engine/state.py", LOAD, LOAD + "    import os\n    os._exit(0)\n"),
-        ("daemon/main.py", "import json\n", "import json\nimport os\nos.write(1, b'x' * 100_000)\nos._exit(1)\n"),
+        ("daemon/main.py", "import sys\n", "import sys\nimport os\nos.write(1, b'x' * 100_000)\nos._exit(1)\n"),
         ("daemon/performer.py", RESTORE, RESTORE + "        raise RuntimeError('no')\n"),
         ("daemon/endpoints.py", RESTORE, RESTORE + "        return self.restore(saved)\n"),
         ("daemon/options.py", '"state-fd": ("FD", "state_fd"', '"state-fd": ("", "state_fd"'),
@@ -105,6 +106,20 @@ def test_a_program_that_fails_over_the_state_goes_on_without_and_adopts_what_run
         wait_for(lambda: "adopted" in session.said(), "the adoption")
         session.client(quiet=True).version()
         assert session.status("web") == web.strip()
+    finally:
+        session.end()
+
+
+@pytest.mark.parametrize("module", ["daemon/daemon", "daemon/wire", "engine/pattern"])
+def test_a_compiled_module_that_was_cut_short_is_passed_over(tmp_path: Path, module: str) -> None:
+    program = copy_of_sources(tmp_path)
+    assert compileall.compile_dir(tmp_path / "src", quiet=1, force=True)
+    room, name = module.split("/")
+    (compiled,) = (tmp_path / "src" / "upstart" / room / "__pycache__").glob(f"{name}.*.pyc")
+    os.truncate(compiled, 200)
+    session = Session(tmp_path / "session", CIRCLE, "--no-dbus", program=program)
+    try:
+        assert "start/running" in session.run("start", "web").stdout
     finally:
         session.end()
 

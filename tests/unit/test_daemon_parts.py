@@ -10,9 +10,9 @@ import pytest
 
 from upstart.daemon import xdg
 from upstart.daemon.chroots import MAX_SESSIONS, Chroots
-from upstart.daemon.connection import parse_address
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_OBJECT, introspect
+from upstart.daemon.listening import parse_address
 from upstart.daemon.logger import Logger
 from upstart.daemon.loop import Loop
 from upstart.daemon.manager import Manager

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from upstart.daemon import wire
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_INTERFACE
-from upstart.daemon.objects import path_of_instance, path_of_job
-from upstart.daemon.paths import ROOT
+from upstart.daemon.paths import ROOT, path_of_instance, path_of_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from struct import Struct
 
 from upstart.daemon import wire
 from upstart.daemon.auth import ServerAuth
-from upstart.daemon.connection import Connection, parse_address
+from upstart.daemon.connection import Connection
 from upstart.daemon.loop import READ
 
 TYPE_CHECKING = False
@@ -22,32 +22,15 @@ if TYPE_CHECKING:
 
     from upstart.daemon.loop import Loop
 
-SYSTEM_ADDRESS = "unix:abstract=/com/ubuntu/upstart"
 #: Each job may have an initctl that waits: more than jobs that start each other at a boot.
 MAX_CLIENTS = 2048
 #: Bytes that may wait for all clients together.
 MAX_QUEUED = 32 << 20
 AUTH_SECONDS = 30.0
-BACKLOG = 128
 #: Connections taken in one turn.
 ACCEPTS = 32
 
 _CREDENTIALS = Struct("@iII")
-
-
-def listen(address: str) -> _socket.socket:
-    """A non-blocking socket that listens on a D-Bus address; OSError where that fails."""
-    names = parse_address(address)
-    if not names:
-        raise OSError(22, f"not an address to listen on: {address}")
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-    try:
-        sock.bind(names[0])
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 class PrivateServer:
@@ -75,15 +58,6 @@ class PrivateServer:
         self.connected: Callable[[Connection], object] = lambda connection: None
         self.on_change: Callable[[], object] = lambda: None
         self._watch = loop.add_fd(sock.fileno(), READ, self._accept)
-
-    @classmethod
-    def inherit(cls, loop: Loop, fd: int, on_message: Callable[[Connection, wire.Message], object]) -> PrivateServer:
-        """The server on a listening descriptor that the program before us left open."""
-        return cls(loop, _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd), on_message)
-
-    def fileno(self) -> int:
-        """The listening descriptor."""
-        return self._sock.fileno()
 
     def close(self) -> None:
         """Stop listening, and disconnect everybody."""

@@ -9,25 +9,19 @@ but not again within `FAULT_SECONDS`.
 from __future__ import annotations
 
 import gc
-import json
 import os
-import signal
+import sys
 import time
 
 from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
 from upstart.daemon import xdg
 from upstart.daemon.chroots import CONFDIR, Chroots
-from upstart.daemon.endpoints import Endpoints
+from upstart.daemon.listening import Listening
 from upstart.daemon.logger import Logger
 from upstart.daemon.loop import READ, Loop
-from upstart.daemon.manager import Manager
-from upstart.daemon.objects import path_of_instance, path_of_job
-from upstart.daemon.paths import ROOT
 from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
-from upstart.daemon.restart import Restarter
-from upstart.daemon.service import Service, steps
 from upstart.engine import environ as tables
 from upstart.engine import state
 from upstart.engine.effects import ERROR, INFO, WARN
@@ -35,14 +29,22 @@ from upstart.engine.engine import Engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Any
 
     from upstart.conf.sources import Change
+    from upstart.daemon.endpoints import Endpoints
     from upstart.daemon.options import Options
+    from upstart.daemon.restart import Restarter
+else:
+    import _signal as signal
 
 #: Seconds.
 SLICE = 0.02
+FIRST_SECONDS = 1.0
 FAULT_SECONDS = 60.0
+#: What is loaded once the first jobs are started.
+REST = ("upstart.daemon.endpoints", "upstart.daemon.restart", "upstart.engine.pattern")
 #: Layout of the state document; the engine's part has a version of its own.
 VERSION = 1
 #: Bytes given back when memory runs out, so that saying so and carrying on has some.
@@ -55,7 +57,12 @@ class Daemon:
     ``argv`` is the command line with the absolute path of the program, ``saved`` the state document of the program
     before us, ``None`` at a first start.  ``pid`` is init's where another process builds this to see whether it can
     be: making one changes nothing outside of the process.  Any exception where the state cannot be read.
+
+    ``endpoints`` and ``restarter`` are there once all of us is loaded (`load_rest`), before the loop runs.
     """
+
+    endpoints: Endpoints
+    restarter: Restarter
 
     def __init__(
         self,
@@ -69,6 +76,7 @@ class Daemon:
             raise ValueError(f"state of version {saved['version']}, newest known is {VERSION}")
         self.pid = pid or os.getpid()
         self.options = options
+        self.argv = argv
         self.environ = environ
         self.version = options.version
         self.loop = Loop()
@@ -83,12 +91,8 @@ class Daemon:
         self.chroots = Chroots(options.chroot_sessions)
         self.sources = Sources(lambda text: self.log(ERROR, text))
         self.watch: Watch | None = None
-        self.manager = Manager(self)
-        self.service = Service(self.manager.find, self._registered_below)
-        self.service.fault = self.client_fault
-        self.endpoints = Endpoints(self)
+        self.listening = Listening()
         self.performer = Performer(self, original_umask())
-        self.restarter = Restarter(self, argv)
         self.quiescer = Quiesce(self.engine, self.loop, self.log, self.loop.stop)
         self.restarted = saved is not None
         self.last_fault = -FAULT_SECONDS
@@ -96,7 +100,27 @@ class Daemon:
         self.loop.each_turn = self.settle
         self.loop.fault = self.fault
         if saved is not None:
+            self.load_rest()
             self._restore(saved)
+
+    def load_rest(self) -> None:
+        """Load what serves clients and what re-executes us: all that is not needed to start the first jobs.
+
+        A boot does not wait for it, then, and nothing is loaded any later.
+        """
+        try:
+            for name in REST:
+                __import__(name)
+        except Exception:
+            # As in the script that starts us: without the compiled modules, which a full disk may have cut short.
+            sys.pycache_prefix = "/dev/null"
+            for name in REST:
+                __import__(name)
+        from upstart.daemon.endpoints import Endpoints
+        from upstart.daemon.restart import Restarter
+
+        self.endpoints = Endpoints(self)
+        self.restarter = Restarter(self, self.argv)
 
     # Log and faults
 
@@ -122,7 +146,7 @@ class Daemon:
         now = time.monotonic()
         if now - self.last_fault >= FAULT_SECONDS:
             self.last_fault = now
-            self.restarter.begin()
+            self._restart_when_settled()
 
     def _relieve(self, error: BaseException) -> None:
         if isinstance(error, MemoryError) and self._reserve is not None:
@@ -133,6 +157,15 @@ class Daemon:
         self._reserve = bytearray(RESERVE)
 
     # The engine
+
+    def settle_first(self) -> None:
+        """Start what the first events start, for at most `FIRST_SECONDS`: jobs may go on starting each other."""
+        deadline = time.monotonic() + FIRST_SECONDS
+        try:
+            while self.settle() and time.monotonic() < deadline:
+                pass
+        except Exception as error:
+            self.fault(error)
 
     def settle(self) -> bool:
         """Run the engine and perform its effects for at most a slice of time; true if there is more to do."""
@@ -246,13 +279,6 @@ class Daemon:
             else:
                 self.engine.undefine(change.session, change.name)
 
-    def _registered_below(self, path: str) -> list[str]:
-        registered = [ROOT]
-        for job in self.engine.jobs.values():
-            registered.append(path_of_job(job))
-            registered += [path_of_instance(instance) for instance in job.instances.values()]
-        return steps(path, registered)
-
     # The end, and the next beginning
 
     def quiesce(self, reason: str) -> None:
@@ -261,22 +287,21 @@ class Daemon:
 
     def close(self) -> None:
         """Give up what others can see of us."""
+        self.listening.close()
         self.endpoints.close()
         self.performer.close()
 
-    def state_text(self) -> str:
+    def dump(self) -> dict[str, Any]:
         """The state document."""
-        return json.dumps(
-            {
-                "version": VERSION,
-                "engine": state.dump(self.engine),
-                "performer": self.performer.dump(),
-                "endpoints": self.endpoints.dump(),
-                "chroots": self.chroots.roots,
-                "priority": self.engine.priority,
-                "last_fault": self.last_fault,
-            }
-        )
+        return {
+            "version": VERSION,
+            "engine": state.dump(self.engine),
+            "performer": self.performer.dump(),
+            "endpoints": self.endpoints.dump(),
+            "chroots": self.chroots.roots,
+            "priority": self.engine.priority,
+            "last_fault": self.last_fault,
+        }
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.set_priority(saved.get("priority", self.engine.priority))
@@ -302,7 +327,7 @@ class Daemon:
         self.performer.children.keep_open(kept)
         for fd in self._event_fds():
             os.set_inheritable(fd, kept)
-        self.endpoints.keep_open(kept)
+        self.listening.keep_open(kept)
 
     # Signals
 
@@ -313,7 +338,7 @@ class Daemon:
         watch(signal.SIGHUP, self.reload_configuration)
         watch(signal.SIGALRM, lambda: None)
         if not self.options.user:
-            watch(signal.SIGUSR1, self.endpoints.reconnect_bus)
+            watch(signal.SIGUSR1, lambda: self.endpoints.reconnect_bus())
 
     def catch_term(self) -> None:
         """The last of the signals: end the session, or re-execute."""
@@ -324,8 +349,12 @@ class Daemon:
         if self.options.user:
             self.quiesce("shutdown")
         else:
-            self.log(WARN, f"Re-executing {self.restarter.program}")
-            self.restarter.begin()
+            self.log(WARN, f"Re-executing {self.argv[0]}")
+            self._restart_when_settled()
+
+    def _restart_when_settled(self) -> None:
+        """Re-execute when the effects of what came with it are performed: before, the state is that of no one moment."""
+        self.loop.before_wait(lambda: self.restarter.begin())
 
 
 def original_umask() -> int:
@@ -347,7 +376,9 @@ def describe(error: BaseException) -> str:
 
 
 def settle_memory() -> None:
-    """After the start: what is there now stays, and need not be looked at by the garbage collector again."""
+    """After the start, during which the garbage collector was off: what is there now stays, and need not be looked at
+    by it again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 20)

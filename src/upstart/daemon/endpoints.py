@@ -1,4 +1,4 @@
-"""Where init can be spoken to: the private socket, the session file that names it, and a message bus.
+"""Where init can be spoken to: the private socket and a message bus.
 
 What is always true here: the engine makes announcements only while somebody listens, on the socket or on the bus.  A
 listening socket crosses a re-exec open, so that a client that connects meanwhile waits instead of being refused; the
@@ -7,11 +7,10 @@ bus is connected to anew.
 
 from __future__ import annotations
 
-import os
-
-from upstart.daemon import announce, sessionfile, systembus
-from upstart.daemon.bus import SYSTEM_ADDRESS, PrivateServer, listen
-from upstart.engine.effects import ERROR, INFO, WARN
+from upstart.daemon import announce, systembus
+from upstart.daemon.bus import PrivateServer
+from upstart.daemon.manager import Manager
+from upstart.engine.effects import INFO, WARN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +24,12 @@ if TYPE_CHECKING:
 class Endpoints:
     """The endpoints of one daemon; ``server`` and ``bus`` are None where there is none (yet)."""
 
-    __slots__ = ("_daemon", "_loop", "_notified", "_service", "_session_file", "bus", "server")
+    __slots__ = ("_daemon", "_loop", "_notified", "_service", "bus", "server")
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._loop = daemon.loop
-        self._service = daemon.service
-        self._session_file: str | None = None
+        self._service = Manager(daemon).service
         #: The address of the bus was told us by NotifyDBusAddress.
         self._notified = False
         self.server: PrivateServer | None = None
@@ -56,26 +54,13 @@ class Endpoints:
 
     # The private socket
 
-    def open_server(self) -> None:
-        """Listen for private clients, on the socket that the program before us listened on if there is one."""
-        options = self._daemon.options
-        address = sessionfile.address() if options.user else SYSTEM_ADDRESS
-        if options.user:
-            self._daemon.engine.extra_environ["UPSTART_SESSION"] = address
-        # On a session bus there is no private socket; the session file names one all the same, as the original's does.
-        if self.server is None and not options.session_bus:
-            try:
-                self._serve(PrivateServer(self._loop, listen(address), self._service.received))
-            except OSError as error:
-                self._daemon.log(WARN, f"Unable to listen for private connections: {error.strerror}")
-        if options.user:
-            complain = self._daemon.log
-            self._session_file = sessionfile.create(self._daemon.environ, address, lambda text: complain(ERROR, text))
-
-    def _serve(self, server: PrivateServer) -> None:
-        self.server = server
-        server.on_change = self.listeners_changed
-        server.connected = lambda connection: self._daemon.log(INFO, "Connection from private client")
+    def serve(self) -> None:
+        """Serve those who connect to the socket that listens, if one does."""
+        listening = self._daemon.listening.socket
+        if self.server is None and listening is not None:
+            self.server = PrivateServer(self._loop, listening, self._service.received)
+            self.server.on_change = self.listeners_changed
+            self.server.connected = lambda connection: self._daemon.log(INFO, "Connection from private client")
 
     def flush_clients(self) -> None:
         """Send what is queued, as far as sockets take it."""
@@ -142,7 +127,6 @@ class Endpoints:
 
     def close(self) -> None:
         """Be spoken to no more."""
-        sessionfile.remove(self._session_file)
         if self.server is not None:
             self.server.close()
         if self.bus is not None:
@@ -151,20 +135,14 @@ class Endpoints:
     def dump(self) -> dict[str, Any]:
         """What the next program has to know."""
         return {
-            "listening": self.server.fileno() if self.server is not None else -1,
+            "listening": self._daemon.listening.dump(),
             "bus": self.bus.address if self.bus is not None and self._notified else None,
         }
 
-    def keep_open(self, kept: bool) -> None:
-        """Have the listening socket cross an exec, or not (again)."""
-        if self.server is not None:
-            os.set_inheritable(self.server.fileno(), kept)
-
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over what `dump` gave."""
-        if saved["listening"] >= 0:
-            os.set_inheritable(saved["listening"], False)
-            self._serve(PrivateServer.inherit(self._loop, saved["listening"], self._service.received))
+        self._daemon.listening.restore(saved["listening"])
+        self.serve()
         bus = saved.get("bus")
         if bus is not None:
             self.connect_bus(bus, lambda error: None)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 from heapq import heapify, heappop, heappush
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
+else:
+    # The public module wraps this one in enumerations, which cost PID 1 more than all that it does with signals.
+    import _signal as signal
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT

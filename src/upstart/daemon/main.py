@@ -7,13 +7,11 @@ that an upgrade may replace the files under a running init.
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
-import signal
 import sys
 import time
 
-from upstart.daemon import boot, rescue, restart, xdg
+from upstart.daemon import boot, rescue, xdg
 from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.daemon import Daemon, describe, settle_memory
@@ -21,13 +19,16 @@ from upstart.daemon.initreq import LEGACY_PATH, InitFifo
 from upstart.daemon.initreq import PATH as FIFO
 from upstart.daemon.logger import KMSG, Logger
 from upstart.engine.effects import DEBUG, ERROR, INFO, WARN
+from upstart.process.child import SIGNALS
 from upstart.sysv import utmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    import signal
 
     from upstart.daemon.options import Options
+else:
+    import _signal as signal
 
 TELINIT = "/sbin/telinit"
 STARTUP = "startup"
@@ -39,8 +40,10 @@ FAULTS_VARIABLE = "UPSTART_INIT_FAULTS"
 
 def main(argv: list[str]) -> int:
     """Run init; the exit status of a session init that has ended, or of a command line that cannot be followed."""
-    check = os.environ.pop(restart.CHECK_VARIABLE, None)
+    check = os.environ.pop(command_line.CHECK_VARIABLE, None)
     if check is not None:
+        from upstart.daemon import restart
+
         return restart.check(int(check), lambda: rehearse(argv))
     # Without a path, the way the kernel tells it: the shebang's interpreter got the path of the script.
     argv = [os.path.abspath(argv[0]), *argv[1:]]
@@ -93,6 +96,8 @@ def start(argv: list[str], forgiving: bool) -> int:
         daemon.log(ERROR, text)
     fifo = begin(daemon)
     os.environ[BEGUN_VARIABLE] = "1"
+    daemon.settle_first()
+    open_to_clients(daemon)
     settle_memory()
     daemon.loop.run()
     daemon.close()
@@ -170,8 +175,9 @@ def drop_coerced_locale() -> None:
 
 def reset_signals() -> None:
     """Have every signal do what it does by default, whoever started us; our handlers come later."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGCHLD}:
-        signal.signal(number, signal.SIG_DFL)
+    for number in SIGNALS:
+        if number not in (signal.SIGPIPE, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def own_environment() -> dict[str, str]:
@@ -182,13 +188,15 @@ def own_environment() -> dict[str, str]:
 def rehearse(argv: list[str]) -> None:
     """In a child of the init that wants to re-execute itself: build from its state what `start` would, with its
     descriptors, and have that do nothing; any exception says that it cannot be done."""
+    from upstart.daemon import restart
+
     init = os.getppid()
     try:
         boot.set_up_descriptors(boot.NULL, False)
     except OSError:
         pass
     options = command_line.parse(argv, os.environ, forgiving=init == 1)
-    saved = json.loads(restart.read_state(options.state_fd))
+    saved = restart.parse_state(restart.read_state(options.state_fd))
     daemon = Daemon(options, argv, own_environment(), saved, init)
     daemon.catch_signals()
     daemon.load_configuration()
@@ -202,10 +210,12 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
         if options.restart:
             daemon.log(WARN, "Stateful re-exec supported but stateless re-exec requested")
         return daemon
+    from upstart.daemon import restart
+
     text = ""
     try:
         text = restart.read_state(options.state_fd)
-        saved: dict[str, Any] = json.loads(text)
+        saved = restart.parse_state(text)
         daemon = Daemon(options, argv, environ, saved)
         daemon.log(INFO, "Stateful re-exec completed")
         if options.write_state_file:
@@ -218,7 +228,7 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
     logger.write(ERROR, f"Failed to read serialisation data - reverting to stateless re-exec: {reason}")
     restart.write_state_file(options.logdir or xdg.log_dir(environ), text)
     # Not from here: half of a daemon may be there, and descriptors that nobody knows any more.
-    os.execv(argv[0], restart.arguments(argv, -1, options.priority))
+    os.execv(argv[0], command_line.arguments(argv, -1, options.priority))
 
 
 def close_inherited() -> None:
@@ -236,7 +246,7 @@ def close_inherited() -> None:
 
 
 def begin(daemon: Daemon) -> InitFifo | None:
-    """Everything from here to the main loop, in the original's order."""
+    """Everything up to the first event, in the original's order."""
     options = daemon.options
     daemon.catch_signals()
     fifo = None
@@ -244,14 +254,10 @@ def begin(daemon: Daemon) -> InitFifo | None:
         fifo = catch_system_signals(daemon)
     daemon.load_configuration()
     if options.restart and not daemon.restarted:
-        restart.adopt(daemon)
-    daemon.endpoints.open_server()
-    bus = "session" if options.session_bus else "system"
-    if not options.dbus:
-        daemon.log(INFO, f"Not connecting to {bus} bus")
-    elif not options.user and daemon.endpoints.bus is None:
-        # It is not expected to be there yet: whoever starts it sends SIGUSR1.
-        daemon.endpoints.connect_bus(None, lambda error: None)
+        from upstart.daemon.restart import adopt
+
+        adopt(daemon)
+    daemon.listening.open(daemon)
     if options.system:
         try:
             boot.set_up_descriptors(boot.NULL, False)
@@ -281,6 +287,20 @@ def begin(daemon: Daemon) -> InitFifo | None:
     return fifo
 
 
+def open_to_clients(daemon: Daemon) -> None:
+    """Serve those who speak to us: some may be waiting already, being jobs that the first event has started."""
+    options = daemon.options
+    if not daemon.restarted:
+        daemon.load_rest()
+    daemon.endpoints.serve()
+    bus = "session" if options.session_bus else "system"
+    if not options.dbus:
+        daemon.log(INFO, f"Not connecting to {bus} bus")
+    elif not options.user and daemon.endpoints.bus is None:
+        # It is not expected to be there yet: whoever starts it sends SIGUSR1.
+        daemon.endpoints.connect_bus(None, lambda error: None)
+
+
 def catch_system_signals(daemon: Daemon) -> InitFifo:
     """The signals that are sent to PID 1 alone, and the FIFO of other inits' programs."""
     watch, emit = daemon.loop.watch_signal, daemon.engine.emit
@@ -292,12 +312,12 @@ def catch_system_signals(daemon: Daemon) -> InitFifo:
 
     def change(level: str, variables: list[str]) -> None:
         words = [word for variable in variables for word in ("-e", variable)]
-        telinit = os.path.join(os.path.dirname(daemon.restarter.program), "telinit")
+        telinit = os.path.join(os.path.dirname(daemon.argv[0]), "telinit")
         for path in (telinit, TELINIT):
             try:
                 if is_script(path):
                     os.posix_spawn(
-                        path, ["telinit", *words, level], os.environ, setsigdef=restart.RESETTABLE, setsigmask=()
+                        path, ["telinit", *words, level], os.environ, setsigdef=SIGNALS, setsigmask=()
                     )
                     return
             except OSError:
@@ -356,7 +376,7 @@ def last_resort(argv: list[str], reason: str) -> None:
             if faults > 3:
                 emergency_shell()
             time.sleep(1)
-            os.execv(argv[0], restart.arguments(argv, -1, INFO) if BEGUN_VARIABLE in os.environ else argv)
+            os.execv(argv[0], command_line.arguments(argv, -1, INFO) if BEGUN_VARIABLE in os.environ else argv)
         except BaseException as error:
             reason = str(error)
             faults += 1

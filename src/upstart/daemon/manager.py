@@ -10,8 +10,10 @@ import os
 
 from upstart.daemon import paths
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
-from upstart.daemon.objects import InstanceObject, JobObject, environment, path_of_job, statuses
-from upstart.daemon.service import INVALID_ARGS
+from upstart.daemon.objects import InstanceObject, JobObject, environment, statuses
+from upstart.daemon.paths import path_of_instance, path_of_job
+from upstart.daemon.restart import state_text
+from upstart.daemon.service import INVALID_ARGS, Service, steps
 from upstart.engine import environ
 from upstart.engine.core import CommandError
 from upstart.engine.effects import DEBUG, INFO, PRIORITIES, WARN
@@ -32,12 +34,14 @@ EMPTY_VARIABLE = "Variable may not be empty string"
 class Manager:
     """``/com/ubuntu/Upstart``."""
 
-    __slots__ = ("_daemon",)
+    __slots__ = ("_daemon", "service")
     interfaces = MANAGER_OBJECT
     path = paths.ROOT
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        self.service = Service(self.find, self._registered_below)
+        self.service.fault = daemon.client_fault
 
     def children(self) -> list[str]:
         """The step to the jobs, where there are any."""
@@ -53,14 +57,21 @@ class Manager:
             if job is None:
                 continue
             if instance_name is None:
-                return JobObject(daemon.service, daemon.engine, job, daemon.chroots.session_of(call.pid))
+                return JobObject(self.service, daemon.engine, job, daemon.chroots.session_of(call.pid))
             instance = job.instances.get(instance_name)
             if instance is not None:
-                return InstanceObject(daemon.service, daemon.engine, instance, daemon.chroots.session_of(call.pid))
+                return InstanceObject(self.service, daemon.engine, instance, daemon.chroots.session_of(call.pid))
         return None
 
+    def _registered_below(self, path: str) -> list[str]:
+        registered = [paths.ROOT]
+        for job in self._daemon.engine.jobs.values():
+            registered.append(path_of_job(job))
+            registered += [path_of_instance(instance) for instance in job.instances.values()]
+        return steps(path, registered)
+
     def _check(self, call: Call, action: str) -> None:
-        if not self._daemon.service.may_change(call):
+        if not self.service.may_change(call):
             raise CommandError(DENIED, f"You do not have permission to {action}")
 
     def _from_chroot(self, call: Call, request: str) -> bool:
@@ -116,7 +127,7 @@ class Manager:
         if self._from_chroot(call, "state query"):
             call.reply("s", "")
         else:
-            call.reply("s", self._daemon.state_text())
+            call.reply("s", state_text(self._daemon))
 
     def do_Restart(self, call: Call) -> None:
         self._check(call, "request restart")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from upstart.conf.condition import condition_to_rpn
 from upstart.conf.jobclass import PROCESSES
-from upstart.daemon import paths
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT
+from upstart.daemon.paths import escape, path_of_instance, path_of_job
 from upstart.daemon.service import INVALID_ARGS
 from upstart.engine import environ
 from upstart.engine.core import CommandError
@@ -31,16 +31,6 @@ def environment(words: list[str]) -> dict[str, str]:
         return environ.parse(words)
     except ValueError:
         raise CommandError(INVALID_ARGS, "Env must be KEY=VALUE pairs")
-
-
-def path_of_job(job: Job) -> str:
-    """The object path of a job."""
-    return paths.job_path(job.session, job.name)
-
-
-def path_of_instance(instance: Instance) -> str:
-    """The object path of an instance."""
-    return paths.instance_path(instance.job.session, instance.job.name, instance.name)
 
 
 def processes(instance: Instance) -> list[tuple[str, int]]:
@@ -82,7 +72,7 @@ class JobObject:
 
     def children(self) -> list[str]:
         """Elements of the paths of the instances."""
-        return [paths.escape(name) for name in self._job.instances]
+        return [escape(name) for name in self._job.instances]
 
     def _may_change(self, call: Call) -> None:
         if self.session != self._job.session or not self._service.may_change(call):

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: In the environment of a child that tries the program before its init becomes it: the descriptor for its answer.
+CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
 CONSOLES = ("none", "output", "owner", "log")
 
 #: Long option: (name of its argument, attribute, value without an argument, help).
@@ -125,6 +127,29 @@ def parse(argv: list[str], environ: Mapping[str, str], forgiving: bool) -> Optio
         if options.logdir is None:
             options.logdir = environ.get("UPSTART_LOGDIR", "/var/log/upstart")
     return options
+
+
+def arguments(argv: list[str], state_fd: int, priority: int) -> list[str]:
+    """The command line for the new program: our own, less what an earlier re-exec added to it."""
+    kept: list[str] = []
+    skip = False
+    for word in argv:
+        if skip:
+            skip = False
+        elif word == "--state-fd":
+            skip = True
+        elif not word.startswith("--state-fd=") and word not in (
+            "--debug",
+            "--verbose",
+            "--quiet",
+            "-v",
+            "-q",
+            "--restart",
+        ):
+            kept.append(word)
+    level = {0: ["--debug"], 1: ["--verbose"]}.get(priority, ["--quiet"] if priority >= ERROR else [])
+    state = ["--state-fd", str(state_fd)] if state_fd >= 0 else []
+    return [*kept, "--restart", *state, *level]
 
 
 class _Words:

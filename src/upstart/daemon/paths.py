@@ -6,6 +6,11 @@ A letter or digit stands for itself, any other byte is ``_`` and two hexadecimal
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.engine.instance import Instance
+    from upstart.engine.job import Job
+
 ROOT = "/com/ubuntu/Upstart"
 JOBS = ROOT + "/jobs"
 
@@ -48,6 +53,16 @@ def job_path(session: str | None, name: str) -> str:
 def instance_path(session: str | None, name: str, instance: str) -> str:
     """The path of an instance."""
     return f"{job_path(session, name)}/{escape(instance)}"
+
+
+def path_of_job(job: Job) -> str:
+    """The object path of a job."""
+    return job_path(job.session, job.name)
+
+
+def path_of_instance(instance: Instance) -> str:
+    """The object path of an instance."""
+    return instance_path(instance.job.session, instance.job.name, instance.name)
 
 
 def candidates(path: str) -> list[tuple[str | None, str, str | None]]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 
 from upstart.daemon import sessionfile
 from upstart.daemon.children import Children, Running, name_of
-from upstart.daemon.objects import path_of_instance
 from upstart.engine.effects import DEBUG, WARN, Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
@@ -61,7 +59,7 @@ class Performer:
             "follow": self._follow,
             "reply": self._reply,
             "reply-error": self._reply_error,
-            "announce": daemon.endpoints.announce,
+            "announce": self._announce,
             "log": self._log,
             "close": self._close,
             "gone": self._gone,
@@ -74,10 +72,13 @@ class Performer:
     def _warn(self, text: str) -> None:
         self._daemon.log(WARN, text)
 
+    def _announce(self, effect: effects.Announce) -> None:
+        self._daemon.endpoints.announce(effect)
+
     def _reply(self, effect: effects.Reply) -> None:
         call: Any = effect.request
         if call.returns_path and effect.instance is not None:
-            call.reply("o", path_of_instance(effect.instance))
+            call.reply_instance(effect.instance)
         else:
             call.reply()
 
@@ -141,7 +142,10 @@ class Performer:
         if not tries:
             self._warn(f"{effect.instance.display}: {error}")
         self._retries[key] = (effect, tries + 1)
-        self._loop.call_later(RETRY_SECONDS, lambda: self._spawn(effect))
+        self._loop.call_later(RETRY_SECONDS, self._attempt(effect))
+
+    def _attempt(self, effect: Spawn) -> Callable[[], None]:
+        return lambda: self._spawn(effect)
 
     def _gone(self, effect: effects.Gone) -> None:
         instance = effect.instance
@@ -225,7 +229,7 @@ class Performer:
             self._arm(self._find(entry), entry[3], entry[4])
         for entry in saved.get("retries", ()):
             effect = Spawn(self._find(entry), entry[3], entry[4], tuple(entry[5]))
-            self._loop.call_soon(partial(self._spawn, effect))
+            self._loop.call_soon(self._attempt(effect))
 
     def _find(self, entry: list[Any]) -> Instance:
         session, name, instance = entry[:3]

@@ -13,9 +13,9 @@ import time
 
 from upstart.daemon.boot import CONSOLE
 from upstart.daemon.loop import READ
-from upstart.daemon.restart import RESETTABLE
 from upstart.engine.effects import ERROR, WARN
 from upstart.engine.event import FINISHED, PENDING
+from upstart.process.child import SIGNALS
 from upstart.process.limits import original_descriptors
 from upstart.sysv import utmp
 
@@ -127,7 +127,7 @@ def start_sulogin(actions: list[tuple[int, int, int]]) -> int:
     umask = os.umask(0o022)
     try:
         pid = os.posix_spawn(
-            SULOGIN, ["sulogin"], os.environ, file_actions=actions, setsid=True, setsigdef=RESETTABLE, setsigmask=()
+            SULOGIN, ["sulogin"], os.environ, file_actions=actions, setsid=True, setsigdef=SIGNALS, setsigmask=()
         )
     finally:
         os.umask(umask)

@@ -8,24 +8,28 @@ replaced by what can be seen: jobs whose processes run are adopted.
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import time
 
 from upstart.daemon import sessionfile
 from upstart.daemon.loop import HANGUP, READ
+from upstart.daemon.options import CHECK_VARIABLE, arguments
 from upstart.engine.effects import ERROR, INFO, WARN
 from upstart.process import procfs
+from upstart.process.child import SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
+    from typing import Any
 
     from upstart.daemon.daemon import Daemon
     from upstart.daemon.service import Call
+else:
+    import _signal as signal
 
-#: In the environment of the child that tries the new program: the descriptor for its answer.
-CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
 CHECK_OK = b"ok\n"
 CHECK_SECONDS = 60.0
 #: Seconds to wait for events that come to rest and programs that are just being executed, and between two looks.
@@ -33,8 +37,6 @@ SPAWN_SECONDS = 5.0
 SPAWN_LOOK_SECONDS = 0.01
 STATE_FILE = "upstart.state"
 _MAX_STATE = 256 << 20
-#: Signals whose handling a new program must not inherit.
-RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 class Restarter:
@@ -53,11 +55,6 @@ class Restarter:
         self._quiet_by = 0.0
 
     @property
-    def program(self) -> str:
-        """The path of the program that is executed."""
-        return self._argv[0]
-
-    @property
     def running(self) -> bool:
         """Whether a re-exec is under way."""
         return self._child != 0
@@ -74,7 +71,7 @@ class Restarter:
             self._refuse(reason_of(error))
 
     def _start_check(self) -> int:
-        state = _memory_file(self._daemon.state_text())
+        state = _memory_file(state_text(self._daemon))
         read, write = os.pipe2(os.O_CLOEXEC)
         try:
             os.set_inheritable(state, True)
@@ -83,7 +80,7 @@ class Restarter:
             env[CHECK_VARIABLE] = str(write)
             argv = arguments(self._argv, state, self._daemon.engine.priority)
             self._daemon.keep_open(True)
-            pid = os.posix_spawn(argv[0], argv, env, setsigmask=(), setsigdef=RESETTABLE)
+            pid = os.posix_spawn(argv[0], argv, env, setsigmask=(), setsigdef=SIGNALS)
         except BaseException:
             os.close(read)
             raise
@@ -128,7 +125,7 @@ class Restarter:
         self._calls.clear()
         self._daemon.endpoints.flush_clients()
         try:
-            execute(self._daemon, self._argv, self._daemon.state_text())
+            execute(self._daemon, self._argv, state_text(self._daemon))
         except Exception as error:
             self._daemon.keep_open(False)
             self._refuse(reason_of(error))
@@ -156,29 +153,6 @@ def _memory_file(text: str) -> int:
     return fd
 
 
-def arguments(argv: list[str], state_fd: int, priority: int) -> list[str]:
-    """The command line for the new program: our own, less what an earlier re-exec added to it."""
-    kept: list[str] = []
-    skip = False
-    for word in argv:
-        if skip:
-            skip = False
-        elif word == "--state-fd":
-            skip = True
-        elif not word.startswith("--state-fd=") and word not in (
-            "--debug",
-            "--verbose",
-            "--quiet",
-            "-v",
-            "-q",
-            "--restart",
-        ):
-            kept.append(word)
-    level = {0: ["--debug"], 1: ["--verbose"]}.get(priority, ["--quiet"] if priority >= ERROR else [])
-    state = ["--state-fd", str(state_fd)] if state_fd >= 0 else []
-    return [*kept, "--restart", *state, *level]
-
-
 def execute(daemon: Daemon, argv: list[str], state: str) -> None:
     """Become the new program with ``state``; returns only by OSError."""
     fd = _memory_file(state)
@@ -192,6 +166,17 @@ def execute(daemon: Daemon, argv: list[str], state: str) -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.close(fd)
+
+
+def state_text(daemon: Daemon) -> str:
+    """The state document."""
+    return json.dumps(daemon.dump())
+
+
+def parse_state(text: str) -> dict[str, Any]:
+    """What a state document says; ValueError where it is none."""
+    saved: dict[str, Any] = json.loads(text)
+    return saved
 
 
 def read_state(fd: int) -> str:

@@ -11,6 +11,7 @@ import os
 
 from upstart.daemon import wire
 from upstart.daemon.interfaces import COMMON, INTROSPECTABLE, PEER, UPSTART, Interface, introspect
+from upstart.daemon.paths import path_of_instance
 from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from upstart.daemon.connection import Connection
     from upstart.daemon.systembus import MessageBus
+    from upstart.engine.instance import Instance
 
     class Served(Protocol):
         """An object on D-Bus: ``interfaces`` as tables, and for each of their methods and properties a method.
@@ -65,6 +67,10 @@ class Call:
     def reply(self, signature: str = "", *values: Any) -> None:
         """Answer."""
         self.reply_body(signature, wire.pack(signature, *values) if signature else b"")
+
+    def reply_instance(self, instance: Instance) -> None:
+        """Answer with the path of an instance."""
+        self.reply("o", path_of_instance(instance))
 
     def reply_body(self, signature: str, body: bytes) -> None:
         """Answer with a body that is packed already."""

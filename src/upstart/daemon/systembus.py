@@ -15,7 +15,8 @@ import os
 
 from upstart.daemon import wire
 from upstart.daemon.auth import ClientAuth
-from upstart.daemon.connection import Connection, parse_address
+from upstart.daemon.connection import Connection
+from upstart.daemon.listening import parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
