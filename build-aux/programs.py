@@ -42,8 +42,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
 #: The second try reads no compiled modules: what compiles them does not notice a full disk, which cuts them short.
 SCRIPT = """\
 #!/usr/bin/python3 -IS
-import sys
-
+{first}
 sys.path += {paths!r}
 sys.dont_write_bytecode = {installed!r}
 try:
@@ -55,6 +54,16 @@ sys.exit(main(sys.argv))
 """
 SECOND_TRY = """\
     from {module} import main
+"""
+#: The daemon's: nothing that is loaded is ever let go of, and `settle_memory` ends this.
+DAEMON_FIRST = """\
+import gc
+import sys
+
+gc.disable()
+"""
+FIRST = """\
+import sys
 """
 #: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
 DAEMON_SECOND_TRY = """\
@@ -77,8 +86,9 @@ DAEMON = "upstart.daemon.main"
 
 def write_script(path: str, module: str, paths: list[str], installed: bool) -> None:
     """Writes one executable script; an unchanged one keeps its time stamp. An `installed` one does not compile."""
-    second_try = (DAEMON_SECOND_TRY if module == DAEMON else SECOND_TRY).format(module=module)
-    text = SCRIPT.format(paths=paths, module=module, installed=installed, second_try=second_try)
+    first, second_try = (DAEMON_FIRST, DAEMON_SECOND_TRY) if module == DAEMON else (FIRST, SECOND_TRY)
+    second_try = second_try.format(module=module)
+    text = SCRIPT.format(first=first, paths=paths, module=module, installed=installed, second_try=second_try)
     try:
         with open(path) as existing:
             if existing.read() == text:

@@ -35,8 +35,10 @@ _DEVICES = ((NULL, 0o666, 1, 3), ("/dev/tty", 0o666, 5, 0), (CONSOLE, 0o600, 5, 
 #: Bytes: room for every signal that there is to arrive on top of the others; what is not used takes no memory.
 SIGNAL_STACK = 512 << 10
 
+# mmap(2)
+PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS = 1, 2, 2, 32
+
 _libc = ctypes.CDLL(None, use_errno=True)
-_signal_stack: list[object] = []
 
 
 def _mount(kind: str, path: str, flags: int, data: str | None) -> None:
@@ -219,10 +221,13 @@ class _Stack(ctypes.Structure):
 def enlarge_signal_stack() -> None:
     """Give the handlers of faulthandler a stack that signals which come all at once do not overflow, sigaltstack(2):
     that would be the end of PID 1."""
-    room = ctypes.create_string_buffer(SIGNAL_STACK)
-    stack = _Stack(ctypes.addressof(room), 0, SIGNAL_STACK)
-    if _libc.sigaltstack(ctypes.byref(stack), None) == 0:
-        _signal_stack[:] = [room]
+    # Not a buffer of ctypes, which writes zeros all over it, and so has all its pages there.
+    mmap = _libc.mmap
+    mmap.restype = ctypes.c_void_p
+    mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+    room = mmap(None, SIGNAL_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if room != ctypes.c_void_p(-1).value:
+        _libc.sigaltstack(ctypes.byref(_Stack(room, 0, SIGNAL_STACK)), None)
 
 
 def show_as(program: str) -> None:

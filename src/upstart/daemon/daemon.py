@@ -353,7 +353,7 @@ class Daemon:
             self._restart_when_settled()
 
     def _restart_when_settled(self) -> None:
-        """Re-execute when the effects of what came with it are performed: before, the state is that of no one moment."""
+        """Re-execute when the effects of what came with it are performed; before, the state is that of no moment."""
         self.loop.before_wait(lambda: self.restarter.begin())
 
 
