@@ -50,7 +50,7 @@ try:
 except Exception:
     sys.pycache_prefix = "/dev/null"
 {second_try}
-sys.exit(main(sys.argv))
+{end}
 """
 SECOND_TRY = """\
     from {module} import main
@@ -65,6 +65,14 @@ gc.disable()
 FIRST = """\
 import sys
 """
+END = "sys.exit(main(sys.argv))"
+#: For what writes at once, without Python's buffers: to take the interpreter apart would be a fifth of a short run.
+QUICK_FIRST = """\
+import posix
+import sys
+"""
+QUICK_END = "posix._exit(main(sys.argv))"
+QUICK_ROOMS = ("upstart.client.", "upstart.sysv.")
 #: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
 DAEMON_SECOND_TRY = """\
     try:
@@ -86,9 +94,15 @@ DAEMON = "upstart.daemon.main"
 
 def write_script(path: str, module: str, paths: list[str], installed: bool) -> None:
     """Writes one executable script; an unchanged one keeps its time stamp. An `installed` one does not compile."""
-    first, second_try = (DAEMON_FIRST, DAEMON_SECOND_TRY) if module == DAEMON else (FIRST, SECOND_TRY)
+    first, second_try, end = FIRST, SECOND_TRY, END
+    if module == DAEMON:
+        first, second_try = DAEMON_FIRST, DAEMON_SECOND_TRY
+    elif module.startswith(QUICK_ROOMS):
+        first, end = QUICK_FIRST, QUICK_END
     second_try = second_try.format(module=module)
-    text = SCRIPT.format(first=first, paths=paths, module=module, installed=installed, second_try=second_try)
+    text = SCRIPT.format(
+        first=first, paths=paths, module=module, installed=installed, second_try=second_try, end=end
+    )
     try:
         with open(path) as existing:
             if existing.read() == text:

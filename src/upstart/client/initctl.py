@@ -6,8 +6,6 @@ else is loaded before it is needed. Exit statuses: 0, or 1 for any failure. See 
 
 from __future__ import annotations
 
-import posix
-
 from upstart.client.context import DEBUG, ERROR, INFO, Context, carry_out
 from upstart.client.errors import UsageError
 from upstart.client.options import Option, ShowHelp, parse
@@ -100,15 +98,13 @@ def _run(context: Context, argv: list[str]) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command that `argv` names, and ends the process with its exit status."""
+    """Runs the command that `argv` names; gives the exit status."""
     import _signal  # type: ignore[import-not-found]
 
     # Waiting happens inside libdbus, where Python could not act on an interrupt.
     if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    status = run(argv)
-    # Taking the interpreter and libdbus apart first would cost a tenth of the whole run.
-    posix._exit(status)
+    return run(argv)
 
 
 def run(argv: list[str]) -> int:
