@@ -21,7 +21,7 @@ COMMAND_END = "#\n\0"
 #: What has one of these in it is no plain word, no plain word of a condition, no plain command.
 _NOT_IN_WORD = frozenset("\t\r\n\0#\\\"'")
 _NOT_IN_CONDITION_WORD = _NOT_IN_WORD | {"(", ")"}
-_NOT_IN_COMMAND = frozenset("\0#\\\"'")
+_NOT_IN_COMMAND = frozenset("\0#\\'")
 
 
 class SyntaxProblem(Exception):
@@ -101,7 +101,7 @@ class Scanner:
             raise SyntaxProblem("Expected token", self.pos)
         end = self._line_end(self.pos)
         command = self.text[self.pos : end]
-        if _NOT_IN_COMMAND.isdisjoint(command):
+        if _NOT_IN_COMMAND.isdisjoint(command) and command.count('"') % 2 == 0:
             self.pos = min(end + 1, self.length)
             return command.rstrip(_SPACE)
         command, _ = self._pieces(COMMAND_END, False)
