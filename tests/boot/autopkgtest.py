@@ -31,6 +31,8 @@ REBOOT_SECONDS = 120
 #: How often a test may be repeated that failed: autopkgtest's own short limits strike at times under emulation.
 RETRIES = 2
 KVM_SECONDS = 20
+#: With its usual store for translated code QEMU 7.2 boots a machine that was reset three times slower than a fresh one.
+EMULATION = "-accel tcg,tb-size=128 -cpu max"
 
 
 def tests() -> list[str]:
@@ -83,7 +85,7 @@ def run(release: str, names: list[str], image: Path, log: Path, emulated: bool, 
         runner = ["qemu"]
         if emulated:
             command.append(f"--timeout-factor={EMULATED_FACTOR}")
-            runner = [str(Path(__file__).with_name("patient_qemu.py")), "--qemu-options=-machine accel=tcg -cpu max"]
+            runner = [str(Path(__file__).with_name("patient_qemu.py")), f"--qemu-options={EMULATION}"]
             runner.append(f"--timeout-reboot={REBOOT_SECONDS}")
         runner += ["--ram-size=1024", "--cpus=2", f"--overlay-dir={directory}", *["--show-boot"][: int(show)]]
         command += ["--no-built-binaries", *map(str, packages), str(source_tree(Path(directory)))]
