@@ -19,7 +19,7 @@ READ = (
 
 #: What runs rcS.d where Upstart is the init, and the jobs that it calls on, in their order, which share one program.
 OUR_RUNNER = "/libexec/upstart/rcS"
-MOUNT_JOBS = ("mountkernfs.sh (job)", "mountdevsubfs.sh (job)", "checkroot.sh (job)", "mountall.sh (job)")
+MOUNT_JOBS = ("mountkernfs.sh", "mountdevsubfs.sh", "checkroot.sh", "mountall.sh")
 
 _FORK = re.compile(r"fork (\S+) comm=(.*) pid=(\d+) child_comm=(.*) child_pid=(\d+)")
 _EXEC = re.compile(r"exec (\S+) filename=(.*) pid=(\d+) old_pid=")

@@ -108,7 +108,7 @@ def test_a_boot_with_our_own_runner_is_cut_alike() -> None:
         ("init's own start", 0.0, 1.0, 0),
         ("before the scripts of rcS", 1.0, 0.2, 1),
         ("rcS, all scripts", 1.2, 2.0, 3),
-        ("- mountkernfs.sh (job)", 2.0, 0.5, 2),
+        ("- mountkernfs.sh", 2.0, 0.5, 2),
         ("- first", 2.6, 0.4, 1),
         ("from rcS to rc 2", 3.2, 1.3, 1),
     ]
