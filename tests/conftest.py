@@ -24,6 +24,10 @@ settings.load_profile("suite")
 for name in [name for name in os.environ if name.startswith("UPSTART_")]:
     del os.environ[name]
 
+# A shell without job control has what it runs in the background ignore these, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
 # A test that runs away ends with a MemoryError of its own, not with the machine. In bytes.
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
