@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 from noting_machine import Executed, Machine, Output, fails, noting_machine
 
-from upstart.sysv import machine, otherinit, reboot, runlevel, shutdown, telinit, utmp
+from upstart.sysv import change, machine, otherinit, reboot, runlevel, shutdown, telinit, utmp
 
 
 @pytest.fixture(autouse=True)
@@ -42,15 +42,15 @@ class TestTelinit:
 
     @pytest.mark.parametrize("error", ["", *telinit._CUT_OFF])
     def test_u_returns_when_init_answers_again(self, pc: Machine, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(telinit, "RETRY_INTERVAL", 0.001)
+        monkeypatch.setattr(change, "RETRY_INTERVAL", 0.001)
         pc.restart_error = error
         pc.refusals_after_restart = 3
         assert telinit.main(["telinit", "u"]) == 0
         assert pc.did == ["Restart"] and pc.refusals == 0
 
     def test_u_gives_up_at_last(self, pc: Machine, monkeypatch: pytest.MonkeyPatch, capfd: Output) -> None:
-        monkeypatch.setattr(telinit, "RETRY_INTERVAL", 0.001)
-        monkeypatch.setattr(telinit, "RESTART_PATIENCE", 0.02)
+        monkeypatch.setattr(change, "RETRY_INTERVAL", 0.001)
+        monkeypatch.setattr(change, "RESTART_PATIENCE", 0.02)
         monkeypatch.setattr(otherinit, "FIFOS", ())
         pc.refusals_after_restart = 1_000_000
         assert "Connection refused" in fails(telinit.main, ["telinit", "u"], capfd)

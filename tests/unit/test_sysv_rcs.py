@@ -26,6 +26,7 @@ class Boot:
             (root / path).mkdir()
             monkeypatch.setattr(rcs, name, str(root / path))
         monkeypatch.setattr(rcs, "connect_private", self.connect)
+        monkeypatch.setattr(change, "connect_private", self.connect)
         monkeypatch.setattr("time.sleep", lambda seconds: self.told.append("waits"))
         self.told: list[str] = []
         self.said: list[str] = []
@@ -51,6 +52,13 @@ class Boot:
     def emit_event(self, name: str, env: list[str], wait: bool) -> None:
         self.told.append(" ".join([name, *env, "waits" if wait else "goes on"]))
         self.on_emit()
+
+    def get_property(self, path: str, interface: str, name: str) -> str:
+        return "init (upstart)"
+
+    def lose_init(self) -> None:
+        """What emitting does while init executes itself again."""
+        raise DBusError(DISCONNECTED, "Connection was disconnected before a reply was received")
 
     def close(self) -> None:
         pass
@@ -247,12 +255,7 @@ class TestJobs:
         boot.trace("S02b")
         boot.job("a")
         boot.instances = [["/job/a/_"], ["/job/a/_"], []]
-
-        def leave() -> None:
-            boot.on_emit = lambda: None
-            raise DBusError(DISCONNECTED, "Connection was disconnected before a reply was received")
-
-        boot.on_emit = leave
+        boot.on_emit = boot.lose_init
         boot.run()
         assert boot.told == ["boot-script SCRIPT=a waits", "waits", "waits"]
         assert boot.ran == ["b"]
@@ -262,11 +265,7 @@ class TestJobs:
         boot.trace("S02b")
         boot.job("a")
         (boot.root / "init/a.conf").write_text("# task\nexec sleep 1\n")
-
-        def leave() -> None:
-            raise DBusError(DISCONNECTED, "Connection was disconnected before a reply was received")
-
-        boot.on_emit = leave
+        boot.on_emit = boot.lose_init
         boot.run()
         assert boot.ran == ["b"]
 
@@ -274,11 +273,11 @@ class TestJobs:
         boot.trace("S01a")
         boot.trace("S02b")
         boot.job("a")
-        monkeypatch.setattr(rcs, "PATIENCE", 0)
+        monkeypatch.setattr(change, "RESTART_PATIENCE", 0)
 
         def leave() -> None:
             boot.reachable = False
-            raise DBusError(DISCONNECTED, "Connection was disconnected before a reply was received")
+            boot.lose_init()
 
         boot.on_emit = leave
         boot.run()

@@ -6,7 +6,11 @@ variables, and the record of it.  Nothing is recorded when init cannot be reache
 
 from __future__ import annotations
 
-from upstart.client.connection import connect_private
+import time
+
+from upstart.client import names
+from upstart.client.connection import Connection, connect_private
+from upstart.client.errors import DBusError
 from upstart.sysv import utmp
 
 TYPE_CHECKING = False
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RUNLEVEL_EVENT = "runlevel"
+#: Seconds between two attempts to reach an init that re-executes itself, and after which it is given up.
+RETRY_INTERVAL = 0.1
+RESTART_PATIENCE = 60.0
 
 
 def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str | None = None,
@@ -43,3 +50,17 @@ def announce(events: Sequence[str]) -> None:
     for name in events:
         connection.emit_event(name, [], wait=False)
     connection.close()
+
+
+def reconnect() -> Connection:
+    """Connect to an init that re-executes itself, once it answers.  Raises DBusError when it does not come back."""
+    deadline = time.monotonic() + RESTART_PATIENCE
+    while True:
+        try:
+            connection = connect_private()
+            connection.get_property(names.PATH, names.MANAGER, "version")
+            return connection
+        except DBusError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(RETRY_INTERVAL)

@@ -50,8 +50,6 @@ ENVIRONMENT = {
     b"RUNLEVEL": b"S", b"PREVLEVEL": b"N", b"runlevel": b"S", b"previous": b"N",
 }  # fmt: skip
 RUNLEVELS = "0123456Ss"
-#: Seconds in which an init that executes itself again is back, and between two looks.
-PATIENCE, INTERVAL = 60.0, 0.1
 #: Bytes that are read of a script's output at a time, and kept of one that has to wait.
 CHUNK, KEPT = 4096, 1 << 20
 
@@ -146,10 +144,10 @@ class BootScripts:
     def _start(self, name: str) -> bool:
         """Start a script, or have its job do what it does; false where there is nothing to wait for."""
         job = job_of(name)
+        if job is not None and self._leave_to(job, name):
+            return False
         env = {**posix.environ, **ENVIRONMENT}
         if job is not None:
-            if self._leave_to(job, name):
-                return False
             # Within rc-sysinit a script that has a job file leaves its work to it.
             env.pop(b"UPSTART_JOB", None)
         try:
@@ -221,18 +219,18 @@ def _reconnect(path: str, task: bool) -> Connection | None:
 
     A check of the root may take its time, and nothing may go on beside it.
     """
-    deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            connection = connect_private()
-            while task and connection.call(path, names.JOB, "GetAllInstances", returns="ao")[0]:
-                deadline = time.monotonic() + PATIENCE
-                time.sleep(INTERVAL)
-            return connection
+            connection = change.reconnect()
         except DBusError:
-            if time.monotonic() >= deadline:
-                return None
-        time.sleep(INTERVAL)
+            return None
+        try:
+            while task and connection.call(path, names.JOB, "GetAllInstances", returns="ao")[0]:
+                time.sleep(change.RETRY_INTERVAL)
+            return connection
+        except DBusError as error:
+            if error.name != errors.DISCONNECTED:
+                return connection
 
 
 def _spawn(name: str, env: dict[bytes, bytes], console: bool) -> Script:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 # Not signal: that loads enum to give the numbers names, a third of all that this program loads.
 import _signal as signal  # type: ignore[import-not-found]
-import time
 
 from upstart.client import names
 from upstart.client.connection import connect_private
@@ -18,9 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.client.context import Context
 
-#: Seconds between two attempts to reach an init that re-executes itself, and after which it is given up.
-RETRY_INTERVAL = 0.1
-RESTART_PATIENCE = 60.0
 #: Seconds that init may take to say no: it tries the new program for a minute at most.
 TRIAL_PATIENCE = 75.0
 
@@ -91,17 +87,7 @@ def _restart(context: Context, settings: Settings) -> None:
     connection.close()
     if settings.priority <= DEBUG:
         context.write("Waiting for upstart to finish re-exec\n")
-    deadline = time.monotonic() + RESTART_PATIENCE
-    while True:
-        try:
-            connection = connect_private()
-            connection.get_property(names.PATH, names.MANAGER, "version")
-            connection.close()
-            return
-        except DBusError:
-            if time.monotonic() >= deadline:
-                raise
-        time.sleep(RETRY_INTERVAL)
+    change.reconnect().close()
 
 
 PROGRAM = Program(
