@@ -87,7 +87,7 @@ def run(release: str, names: list[str], image: Path, log: Path, emulated: bool, 
             command.append(f"--timeout-factor={EMULATED_FACTOR}")
             runner = [str(Path(__file__).with_name("patient_qemu.py")), f"--qemu-options={EMULATION}"]
             runner.append(f"--timeout-reboot={REBOOT_SECONDS}")
-        # An emulated processor that waits for one of a busy host holds the other one up, in the middle of what it locked.
+        # An emulated processor that waits for one of a busy host holds the other one up, amid what it has locked.
         cpus = 1 if emulated else 2
         runner += ["--ram-size=1024", f"--cpus={cpus}", f"--overlay-dir={directory}", *["--show-boot"][: int(show)]]
         command += ["--no-built-binaries", *map(str, packages), str(source_tree(Path(directory)))]
