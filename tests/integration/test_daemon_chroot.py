@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
@@ -192,7 +193,7 @@ def test_without_cgroups_the_end_of_a_job_leaves_that_of_the_same_name_on_the_ot
 
 def test_a_chroots_job_is_not_adopted_as_the_systems(tmp_path: Path, root: Path) -> None:
     furnish(root, "/bin/sh", "/bin/sleep")
-    (root / "etc/init/both.conf").write_text("exec sleep 1000\n")
+    (root / "etc/init/both.conf").write_text("exec sh -c 'echo $$ >/pid; exec sleep 1000'\n")
     programs = lose_state(tmp_path)
     init = SessionInit(tmp_path, OUTSIDE, "--chroot-sessions", program=programs / "init")
     try:
@@ -201,6 +202,8 @@ def test_a_chroots_job_is_not_adopted_as_the_systems(tmp_path: Path, root: Path)
         assert "reverting to stateless re-exec" in init.text() and "adopted" not in init.text()
         assert client.status("both")[0] == "stop/waiting"
     finally:
+        # The init that lost its state does not know the process.
+        os.kill(int(wait_for((root / "pid").read_text)), signal.SIGKILL)
         init.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import fcntl
 import json
@@ -90,10 +91,10 @@ def init(tmp_path: Path) -> Iterator[SessionInit]:
     finally:
         noted = (tmp_path / "note").read_text().split() if (tmp_path / "note").exists() else []
         for pid in {*processes(init.client()).values(), *map(int, noted)}:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            # A script's own processes are of its group, and what a daemon has forked is of another.
+            for end in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError):
+                    end(pid, signal.SIGKILL)
         init.close()
 
 
