@@ -1,7 +1,8 @@
 """Changing the runlevel: the records are written first, then Upstart is sent the ``runlevel`` event.
 
 A runlevel is nothing that init knows; it is this event (runlevel(7)), with RUNLEVEL and PREVLEVEL as its first two
-variables, and the record of it.  Nothing is recorded when init cannot be reached.
+variables, and the record of it.  Nothing is recorded when init cannot be reached.  An init that re-executes itself is
+waited for (reconnect()).
 """
 
 from __future__ import annotations
