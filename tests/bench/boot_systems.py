@@ -58,6 +58,7 @@ sed -i '/^[1-6]:.*getty/d' /etc/inittab
 """,
     "runit": """
 rm -f /etc/runit/runsvdir/default/getty-tty[1-6v]* /etc/runit/runsvdir/default/default-syslog
+ln -sfn /etc/sv/getty-ttyS0 /etc/sv/ssh /etc/runit/runsvdir/default
 insserv
 """,
     "finit": """
