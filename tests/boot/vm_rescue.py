@@ -112,6 +112,7 @@ def broken_jobs(lab: Lab) -> None:
             r"spawn nothing main process: unable to execute",
         ):
             require(re.search(pattern, said), f"the console was told nothing like {pattern!r}")
+        require("syntax.conf:2: Expected token" in vm.command("dmesg"), "the log of the kernel has not what was wrong")
         require("typo" in vm.command("initctl check-config 2>&1 || :"), "check-config does not name the typo")
 
 

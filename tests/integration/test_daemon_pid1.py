@@ -46,6 +46,7 @@ JOBS = {
     "console": "start on startup\ntask\nconsole output\nexec echo to the console\n",
     "mounts": "start on startup\ntask\nscript\nls -d /proc/self /sys/kernel /dev/null /run/initctl\nend script\n",
     "held": "start on startup and never\nexec true\n",
+    "broken": "exec true\nnonsense\n",
 }
 
 
@@ -147,6 +148,12 @@ def test_it_starts_the_system(system: System) -> None:
     assert "Handling startup event" in system.kmsg()
     assert system.run("readlink", "/proc/1/fd/0", "/proc/1/fd/1", "/proc/1/fd/2").stdout == "/dev/null\n" * 3
     wait_for(lambda: "/run/initctl" in system.job_log("mounts"))
+
+
+def test_what_is_wrong_with_a_job_is_on_the_console_and_in_the_log(system: System) -> None:
+    said = "/conf/broken.conf:2: Unknown stanza"
+    assert said in system.kmsg()
+    assert said in (system.directory / "console").read_text()
 
 
 def test_every_orphan_is_reaped(system: System) -> None:

@@ -91,10 +91,12 @@ def test_log_lines(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     assert len(lines[2]) < 1100
     monkeypatch.setattr("upstart.daemon.logger.KMSG", str(tmp_path / "kmsg"))
     logger.to_kernel = True
-    logger.write(WARN, "nowhere to go")
+    logger.write(WARN, "only here")
     (tmp_path / "kmsg").touch()
     logger.write(INFO, "one")
+    logger.to_standard = False
     logger.write(ERROR, "two")
+    assert capfd.readouterr() == ("one\n", "init: only here\n")
     assert (tmp_path / "kmsg").read_text() == "<6>init: one\n<3>init: two\n"
 
 

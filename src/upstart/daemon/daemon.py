@@ -81,6 +81,7 @@ class Daemon:
         self.version = options.version
         self.loop = Loop()
         self.logger = Logger(options.program, options.priority)
+        self.logger.to_kernel = options.system
         self.logdir = options.logdir or (xdg.log_dir(environ) if options.user else None)
         self.engine = state.load(saved["engine"], time.monotonic) if saved is not None else Engine(time.monotonic)
         self.engine.priority = options.priority

@@ -1,4 +1,4 @@
-"""Init's own log: the kernel's ring buffer for PID 1 once it is up, standard output and error otherwise.
+"""Init's own log: the kernel's ring buffer for PID 1, and standard output and error where those lead anywhere.
 
 What is always true here: writing a line never waits and never fails.  A descriptor that is not ready for writing (a
 terminal that is stopped, a pipe that nobody reads) gets nothing, and the line is lost.
@@ -19,38 +19,48 @@ MAX_LINE = 976
 
 
 class Logger:
-    """Writes lines of at least ``priority``; with ``to_kernel`` they go to the kernel's ring buffer."""
+    """Writes lines of at least ``priority``: ``to_kernel`` to its ring buffer, ``to_standard`` to output and error.
 
-    __slots__ = ("_program", "priority", "to_kernel")
+    PID 1 does both until it has read its jobs: the console shows what is wrong with them whatever the kernel may show
+    there, and whoever was not at the console finds it in the kernel's log.
+    """
+
+    __slots__ = ("_program", "priority", "to_kernel", "to_standard")
 
     def __init__(self, program: str, priority: int = MESSAGE) -> None:
         self._program = program
         self.priority = priority
         self.to_kernel = False
+        self.to_standard = True
 
     def write(self, priority: int, text: str) -> None:
         """Log a line if its priority is high enough."""
         if priority < self.priority:
             return
         if self.to_kernel:
-            # Opened for every line: the kernel limits the rate of lines of one open file.
-            line = f"<{_LEVELS[priority]}>{self._program}: {text}"
-            try:
-                fd = os.open(KMSG, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:
-                return
-            try:
-                os.write(fd, _encode(line))
-            except OSError:
-                pass
-            finally:
-                os.close(fd)
-        elif priority >= WARN:
+            self._put_in_kernel(f"<{_LEVELS[priority]}>{self._program}: {text}")
+        if not self.to_standard:
+            return
+        if priority >= WARN:
             # GNU's convention: no blank before a message of the form "something: what is wrong with it".
             blank = "" if ":" in text.partition(" ")[0] else " "
             self._put(2, f"{self._program}:{blank}{text}")
         else:
             self._put(1, text)
+
+    @staticmethod
+    def _put_in_kernel(line: str) -> None:
+        try:
+            # Opened for every line: the kernel limits the rate of lines of one open file.
+            fd = os.open(KMSG, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            os.write(fd, _encode(line))
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
 
     @staticmethod
     def _put(fd: int, line: str) -> None:

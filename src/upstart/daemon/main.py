@@ -263,7 +263,7 @@ def begin(daemon: Daemon) -> InitFifo | None:
             boot.set_up_descriptors(boot.NULL, False)
         except OSError as error:
             daemon.log(ERROR, f"Unable to setup standard file descriptors: {error.strerror}")
-        daemon.logger.to_kernel = True
+        daemon.logger.to_standard = False
     if not options.restart:
         if options.startup:
             event = options.startup_event or STARTUP
