@@ -79,7 +79,8 @@ def disk(base: Path, packages: list[Path], files: dict[str, str], name: str, com
 class Machine:
     """One QEMU. What it says goes to `show` as it comes, and is kept for `expect`.
 
-    `disks`, the first of them `image`, are NVMe's, or virtio's with an initrd, which has the modules for it. What is
+    `image` is an NVMe's, or with an initrd, which has the modules for it, virtio's. `more_disks` are always virtio's,
+    found by udev: which of several NVMes the kernel calls the first, and so the root, is a matter of chance. What is
     written to them is dropped at the end, unless `keep`. With `resumed`, what `suspend` wrote of a machine with the
     same parts, and with its disks as they were then, it goes on from there. A machine that resets itself ends as one
     that switches itself off does; `ending` of the monitor tells them apart.
@@ -112,7 +113,7 @@ class Machine:
         for number, path in enumerate([image, *more_disks]):
             snapshot = "off" if keep else "on"
             command += ["-drive", f"file={path},if=none,id=d{number},format=raw,snapshot={snapshot},cache=unsafe"]
-            kind = f"nvme,serial={number + 1}" if initrd is None else "virtio-blk-pci"
+            kind = "nvme,serial=1" if initrd is None and not number else "virtio-blk-pci"
             command += ["-device", f"{kind},drive=d{number}"]
         self.started = time.monotonic()
         self._qemu = subprocess.Popen(

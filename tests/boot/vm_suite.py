@@ -43,7 +43,8 @@ class Table:
         if failed:
             self.failed[name] = problem
         if problem:
-            print("    " + problem[-1500:].replace("\n", "\n    "), flush=True)
+            first, _, rest = problem.partition("\n")
+            print("    " + f"{first}\n{rest[-1500:]}".replace("\n", "\n    "), flush=True)
 
 
 def log(init: str, release: str, name: str, again: bool) -> Path:
