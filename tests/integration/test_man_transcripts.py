@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -91,9 +93,15 @@ def terminal(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Termina
 def test_transcripts_of_the_page_are_true(page: str, terminal: Terminal, web_package: Path) -> None:
     (terminal.directory / web_package.name).symlink_to(web_package)
     reader = manual.Reader(terminal.type)
-    for example in manual.of_kind("run", page):
-        assert manual.commands(example.text), example
-        reader.follow(example.text)
+    try:
+        for example in manual.of_kind("run", page):
+            assert manual.commands(example.text), example
+            reader.follow(example.text)
+    finally:
+        # What a page kills of a script leaves the script's own processes, in a group of its number.
+        for pid in reader.pids.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(pid), signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
