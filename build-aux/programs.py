@@ -22,12 +22,12 @@ DIST_PACKAGES = "/usr/lib/python3/dist-packages"
 PROGRAMS: dict[str, tuple[str, str, str]] = {
     "init": ("upstart-sysv", "sbin", "upstart.daemon.main"),
     "upstart": ("upstart-core", "sbin", "upstart.daemon.main"),
-    "initctl": ("upstart-core", "sbin", "upstart.client.initctl"),
-    "start": ("upstart-core", "sbin", "upstart.client.initctl"),
-    "stop": ("upstart-core", "sbin", "upstart.client.initctl"),
-    "restart": ("upstart-core", "sbin", "upstart.client.initctl"),
-    "reload": ("upstart-core", "sbin", "upstart.client.initctl"),
-    "status": ("upstart-core", "sbin", "upstart.client.initctl"),
+    "initctl": ("upstart-core", "sbin", "upstart.initctl.main"),
+    "start": ("upstart-core", "sbin", "upstart.initctl.main"),
+    "stop": ("upstart-core", "sbin", "upstart.initctl.main"),
+    "restart": ("upstart-core", "sbin", "upstart.initctl.main"),
+    "reload": ("upstart-core", "sbin", "upstart.initctl.main"),
+    "status": ("upstart-core", "sbin", "upstart.initctl.main"),
     "telinit": ("upstart-sysv", "sbin", "upstart.sysv.telinit"),
     "runlevel": ("upstart-sysv", "sbin", "upstart.sysv.runlevel"),
     "shutdown": ("upstart-sysv", "sbin", "upstart.sysv.shutdown"),
@@ -72,7 +72,7 @@ import posix
 import sys
 """
 QUICK_END = "posix._exit(main(sys.argv))"
-QUICK_ROOMS = ("upstart.client.", "upstart.sysv.")
+QUICK_ROOMS = ("upstart.initctl.", "upstart.sysv.")
 #: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
 DAEMON_SECOND_TRY = """\
     try:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from upstart.daemon import wire
 from upstart.daemon.paths import escape
+from upstart.dbus import wire
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "build" / "sbin"

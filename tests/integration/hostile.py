@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from upstart.daemon import wire
+from upstart.dbus import wire
 
 ROOT = Path(__file__).resolve().parents[2]
 SBIN = ROOT / "build" / "sbin"

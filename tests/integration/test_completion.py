@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from upstart.client.initctl import COMMANDS
+from upstart.initctl.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SBIN = ROOT / "build" / "sbin"

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import pytest
 from daemon_init import EXTENSION, MANAGER, PROPERTIES, UPSTART, DBusError, Gone, SessionInit, wait_for
 
-from upstart.daemon import bus, connection, wire
+from upstart.dbus import connection, wire
+from upstart.dbus import server as bus
 
 JOBS = {f"job{number}": f"start on event{number}\nexec sleep 1000\n" for number in range(100)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hostile import MANAGER, UPSTART, Session, wait_for
 
-from upstart.daemon import wire
+from upstart.dbus import wire
 
 BUS = "org.freedesktop.DBus"
 

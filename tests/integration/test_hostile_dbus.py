@@ -11,7 +11,7 @@ from struct import pack
 import pytest
 from hostile import EXTENSION, MANAGER, PROPERTIES, UPSTART, Client, Session, wait_for
 
-from upstart.daemon import wire
+from upstart.dbus import wire
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_commands_inside_a_job(pair: tuple[Init, Init]) -> None:
 
 @pytest.mark.parametrize("columns", ["80", "40", "132", "20", "", "-3", "60 "])
 def test_help_at_every_width(pair: tuple[Init, Init], columns: str) -> None:
-    from upstart.client.initctl import COMMANDS
+    from upstart.initctl.main import COMMANDS
 
     for words in (["--help"], ["help"], ["--version"]):
         compare(pair, words, COLUMNS=columns)

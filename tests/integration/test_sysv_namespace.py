@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from upstart.sysv import utmp
+from upstart.base import utmp
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from upstart.client.errors import NO_SERVER, DBusError
-from upstart.sysv import change, machine, otherinit, pidfile, shutdown, telinit, utmp
+from upstart.base import utmp
+from upstart.base.names import NO_SERVER
+from upstart.client.errors import DBusError
+from upstart.sysv import change, machine, otherinit, pidfile, shutdown, telinit
 
 
 class Executed(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from upstart.base.priority import DEBUG
 from upstart.conf.parse import parse_job
 from upstart.engine import effects as fx
 from upstart.engine.engine import Engine
@@ -28,7 +29,7 @@ class World:
     def __init__(self, **jobs: str) -> None:
         self.now = 1000.0
         self.engine = Engine(lambda: self.now)
-        self.engine.priority = fx.DEBUG
+        self.engine.priority = DEBUG
         self.next_pid = 100
         self.log: list[str] = []
         #: request -> the answers it got.

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from upstart.client import errors, names
+from upstart.base import names
 from upstart.client.connection import NEVER
-from upstart.client.context import Context
 from upstart.client.errors import DBusError
-from upstart.client.initctl import run
+from upstart.initctl.context import Context
+from upstart.initctl.main import run
 
 JOB_PATH = names.PATH + "/jobs/web"
 INSTANCE_PATH = JOB_PATH + "/_"
@@ -59,7 +59,7 @@ class FakeInit:
     def _answer(self, name: str, args: tuple[Any, ...]) -> Any:
         answer = self.answers.get(name)
         if answer is None:
-            raise DBusError(errors.UNKNOWN_METHOD, f"no {name}")
+            raise DBusError(names.UNKNOWN_METHOD, f"no {name}")
         return answer(*args)
 
     def quiet(self) -> None:
@@ -86,7 +86,7 @@ def init(monkeypatch: pytest.MonkeyPatch) -> FakeInit:
     fake = FakeInit()
     monkeypatch.setattr(Context, "open", lambda self: fake)
     for module in ("context", "target", "commands_environment", "commands_sessions"):
-        monkeypatch.setattr(f"upstart.client.{module}.getenv", lambda name: None)
+        monkeypatch.setattr(f"upstart.initctl.{module}.getenv", lambda name: None)
     return fake
 
 
@@ -94,7 +94,7 @@ def init(monkeypatch: pytest.MonkeyPatch) -> FakeInit:
 def in_job(monkeypatch: pytest.MonkeyPatch, init: FakeInit) -> FakeInit:
     values = {"UPSTART_JOB": "web", "UPSTART_INSTANCE": "one"}
     for module in ("target", "commands_environment"):
-        monkeypatch.setattr(f"upstart.client.{module}.getenv", values.get)
+        monkeypatch.setattr(f"upstart.initctl.{module}.getenv", values.get)
     return init
 
 
@@ -160,12 +160,12 @@ def test_an_error_carries_the_name_the_command_was_called_by(init: FakeInit, com
 
 
 def test_an_error_that_begins_with_a_place_follows_the_name_without_a_blank(init: FakeInit, command: Command) -> None:
-    init.answers["GetJobByName"] = failing(errors.FAILED, "/etc/init/x.conf:3: Unknown stanza")
+    init.answers["GetJobByName"] = failing(names.FAILED, "/etc/init/x.conf:3: Unknown stanza")
     assert command("start x").err == "start:/etc/init/x.conf:3: Unknown stanza\n"
 
 
 def test_the_reason_of_a_failure_follows_on_a_second_line(init: FakeInit, command: Command) -> None:
-    init.answers["Start"] = failing(errors.JOB_FAILED, "Job failed to start")
+    init.answers["Start"] = failing(names.JOB_FAILED, "Job failed to start")
     init.answers["FailureReason"] = lambda job, instance: ("main process terminated with status 1",)
     outcome = command("start web")
     assert outcome.status == 1 and outcome.out == ""
@@ -174,7 +174,7 @@ def test_the_reason_of_a_failure_follows_on_a_second_line(init: FakeInit, comman
 
 
 def test_without_a_reason_the_error_stands_alone(init: FakeInit, command: Command) -> None:
-    init.answers["Stop"] = failing(errors.JOB_FAILED, "Job failed while stopping")
+    init.answers["Stop"] = failing(names.JOB_FAILED, "Job failed while stopping")
     assert command("stop web").err == "stop: Job failed while stopping\n"
     init.answers["FailureReason"] = lambda job, instance: ("",)
     assert command("stop web").err == "stop: Job failed while stopping\n"
@@ -183,7 +183,7 @@ def test_without_a_reason_the_error_stands_alone(init: FakeInit, command: Comman
 def test_what_is_wrong_with_the_file_of_an_unknown_job_follows_on_a_second_line(
     init: FakeInit, command: Command
 ) -> None:
-    init.answers["GetJobByName"] = failing(errors.UNKNOWN_JOB, "Unknown job: web")
+    init.answers["GetJobByName"] = failing(names.UNKNOWN_JOB, "Unknown job: web")
     init.answers["FailureReason"] = lambda job, instance: ("/etc/init/web.conf:3: Unknown stanza",)
     outcome = command("start web")
     assert (outcome.status, outcome.out) == (1, "")
@@ -193,7 +193,7 @@ def test_what_is_wrong_with_the_file_of_an_unknown_job_follows_on_a_second_line(
 def test_who_is_not_root_is_told_what_a_refusal_means(
     init: FakeInit, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    init.answers["Start"] = failing(errors.ACCESS_DENIED, "Rejected send message")
+    init.answers["Start"] = failing(names.ACCESS_DENIED, "Rejected send message")
     assert command("start web").err == "start: Rejected send message\n"
     monkeypatch.setattr("posix.getuid", lambda: 1000)
     first, second = command("start web").err.splitlines()
@@ -207,14 +207,14 @@ def test_other_errors_are_not_asked_a_reason_for(init: FakeInit, command: Comman
 
 
 def test_stop_looks_for_the_instance_before_it_stops_it(init: FakeInit, command: Command) -> None:
-    init.answers["GetInstance"] = failing(errors.UNKNOWN_INSTANCE, "Unknown instance: ")
+    init.answers["GetInstance"] = failing(names.UNKNOWN_INSTANCE, "Unknown instance: ")
     assert command("stop web").err == "stop: Unknown instance: \n"
     assert [call[0] for call in init.calls] == ["GetJobByName", "GetInstance"]
 
 
 def test_stop_by_force_names_the_job(init: FakeInit, command: Command) -> None:
     init.answers["StopForce"] = lambda path, env, wait: ()
-    init.answers["GetAll"] = failing(errors.UNKNOWN_METHOD, "gone")
+    init.answers["GetAll"] = failing(names.UNKNOWN_METHOD, "gone")
     outcome = command("stop --force web X=1")
     assert outcome.out == "web stop/waiting\n"
     assert ("StopForce", JOB_PATH, ["X=1"], True) in init.calls
@@ -265,7 +265,7 @@ def test_status_is_one_call_where_init_has_the_extension(init: FakeInit, command
     assert init.calls == [("GetStatus", "web", ["X=one"])]
 
 
-@pytest.mark.parametrize("name", errors.NO_EXTENSION)
+@pytest.mark.parametrize("name", names.NO_EXTENSION)
 def test_without_the_extension_status_is_asked_the_old_way(init: FakeInit, command: Command, name: str) -> None:
     init.answers["GetStatus"] = failing(name, "no")
     assert command("status web").out == "web start/running, process 42\n"
@@ -274,7 +274,7 @@ def test_without_the_extension_status_is_asked_the_old_way(init: FakeInit, comma
 def test_a_stopped_job_is_no_error_and_a_missing_instance_that_was_asked_for_is(
     init: FakeInit, command: Command
 ) -> None:
-    init.answers["GetInstance"] = failing(errors.UNKNOWN_INSTANCE, "Unknown instance: X")
+    init.answers["GetInstance"] = failing(names.UNKNOWN_INSTANCE, "Unknown instance: X")
     assert (command("status web").status, command("status web").out) == (0, "web stop/waiting\n")
     outcome = command("status web X=X")
     assert (outcome.status, outcome.err) == (1, "status: Unknown instance: X\n")
@@ -282,7 +282,7 @@ def test_a_stopped_job_is_no_error_and_a_missing_instance_that_was_asked_for_is(
 
 def test_inside_a_job_bare_status_means_its_own_instance(in_job: FakeInit, command: Command) -> None:
     assert command("status").out == "web start/running, process 42\n"
-    in_job.answers["GetInstanceByName"] = failing(errors.UNKNOWN_INSTANCE, "Unknown instance: one")
+    in_job.answers["GetInstanceByName"] = failing(names.UNKNOWN_INSTANCE, "Unknown instance: one")
     assert command("status").status == 1
 
 
@@ -300,7 +300,7 @@ def test_list_prints_every_instance(init: FakeInit, command: Command) -> None:
 
 def test_list_without_the_extension_leaves_out_what_vanishes(init: FakeInit, command: Command) -> None:
     init.answers["GetAllJobs"] = lambda: ([JOB_PATH, JOB_PATH],)
-    answers: Iterator[Answer] = iter([failing(errors.UNKNOWN_METHOD, "gone"), lambda: ([],)])
+    answers: Iterator[Answer] = iter([failing(names.UNKNOWN_METHOD, "gone"), lambda: ([],)])
     init.answers["GetAllInstances"] = lambda: next(answers)()
     outcome = command("initctl list")
     assert (outcome.status, outcome.out, outcome.err) == (0, "web stop/waiting\n", "")
@@ -373,7 +373,7 @@ def test_environment_commands_act_on_the_job_around_them_or_on_all(in_job: FakeI
 def test_a_job_without_an_instance_around_an_environment_command_is_an_error(
     init: FakeInit, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upstart.client.commands_environment.getenv", {"UPSTART_JOB": "web"}.get)
+    monkeypatch.setattr("upstart.initctl.commands_environment.getenv", {"UPSTART_JOB": "web"}.get)
     assert command("initctl list-env").err.startswith("initctl: missing job name\nTry ")
 
 

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.client import commands_config, names
-from upstart.client.commands_config import Checker
-from upstart.client.context import Context
-from upstart.client.errors import UNKNOWN_METHOD, ClientError, DBusError
-from upstart.client.initctl import run
+from upstart.base import names
+from upstart.base.errors import ClientError
+from upstart.base.names import UNKNOWN_METHOD
+from upstart.client.errors import DBusError
+from upstart.initctl import commands_config
+from upstart.initctl.commands_config import Checker
+from upstart.initctl.context import Context
+from upstart.initctl.main import run
 
 Items = list[list[str]]
 Jobs = dict[str, tuple[list[str], Items, Items]]

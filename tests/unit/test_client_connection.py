@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.client import errors, names
+from upstart.base import names
 from upstart.client.connection import NEVER, Connection, connect_private
 from upstart.client.errors import DBusError
 
@@ -68,7 +68,7 @@ def test_any_text_arrives_as_it_is_or_is_refused(text: str, texts: list[str]) ->
     try:
         call(raw, text, texts, signature="sas")
     except DBusError as error:
-        assert error.name == errors.INVALID_ARGS and raw.sent == []
+        assert error.name == names.INVALID_ARGS and raw.sent == []
         assert any(letter == "\0" or "\ud800" <= letter <= "\udfff" for word in [text, *texts] for letter in word)
     else:
         assert raw.sent[0].get_args_list() == [text, texts]
@@ -108,7 +108,7 @@ def test_an_error_reply_is_raised_with_its_name_and_text(values: list[Any], text
 def test_a_connection_that_breaks_is_an_error() -> None:
     with pytest.raises(DBusError) as caught:
         call(FakeRaw())
-    assert caught.value.name == errors.DISCONNECTED
+    assert caught.value.name == names.DISCONNECTED
     with pytest.raises(DBusError, match="Connection is closed"):
         call(FakeRaw(error=RuntimeError("Connection is closed")))
 

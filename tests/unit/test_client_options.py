@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.client.context import ERROR, INFO, Settings, words_of
-from upstart.client.errors import UsageError
-from upstart.client.initctl import COMMANDS, COMMON, NO_WAIT
-from upstart.client.options import Option, ShowHelp, ShowVersion, parse
+from upstart.base.errors import UsageError
+from upstart.base.options import Option, ShowHelp, ShowVersion, parse
+from upstart.initctl.context import ERROR, INFO, Settings, words_of
+from upstart.initctl.main import COMMANDS, COMMON, NO_WAIT
 
 OPTIONS = NO_WAIT + COMMON
 VALUE = Option("i", "ignore-events", "ignored", argument="EVENT_LIST")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from upstart.client import commands_sessions
-from upstart.client.initctl import run
+from upstart.initctl import commands_sessions
+from upstart.initctl.main import run
 
 GONE = 4194304  # beyond the largest pid of Linux
 

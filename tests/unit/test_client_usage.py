@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.client import usage
-from upstart.client.initctl import COMMANDS, COMMON, run
+from upstart.initctl import usage
+from upstart.initctl.main import COMMANDS, COMMON, run
 
 real_screen_width = usage.screen_width
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.daemon.auth import MAX_LINE, MAX_TRIES, AuthError, ClientAuth, ServerAuth
+from upstart.dbus.auth import MAX_LINE, MAX_TRIES, AuthError, ClientAuth, ServerAuth
 
 ROOT = "30"
 

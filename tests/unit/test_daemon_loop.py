@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from upstart.daemon.loop import READ, STALE_TIMERS, Loop
+from upstart.base.loop import READ, STALE_TIMERS, Loop
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE
 from upstart.daemon.options import UsageError, help_text, parse
-from upstart.engine.effects import DEBUG, ERROR, INFO, MESSAGE
 
 
 def test_without_options() -> None:

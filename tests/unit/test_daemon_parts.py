@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from upstart.base.logger import Logger
+from upstart.base.loop import Loop
+from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE, WARN
 from upstart.daemon import xdg
 from upstart.daemon.chroots import MAX_SESSIONS, Chroots
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_OBJECT, introspect
-from upstart.daemon.listening import parse_address
-from upstart.daemon.logger import Logger
-from upstart.daemon.loop import Loop
 from upstart.daemon.manager import Manager
 from upstart.daemon.objects import InstanceObject, JobObject
 from upstart.daemon.service import steps
-from upstart.engine.effects import DEBUG, ERROR, INFO, MESSAGE, WARN
+from upstart.dbus.address import parse_address
 
 
 def test_configuration_directories_of_a_user(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_log_lines(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     lines = err.splitlines()
     assert lines[:2] == ["init: a warning: of something", "init:/etc/init/x.conf:3: Unknown stanza"]
     assert len(lines[2]) < 1100
-    monkeypatch.setattr("upstart.daemon.logger.KMSG", str(tmp_path / "kmsg"))
+    monkeypatch.setattr("upstart.base.logger.KMSG", str(tmp_path / "kmsg"))
     logger.to_kernel = True
     logger.write(WARN, "only here")
     (tmp_path / "kmsg").touch()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.daemon import paths, wire
+from upstart.daemon import paths
+from upstart.dbus import wire
 
 
 @pytest.mark.parametrize(

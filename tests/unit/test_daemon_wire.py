@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.daemon import wire
+from upstart.dbus import wire
 
 PLAIN = st.characters(blacklist_categories=["Cs"], blacklist_characters="\0")
 STRINGS = st.text(PLAIN, max_size=40)

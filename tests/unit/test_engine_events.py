@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulator import World
 
+from upstart.base.glob import match
 from upstart.conf.jobclass import Match
 from upstart.engine import state
 from upstart.engine.condition import matches
 from upstart.engine.event import Event
-from upstart.engine.glob import match
 
 
 def leaf(text: str) -> Match:

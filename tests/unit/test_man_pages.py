@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from manual import FOREIGN, KINDS, MAN, ROOT, examples, job_path, of_kind, pages, plain, with_kind
-from upstart.client.initctl import COMMANDS
 from upstart.conf.parse import parse_job
 from upstart.conf.stanzas import LIMITS, STANZAS
+from upstart.initctl.main import COMMANDS
 from upstart.process.cgroupkeys import make_plan
 from upstart.process.program import SHELL_CHARS
 

@@ -11,7 +11,8 @@ from typing import NoReturn
 import pytest
 from noting_machine import Executed, Machine, Output, fails, noting_machine
 
-from upstart.sysv import change, machine, otherinit, reboot, runlevel, shutdown, telinit, utmp
+from upstart.base import utmp
+from upstart.sysv import change, machine, otherinit, reboot, runlevel, shutdown, telinit
 
 
 @pytest.fixture(autouse=True)

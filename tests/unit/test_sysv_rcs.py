@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from upstart.client.errors import DISCONNECTED, UNKNOWN_JOB, DBusError
+from upstart.base.names import DISCONNECTED, UNKNOWN_JOB
+from upstart.client.errors import DBusError
 from upstart.sysv import change, rcs
 from upstart.sysv.bootorder import BootOrder
 

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noting_machine import Machine, Output, fails, noting_machine
 
-from upstart.client.errors import DBusError, UsageError
+from upstart.base.errors import UsageError
+from upstart.client.errors import DBusError
 from upstart.sysv import pidfile, shutdown
 
 

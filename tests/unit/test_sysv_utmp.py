@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.sysv import utmp
-from upstart.sysv.utmp import BOOT_TIME, DEAD_PROCESS, LOGIN_PROCESS, RUN_LVL, USER_PROCESS, Record
+from upstart.base import utmp
+from upstart.base.utmp import BOOT_TIME, DEAD_PROCESS, LOGIN_PROCESS, RUN_LVL, USER_PROCESS, Record
 
 
 def kinds(path: Path) -> list[tuple[int, int, bytes]]:

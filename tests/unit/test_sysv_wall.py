@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from upstart.sysv import utmp
-from upstart.sysv.utmp import Record
+from upstart.base import utmp
+from upstart.base.utmp import Record
 from upstart.sysv.wall import terminals, wall
 
 

@@ -21,7 +21,7 @@ import _socket
 import posix
 import sys
 
-from upstart.client import errors, names
+from upstart.base import names
 from upstart.client.errors import DBusError
 
 TYPE_CHECKING = False
@@ -86,9 +86,9 @@ class Connection:
                 pending.block()
         except Exception as error:
             raise _converted(error) from None
-        if not replies or (replies[0].get_error_name() == errors.NO_REPLY and not self._raw.get_is_connected()):
+        if not replies or (replies[0].get_error_name() == names.NO_REPLY and not self._raw.get_is_connected()):
             # libdbus makes up an answer to what was asked of a connection that is gone.
-            raise DBusError(errors.DISCONNECTED, "Connection was disconnected before a reply was received")
+            raise DBusError(names.DISCONNECTED, "Connection was disconnected before a reply was received")
         reply = replies[0]
         values = reply.get_args_list()
         error_name = reply.get_error_name()
@@ -96,7 +96,7 @@ class Connection:
             text = str(values[0]) if values and isinstance(values[0], str) else "Unknown error"
             raise DBusError(str(error_name), text)
         if returns is not None and reply.get_signature() != returns:
-            raise DBusError(errors.INVALID_ARGS, _BAD_REPLY)
+            raise DBusError(names.INVALID_ARGS, _BAD_REPLY)
         return tuple(values)
 
     def post(self, path: str, interface: str, method: str, signature: str = "", *args: Any) -> None:
@@ -125,7 +125,7 @@ class Connection:
         """The value of a property that is a string. Raises DBusError."""
         value = self.get_property(path, interface, name)
         if not isinstance(value, str):
-            raise DBusError(errors.INVALID_ARGS, _BAD_REPLY)
+            raise DBusError(names.INVALID_ARGS, _BAD_REPLY)
         return value
 
     def get_all(self, path: str, interface: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class Connection:
         except DBusError:
             raise
         except Exception as error:  # ValueError, TypeError, and the MemoryError that libdbus's refusal looks like
-            raise DBusError(errors.INVALID_ARGS, f"Invalid arguments for {method}: {error}") from None
+            raise DBusError(names.INVALID_ARGS, f"Invalid arguments for {method}: {error}") from None
         return message
 
 
@@ -177,7 +177,7 @@ def connect_private(address: str | None = None) -> Connection:
     if owner is not None and _uid_of_server(raw.get_unix_fd()) not in ("0", owner):
         raw.close()
         path = address.partition("=")[2]
-        raise DBusError(errors.NO_SERVER, f"Failed to connect to socket {path}: Its server is another user's")
+        raise DBusError(names.NO_SERVER, f"Failed to connect to socket {path}: Its server is another user's")
     return Connection(raw)
 
 
@@ -221,15 +221,15 @@ def _check(value: Any) -> None:
 def _checked(text: str) -> str:
     """`text`, if D-Bus can carry it: UTF-8 without a NUL byte."""
     if "\0" in text:
-        raise DBusError(errors.INVALID_ARGS, f"Not allowed to contain a NUL byte: {text!r}")
+        raise DBusError(names.INVALID_ARGS, f"Not allowed to contain a NUL byte: {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DBusError(errors.INVALID_ARGS, f"Not valid UTF-8: {text!r}") from None
+        raise DBusError(names.INVALID_ARGS, f"Not valid UTF-8: {text!r}") from None
     return text
 
 
 def _converted(error: Exception) -> DBusError:
     """What the binding raised (an exception of the `dbus` package, which is not imported here) as ours."""
-    name = getattr(error, "_dbus_error_name", None) or errors.FAILED
+    name = getattr(error, "_dbus_error_name", None) or names.FAILED
     return DBusError(str(name), str(error.args[0]) if error.args else str(error))

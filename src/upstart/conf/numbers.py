@@ -1,4 +1,4 @@
-"""Numbers and signal names as job files write them: what strtol(3) and strtoul(3) accept, and no less.
+"""Numbers as job files write them: what strtol(3) and strtoul(3) accept, and no less.
 
 White space (in quotes) and a sign may come first, nothing may follow, and a number that does not fit is refused.
 """
@@ -8,52 +8,9 @@ from __future__ import annotations
 #: The digits of a base, and more of them than any number has that fits.
 _DIGITS = {8: ("01234567", 60), 10: ("0123456789", 40)}
 
-#: Signals by the name behind ``SIG`` (signal(7), the same on every Linux port Debian has but mips).
-SIGNALS = {
-    "HUP": 1,
-    "INT": 2,
-    "QUIT": 3,
-    "ILL": 4,
-    "TRAP": 5,
-    "ABRT": 6,
-    "IOT": 6,
-    "BUS": 7,
-    "FPE": 8,
-    "KILL": 9,
-    "USR1": 10,
-    "SEGV": 11,
-    "USR2": 12,
-    "PIPE": 13,
-    "ALRM": 14,
-    "TERM": 15,
-    "STKFLT": 16,
-    "CHLD": 17,
-    "CLD": 17,
-    "CONT": 18,
-    "STOP": 19,
-    "TSTP": 20,
-    "TTIN": 21,
-    "TTOU": 22,
-    "URG": 23,
-    "XCPU": 24,
-    "XFSZ": 25,
-    "VTALRM": 26,
-    "PROF": 27,
-    "WINCH": 28,
-    "IO": 29,
-    "POLL": 29,
-    "PWR": 30,
-    "SYS": 31,
-}
-
 
 class NotANumber(Exception):
     """A text that is no number, or one that does not fit 64 bits."""
-
-
-def signal_number(name: str) -> int | None:
-    """The number of a signal called ``TERM`` or ``SIGTERM``, ``None`` for a name that is not known."""
-    return SIGNALS.get(name.removeprefix("SIG"))
 
 
 def signed(text: str) -> int:

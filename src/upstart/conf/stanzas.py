@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from sys import intern
 
+from upstart.base.signals import signal_number
 from upstart.conf.condition import parse_condition
 from upstart.conf.jobclass import ProcessDef
 from upstart.conf.lexer import Scanner, SyntaxProblem
-from upstart.conf.numbers import NotANumber, signal_number, signed, unsigned
+from upstart.conf.numbers import NotANumber, signed, unsigned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ What is always true here: a signal is built once, however many listen.
 
 from __future__ import annotations
 
-from upstart.daemon import wire
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_INTERFACE
 from upstart.daemon.paths import ROOT, path_of_instance, path_of_job
+from upstart.dbus import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,20 +10,20 @@ from __future__ import annotations
 import os
 import time
 
-from upstart.daemon.loop import READ, WRITE
+from upstart.base import utmp
+from upstart.base.loop import READ, WRITE
 from upstart.process.follow import FIRST_LOOK, Failed, Following, Forked, Wait
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members
 from upstart.process.reaper import BATCH, CONTINUED, EXITED, STOPPED, reap
 from upstart.process.spawn import read_outcome
-from upstart.sysv import utmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from upstart.daemon.loop import Loop
+    from upstart.base.loop import Loop
     from upstart.engine.engine import Engine
     from upstart.engine.instance import Instance
     from upstart.process.follow import Decision

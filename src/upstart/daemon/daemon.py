@@ -13,18 +13,18 @@ import os
 import sys
 import time
 
+from upstart.base.logger import Logger
+from upstart.base.loop import READ, Loop
+from upstart.base.priority import ERROR, INFO, WARN
 from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
 from upstart.daemon import xdg
 from upstart.daemon.chroots import CONFDIR, Chroots
 from upstart.daemon.listening import Listening
-from upstart.daemon.logger import Logger
-from upstart.daemon.loop import READ, Loop
 from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
 from upstart.engine import environ as tables
 from upstart.engine import state
-from upstart.engine.effects import ERROR, INFO, WARN
 from upstart.engine.engine import Engine
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ SLICE = 0.02
 FIRST_SECONDS = 1.0
 FAULT_SECONDS = 60.0
 #: What is loaded once the first jobs are started.
-REST = ("upstart.daemon.endpoints", "upstart.daemon.restart", "upstart.engine.pattern")
+REST = ("upstart.daemon.endpoints", "upstart.daemon.restart", "upstart.base.pattern")
 #: Layout of the state document; the engine's part has a version of its own.
 VERSION = 1
 #: Bytes given back when memory runs out, so that saying so and carrying on has some.

@@ -7,10 +7,11 @@ bus is connected to anew.
 
 from __future__ import annotations
 
-from upstart.daemon import announce, systembus
-from upstart.daemon.bus import PrivateServer
+from upstart.base.priority import INFO, WARN
+from upstart.daemon import announce
 from upstart.daemon.manager import Manager
-from upstart.engine.effects import INFO, WARN
+from upstart.dbus import bus as systembus
+from upstart.dbus.server import PrivateServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import os
 import sys
 from struct import Struct
 
-from upstart.daemon.loop import READ
+from upstart.base.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upstart.daemon.loop import Loop
+    from upstart.base.loop import Loop
 
 PATH = "/run/initctl"
 LEGACY_PATH = "/dev/initctl"

@@ -6,17 +6,11 @@ what is documented is what is served.
 
 from __future__ import annotations
 
+from upstart.base.names import EXTENSION, INSTANCE, INTROSPECTABLE, JOB, MANAGER, PEER, PROPERTIES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     Args = tuple[tuple[str, str], ...]
-
-UPSTART = "com.ubuntu.Upstart0_6"
-JOB = UPSTART + ".Job"
-INSTANCE = UPSTART + ".Instance"
-EXTENSION = UPSTART + ".Extension"
-PROPERTIES = "org.freedesktop.DBus.Properties"
-INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
-PEER = "org.freedesktop.DBus.Peer"
 
 STATUS = "a(ssssa(si))"
 
@@ -45,7 +39,7 @@ _ENV = ("env", "as")
 _WAIT = ("wait", "b")
 
 MANAGER_INTERFACE = Interface(
-    UPSTART,
+    MANAGER,
     {
         "ReloadConfiguration": ((), ()),
         "GetJobByName": ((("name", "s"),), (("job", "o"),)),

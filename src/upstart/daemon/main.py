@@ -11,16 +11,16 @@ import os
 import sys
 import time
 
+from upstart.base import utmp
+from upstart.base.logger import KMSG, Logger
+from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.daemon import boot, rescue, xdg
 from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.daemon import Daemon, describe, settle_memory
 from upstart.daemon.initreq import LEGACY_PATH, InitFifo
 from upstart.daemon.initreq import PATH as FIFO
-from upstart.daemon.logger import KMSG, Logger
-from upstart.engine.effects import DEBUG, ERROR, INFO, WARN
 from upstart.process.child import SIGNALS
-from upstart.sysv import utmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

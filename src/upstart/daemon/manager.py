@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import os
 
+from upstart.base.names import INVALID_ARGS
+from upstart.base.priority import DEBUG, INFO, PRIORITIES, WARN
 from upstart.daemon import paths
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
 from upstart.daemon.objects import InstanceObject, JobObject, environment, statuses
 from upstart.daemon.paths import path_of_instance, path_of_job
 from upstart.daemon.restart import state_text
-from upstart.daemon.service import INVALID_ARGS, Service, steps
+from upstart.daemon.service import Service, steps
 from upstart.engine import environ
 from upstart.engine.core import CommandError
-from upstart.engine.effects import DEBUG, INFO, PRIORITIES, WARN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.daemon.daemon import Daemon
     from upstart.daemon.service import Call
-    from upstart.daemon.wire import UnixFd
+    from upstart.dbus.wire import UnixFd
     from upstart.engine.instance import Instance
     from upstart.engine.job import Job
 

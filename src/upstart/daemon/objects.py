@@ -6,11 +6,11 @@ The texts of errors are the original's.
 
 from __future__ import annotations
 
+from upstart.base.names import INVALID_ARGS
 from upstart.conf.condition import condition_to_rpn
 from upstart.conf.jobclass import PROCESSES
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT
 from upstart.daemon.paths import escape, path_of_instance, path_of_job
-from upstart.daemon.service import INVALID_ARGS
 from upstart.engine import environ
 from upstart.engine.core import CommandError
 from upstart.engine.effects import Reply

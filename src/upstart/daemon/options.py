@@ -8,7 +8,7 @@ original's.
 from __future__ import annotations
 
 from upstart import VERSION
-from upstart.engine.effects import DEBUG, ERROR, INFO, MESSAGE
+from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import time
 
+from upstart.base.priority import DEBUG, WARN
 from upstart.daemon import sessionfile
 from upstart.daemon.children import Children, Running, name_of
-from upstart.engine.effects import DEBUG, WARN, Spawn
+from upstart.engine.effects import Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
 from upstart.process.cgroup import Cgroups

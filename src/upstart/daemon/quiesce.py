@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import time
 
+from upstart.base.priority import DEBUG, INFO, WARN
 from upstart.engine.condition import leaves, matches
-from upstart.engine.effects import DEBUG, INFO, WARN
 from upstart.engine.event import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upstart.daemon.loop import Loop
+    from upstart.base.loop import Loop
     from upstart.engine.engine import Engine
 
 SESSION_END = "session-end"

@@ -11,13 +11,13 @@ import os
 import resource
 import time
 
+from upstart.base import utmp
+from upstart.base.loop import READ
+from upstart.base.priority import ERROR, WARN
 from upstart.daemon.boot import CONSOLE
-from upstart.daemon.loop import READ
-from upstart.engine.effects import ERROR, WARN
 from upstart.engine.event import FINISHED, PENDING
 from upstart.process.child import SIGNALS
 from upstart.process.limits import original_descriptors
-from upstart.sysv import utmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import json
 import os
 import time
 
+from upstart.base.loop import HANGUP, READ
+from upstart.base.priority import ERROR, INFO, WARN
 from upstart.daemon import sessionfile
-from upstart.daemon.loop import HANGUP, READ
 from upstart.daemon.options import CHECK_VARIABLE, arguments
-from upstart.engine.effects import ERROR, INFO, WARN
 from upstart.process import procfs
 from upstart.process.child import SIGNALS
 

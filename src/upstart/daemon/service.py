@@ -9,9 +9,18 @@ from __future__ import annotations
 
 import os
 
-from upstart.daemon import wire
-from upstart.daemon.interfaces import COMMON, INTROSPECTABLE, PEER, UPSTART, Interface, introspect
+from upstart.base.names import (
+    ACCESS_DENIED,
+    FAILED,
+    INTROSPECTABLE,
+    INVALID_ARGS,
+    MANAGER,
+    PEER,
+    UNKNOWN_METHOD,
+)
+from upstart.daemon.interfaces import COMMON, Interface, introspect
 from upstart.daemon.paths import path_of_instance
+from upstart.dbus import wire
 from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
@@ -19,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from upstart.daemon.connection import Connection
-    from upstart.daemon.systembus import MessageBus
+    from upstart.dbus.bus import MessageBus
+    from upstart.dbus.connection import Connection
     from upstart.engine.instance import Instance
 
     class Served(Protocol):
@@ -35,11 +44,7 @@ if TYPE_CHECKING:
         def children(self) -> list[str]: ...
 
 
-ERROR_PREFIX = UPSTART + ".Error."
-INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
-FAILED = "org.freedesktop.DBus.Error.Failed"
-ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
-UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
+ERROR_PREFIX = MANAGER + ".Error."
 MACHINE_IDS = ("/var/lib/dbus/machine-id", "/etc/machine-id")
 
 

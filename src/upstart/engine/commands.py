@@ -6,10 +6,12 @@ later with `Reply` or `ReplyError`, exactly once; one without is answered by the
 
 from __future__ import annotations
 
+from upstart.base.names import INVALID_ARGS
+from upstart.base.priority import MESSAGE
 from upstart.conf.expand import ExpandError, expand
 from upstart.engine import environ
 from upstart.engine.core import CommandError
-from upstart.engine.effects import MESSAGE, Announce, Kill
+from upstart.engine.effects import Announce, Kill
 from upstart.engine.instance import Blocked, Instance
 from upstart.engine.processes import ProcessInputs
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from upstart.engine.job import Job
 
-INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 
 
 class Commands(ProcessInputs):

@@ -7,9 +7,9 @@ condition that nothing has met has no progress at all, so a waiting job costs no
 
 from __future__ import annotations
 
+from upstart.base.glob import match as glob_match
 from upstart.conf.expand import ExpandError, expand
 from upstart.conf.jobclass import And, Match
-from upstart.engine.glob import match as glob_match
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-from upstart.engine.effects import DEBUG, INFO, MESSAGE, WARN, Announce, CloseFd, Effect, Log, Reply, ReplyError
+from upstart.base.priority import DEBUG, INFO, MESSAGE, WARN
+from upstart.engine.effects import Announce, CloseFd, Effect, Log, Reply, ReplyError
 from upstart.engine.event import FINISHED, HANDLING, PENDING, Event
 from upstart.engine.index import EventIndex
 

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from upstart.engine.instance import Instance
     from upstart.engine.job import Job
 
-#: Log priorities of initctl(8) log-priority, least urgent first.
-DEBUG, INFO, MESSAGE, WARN, ERROR, FATAL = range(6)
-PRIORITIES = ("debug", "info", "message", "warn", "error", "fatal")
-
 
 class Effect:
     """Base of all effects; ``kind`` selects the performer's handler."""

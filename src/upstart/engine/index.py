@@ -7,8 +7,8 @@ first positional value) with a literal, under that value too: of ten thousand jo
 
 from __future__ import annotations
 
+from upstart.base.glob import is_literal
 from upstart.engine.condition import leaves, split_test
-from upstart.engine.glob import is_literal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ order to the letter, for jobs observe it through StateChanged.
 
 from __future__ import annotations
 
+from upstart.base.signals import signal_name
 from upstart.engine.core import Core
 from upstart.engine.effects import Announce, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
 from upstart.engine.event import PENDING
-from upstart.engine.signals import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ pre-stop process runs leaves the state to that one; dying when asked to is never
 
 from __future__ import annotations
 
-from upstart.engine.effects import INFO, WARN, CancelTimer, Follow, Gone, Kill, SetTimer
+from upstart.base.priority import INFO, WARN
+from upstart.base.signals import signal_name
+from upstart.engine.effects import CancelTimer, Follow, Gone, Kill, SetTimer
 from upstart.engine.lifecycle import SIGKILL, WAITING_FOR, LifeCycle
-from upstart.engine.signals import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import time
 
-from upstart.client import names
+from upstart.base import names, utmp
 from upstart.client.connection import Connection, connect_private
 from upstart.client.errors import DBusError
-from upstart.sysv import utmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

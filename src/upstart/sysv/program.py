@@ -6,9 +6,9 @@ line on standard error after the program's name, with exit status 1; a wrong com
 
 from __future__ import annotations
 
-from upstart.client.context import DEBUG, ERROR, INFO, MESSAGE, Context, carry_out
-from upstart.client.errors import ClientError
-from upstart.client.options import Option, ShowHelp, parse
+from upstart.base.errors import ClientError
+from upstart.base.options import Option, ShowHelp, parse
+from upstart.initctl.context import DEBUG, ERROR, INFO, MESSAGE, Context, carry_out
 from upstart.sysv import machine
 
 TYPE_CHECKING = False
@@ -81,7 +81,7 @@ def warn(context: Context, text: str) -> None:
 
 
 def _show_help(context: Context, program: Program) -> None:
-    from upstart.client.usage import REPORT_BUGS, screen_width, wrap
+    from upstart.initctl.usage import REPORT_BUGS, screen_width, wrap
 
     width = screen_width()
     arguments = " " + program.arguments if program.arguments else ""

@@ -20,9 +20,10 @@ import select
 import termios
 import time
 
-from upstart.client import errors, names
+from upstart.base import names
+from upstart.base.errors import UsageError
 from upstart.client.connection import Connection, connect_private
-from upstart.client.errors import DBusError, UsageError
+from upstart.client.errors import DBusError
 from upstart.sysv import change
 from upstart.sysv.bootorder import BootOrder
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
@@ -31,7 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upstart.client.context import Context
+    from upstart.initctl.context import Context
 
 JOBS = "/etc/init"
 LINKS = "/etc/rcS.d"
@@ -170,7 +171,7 @@ class BootScripts:
             self._init.emit_event(SCRIPT_EVENT, [f"SCRIPT={name}"], wait=True)
         except DBusError as error:
             self._say(f"Job in place of {name}: {error.message}")
-            if error.name == errors.DISCONNECTED:
+            if error.name == names.DISCONNECTED:
                 self._init = _reconnect(path, is_task(job))
         return True
 
@@ -229,7 +230,7 @@ def _reconnect(path: str, task: bool) -> Connection | None:
                 time.sleep(change.RETRY_INTERVAL)
             return connection
         except DBusError as error:
-            if error.name != errors.DISCONNECTED:
+            if error.name != names.DISCONNECTED:
                 return connection
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 
-from upstart.client.errors import ClientError
-from upstart.client.options import Option
-from upstart.sysv import machine, utmp
+from upstart.base import utmp
+from upstart.base.errors import ClientError
+from upstart.base.options import Option
+from upstart.sysv import machine
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.client.context import Context
+    from upstart.initctl.context import Context
 
 SHUTDOWN = "/sbin/shutdown"
 

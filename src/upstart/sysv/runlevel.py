@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from upstart.client.errors import ClientError
-from upstart.client.options import Option
-from upstart.sysv import utmp
+from upstart.base import utmp
+from upstart.base.errors import ClientError
+from upstart.base.options import Option
 from upstart.sysv.program import COMMON, Common, Program, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.client.context import Context
+    from upstart.initctl.context import Context
 
 OPTIONS: tuple[tuple[Option, str], ...] = COMMON
 

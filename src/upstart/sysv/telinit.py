@@ -5,17 +5,19 @@ from __future__ import annotations
 # Not signal: that loads enum to give the numbers names, a third of all that this program loads.
 import _signal as signal  # type: ignore[import-not-found]
 
-from upstart.client import names
+from upstart.base import names
+from upstart.base.errors import ClientError, UsageError
+from upstart.base.names import DISCONNECTED, NO_REPLY, NO_SERVER, TIMEOUT
+from upstart.base.options import Option
 from upstart.client.connection import connect_private
-from upstart.client.context import DEBUG
-from upstart.client.errors import DISCONNECTED, NO_REPLY, NO_SERVER, TIMEOUT, ClientError, DBusError, UsageError
-from upstart.client.options import Option
+from upstart.client.errors import DBusError
+from upstart.initctl.context import DEBUG
 from upstart.sysv import change, machine, otherinit
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.client.context import Context
+    from upstart.initctl.context import Context
 
 #: Seconds that init may take to say no: it tries the new program for a minute at most.
 TRIAL_PATIENCE = 75.0

@@ -10,7 +10,7 @@ import _signal as signal  # type: ignore[import-not-found]
 import os
 import time
 
-from upstart.sysv import utmp
+from upstart.base import utmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

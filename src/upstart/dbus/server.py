@@ -11,16 +11,16 @@ import _socket
 import os
 from struct import Struct
 
-from upstart.daemon import wire
-from upstart.daemon.auth import ServerAuth
-from upstart.daemon.connection import Connection
-from upstart.daemon.loop import READ
+from upstart.base.loop import READ
+from upstart.dbus import wire
+from upstart.dbus.auth import ServerAuth
+from upstart.dbus.connection import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upstart.daemon.loop import Loop
+    from upstart.base.loop import Loop
 
 #: Each job may have an initctl that waits: more than jobs that start each other at a boot.
 MAX_CLIENTS = 2048

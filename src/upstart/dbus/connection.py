@@ -15,15 +15,15 @@ import _socket
 import os
 from struct import Struct
 
-from upstart.daemon import wire
-from upstart.daemon.auth import AuthError, ClientAuth, ServerAuth
-from upstart.daemon.loop import HANGUP, READ, WRITE
+from upstart.base.loop import HANGUP, READ, WRITE
+from upstart.dbus import wire
+from upstart.dbus.auth import AuthError, ClientAuth, ServerAuth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upstart.daemon.loop import Loop
+    from upstart.base.loop import Loop
 
 #: Bytes waiting for a peer: above PAUSE we take no more requests from it, above MAX_QUEUE it is gone.
 PAUSE = 256 << 10

@@ -13,7 +13,7 @@ from __future__ import annotations
 from struct import Struct
 from struct import error as StructError
 
-from upstart.daemon.marshal import Reader, UnixFd, WireError, pack, put, split, unpack, valid_path
+from upstart.dbus.marshal import Reader, UnixFd, WireError, pack, put, split, unpack, valid_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ Loaded only when one of them is asked for. Texts are wrapped to the width of COL
 from __future__ import annotations
 
 from upstart import VERSION
-from upstart.client.context import Context, getenv
+from upstart.initctl.context import Context, getenv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from upstart.client.options import Option
+    from upstart.base.options import Option
 
 COPYRIGHT = "Copyright (C) 2006-2014 Canonical Ltd., 2011 Scott James Remnant"
 NO_WARRANTY = (

@@ -6,9 +6,9 @@ else is loaded before it is needed. Exit statuses: 0, or 1 for any failure. See 
 
 from __future__ import annotations
 
-from upstart.client.context import DEBUG, ERROR, INFO, Context, carry_out
-from upstart.client.errors import UsageError
-from upstart.client.options import Option, ShowHelp, parse
+from upstart.base.errors import UsageError
+from upstart.base.options import Option, ShowHelp, parse
+from upstart.initctl.context import DEBUG, ERROR, INFO, Context, carry_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _run(context: Context, argv: list[str]) -> int:
         try:
             argv = parse(argv, COMMON, context.settings, stop_at_argument=True)
         except ShowHelp:
-            from upstart.client.usage import show_program_help
+            from upstart.initctl.usage import show_program_help
 
             show_program_help(context, COMMON)
             return 0
@@ -82,17 +82,17 @@ def _run(context: Context, argv: list[str]) -> int:
     try:
         context.args = parse(argv, own + COMMON, context.settings)
     except ShowHelp:
-        from upstart.client.usage import show_command_help
+        from upstart.initctl.usage import show_command_help
 
         show_command_help(context, command, own + COMMON, called_as)
         return 0
     if not module:
-        from upstart.client.usage import show_commands
+        from upstart.initctl.usage import show_commands
 
         show_commands(context, COMMANDS)
         return 0
     action: Callable[[Context], int] = getattr(
-        __import__(f"upstart.client.commands_{module}", fromlist=(function,)), function
+        __import__(f"upstart.initctl.commands_{module}", fromlist=(function,)), function
     )
     return action(context)
 

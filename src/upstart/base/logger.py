@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-from upstart.engine.effects import MESSAGE, WARN
+from upstart.base.priority import MESSAGE, WARN
 
 KMSG = "/dev/kmsg"
 #: syslog(3) levels of our priorities, debug first.

@@ -13,16 +13,16 @@ import _socket
 import errno
 import os
 
-from upstart.daemon import wire
-from upstart.daemon.auth import ClientAuth
-from upstart.daemon.connection import Connection
-from upstart.daemon.listening import parse_address
+from upstart.dbus import wire
+from upstart.dbus.address import parse_address
+from upstart.dbus.auth import ClientAuth
+from upstart.dbus.connection import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upstart.daemon.loop import Loop
+    from upstart.base.loop import Loop
 
 NAME = "com.ubuntu.Upstart"
 #: Debian's libdbus has it here as well: /var may be mounted late.

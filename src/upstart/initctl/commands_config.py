@@ -7,10 +7,11 @@ original's, down to the order in which check-config goes through the jobs.
 
 from __future__ import annotations
 
-from upstart.client.context import Context
-from upstart.client.errors import ClientError, DBusError
-from upstart.client.names import JOB, MANAGER, PATH
-from upstart.client.target import Target
+from upstart.base.errors import ClientError
+from upstart.base.names import JOB, MANAGER, PATH
+from upstart.client.errors import DBusError
+from upstart.initctl.context import Context
+from upstart.initctl.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ command was called by a process of a job, and means the very instance that the p
 
 from __future__ import annotations
 
-from upstart.client.context import Context, getenv
-from upstart.client.errors import UNKNOWN_JOB, ClientError, DBusError, UsageError
-from upstart.client.names import EXTENSION, JOB, MANAGER, PATH
+from upstart.base.errors import ClientError, UsageError
+from upstart.base.names import EXTENSION, JOB, MANAGER, PATH, UNKNOWN_JOB
+from upstart.client.errors import DBusError
+from upstart.initctl.context import Context, getenv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

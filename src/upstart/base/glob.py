@@ -35,6 +35,6 @@ def match(pattern: str, text: str) -> bool:
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
-    from upstart.engine.pattern import compile_pattern
+    from upstart.base.pattern import compile_pattern
 
     return compile_pattern(pattern)

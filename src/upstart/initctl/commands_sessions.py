@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posix
 
-from upstart.client.context import Context, getenv
-from upstart.client.errors import ClientError
+from upstart.base.errors import ClientError
+from upstart.initctl.context import Context, getenv
 
 _PREFIX = b"UPSTART_SESSION="
 

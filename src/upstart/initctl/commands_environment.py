@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from upstart.client.context import Context, getenv
-from upstart.client.errors import UsageError
-from upstart.client.names import MANAGER, PATH
+from upstart.base.errors import UsageError
+from upstart.base.names import MANAGER, PATH
+from upstart.initctl.context import Context, getenv
 
 
 def _job_details(context: Context) -> list[str]:

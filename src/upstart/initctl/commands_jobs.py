@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import posix
 
-from upstart.client.commands_status import instance_status
+from upstart.base.errors import ClientError
+from upstart.base.names import EXTENSION, INSTANCE, JOB, JOB_FAILED, NO_EXTENSION, PATH, UNKNOWN_METHOD
 from upstart.client.connection import NEVER
-from upstart.client.context import Context
-from upstart.client.errors import JOB_FAILED, NO_EXTENSION, UNKNOWN_METHOD, ClientError, DBusError
-from upstart.client.names import EXTENSION, INSTANCE, JOB, PATH
-from upstart.client.target import Target
+from upstart.client.errors import DBusError
+from upstart.initctl.commands_status import instance_status
+from upstart.initctl.context import Context
+from upstart.initctl.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

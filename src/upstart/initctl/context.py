@@ -9,8 +9,10 @@ from __future__ import annotations
 import posix
 import sys
 
-from upstart.client.errors import ACCESS_DENIED, ClientError, DBusError, UsageError
-from upstart.client.options import ShowVersion
+from upstart.base.errors import ClientError, UsageError
+from upstart.base.names import ACCESS_DENIED
+from upstart.base.options import ShowVersion
+from upstart.client.errors import DBusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ class Context:
 
     def _find_destination(self, connection: Connection, dest: str) -> None:
         """Looks for a bus name on a private connection, which as in the original fails, since init is no bus."""
-        from upstart.client import names
+        from upstart.base import names
         try:
             connection.call(names.BUS_PATH, names.BUS_INTERFACE, "AddMatch", "s", f"type='signal',arg0='{dest}'")
         except DBusError as error:
@@ -165,7 +167,7 @@ def carry_out(argv: list[str], action: Callable[[Context, list[str]], int]) -> i
     try:
         return action(context, argv)
     except ShowVersion:
-        from upstart.client.usage import show_version
+        from upstart.initctl.usage import show_version
 
         show_version(context)
         return 0

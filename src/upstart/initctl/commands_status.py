@@ -5,10 +5,20 @@ Our own daemon answers both with one call; any other is asked piece by piece.
 
 from __future__ import annotations
 
-from upstart.client.context import Context
-from upstart.client.errors import NO_EXTENSION, UNKNOWN_INSTANCE, UNKNOWN_JOB, UNKNOWN_METHOD, DBusError
-from upstart.client.names import EXTENSION, INSTANCE, JOB, MANAGER, PATH
-from upstart.client.target import Target
+from upstart.base.names import (
+    EXTENSION,
+    INSTANCE,
+    JOB,
+    MANAGER,
+    NO_EXTENSION,
+    PATH,
+    UNKNOWN_INSTANCE,
+    UNKNOWN_JOB,
+    UNKNOWN_METHOD,
+)
+from upstart.client.errors import DBusError
+from upstart.initctl.context import Context
+from upstart.initctl.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ if it comes first in it, otherwise the next argument that is not an option (whic
 
 from __future__ import annotations
 
-from upstart.client.errors import UsageError
+from upstart.base.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
