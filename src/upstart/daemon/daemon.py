@@ -1,9 +1,7 @@
 """The running init: it owns the parts, feeds the engine, and has the engine's effects performed.
 
 What is always true here: the engine settles once a turn, after all inputs of the turn; performing its effects is cut
-into slices of `SLICE` seconds, so that a thousand jobs on one event leave room for clients in between.  A fault is
-logged with the place where it happened; one outside a client's call has the daemon re-execute itself with its state,
-but not again within `FAULT_SECONDS`.
+into slices of `SLICE` seconds, so that a thousand jobs on one event leave room for clients in between.
 """
 
 from __future__ import annotations
@@ -14,12 +12,12 @@ import sys
 import time
 
 from upstart.base.logger import Logger
-from upstart.base.loop import READ, Loop
-from upstart.base.priority import ERROR, INFO, WARN
-from upstart.conf.sources import Sources
-from upstart.conf.watch import Watch
+from upstart.base.loop import Loop
+from upstart.base.priority import WARN
 from upstart.daemon import xdg
-from upstart.daemon.chroots import CONFDIR, Chroots
+from upstart.daemon.chroots import Chroots
+from upstart.daemon.configuration import Configuration
+from upstart.daemon.faults import Faults
 from upstart.daemon.listening import Listening
 from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     import signal
     from typing import Any
 
-    from upstart.conf.sources import Change
     from upstart.daemon.endpoints import Endpoints
     from upstart.daemon.options import Options
     from upstart.daemon.restart import Restarter
@@ -42,13 +39,10 @@ else:
 #: Seconds.
 SLICE = 0.02
 FIRST_SECONDS = 1.0
-FAULT_SECONDS = 60.0
 #: What is loaded once the first jobs are started.
 REST = ("upstart.daemon.endpoints", "upstart.daemon.restart", "upstart.base.pattern")
 #: Layout of the state document; the engine's part has a version of its own.
 VERSION = 1
-#: Bytes given back when memory runs out, so that saying so and carrying on has some.
-RESERVE = 256 << 10
 
 
 class Daemon:
@@ -90,16 +84,14 @@ class Daemon:
         if saved is None:
             self.engine.job_environ = self.initial_job_environ()
         self.chroots = Chroots(options.chroot_sessions)
-        self.sources = Sources(lambda text: self.log(ERROR, text))
-        self.watch: Watch | None = None
+        self.configuration = Configuration(options, environ, self.engine, self.chroots, self.loop, self.log)
+        self.faults = Faults(self.loop, self.log, self._restart_when_settled)
         self.listening = Listening()
         self.performer = Performer(self, original_umask())
         self.quiescer = Quiesce(self.engine, self.loop, self.log, self.loop.stop)
         self.restarted = saved is not None
-        self.last_fault = -FAULT_SECONDS
-        self._reserve: bytearray | None = bytearray(RESERVE)
         self.loop.each_turn = self.settle
-        self.loop.fault = self.fault
+        self.loop.fault = self.faults.handle
         if saved is not None:
             self.load_rest()
             self._restore(saved)
@@ -123,7 +115,7 @@ class Daemon:
         self.endpoints = Endpoints(self)
         self.restarter = Restarter(self, self.argv)
 
-    # Log and faults
+    # Log
 
     def log(self, priority: int, text: str) -> None:
         """A line for init's own log."""
@@ -132,30 +124,6 @@ class Daemon:
     def set_priority(self, priority: int) -> None:
         """Log from this priority on."""
         self.engine.priority = self.logger.priority = priority
-
-    def client_fault(self, error: BaseException) -> None:
-        """A client's call failed for a reason that is ours: the client has its error, the log says where."""
-        self.log(ERROR, f"Internal error in a call: {describe(error)}")
-        self._relieve(error)
-
-    def fault(self, error: BaseException) -> None:
-        """Something of ours failed: say where, and begin anew with all state."""
-        if isinstance(error, SystemExit):
-            raise error
-        self.log(ERROR, f"Internal error: {describe(error)}")
-        self._relieve(error)
-        now = time.monotonic()
-        if now - self.last_fault >= FAULT_SECONDS:
-            self.last_fault = now
-            self._restart_when_settled()
-
-    def _relieve(self, error: BaseException) -> None:
-        if isinstance(error, MemoryError) and self._reserve is not None:
-            self._reserve = None
-            self.loop.call_later(FAULT_SECONDS, self._replenish)
-
-    def _replenish(self) -> None:
-        self._reserve = bytearray(RESERVE)
 
     # The engine
 
@@ -166,7 +134,7 @@ class Daemon:
             while self.settle() and time.monotonic() < deadline:
                 pass
         except Exception as error:
-            self.fault(error)
+            self.faults.handle(error)
 
     def settle(self) -> bool:
         """Run the engine and perform its effects for at most a slice of time; true if there is more to do."""
@@ -183,7 +151,7 @@ class Daemon:
                 try:
                     perform(effect)
                 except Exception as error:
-                    self.fault(error)
+                    self.faults.handle(error)
                 if not done & 15 and time.monotonic() > deadline:
                     engine.effects[:0] = effects[done:]
                     return True
@@ -201,7 +169,7 @@ class Daemon:
                 try:
                     self.performer.perform(effect)
                 except Exception as error:
-                    self.fault(error)
+                    self.faults.handle(error)
 
     def initial_job_environ(self) -> dict[str, str]:
         """The environment that jobs begin with: PATH and TERM, and in a session all of init's own."""
@@ -210,75 +178,6 @@ class Daemon:
         if self.options.user and self.options.inherit_env:
             table.update(self.environ)
         return table
-
-    # Configuration
-
-    def load_configuration(self) -> None:
-        """Read all configuration, and watch it from now on."""
-        options = self.options
-        if options.user and not options.confdirs:
-            options.confdirs = xdg.config_dirs(self.environ)
-        trees = [*options.prepend_confdirs, *options.confdirs, *options.append_confdirs]
-        if not options.user:
-            self.sources.add_file("/etc/init.conf")
-        for path in trees:
-            self.sources.add_dir(os.path.abspath(path))
-        try:
-            self.watch = Watch(warn=lambda text: self.log(WARN, text))
-            self.loop.add_fd(self.watch.fd, READ, self._configuration_changed)
-            # Watched before it is read, so that no change in between is missed.
-            if not options.user:
-                self.watch.add_file("/etc/init.conf")
-            for path in [*map(os.path.abspath, trees), *(root + CONFDIR for root in self.chroots.roots)]:
-                self.watch.add_tree(path)
-        except OSError as error:
-            self.log(WARN, f"Unable to watch configuration: {error.strerror}")
-        self._say_what_is_loaded()
-        self._apply(self.sources.load())
-        self.chroots.opened, self.chroots.closed = self._open_chroot, self._close_chroot
-        if self.restarted:
-            self._drop_vanished()
-
-    def _say_what_is_loaded(self) -> None:
-        for path in self.sources.paths():
-            self.log(INFO, f"Loading configuration from {path}")
-
-    def _drop_vanished(self) -> None:
-        """After a re-exec: jobs whose files are gone by now."""
-        for session, name in list(self.engine.jobs):
-            if self.sources.job_class(name, session) is None:
-                self.engine.undefine(session, name)
-
-    def _open_chroot(self, root: str) -> None:
-        path = root + CONFDIR
-        self.sources.add_dir(path, root)
-        if self.watch is not None:
-            self.watch.add_tree(path)
-        self._apply(self.sources.load())
-
-    def _close_chroot(self, root: str) -> None:
-        if self.watch is not None:
-            self.watch.remove_tree(root + CONFDIR)
-        self._apply(self.sources.remove_session(root))
-
-    def _configuration_changed(self, _events: int) -> None:
-        if self.watch is None:
-            return
-        changed = self.watch.read()
-        self._apply(self.sources.reload() if changed is None else self.sources.changed(changed))
-
-    def reload_configuration(self) -> None:
-        """Look at all configuration again."""
-        self.log(INFO, "Reloading configuration")
-        self._say_what_is_loaded()
-        self._apply(self.sources.reload())
-
-    def _apply(self, changes: list[Change]) -> None:
-        for change in changes:
-            if change.job_class is not None:
-                self.engine.define(change.job_class)
-            else:
-                self.engine.undefine(change.session, change.name)
 
     # The end, and the next beginning
 
@@ -301,19 +200,17 @@ class Daemon:
             "endpoints": self.endpoints.dump(),
             "chroots": self.chroots.roots,
             "priority": self.engine.priority,
-            "last_fault": self.last_fault,
+            "last_fault": self.faults.dump(),
         }
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.set_priority(saved.get("priority", self.engine.priority))
-        self.last_fault = saved.get("last_fault", self.last_fault)
+        if "last_fault" in saved:
+            self.faults.restore(saved["last_fault"])
         for fd in self._event_fds():
             os.set_inheritable(fd, False)
         self.performer.restore(saved["performer"])
-        roots = saved.get("chroots", [])
-        for root in roots:
-            self.sources.add_dir(root + CONFDIR, root)
-        self.chroots.restore(roots)
+        self.configuration.restore_chroots(saved.get("chroots", []))
         self.endpoints.restore(saved["endpoints"])
 
     def _event_fds(self) -> set[int]:
@@ -336,7 +233,7 @@ class Daemon:
         """Have signals come to the loop; those that arrive together are handled in this order, TERM last."""
         watch = self.loop.watch_signal
         watch(signal.SIGCHLD, self.performer.children.reap)
-        watch(signal.SIGHUP, self.reload_configuration)
+        watch(signal.SIGHUP, self.configuration.reload)
         watch(signal.SIGALRM, lambda: None)
         if not self.options.user:
             watch(signal.SIGUSR1, lambda: self.endpoints.reconnect_bus())
@@ -363,17 +260,6 @@ def original_umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def describe(error: BaseException) -> str:
-    """What was raised, and where: innermost place last."""
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return f"{type(error).__name__}: {error} ({' < '.join(reversed(places[-6:]))})"
 
 
 def settle_memory() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
-import time
 
 from upstart.base import utmp
 from upstart.base.logger import KMSG, Logger
@@ -17,7 +16,8 @@ from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.daemon import boot, rescue, xdg
 from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
-from upstart.daemon.daemon import Daemon, describe, settle_memory
+from upstart.daemon.daemon import Daemon, settle_memory
+from upstart.daemon.faults import BEGUN_VARIABLE, FAULTS_VARIABLE, complain, describe, last_resort
 from upstart.daemon.initreq import LEGACY_PATH, InitFifo
 from upstart.daemon.initreq import PATH as FIFO
 from upstart.process.child import SIGNALS
@@ -32,10 +32,6 @@ else:
 
 TELINIT = "/sbin/telinit"
 STARTUP = "startup"
-#: In our environment once the startup event has been emitted: a later attempt does not start the system again.
-BEGUN_VARIABLE = "UPSTART_INIT_BEGUN"
-#: In our environment, after a fault that even the main loop did not survive: how many there were.
-FAULTS_VARIABLE = "UPSTART_INIT_FAULTS"
 
 
 def main(argv: list[str]) -> int:
@@ -104,14 +100,6 @@ def start(argv: list[str], forgiving: bool) -> int:
     if fifo is not None:
         fifo.close()
     return 0
-
-
-def complain(text: str) -> None:
-    """A line on standard error."""
-    try:
-        os.write(2, text.encode("utf-8", "surrogateescape") + b"\n")
-    except OSError:
-        pass
 
 
 def become_telinit(argv: list[str], options: Options) -> int:
@@ -199,7 +187,7 @@ def rehearse(argv: list[str]) -> None:
     saved = restart.parse_state(restart.read_state(options.state_fd))
     daemon = Daemon(options, argv, own_environment(), saved, init)
     daemon.catch_signals()
-    daemon.load_configuration()
+    daemon.configuration.load(daemon.restarted)
 
 
 def make_daemon(options: Options, argv: list[str]) -> Daemon:
@@ -252,7 +240,7 @@ def begin(daemon: Daemon) -> InitFifo | None:
     fifo = None
     if options.system:
         fifo = catch_system_signals(daemon)
-    daemon.load_configuration()
+    daemon.configuration.load(daemon.restarted)
     if options.restart and not daemon.restarted:
         from upstart.daemon.restart import adopt
 
@@ -362,36 +350,6 @@ def runs_our_telinit(path: str) -> bool:
     """Whether the file is the script that runs our telinit; OSError without it."""
     with open(path, "rb") as file:
         return b"from upstart.sysv.telinit import" in file.read(4096)
-
-
-def last_resort(argv: list[str], reason: str) -> None:
-    """PID 1 cannot go on: begin anew without state, and where even that fails, give the console to root; never
-    returns."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    faults = int(os.environ.get(FAULTS_VARIABLE, "0") or "0") + 1
-    os.environ[FAULTS_VARIABLE] = str(faults)
-    while True:
-        try:
-            complain(f"init: Internal error: {reason}")
-            if faults > 3:
-                emergency_shell()
-            time.sleep(1)
-            os.execv(argv[0], command_line.arguments(argv, -1, INFO) if BEGUN_VARIABLE in os.environ else argv)
-        except BaseException as error:
-            reason = str(error)
-            faults += 1
-
-
-def emergency_shell() -> None:
-    """Run sulogin on the console, and reap whatever ends meanwhile, until it ends itself."""
-    boot.set_up_console(True, complain)
-    pid = rescue.start_sulogin([])
-    while True:
-        try:
-            if os.waitpid(-1, 0)[0] == pid:
-                return
-        except ChildProcessError:
-            return
 
 
 if __name__ == "__main__":

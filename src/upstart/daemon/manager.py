@@ -42,7 +42,7 @@ class Manager:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self.service = Service(self.find, self._registered_below)
-        self.service.fault = daemon.client_fault
+        self.service.fault = daemon.faults.in_call
 
     def children(self) -> list[str]:
         """The step to the jobs, where there are any."""
@@ -84,7 +84,7 @@ class Manager:
 
     def do_ReloadConfiguration(self, call: Call) -> None:
         self._check(call, "reload configuration")
-        self._daemon.reload_configuration()
+        self._daemon.configuration.reload()
         call.reply()
 
     def _job_by_name(self, call: Call, name: str) -> Job:
@@ -299,7 +299,7 @@ class Manager:
         reason = engine.failure_reason(name, instance, session)
         if (session, name) not in engine.jobs:
             # No job, because of its file: that is why nothing can be done with it now.
-            reason = self._daemon.sources.error(name, session) or reason
+            reason = self._daemon.configuration.sources.error(name, session) or reason
         if not reason and not instance:
             for (of_session, of_name, _), text in reversed(engine.failures.items()):
                 if of_session == session and of_name == name:

@@ -88,7 +88,7 @@ class Boot:
         """Say what is wrong where the shell will be."""
         lines = [
             f"No job is left running after {self._name}, and nothing more would happen.",
-            *self._daemon.sources.standing(),
+            *self._daemon.configuration.sources.standing(),
             "Mend it in the shell, after: mount -o remount,rw none /",
             "Leave the shell to try again.",
         ]
@@ -110,7 +110,7 @@ class Boot:
 
     def _again(self) -> None:
         if not self._goes_on():
-            self._daemon.reload_configuration()
+            self._daemon.configuration.reload()
             self.begin()
 
 
