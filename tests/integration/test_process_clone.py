@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from process_support import Host, make_host_with_cgroups, needs_root
 
+from upstart.base.syscalls import fork_into
 from upstart.process import spawn
-from upstart.process.clone import fork_into
 
 pytestmark = needs_root
 

@@ -59,3 +59,8 @@ def test_a_module_imports_only_rooms_that_its_room_may_import(path: Path) -> Non
 @pytest.mark.parametrize("path", sorted((SOURCE / "engine").glob("*.py")), ids=lambda path: path.name)
 def test_the_engine_does_no_input_or_output(path: Path) -> None:
     assert not {name.split(".")[0] for name in imported_modules(path)} & IMPURE
+
+
+def test_one_module_alone_calls_the_c_library() -> None:
+    users = {path.relative_to(SOURCE) for path in MODULES if "ctypes" in imported_modules(path)}
+    assert users == {Path("base/syscalls.py")}

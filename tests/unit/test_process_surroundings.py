@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from upstart.base.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_XDEV, openat2
 from upstart.process import apparmor, limits
-from upstart.process.kernel import RESOLVE_IN_ROOT, RESOLVE_NO_XDEV, open_pty, openat2, read_file, write_file
+from upstart.process.kernel import open_pty, read_file, write_file
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 

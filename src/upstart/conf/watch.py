@@ -8,12 +8,12 @@ looked at again.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
 import struct
 
+from upstart.base import syscalls
 from upstart.conf.files import is_ignored_directory, is_job_file
 
 TYPE_CHECKING = False
@@ -39,15 +39,6 @@ _event = struct.Struct("iIII")
 _BUFFER = 65536
 _READS = 16
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
-
 
 class Watch:
     """An inotify instance; ``fd`` becomes readable when `read` has something to tell.  Raises `OSError`."""
@@ -55,7 +46,7 @@ class Watch:
     __slots__ = ("_paths", "_roots", "_singles", "_warn", "_watches", "fd")
 
     def __init__(self, paths: Iterable[str] = (), warn: Callable[[str], None] | None = None) -> None:
-        self.fd = _check(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+        self.fd = syscalls.inotify_init()
         self._warn = warn
         self._roots: list[str] = []
         self._singles: set[str] = set()
@@ -192,7 +183,7 @@ class Watch:
     def _watch(self, path: str) -> bool:
         """Watch one directory; whether it exists.  Warns of one that exists and cannot be watched."""
         try:
-            descriptor = _check(_libc.inotify_add_watch(self.fd, os.fsencode(path), _WANTED))
+            descriptor = syscalls.inotify_add_watch(self.fd, path, _WANTED)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return False
@@ -217,7 +208,7 @@ class Watch:
         paths.remove(directory)
         if not paths:
             del self._paths[descriptor]
-            _libc.inotify_rm_watch(self.fd, descriptor)
+            syscalls.inotify_rm_watch(self.fd, descriptor)
 
 
 def _will_be_written(path: str) -> bool:

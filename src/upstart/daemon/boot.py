@@ -6,11 +6,12 @@ there already (an initramfs or a container manager mounted it) is left alone.  A
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import stat
 import termios
+
+from upstart.base import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +24,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin"
 
 # mount(2)
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
-# reboot(2): Control-Alt-Delete sends SIGINT to PID 1 instead of rebooting.
-RB_DISABLE_CAD = 0
 # ioctl_console(2): Alt-Up sends a signal to us.
 KDSIGACCEPT = 0x4B4E
-PR_SET_CHILD_SUBREAPER = 36
 
 #: Devices that must exist before anything can be opened: path, mode, major, minor.
 _DEVICES = ((NULL, 0o666, 1, 3), ("/dev/tty", 0o666, 5, 0), (CONSOLE, 0o600, 5, 1), ("/dev/kmsg", 0o600, 1, 11))
@@ -35,22 +33,11 @@ _DEVICES = ((NULL, 0o666, 1, 3), ("/dev/tty", 0o666, 5, 0), (CONSOLE, 0o600, 5, 
 #: Bytes: room for every signal that there is to arrive on top of the others; what is not used takes no memory.
 SIGNAL_STACK = 512 << 10
 
-# mmap(2)
-PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS = 1, 2, 2, 32
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _mount(kind: str, path: str, flags: int, data: str | None) -> None:
-    if _libc.mount(b"none", path.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode() if data else None) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
 
 def mount_missing(kind: str, path: str, flags: int, data: str | None = None) -> None:
     """Mount a kernel file system unless something is mounted there; OSError where that fails."""
     if os.stat(os.path.dirname(path)).st_dev == os.stat(path).st_dev:
-        _mount(kind, path, flags, data)
+        syscalls.mount(kind, path, flags, data)
 
 
 def _is_device(path: str, major: int, minor: int) -> bool:
@@ -200,11 +187,6 @@ def reset_terminal(fd: int) -> None:
         pass
 
 
-def disable_control_alt_delete() -> None:
-    """Have the kernel send SIGINT for Control-Alt-Delete; in a namespace this is not ours to change, and fails."""
-    _libc.reboot(RB_DISABLE_CAD)
-
-
 def accept_keyboard_request(signal: int) -> bool:
     """Have the console send us ``signal`` for Alt-Up; false where descriptor 0 is no virtual console."""
     try:
@@ -214,20 +196,10 @@ def accept_keyboard_request(signal: int) -> bool:
     return True
 
 
-class _Stack(ctypes.Structure):
-    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
-
-
 def enlarge_signal_stack() -> None:
     """Give the handlers of faulthandler a stack that signals which come all at once do not overflow, sigaltstack(2):
     that would be the end of PID 1."""
-    # Not a buffer of ctypes, which writes zeros all over it, and so has all its pages there.
-    mmap = _libc.mmap
-    mmap.restype = ctypes.c_void_p
-    mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
-    room = mmap(None, SIGNAL_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    if room != ctypes.c_void_p(-1).value:
-        _libc.sigaltstack(ctypes.byref(_Stack(room, 0, SIGNAL_STACK)), None)
+    syscalls.set_signal_stack(SIGNAL_STACK)
 
 
 def show_as(program: str) -> None:
@@ -248,10 +220,3 @@ def show_as(program: str) -> None:
                 os.pwrite(memory.fileno(), shown, start)
     except (OSError, ValueError, IndexError):
         pass
-
-
-def become_subreaper() -> None:
-    """Have the kernel give us the orphans among our descendants, prctl(2); OSError where it cannot."""
-    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

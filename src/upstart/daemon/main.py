@@ -10,7 +10,7 @@ import faulthandler
 import os
 import sys
 
-from upstart.base import utmp
+from upstart.base import syscalls, utmp
 from upstart.base.logger import KMSG, Logger
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.daemon import boot, rescue, xdg
@@ -265,7 +265,7 @@ def begin(daemon: Daemon) -> InitFifo | None:
         daemon.log(DEBUG, "Chroot Sessions enabled")
     if os.getpid() > 1:
         try:
-            boot.become_subreaper()
+            syscalls.become_subreaper()
         except OSError as error:
             daemon.log(WARN, f"Unable to register as subreaper: {error.strerror}")
             daemon.engine.emit("child-subreaper-failed", {})
@@ -292,7 +292,7 @@ def open_to_clients(daemon: Daemon) -> None:
 def catch_system_signals(daemon: Daemon) -> InitFifo:
     """The signals that are sent to PID 1 alone, and the FIFO of other inits' programs."""
     watch, emit = daemon.loop.watch_signal, daemon.engine.emit
-    boot.disable_control_alt_delete()
+    syscalls.disable_control_alt_delete()
     watch(signal.SIGINT, lambda: emit("control-alt-delete", {}))
     if boot.accept_keyboard_request(signal.SIGWINCH):
         watch(signal.SIGWINCH, lambda: emit("keyboard-request", {}))

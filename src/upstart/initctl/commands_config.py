@@ -218,10 +218,9 @@ def _matches(pattern: str, event: str) -> bool:
     """Whether an event that a job says it emits, possibly with wildcards as of fnmatch(3), is this one."""
     if not any(letter in pattern for letter in "*?[\\"):
         return pattern == event
-    import ctypes
+    from upstart.base import syscalls
 
-    libc = ctypes.CDLL(None)
-    return bool(libc.fnmatch(pattern.encode(), event.encode(), 0) == 0)
+    return syscalls.fnmatch(pattern, event)
 
 
 def _place(name: str) -> int:

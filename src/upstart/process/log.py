@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 
-from upstart.process.kernel import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from upstart.base.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from upstart.process.kernel import RESOLVE_CACHED, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
+from upstart.base.syscalls import RESOLVE_CACHED, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

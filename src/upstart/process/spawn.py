@@ -16,11 +16,11 @@ import errno
 import os
 import resource
 
+from upstart.base.syscalls import fork_into
 from upstart.conf.expand import ExpandError, expand
 from upstart.process import child
 from upstart.process.cgroup import CgroupError, Group
 from upstart.process.cgroupkeys import make_plan
-from upstart.process.clone import fork_into
 from upstart.process.errors import SpawnError, decode_failure, describe
 from upstart.process.kernel import open_pty, read_file
 from upstart.process.limits import original_descriptors

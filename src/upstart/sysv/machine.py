@@ -29,14 +29,6 @@ HALT = 0xCDEF0123
 POWER_OFF = 0x4321FEDC
 CAD_ON = 0x89ABCDEF
 CAD_OFF = 0x00000000
-_RESTART2 = 0xA1B2C3D4
-_MAGIC1 = 0xFEE1DEAD
-_MAGIC2 = 672274793
-
-# The number of reboot(2) where it is not that of asm-generic; glibc wraps no call that takes a command string.
-_SYSCALLS = {"x86_64": 169, "i386": 88, "i486": 88, "i586": 88, "i686": 88, "armv6l": 88, "armv7l": 88, "armv8l": 88,
-             "ppc": 88, "ppc64": 88, "ppc64le": 88, "s390x": 88, "mips": 4088, "mips64": 5164}
-_GENERIC_SYSCALL = 142
 
 
 def become_root() -> tuple[bool, bool]:
@@ -74,15 +66,9 @@ def reboot(command: int, argument: str | None = None) -> None:
 
     Returns if the kernel refuses (the caller can do nothing about that), or has only taken note of *command*.
     """
-    import ctypes
+    from upstart.base import syscalls
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    if argument is None:
-        libc.reboot(ctypes.c_int(command))
-    else:
-        number = _SYSCALLS.get(os.uname().machine, _GENERIC_SYSCALL)
-        libc.syscall(ctypes.c_long(number), ctypes.c_int(_MAGIC1), ctypes.c_int(_MAGIC2), ctypes.c_int(_RESTART2),
-                     ctypes.c_char_p(os.fsencode(argument)))
+    syscalls.reboot(command, argument)
 
 
 def tell_wtmpdb(event: str) -> None:

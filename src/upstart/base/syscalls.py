@@ -1,0 +1,154 @@
+"""Every system call that Python does not have, by ctypes: the one module that knows the C library's functions.
+
+What is always true here: a call does what it says of itself and nothing else, errors are raised as OSError with the
+error's number, and all is loaded with the module, so that an upgrade under a running init changes nothing.  Numbers are
+those of the kernel's headers, the same on every architecture that Debian has unless a table says otherwise.  Loading
+ctypes takes some milliseconds: a program that hardly ever needs this imports it where it does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from struct import Struct
+
+# How openat2(2) resolves a path.
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+#: Only what the kernel has in its cache: the call never waits for a device or a server.
+RESOLVE_CACHED = 0x20
+
+_SIGCHLD = 17
+_OPENAT2 = 437
+_CLONE3 = 435
+_CLONE_INTO_CGROUP = 0x200000000
+#: struct clone_args, CLONE_ARGS_SIZE_VER2: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+#: set_tid, set_tid_size, cgroup.
+_CLONE_ARGUMENTS = Struct("=11Q")
+_PR_SET_CHILD_SUBREAPER = 36
+_RB_DISABLE_CAD = 0
+# mmap(2)
+_PROT_READ, _PROT_WRITE, _MAP_PRIVATE, _MAP_ANONYMOUS = 1, 2, 2, 32
+# reboot(2) itself: glibc wraps no call that takes a string.  Its number where it is not that of asm-generic.
+_REBOOT_RESTART2 = 0xA1B2C3D4
+_REBOOT_MAGIC1 = 0xFEE1DEAD
+_REBOOT_MAGIC2 = 672274793
+_REBOOT = {"x86_64": 169, "i386": 88, "i486": 88, "i586": 88, "i686": 88, "armv6l": 88, "armv7l": 88, "armv8l": 88,
+           "ppc": 88, "ppc64": 88, "ppc64le": 88, "s390x": 88, "mips": 4088, "mips64": 5164}
+_GENERIC_REBOOT = 142
+
+_libc = ctypes.CDLL(None, use_errno=True)
+#: The same, with the interpreter's lock kept during the call.
+_holding = ctypes.PyDLL(None, use_errno=True)
+
+_openat2 = _libc.syscall
+_openat2.restype = ctypes.c_long
+_openat2.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
+_clone3 = _holding.syscall
+_clone3.restype = ctypes.c_long
+_clone3.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t]
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+class _Stack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+def _check(result: int, path: str | None = None) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return result
+
+
+def openat2(dirfd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -> int:
+    """Open ``path`` below ``dirfd``, close-on-exec, resolving it as the RESOLVE_ flags say, openat2(2).
+
+    Raises OSError; ENOSYS on a kernel older than 5.6, EINVAL for flags it does not know.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    fd: int = _openat2(_OPENAT2, dirfd, path, ctypes.byref(how), ctypes.sizeof(how))
+    return fd if fd >= 0 else _check(fd, os.fsdecode(path))
+
+
+def fork_into(cgroup: int) -> int:
+    """As os.fork(), with the child in the cgroup whose directory is open as ``cgroup``: clone3(2), CLONE_INTO_CGROUP.
+
+    Putting a process into a cgroup afterwards makes the kernel wait for an RCU grace period, which takes 10 ms and
+    more; a child that is born there waits for nothing, and not even its first fork can escape.  The interpreter is not
+    told of the fork as os.fork() would: it has one thread, which goes on in the child with the lock it holds, and
+    the child may do nothing but system calls until it executes a program.
+
+    Raises OSError: ENOSYS or E2BIG on a kernel before 5.7, or where a filter forbids the call; ENODEV, EBUSY, EACCES
+    or EOPNOTSUPP for a group that cannot take the child.
+    """
+    arguments = _CLONE_ARGUMENTS.pack(_CLONE_INTO_CGROUP, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+    # The child returns from this call as well.
+    return _check(_clone3(_CLONE3, arguments, _CLONE_ARGUMENTS.size))
+
+
+def mount(kind: str, path: str, flags: int, data: str | None) -> None:
+    """Mount a kernel file system, mount(2).  Raises OSError."""
+    text = data.encode() if data else None
+    _check(_libc.mount(b"none", path.encode(), kind.encode(), ctypes.c_ulong(flags), text))
+
+
+def become_subreaper() -> None:
+    """Have the kernel give us the orphans among our descendants, prctl(2).  Raises OSError."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def set_signal_stack(size: int) -> None:
+    """Have handlers that ask for it run on a stack of ``size`` bytes, sigaltstack(2); nothing without the memory."""
+    # Not a buffer of ctypes, which writes zeros all over it, and so has all its pages there.
+    mmap = _libc.mmap
+    mmap.restype = ctypes.c_void_p
+    mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+    room = mmap(None, size, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_ANONYMOUS, -1, 0)
+    if room != ctypes.c_void_p(-1).value:
+        _libc.sigaltstack(ctypes.byref(_Stack(room, 0, size)), None)
+
+
+def disable_control_alt_delete() -> None:
+    """Have Control-Alt-Delete send SIGINT to PID 1 instead of rebooting, reboot(2).
+
+    In a namespace this is not ours to change, and nothing happens.
+    """
+    _libc.reboot(_RB_DISABLE_CAD)
+
+
+def reboot(command: int, argument: str | None = None) -> None:
+    """Call reboot(2); with ``argument``, restart handing that string to the firmware.
+
+    Returns if the kernel refuses, or has only taken note of ``command``.
+    """
+    if argument is None:
+        _libc.reboot(ctypes.c_int(command))
+        return
+    number = _REBOOT.get(os.uname().machine, _GENERIC_REBOOT)
+    _libc.syscall(ctypes.c_long(number), ctypes.c_int(_REBOOT_MAGIC1), ctypes.c_int(_REBOOT_MAGIC2),
+                  ctypes.c_int(_REBOOT_RESTART2), ctypes.c_char_p(os.fsencode(argument)))
+
+
+def inotify_init() -> int:
+    """A new inotify instance, close-on-exec and non-blocking, inotify(7).  Raises OSError."""
+    return _check(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def inotify_add_watch(fd: int, path: str, mask: int) -> int:
+    """Watch ``path`` for the events of ``mask``; gives the watch descriptor.  Raises OSError."""
+    return _check(_libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask)))
+
+
+def inotify_rm_watch(fd: int, watch: int) -> None:
+    """Watch no longer; a watch that is gone already is no error."""
+    _libc.inotify_rm_watch(fd, watch)
+
+
+def fnmatch(pattern: str, name: str) -> bool:
+    """Whether ``name`` matches the wildcards of ``pattern``, fnmatch(3) without flags."""
+    return bool(_libc.fnmatch(pattern.encode(), name.encode(), 0) == 0)
