@@ -110,7 +110,7 @@ def test_a_program_that_fails_over_the_state_goes_on_without_and_adopts_what_run
         session.end()
 
 
-@pytest.mark.parametrize("module", ["daemon/daemon", "dbus/wire", "base/pattern"])
+@pytest.mark.parametrize("module", ["daemon/daemon", "dbus/wire", "base/glob"])
 def test_a_compiled_module_that_was_cut_short_is_passed_over(tmp_path: Path, module: str) -> None:
     program = copy_of_sources(tmp_path)
     assert compileall.compile_dir(tmp_path / "src", quiet=1, force=True)

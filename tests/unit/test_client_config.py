@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from upstart.base import names
 from upstart.base.errors import ClientError
 from upstart.base.names import UNKNOWN_METHOD
 from upstart.client.errors import DBusError
-from upstart.initctl import commands_config
 from upstart.initctl.commands_config import Checker
 from upstart.initctl.context import Context
 from upstart.initctl.main import run
@@ -184,11 +182,6 @@ def test_that_init_cannot_be_asked_is_told_but_no_failure(
     monkeypatch.setattr(Context, "open", refuse)
     assert run(["initctl", "check-config"]) == 0
     assert capfd.readouterr().err == "initctl: Unable to connect to Upstart: no\n"
-
-
-@given(st.text("ab*?-", max_size=6), st.text("ab-", max_size=6))
-def test_wildcards_of_emits_match_as_in_the_shell(pattern: str, event: str) -> None:
-    assert commands_config._matches(pattern, event) == fnmatch.fnmatchcase(event, pattern)
 
 
 def _flat(tree: Any) -> Items:

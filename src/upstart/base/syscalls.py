@@ -147,8 +147,3 @@ def inotify_add_watch(fd: int, path: str, mask: int) -> int:
 def inotify_rm_watch(fd: int, watch: int) -> None:
     """Watch no longer; a watch that is gone already is no error."""
     _libc.inotify_rm_watch(fd, watch)
-
-
-def fnmatch(pattern: str, name: str) -> bool:
-    """Whether ``name`` matches the wildcards of ``pattern``, fnmatch(3) without flags."""
-    return bool(_libc.fnmatch(pattern.encode(), name.encode(), 0) == 0)

@@ -40,7 +40,7 @@ else:
 SLICE = 0.02
 FIRST_SECONDS = 1.0
 #: What is loaded once the first jobs are started.
-REST = ("upstart.daemon.endpoints", "upstart.daemon.restart", "upstart.base.pattern")
+REST = ("upstart.daemon.endpoints", "upstart.daemon.restart")
 #: Layout of the state document; the engine's part has a version of its own.
 VERSION = 1
 

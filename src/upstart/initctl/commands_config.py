@@ -8,6 +8,7 @@ original's, down to the order in which check-config goes through the jobs.
 from __future__ import annotations
 
 from upstart.base.errors import ClientError
+from upstart.base.glob import match
 from upstart.base.names import JOB, MANAGER, PATH
 from upstart.client.errors import DBusError
 from upstart.initctl.context import Context
@@ -163,7 +164,7 @@ class Checker:
     def _emitted(self, event: str) -> bool:
         if event in self.ignored:
             return True
-        return any(_matches(pattern, event) for pattern in self.emitted)
+        return any(match(pattern, event) for pattern in self.emitted)
 
     def complaints(self, title: str, items: Sequence[Sequence[str]]) -> list[str]:
         """What makes the condition impossible; a possible one has none."""
@@ -212,15 +213,6 @@ def check_config(context: Context) -> int:
                 context.message(line)
                 status = 1
     return status
-
-
-def _matches(pattern: str, event: str) -> bool:
-    """Whether an event that a job says it emits, possibly with wildcards as of fnmatch(3), is this one."""
-    if not any(letter in pattern for letter in "*?[\\"):
-        return pattern == event
-    from upstart.base import syscalls
-
-    return syscalls.fnmatch(pattern, event)
 
 
 def _place(name: str) -> int:

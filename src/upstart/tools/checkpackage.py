@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from fnmatch import fnmatchcase
 
+from upstart.base import glob
 from upstart.conf.jobclass import And, Match, Or
 from upstart.tools.checkconf import Invalid, check_text
 from upstart.tools.packagefiles import Contents, Unreadable, read_package
@@ -129,7 +129,7 @@ def undeclared(job: JobClass) -> Iterator[str]:
     """Events that the processes of a job emit, and its ``emits`` stanzas do not name."""
     for definition in job.processes.values():
         for event in _EMIT.findall(definition.command):
-            if not any(fnmatchcase(event, pattern) for pattern in job.emits):
+            if not any(glob.match(pattern, event) for pattern in job.emits):
                 yield f"emits {event} without declaring it (emits {event})"
 
 
@@ -163,7 +163,7 @@ class Known:
         """Events and jobs in the conditions of a job that are not known."""
         for title, condition in (("start on", job.start_on), ("stop on", job.stop_on)):
             for match in matches(condition):
-                if "$" not in match.name and not any(fnmatchcase(match.name, pattern) for pattern in self.events):
+                if "$" not in match.name and not any(glob.match(pattern, match.name) for pattern in self.events):
                     yield f"{title} {match.name}: no job is known that emits this event"
                 if match.name in JOB_EVENTS:
                     other = job_of(match)
