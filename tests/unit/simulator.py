@@ -11,9 +11,8 @@ from typing import Any
 from upstart.base.priority import DEBUG
 from upstart.conf.parse import parse_job
 from upstart.engine import effects as fx
+from upstart.engine.data import Instance, Job
 from upstart.engine.engine import Engine
-from upstart.engine.instance import Instance
-from upstart.engine.job import Job
 from upstart.engine.lifecycle import NEXT
 
 #: The states of a job from its start to running.

@@ -12,7 +12,7 @@ from upstart.base.glob import match
 from upstart.conf.jobclass import Match
 from upstart.engine import state
 from upstart.engine.condition import matches
-from upstart.engine.event import Event
+from upstart.engine.data import Event
 
 
 def leaf(text: str) -> Match:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from upstart.base.loop import Loop
+    from upstart.engine.data import Instance
     from upstart.engine.engine import Engine
-    from upstart.engine.instance import Instance
     from upstart.process.follow import Decision
 
 

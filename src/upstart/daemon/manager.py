@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from upstart.daemon.daemon import Daemon
     from upstart.daemon.service import Call
     from upstart.dbus.wire import UnixFd
-    from upstart.engine.instance import Instance
-    from upstart.engine.job import Job
+    from upstart.engine.data import Instance, Job
 
 DENIED = "PermissionDenied"
 EMPTY_NAME = "Name may not be empty string"

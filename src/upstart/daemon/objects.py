@@ -18,9 +18,8 @@ from upstart.engine.effects import Reply
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.daemon.service import Call, Service
+    from upstart.engine.data import Instance, Job
     from upstart.engine.engine import Engine
-    from upstart.engine.instance import Instance
-    from upstart.engine.job import Job
 
     Status = tuple[str, str, str, str, list[tuple[str, int]]]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from upstart.daemon.daemon import Daemon
     from upstart.engine import effects
-    from upstart.engine.instance import Instance
+    from upstart.engine.data import Instance
 
 #: Seconds between attempts to spawn for which memory or processes lacked, and how many there are.
 RETRY_SECONDS = 0.5

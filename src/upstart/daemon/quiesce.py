@@ -11,7 +11,7 @@ import time
 
 from upstart.base.priority import DEBUG, INFO, WARN
 from upstart.engine.condition import leaves, matches
-from upstart.engine.event import Event
+from upstart.engine.data import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from upstart.base import utmp
 from upstart.base.loop import READ
 from upstart.base.priority import ERROR, WARN
 from upstart.daemon.boot import CONSOLE
-from upstart.engine.event import FINISHED, PENDING
+from upstart.engine.data import FINISHED, PENDING
 from upstart.process.child import SIGNALS
 from upstart.process.limits import original_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.daemon.daemon import Daemon
-    from upstart.engine.event import Event
+    from upstart.engine.data import Event
 
 SULOGIN = "/sbin/sulogin"
 #: Seconds: what ends sooner may have been no shell, for want of a terminal, and the next try waits for a while.

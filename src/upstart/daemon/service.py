@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from upstart.dbus.bus import MessageBus
     from upstart.dbus.connection import Connection
-    from upstart.engine.instance import Instance
+    from upstart.engine.data import Instance
 
     class Served(Protocol):
         """An object on D-Bus: ``interfaces`` as tables, and for each of their methods and properties a method.

@@ -11,15 +11,15 @@ from upstart.base.priority import MESSAGE
 from upstart.conf.expand import ExpandError, expand
 from upstart.engine import environ
 from upstart.engine.core import CommandError
+from upstart.engine.data import Blocked, Instance
 from upstart.engine.effects import Announce, Kill
-from upstart.engine.instance import Blocked, Instance
 from upstart.engine.processes import ProcessInputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from upstart.engine.job import Job
+    from upstart.engine.data import Job
 
 
 

@@ -1,7 +1,7 @@
 """Conditions (``start on``, ``stop on``) while events arrive.
 
 The condition itself is the immutable tree that the parser made, shared by everything that uses it.  What has happened
-so far is a `Progress`: for each leaf that an event has met, that event, which is blocked for as long as it is kept.  A
+so far is a ``Progress``: for each leaf that an event has met, that event, which is blocked for as long as it is kept.  A
 condition that nothing has met has no progress at all, so a waiting job costs nothing.
 """
 
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from upstart.conf.jobclass import Condition
-    from upstart.engine.event import Event
-
-    #: Which leaf was met by which event; leaves are compared by identity.
-    Progress = dict[Match, Event]
+    from upstart.engine.data import Event, Progress
 
 _NOTHING: dict[str, str] = {}
 

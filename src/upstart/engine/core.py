@@ -11,16 +11,15 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 from upstart.base.priority import DEBUG, INFO, MESSAGE, WARN
+from upstart.engine.data import FINISHED, HANDLING, PENDING, Event
 from upstart.engine.effects import Announce, CloseFd, Effect, Log, Reply, ReplyError
-from upstart.engine.event import FINISHED, HANDLING, PENDING, Event
 from upstart.engine.index import EventIndex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upstart.engine.instance import Instance
-    from upstart.engine.job import Job
+    from upstart.engine.data import Instance, Job
 
 #: Runs in a row that used up their limit before that is worth a warning, and before a pass that goes on is cut short.
 RESTLESS_RUNS = 40

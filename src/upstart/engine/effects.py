@@ -9,8 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.engine.instance import Instance
-    from upstart.engine.job import Job
+    from upstart.engine.data import Instance, Job
 
 
 class Effect:

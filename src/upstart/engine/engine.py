@@ -10,18 +10,15 @@ from upstart.conf.jobdata import same_definition
 from upstart.engine import environ
 from upstart.engine.commands import Commands
 from upstart.engine.condition import active_events, is_met, leaves, matches
+from upstart.engine.data import Blocked, Job
 from upstart.engine.effects import Announce
-from upstart.engine.instance import Blocked
-from upstart.engine.job import Job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from upstart.conf.jobclass import Condition, JobClass, Match
-    from upstart.engine.condition import Progress
-    from upstart.engine.event import Event
-    from upstart.engine.instance import Instance
+    from upstart.engine.data import Event, Instance, Progress
 
 
 class Engine(Commands):

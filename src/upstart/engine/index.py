@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Generic, TypeVar
 
     from upstart.conf.jobclass import Condition, Match
-    from upstart.engine.event import Event
+    from upstart.engine.data import Event
 
     Owner = TypeVar("Owner")
 else:

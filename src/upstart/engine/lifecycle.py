@@ -22,14 +22,12 @@ from __future__ import annotations
 
 from upstart.base.signals import signal_name
 from upstart.engine.core import Core
+from upstart.engine.data import PENDING
 from upstart.engine.effects import Announce, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
-from upstart.engine.event import PENDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.engine.event import Event
-    from upstart.engine.instance import Instance
-    from upstart.engine.job import Job
+    from upstart.engine.data import Event, Instance, Job
 
 #: state -> (next state with goal start, next state with goal stop)
 NEXT = {

@@ -14,7 +14,7 @@ from upstart.engine.lifecycle import SIGKILL, WAITING_FOR, LifeCycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.engine.instance import Instance
+    from upstart.engine.data import Instance
 
 #: Seconds that a job with ``expect stop`` may take to stop itself before it counts as running.
 EXPECT_SECONDS = 10

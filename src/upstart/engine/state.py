@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from upstart.conf.jobdata import from_data, to_data
 from upstart.engine.condition import leaves
+from upstart.engine.data import PENDING, Blocked, Event, Instance
 from upstart.engine.engine import Engine
-from upstart.engine.event import PENDING, Event
-from upstart.engine.instance import Blocked, Instance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from upstart.conf.jobclass import Condition, JobClass
-    from upstart.engine.condition import Progress
-    from upstart.engine.job import Job
+    from upstart.engine.data import Job, Progress
 
 #: The layout of the document; a later one reads all earlier ones.  A key that was not in it from the beginning may be
 #: missing, and then means what a new object begins with: adding one is no new layout.

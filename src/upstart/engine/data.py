@@ -1,17 +1,80 @@
-"""An instance of a job: all that changes while it lives.
+"""What the engine is about, as it stands at one moment: jobs, their instances, and events on their way.
 
-An instance exists from the first time it is started until it is back at rest (goal stop, state waiting).  It keeps
-the definition it was made with until then, however often the file is edited.
+What is always true here: these hold, and do nothing.  Each belongs to one `Engine`, which alone changes it; whoever
+performs effects, answers clients or looks at them from elsewhere only reads.  They refer to each other, so they are
+one file.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.conf.jobclass import JobClass
-    from upstart.engine.condition import Progress
-    from upstart.engine.event import Event
-    from upstart.engine.job import Job
+    from upstart.conf.jobclass import JobClass, Match
+
+    #: What a condition has met so far: which leaf by which event; leaves are compared by identity.
+    Progress = dict[Match, "Event"]
+
+#: How far an event has come.
+PENDING = "pending"
+HANDLING = "handling"
+FINISHED = "finished"
+
+
+class Event:
+    """An event is pending until its turn comes, then handled once: every condition that it matches is updated.
+
+    It stays in handling for as long as something blocks it (a half-met condition, an instance that it started or
+    stopped and that has not come to rest), and is finished when the last blocker lets go; then whoever waited for it
+    goes on.
+
+    ``serial`` orders events by emission; ``blockers`` counts what holds this one; ``waiting`` is who it holds: the
+    instance whose ``starting`` or ``stopping`` event this is.  ``request`` is the emitter who wants to be told the
+    end.  ``fd`` is a descriptor that came with the event, or -1.
+    """
+
+    __slots__ = (
+        "blockers", "env", "failed", "fd", "name", "progress", "queued", "request", "serial", "session", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, serial: int, name: str, env: dict[str, str], session: str | None = None) -> None:
+        self.serial = serial
+        self.name = name
+        self.env = env
+        self.session = session
+        self.progress = PENDING
+        self.failed = False
+        self.blockers = 0
+        self.queued = False
+        self.waiting: Instance | None = None
+        self.request: object = None
+        self.fd = -1
+
+    def __repr__(self) -> str:
+        return f"<Event {self.serial} {self.name} {self.progress}>"
+
+
+class Job:
+    """A name under which a job class is registered, with its instances and what its ``start on`` has met so far.
+
+    ``job_class`` is the definition in force.
+
+    Where the configuration changed while instances were there, ``pending`` is True and ``successor`` the definition
+    that takes over when the last instance has ended, or None where the job goes away then.
+    """
+
+    __slots__ = ("instances", "job_class", "name", "pending", "session", "start_progress", "successor")
+
+    def __init__(self, job_class: JobClass) -> None:
+        self.name = job_class.name
+        self.session = job_class.session
+        self.job_class = job_class
+        self.pending = False
+        self.successor: JobClass | None = None
+        self.instances: dict[str, Instance] = {}
+        self.start_progress: Progress | None = None
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name}>"
 
 
 class Blocked:
@@ -26,7 +89,10 @@ class Blocked:
 
 
 class Instance:
-    """The state of one instance.
+    """An instance of a job: all that changes while it lives.
+
+    It exists from the first time it is started until it is back at rest (goal stop, state waiting), and keeps the
+    definition it was made with until then, however often the file is edited.
 
     ``pids`` holds the live processes by their name; ``unready`` those of them that have not yet executed their
     program. ``blocker`` is the ``starting`` or ``stopping`` event that must finish before the state may change.
