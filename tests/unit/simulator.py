@@ -28,7 +28,7 @@ class World:
     def __init__(self, **jobs: str) -> None:
         self.now = 1000.0
         self.engine = Engine(lambda: self.now)
-        self.engine.priority = DEBUG
+        self.engine.set_priority(DEBUG)
         self.next_pid = 100
         self.log: list[str] = []
         #: request -> the answers it got.
@@ -133,7 +133,7 @@ class World:
     def settle(self) -> None:
         for _ in range(50):
             more = self.engine.run()
-            todo, self.engine.effects = self.engine.effects, []
+            todo = self.engine.take_effects()
             if not todo and not more:
                 break
             for effect in todo:

@@ -10,6 +10,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 #: Rooms of which PID 1 needs every module.
 ROOMS = ("conf", "engine", "process", "daemon")
+#: What they have for tools and tests.
+NOT_LOADED = {"upstart.engine.journal"}
 #: Loads what an init has at its first job; then prints what is loaded, or what is once all is.
 CODE = """
 import sys
@@ -37,4 +39,4 @@ def test_an_upgrade_finds_nothing_that_a_running_init_has_yet_to_load() -> None:
     modules = {
         f"upstart.{room}.{path.stem}" for room in ROOMS for path in (SOURCE / "upstart" / room).glob("*.py")
     }
-    assert {name.removesuffix(".__init__") for name in modules} <= loaded(everything=True)
+    assert {name.removesuffix(".__init__") for name in modules} - NOT_LOADED <= loaded(everything=True)

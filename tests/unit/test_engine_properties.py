@@ -16,6 +16,7 @@ from simulator import World
 from upstart.engine import state
 from upstart.engine.core import CommandError
 from upstart.engine.index import EventIndex
+from upstart.engine.journal import Input, observe, replay
 
 NAMES = ("a", "b", "c", "d")
 EVENTS = ("go", "end", "x")
@@ -112,7 +113,7 @@ def reexec(world: World) -> None:
     document = json.loads(json.dumps(state.dump(world.engine)))
     names = {id(i): (i.job.name, i.name) for j in world.engine.jobs.values() for i in j.instances.values()}
     loaded = state.load(document, lambda: world.now)
-    loaded.priority = world.engine.priority
+    loaded.set_priority(world.engine.priority)
     timers = {}
     for (owner, timer), (when, _) in world.timers.items():
         if owner in names:
@@ -190,3 +191,25 @@ def test_a_restored_state_behaves_as_the_unrestored_one(
     assert state.dump(one.engine) == state.dump(other.engine)
     assert one.signals == other.signals
     assert one.kills == other.kills
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(job_texts(), min_size=1, max_size=4), st.lists(steps, max_size=40))
+def test_a_journal_told_to_a_new_engine_leads_to_the_same_state(
+    texts: list[str], todo: list[tuple[str, int, int]]
+) -> None:
+    journal: list[Input] = []
+    world = World()
+    observe(world.engine, journal.append)
+    try:
+        for name, text in zip(NAMES, texts, strict=False):
+            world.define(name, text)
+        for what, pick, value in todo:
+            if what != "reexec":
+                step(world, what, pick, value, texts)
+    except AssertionError as error:
+        assume(str(error) != "the engine does not come to rest")
+        raise
+    written = json.loads(json.dumps([(given.at, given.name, given.args) for given in journal]))
+    again = replay(Input(*entry) for entry in written)
+    assert state.dump(again) == state.dump(world.engine)

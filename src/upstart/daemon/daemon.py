@@ -78,11 +78,11 @@ class Daemon:
         self.logger.to_kernel = options.system
         self.logdir = options.logdir or (xdg.log_dir(environ) if options.user else None)
         self.engine = state.load(saved["engine"], time.monotonic) if saved is not None else Engine(time.monotonic)
-        self.engine.priority = options.priority
-        self.engine.environ = environ
-        self.engine.announcing = False
+        self.engine.set_priority(options.priority)
+        self.engine.set_environ(environ)
+        self.engine.set_announcing(False)
         if saved is None:
-            self.engine.job_environ = self.initial_job_environ()
+            self.engine.reset_job_environ(self.initial_job_environ())
         self.chroots = Chroots(options.chroot_sessions)
         self.configuration = Configuration(options, environ, self.engine, self.chroots, self.loop, self.log)
         self.faults = Faults(self.loop, self.log, self._restart_when_settled)
@@ -123,7 +123,8 @@ class Daemon:
 
     def set_priority(self, priority: int) -> None:
         """Log from this priority on."""
-        self.engine.priority = self.logger.priority = priority
+        self.logger.priority = priority
+        self.engine.set_priority(priority)
 
     # The engine
 
@@ -143,7 +144,7 @@ class Daemon:
         deadline = 0.0
         while True:
             more = engine.run()
-            effects, engine.effects = engine.effects, []
+            effects = engine.take_effects()
             if not effects and not more:
                 break
             deadline = deadline or time.monotonic() + SLICE
@@ -153,7 +154,7 @@ class Daemon:
                 except Exception as error:
                     self.faults.handle(error)
                 if not done & 15 and time.monotonic() > deadline:
-                    engine.effects[:0] = effects[done:]
+                    engine.put_back(effects[done:])
                     return True
             if more and time.monotonic() > deadline:
                 return True
@@ -164,8 +165,7 @@ class Daemon:
         never settle, and their events can go on in the next program."""
         engine = self.engine
         while engine.effects:
-            effects, engine.effects = engine.effects, []
-            for effect in effects:
+            for effect in engine.take_effects():
                 try:
                     self.performer.perform(effect)
                 except Exception as error:

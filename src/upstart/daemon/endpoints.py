@@ -51,7 +51,7 @@ class Endpoints:
     def listeners_changed(self) -> None:
         """Have the engine announce changes only while somebody listens."""
         listening = self.server is not None and self.server.listening()
-        self._daemon.engine.announcing = listening or self.bus_connected()
+        self._daemon.engine.set_announcing(listening or self.bus_connected())
 
     # The private socket
 

@@ -35,7 +35,7 @@ class Listening:
         options = daemon.options
         address = sessionfile.address() if options.user else SYSTEM_ADDRESS
         if options.user:
-            daemon.engine.extra_environ["UPSTART_SESSION"] = address
+            daemon.engine.set_process_environ("UPSTART_SESSION", address)
         # On a session bus there is no private socket; the session file names one all the same, as the original's does.
         if self.socket is None and not options.session_bus:
             try:

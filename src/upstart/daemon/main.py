@@ -291,7 +291,11 @@ def open_to_clients(daemon: Daemon) -> None:
 
 def catch_system_signals(daemon: Daemon) -> InitFifo:
     """The signals that are sent to PID 1 alone, and the FIFO of other inits' programs."""
-    watch, emit = daemon.loop.watch_signal, daemon.engine.emit
+    watch = daemon.loop.watch_signal
+
+    def emit(name: str, env: dict[str, str]) -> None:
+        daemon.engine.emit(name, env)
+
     syscalls.disable_control_alt_delete()
     watch(signal.SIGINT, lambda: emit("control-alt-delete", {}))
     if boot.accept_keyboard_request(signal.SIGWINCH):

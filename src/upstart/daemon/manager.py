@@ -203,7 +203,7 @@ class Manager:
             for variable in variables:
                 entry = variable if "=" in variable else variable + "="
                 if instance is not None:
-                    environ.append(instance.env, (entry,), engine.environ, replace)
+                    engine.set_instance_environ(instance, entry, replace)
                 else:
                     engine.set_job_environ(entry, replace)
                     self._daemon.endpoints.update_activation_environment(entry)
@@ -219,7 +219,7 @@ class Manager:
                 # A whole KEY=VALUE names its key.
                 name = word.partition("=")[0]
                 if instance is not None:
-                    instance.env.pop(name, None)
+                    self._daemon.engine.unset_instance_environ(instance, name)
                 else:
                     self._daemon.engine.unset_job_environ(name)
         call.reply()
@@ -248,9 +248,9 @@ class Manager:
         if self._begin_change(call, details, "reset env request"):
             instance = self._instance(call, details)
             if instance is not None:
-                instance.env = self._daemon.engine.job_environment(instance.job)
+                self._daemon.engine.reset_instance_environ(instance)
             else:
-                self._daemon.engine.job_environ = self._daemon.initial_job_environ()
+                self._daemon.engine.reset_job_environ(self._daemon.initial_job_environ())
         call.reply()
 
     # Properties

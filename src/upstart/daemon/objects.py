@@ -13,7 +13,6 @@ from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT
 from upstart.daemon.paths import escape, path_of_instance, path_of_job
 from upstart.engine import environ
 from upstart.engine.core import CommandError
-from upstart.engine.effects import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def statuses(job: Job) -> list[Status]:
 def reply_unless(engine: Engine, wait: bool, call: Call, instance: Instance | None = None) -> None:
     """Answer a command that is not waited for, after the signals of what it did at once."""
     if not wait:
-        engine.effects.append(Reply(call, instance))
+        engine.answer(call, instance)
 
 
 class JobObject:

@@ -48,7 +48,7 @@ class Performer:
         self._cgroups = Cgroups(session=options.user, pid=daemon.pid) if options.cgroups else None
         inherited = original_umask if options.user and options.inherit_env else None
         self._spawner = Spawner(options.user, self._cgroups, inherited, options.priority == DEBUG)
-        self._engine.apparmor_available = apparmor_available()
+        self._engine.set_apparmor(apparmor_available())
         self.children = Children(self._engine, self._loop, self._warn)
         self._timers: dict[tuple[Instance, str], tuple[int, float]] = {}
         self._retries: dict[tuple[Instance, str], tuple[Spawn, int]] = {}

@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 
 from upstart.base.priority import DEBUG, INFO, WARN
-from upstart.engine.condition import leaves, matches
-from upstart.engine.data import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from upstart.base.loop import Loop
     from upstart.engine.engine import Engine
 
-SESSION_END = "session-end"
 WAIT_SECONDS = 5
 #: The shortest time that processes get to end; what starts on session-end has no more at a shutdown.
 LEAST_KILL_SECONDS = 5
@@ -59,31 +56,14 @@ class Quiesce:
         self._reason = reason
         self._started = time.monotonic()
         self._log(INFO, f"Quiescing due to {reason} request")
-        self._engine.respawning_allowed = False
-        env = {"TYPE": reason}
-        waits = reason == "logout" and self._anyone_starts(Event(0, SESSION_END, env))
-        running = [instance for job in self._engine.jobs.values() for instance in job.instances.values()]
-        self._engine.emit(SESSION_END, env)
-        if waits:
+        if self._engine.end_session(reason):
             self._phase = WAIT
             self._deadline = self._started + WAIT_SECONDS
-            # What runs already does not care for the end of the session, and what does is only about to start.
-            for instance in running:
-                self._engine.change_goal(instance, "stop")
         else:
             if reason == "logout":
                 self._log(DEBUG, "Skipping wait phase")
             self._kill()
         self._loop.call_later(CHECK_SECONDS, self._check)
-
-    def _anyone_starts(self, event: Event) -> bool:
-        for job in self._engine.jobs.values():
-            if job.job_class.start_on is not None:
-                if any(
-                    leaf.name == event.name and matches(leaf, event, None) for leaf in leaves(job.job_class.start_on)
-                ):
-                    return True
-        return False
 
     def _instances(self) -> bool:
         return any(job.instances for job in self._engine.jobs.values())

@@ -243,12 +243,7 @@ def adopt(daemon: Daemon) -> None:
         job = engine.jobs.get((None, name))
         if job is None or instance_name in job.instances or "main" not in job.job_class.processes:
             continue
-        instance = engine.new_instance(job, instance_name)
-        instance.env = engine.job_environment(job)
-        instance.goal = "start"
-        instance.state = "running"
-        instance.pids["main"] = pid
-        engine.pids[pid] = (instance, "main")
+        instance = engine.adopt_process(job, instance_name, pid)
         daemon.log(WARN, f"{instance.display} main process ({pid}) adopted")
 
 

@@ -12,6 +12,7 @@ from upstart.conf.expand import ExpandError, expand
 from upstart.engine import environ
 from upstart.engine.core import CommandError
 from upstart.engine.data import Blocked, Instance
+from upstart.engine.door import an_input
 from upstart.engine.effects import Announce, Kill
 from upstart.engine.processes import ProcessInputs
 
@@ -54,6 +55,7 @@ class Commands(ProcessInputs):
             raise CommandError("UnknownInstance", f"Unknown instance: {name}")
         return instance
 
+    @an_input
     def start_job(self, job: Job, env: Mapping[str, str], request: object = None) -> Instance:
         """Start the instance that ``env`` names, made where it does not exist."""
         start_env = self._full_environment(job, env)
@@ -68,11 +70,13 @@ class Commands(ProcessInputs):
         self.change_goal(instance, "start")
         return instance
 
+    @an_input
     def stop_job(self, job: Job, env: Mapping[str, str], request: object = None, force: bool = False) -> None:
         """Stop the instance that ``env`` names; its stopping processes get ``env``."""
         name = self._instance_name(job, self._full_environment(job, env), usage=False)
         self._stop(self.instance_named(job, name), dict(env), request, force)
 
+    @an_input
     def restart_job(self, job: Job, env: Mapping[str, str], request: object = None) -> Instance:
         """Stop the instance that ``env`` names and start it again with that environment and its old definition."""
         restart_env = self._full_environment(job, env)
@@ -83,6 +87,7 @@ class Commands(ProcessInputs):
         self._restart(instance, restart_env, request)
         return instance
 
+    @an_input
     def start(self, instance: Instance, request: object = None) -> None:
         """Start an instance that is stopping, with the environment it has."""
         if instance.goal != "stop":
@@ -91,16 +96,19 @@ class Commands(ProcessInputs):
         self._take_over(instance, "start", request)
         self.change_goal(instance, "start")
 
+    @an_input
     def stop(self, instance: Instance, request: object = None, force: bool = False) -> None:
         """Stop an instance; with ``force`` none of its processes is waited for longer than a kill timeout."""
         self._stop(instance, None, request, force)
 
+    @an_input
     def restart(self, instance: Instance, request: object = None) -> None:
         """Stop an instance and start it again with the environment it has and its old definition."""
         if instance.goal == "stop":
             raise CommandError("AlreadyStopped", f"Job has already been stopped: {instance.display}")
         self._restart(instance, None, request)
 
+    @an_input
     def reload(self, instance: Instance) -> None:
         """Send the main process the reload signal."""
         if not instance.main_pid:
@@ -109,6 +117,7 @@ class Commands(ProcessInputs):
         if signal:
             self.effects.append(Kill(instance, "main", instance.main_pid, signal, alone=True))
 
+    @an_input
     def shutdown(self) -> None:
         """Stop every instance, and wait for none of their processes longer than a kill timeout.
 

@@ -1,8 +1,8 @@
 """Conditions (``start on``, ``stop on``) while events arrive.
 
 The condition itself is the immutable tree that the parser made, shared by everything that uses it.  What has happened
-so far is a ``Progress``: for each leaf that an event has met, that event, which is blocked for as long as it is kept.  A
-condition that nothing has met has no progress at all, so a waiting job costs nothing.
+so far is its progress: for each leaf that an event has met, that event, which is blocked for as long as it is kept.
+A condition that nothing has met has no progress at all, so a waiting job costs nothing.
 """
 
 from __future__ import annotations

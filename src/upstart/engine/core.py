@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 
 from upstart.base.priority import DEBUG, INFO, MESSAGE, WARN
 from upstart.engine.data import FINISHED, HANDLING, PENDING, Event
+from upstart.engine.door import an_input
 from upstart.engine.effects import Announce, CloseFd, Effect, Log, Reply, ReplyError
 from upstart.engine.index import EventIndex
 
@@ -71,6 +72,49 @@ class Core:
         self._restless = 0
         self._fd_users: dict[int, int] = {}
 
+    # What it is told of the world around it
+
+    @an_input
+    def set_environ(self, environ: dict[str, str]) -> None:
+        """The variables that a bare ``env KEY`` takes its value from."""
+        self.environ = environ
+
+    @an_input
+    def set_process_environ(self, key: str, value: str) -> None:
+        """Give every process a variable from now on, after those of its job."""
+        self.extra_environ[key] = value
+
+    @an_input
+    def set_apparmor(self, available: bool) -> None:
+        """Whether profiles can be loaded, so that jobs have their ``security`` process."""
+        self.apparmor_available = available
+
+    @an_input
+    def set_priority(self, priority: int) -> None:
+        """Log from this priority on."""
+        self.priority = priority
+
+    @an_input
+    def set_announcing(self, announcing: bool) -> None:
+        """Whether anybody listens to signals."""
+        self.announcing = announcing
+
+    # What it asks for
+
+    def take_effects(self) -> list[Effect]:
+        """What must be performed next, in this order; the engine keeps none of it."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    def put_back(self, effects: list[Effect]) -> None:
+        """Keep those of the effects taken that are still to be performed, before all that came since."""
+        self.effects[:0] = effects
+
+    @an_input
+    def answer(self, request: object, instance: Instance | None = None) -> None:
+        """Answer a request that does not wait, after the signals of what it did at once."""
+        self.effects.append(Reply(request, instance))
+
     # Log lines: made only where init's log priority admits them.
 
     def log(self, priority: int, text: str) -> None:
@@ -94,6 +138,12 @@ class Core:
 
     # Events
 
+    @property
+    def eventful(self) -> bool:
+        """Whether `run` has anything to do."""
+        return bool(self._pass or self._next_pass)
+
+    @an_input
     def emit(
         self, name: str, env: dict[str, str], request: object = None, fd: int = -1, session: str | None = None
     ) -> Event:
@@ -119,6 +169,7 @@ class Core:
         if event.blockers == 0 and event.progress == HANDLING:
             self._queue(event)
 
+    @an_input
     def run(self, limit: int = 500) -> bool:
         """Handle events until each of them is blocked or gone, or ``limit`` of them were handled.
 

@@ -10,7 +10,8 @@ from upstart.conf.jobdata import same_definition
 from upstart.engine import environ
 from upstart.engine.commands import Commands
 from upstart.engine.condition import active_events, is_met, leaves, matches
-from upstart.engine.data import Blocked, Job
+from upstart.engine.data import Blocked, Event, Job
+from upstart.engine.door import an_input
 from upstart.engine.effects import Announce
 
 TYPE_CHECKING = False
@@ -18,18 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from upstart.conf.jobclass import Condition, JobClass, Match
-    from upstart.engine.data import Event, Instance, Progress
+    from upstart.engine.data import Instance, Progress
+
+
+#: What a session init emits when its session ends.
+SESSION_END = "session-end"
 
 
 class Engine(Commands):
     """All of the engine; one thread, one owner.
 
-    After each input (or a batch of them) the owner calls `run`, takes ``effects`` and performs them in order, and
-    begins again where performing them was an input.
+    After each input (or a batch of them) the owner calls `run`, takes the effects (`take_effects`), performs them in
+    order, and begins again where performing them was an input.  Every input is a method (`door`).
     """
 
     # Definitions
 
+    @an_input
     def define(self, job_class: JobClass) -> Job:
         """Register a definition, or have it take over from the one of the same name.
 
@@ -51,6 +57,7 @@ class Engine(Commands):
             self._replace(job, job_class)
         return job
 
+    @an_input
     def undefine(self, session: str | None, name: str) -> None:
         """Take a definition away; a job with instances goes when the last one has ended."""
         job = self.jobs.get((session, name))
@@ -223,8 +230,43 @@ class Engine(Commands):
             instance.stop_progress = None
         self.set_fds(instance, ())
 
+    # The end of a session, and a beginning without state
+
+    @an_input
+    def end_session(self, reason: str) -> bool:
+        """Emit ``session-end TYPE=REASON``, and respawn nothing from now on.
+
+        At a logout, jobs that start on that event are waited for: True where there are any, and what runs already is
+        stopped meanwhile.  Otherwise `shutdown` is next.
+        """
+        self.respawning_allowed = False
+        env = {"TYPE": reason}
+        waits = reason == "logout" and self._anyone_starts(Event(0, SESSION_END, env))
+        running = [instance for job in self.jobs.values() for instance in job.instances.values()]
+        self.emit(SESSION_END, env)
+        if waits:
+            # What runs already does not care for the end of the session, and what does is only about to start.
+            for instance in running:
+                self.change_goal(instance, "stop")
+        return waits
+
+    def _anyone_starts(self, event: Event) -> bool:
+        found = self.start_index.candidates(event).values()
+        return any(matches(leaf, event, None) for leaves_found in found for leaf in leaves_found)
+
+    @an_input
+    def adopt_process(self, job: Job, name: str, pid: int) -> Instance:
+        """Have an instance that does not exist run with a main process that does: nothing else is known of it."""
+        instance = self.new_instance(job, name)
+        instance.env = self.job_environment(job)
+        instance.goal, instance.state = "start", "running"
+        instance.pids["main"] = pid
+        self.pids[pid] = (instance, "main")
+        return instance
+
     # The table of the environment that all jobs begin with
 
+    @an_input
     def set_job_environ(self, entry: str, replace: bool) -> None:
         """Set ``KEY=VALUE`` (or ``KEY``, from init's own environment) for all jobs, those that run included."""
         environ.append(self.job_environ, (entry,), self.environ, replace)
@@ -232,9 +274,32 @@ class Engine(Commands):
             for instance in job.instances.values():
                 environ.append(instance.env, (entry,), self.environ, replace)
 
+    @an_input
     def unset_job_environ(self, key: str) -> None:
         """Remove a variable for all jobs, those that run included."""
         self.job_environ.pop(key, None)
         for job in self.jobs.values():
             for instance in job.instances.values():
                 instance.env.pop(key, None)
+
+    @an_input
+    def reset_job_environ(self, table: dict[str, str]) -> None:
+        """Have jobs begin with ``table``; those that run keep what they have."""
+        self.job_environ = table
+
+    # The environment of one instance
+
+    @an_input
+    def set_instance_environ(self, instance: Instance, entry: str, replace: bool) -> None:
+        """Set ``KEY=VALUE`` (or ``KEY``, from init's own environment) for what an instance starts from now on."""
+        environ.append(instance.env, (entry,), self.environ, replace)
+
+    @an_input
+    def unset_instance_environ(self, instance: Instance, key: str) -> None:
+        """Remove a variable of an instance."""
+        instance.env.pop(key, None)
+
+    @an_input
+    def reset_instance_environ(self, instance: Instance) -> None:
+        """Give an instance the environment that its job begins with."""
+        instance.env = self.job_environment(instance.job)

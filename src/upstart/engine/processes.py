@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from upstart.base.priority import INFO, WARN
 from upstart.base.signals import signal_name
+from upstart.engine.door import an_input
 from upstart.engine.effects import CancelTimer, Follow, Gone, Kill, SetTimer
 from upstart.engine.lifecycle import SIGKILL, WAITING_FOR, LifeCycle
 
@@ -28,6 +29,7 @@ SIGCONT = 18
 class ProcessInputs(LifeCycle):
     """The inputs that tell of processes and timers."""
 
+    @an_input
     def process_spawned(self, instance: Instance, process: str, pid: int) -> None:
         """The process asked for with `Spawn` exists; its program is not yet known to run."""
         instance.pids[process] = pid
@@ -42,6 +44,7 @@ class ProcessInputs(LifeCycle):
         if process == "main" and instance.state == "spawned" and instance.goal == "stop":
             self.advance(instance)
 
+    @an_input
     def process_ready(self, instance: Instance, process: str) -> None:
         """The process has executed its program."""
         instance.unready.discard(process)
@@ -55,6 +58,7 @@ class ProcessInputs(LifeCycle):
         else:
             self.effects.append(Follow(instance))
 
+    @an_input
     def spawn_failed(self, instance: Instance, process: str, reason: str) -> None:
         """The process could not be made, or could not be set up; its exit will not be reported."""
         reason = f"Failed to spawn {instance.display} {process} process: {reason}"
@@ -74,6 +78,7 @@ class ProcessInputs(LifeCycle):
         if WAITING_FOR.get(instance.state) == process or (process == "main" and instance.state == "killed"):
             self.advance(instance)
 
+    @an_input
     def process_forked(self, instance: Instance, pid: int) -> None:
         """The main process has become a daemon: it is ``pid`` now."""
         old = instance.main_pid
@@ -88,12 +93,14 @@ class ProcessInputs(LifeCycle):
             self.cancel_kill(instance, "main")
             self.kill(instance, "main", instance.job_class.kill_signal)
 
+    @an_input
     def follow_gave_up(self, instance: Instance, text: str) -> None:
         """The main process has not forked as ``expect`` says: it counts as running; ``text`` says what was seen."""
         self.warn("%s", text)
         if instance.state == "spawned":
             self.advance(instance)
 
+    @an_input
     def process_stopped(self, pid: int, signal: int = 19) -> None:
         """A process was stopped by a signal."""
         found = self.pids.get(pid)
@@ -108,6 +115,7 @@ class ProcessInputs(LifeCycle):
             self.effects.append(Kill(instance, process, pid, SIGCONT, alone=True))
             self.advance(instance)
 
+    @an_input
     def process_continued(self, pid: int, signal: int = SIGCONT) -> None:
         """A process was continued by a signal."""
         found = self.pids.get(pid)
@@ -115,6 +123,7 @@ class ProcessInputs(LifeCycle):
             name = signal_name(signal)
             self.info("%s %s process (%d) continued by %s signal", found[0].display, found[1], pid, name)
 
+    @an_input
     def process_exited(self, pid: int, status: int) -> None:
         """A process has ended: ``status`` is its exit code, or the signal that killed it shifted left by 8."""
         found = self.pids.get(pid)
@@ -131,6 +140,7 @@ class ProcessInputs(LifeCycle):
         else:
             self._other_ended(instance, process, status, reason)
 
+    @an_input
     def timer_fired(self, instance: Instance, timer: str) -> None:
         """A timer set with `SetTimer` has run out."""
         if timer == "expect":

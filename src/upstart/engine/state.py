@@ -37,12 +37,16 @@ _EVENT_PLAIN = ("session", "failed", "fd")
 
 
 def dump(engine: Engine) -> dict[str, Any]:
-    """The state as values that JSON knows; the engine must be at rest (no effect left to perform)."""
+    """The state as values that JSON knows; the engine must be at rest (no effect left to perform).
+
+    Tables in it are the engine's own: it is to be written down before the engine goes on.
+    """
     return {
         "version": VERSION,
         "serial": engine._serial,
         "job_environ": engine.job_environ,
         "shutting_down": engine.shutting_down,
+        "respawning_allowed": engine.respawning_allowed,
         "failures": [[*key, text] for key, text in engine.failures.items()],
         "events": [_dump_event(event) for event in engine.events.values()],
         "jobs": [_dump_job(job) for job in engine.jobs.values()],
@@ -61,6 +65,7 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
     engine._serial = data["serial"]
     engine.job_environ = dict(data["job_environ"])
     engine.shutting_down = data.get("shutting_down", False)
+    engine.respawning_allowed = data.get("respawning_allowed", True)
     for session, name, instance, text in data.get("failures", ()):
         engine.failures[session, name, instance] = text
     for entry in data["events"]:
