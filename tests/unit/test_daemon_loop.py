@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from upstart.base.loop import READ, STALE_TIMERS, Loop
+from upstart.base.loop import PAUSE, READ, STALE_TIMERS, Loop
 
 
 @pytest.fixture
@@ -158,3 +158,150 @@ def test_a_reused_descriptor_number_is_watched_anew(loop: Loop) -> None:
     assert seen == ["new"]
     os.close(second[0])
     os.close(second[1])
+
+
+def test_a_timer_that_is_due_in_a_million_years_holds_up_nothing(loop: Loop) -> None:
+    for seconds in (2592000, 2**63 - 1, 1e300, float("inf")):
+        loop.call_later(seconds, loop.stop)
+    seen: list[str] = []
+    loop.fault = lambda error: seen.append(str(error))
+    read, write = os.pipe()
+    loop.add_fd(read, READ, lambda _events: loop.stop())
+    loop.turn(0)
+    os.write(write, b"x")
+    loop.run()
+    assert seen == []
+    os.close(read)
+    os.close(write)
+
+
+def test_what_fails_every_time_costs_little_and_the_others_are_served(loop: Loop) -> None:
+    faults: list[BaseException] = []
+    loop.fault = faults.append
+    (broken, source), (read, write) = os.pipe(), os.pipe()
+    os.write(source, b"x")
+    loop.add_fd(broken, READ, lambda _events: 1 // 0)
+    delays: list[float] = []
+
+    def ask() -> None:
+        asked = time.monotonic()
+
+        def answered(_events: int) -> None:
+            os.read(read, 1)
+            loop.remove(watch)
+            delays.append(time.monotonic() - asked)
+            loop.call_later(0.03, ask if len(delays) < 10 else loop.stop)
+
+        watch = loop.add_fd(read, READ, answered)
+        os.write(write, b"x")
+
+    ask()
+    began, used = time.monotonic(), time.process_time()
+    loop.run()
+    passed = time.monotonic() - began
+    assert len(faults) <= passed / PAUSE + 1
+    assert time.process_time() - used < passed / 2
+    assert sorted(delays)[5] < 0.05
+    for fd in (broken, source, read, write):
+        os.close(fd)
+
+
+def test_a_wait_that_fails_does_not_keep_timers_and_signals_from_running(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[BaseException] = []
+    loop.fault = faults.append
+
+    class Broken:
+        def poll(self, *_: object) -> None:
+            raise OverflowError("timeout is too large")
+
+    seen: list[str] = []
+    monkeypatch.setattr(loop, "_epoll", Broken())
+    loop.watch_signal(signal.SIGUSR1, lambda: seen.append("signal"))
+    loop.call_later(0.01, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    loop.call_later(0.1, loop.stop)
+    loop.run()
+    assert seen == ["signal"]
+    assert 1 <= len(faults) < 50
+    monkeypatch.undo()
+
+
+def test_where_even_telling_of_a_fault_fails_nobody_loses_a_turn(loop: Loop) -> None:
+    def no_memory(_error: BaseException) -> None:
+        raise MemoryError
+
+    def broken() -> None:
+        raise ValueError("broken")
+
+    loop.fault = no_memory
+    seen: list[str] = []
+    for call in (loop.call_soon, loop.before_wait, lambda callback: loop.call_later(0, callback)):
+        call(broken)
+        call(lambda: seen.append("called"))
+    loop.watch_signal(signal.SIGUSR1, broken)
+    loop.watch_signal(signal.SIGUSR2, lambda: seen.append("called"))
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        os.kill(os.getpid(), number)
+    loop.call_later(0.05, loop.stop)
+    loop.run()
+    assert seen == ["called"] * 4
+
+
+def test_a_settling_that_failed_is_tried_again_without_an_event(loop: Loop) -> None:
+    loop.fault = lambda _error: None
+    tries: list[int] = []
+
+    def settle() -> bool:
+        tries.append(1)
+        if len(tries) < 4:
+            raise MemoryError
+        loop.stop()
+        return False
+
+    loop.each_turn = settle
+    began = time.monotonic()
+    loop.call_later(20, loop.stop)
+    loop.run()
+    assert len(tries) == 4 and time.monotonic() - began < 10
+
+
+def test_after_a_turn_that_failed_a_signal_that_may_have_been_lost_counts_as_come(loop: Loop) -> None:
+    loop.fault = lambda _error: None
+    seen: list[str] = []
+
+    def broken() -> None:
+        raise MemoryError
+
+    loop.watch_signal(signal.SIGUSR1, lambda: seen.append("other"))
+    loop.watch_signal(signal.SIGUSR2, lambda: seen.append("child"), repeated=True)
+    loop.call_soon(broken)
+    loop.call_later(2 * PAUSE, loop.stop)
+    loop.run()
+    assert seen == ["child"]
+
+
+def test_the_program_may_end_from_a_callback(loop: Loop) -> None:
+    def leave(error: BaseException) -> None:
+        if isinstance(error, SystemExit):
+            raise error
+
+    def end() -> None:
+        raise SystemExit(3)
+
+    loop.fault = leave
+    loop.call_soon(end)
+    with pytest.raises(SystemExit):
+        loop.run()
+
+
+def test_thousands_of_cancelled_timers_leave_the_others_in_order(loop: Loop) -> None:
+    seen: list[int] = []
+    idents = [loop.call_later(0.001 * (1 + number * 7919 % 31), lambda: None) for number in range(3 * STALE_TIMERS)]
+    for number in range(20):
+        loop.call_later(0.001 * (20 - number), lambda number=number: seen.append(number))  # type: ignore[misc]
+    for ident in idents:
+        loop.remove(ident)
+    loop.call_later(0.05, loop.stop)
+    loop.run()
+    assert seen == list(reversed(range(20)))

@@ -1,9 +1,12 @@
 """The main loop: descriptors, timers and signals, one callback after the other, in one thread.
 
 What is always true here: nothing but `Loop.run` waits, and it waits only in epoll(7).  An exception of a callback
-never ends the loop; it goes to ``Loop.fault`` and the next callback runs.  A signal is never lost: the handler notes
-its number, and the wake-up pipe only cuts the wait short.  A descriptor or timer that was removed is not called any
-more, not even when it was ready in the same turn.
+never ends the loop; it goes to ``Loop.fault`` and the next callback runs, even where telling of it fails as well.  A
+turn in which something failed is followed by a pause, so that what fails every time costs little, and everybody else is
+still served.  A signal is never lost: the handler notes its number, and the wake-up pipe only cuts the wait short.  A
+descriptor or timer that was removed is not called any more, not even when it was ready in the same turn.
+
+The loop itself needs no memory to go on: what is to be called is called before it is forgotten.
 """
 
 from __future__ import annotations
@@ -30,18 +33,28 @@ HANGUP = select.EPOLLHUP | select.EPOLLERR
 BATCH = 64
 #: Cancelled timers left in the heap before it is rebuilt.
 STALE_TIMERS = 256
+#: Seconds of the longest wait: epoll(7) counts milliseconds in an int, and a timer may be due in a million years.
+LONGEST_WAIT = 86400.0
+#: Seconds after a turn in which something failed.
+PAUSE = 0.01
+#: Seconds of the longest wait in such a turn: what the failure left undone is tried again, less and less often.
+RETRY_SECONDS = 1.0
+#: Signals are numbered below this.
+_SIGNALS = 65
 
 
 class Loop:
     """An epoll(7) loop with monotonic timers and signals.
 
     ``each_turn`` is called once before every wait (the daemon settles its engine and flushes its clients there) and
-    must return true while it left work that cannot wait.  ``fault`` gets every exception of a callback.
+    must return true while it left work that cannot wait.  ``fault`` gets every exception of a callback; SystemExit,
+    and nothing else, it may raise.
     """
 
     __slots__ = (
-        "_epoll", "_fds", "_flushes", "_heap", "_next", "_pending", "_running", "_signals", "_soon", "_stale",
-        "_timers", "_wake_read", "_wake_write", "_watches", "each_turn", "fault",
+        "_epoll", "_failed", "_fds", "_flushes", "_heap", "_next", "_pending", "_repeated", "_retry", "_running",
+        "_signalled", "_signals", "_soon", "_stale", "_timers", "_wake_read", "_wake_write", "_watches", "each_turn",
+        "fault",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -54,22 +67,23 @@ class Loop:
         self._next = 0
         self._soon: list[Callable[[], object]] = []
         self._flushes: list[Callable[[], object]] = []
-        self._signals: dict[int, Callable[[], object]] = {}
-        self._pending: set[int] = set()
+        self._signals: list[tuple[int, Callable[[], object]]] = []
+        #: For each signal whether it has come, and whether any has; not a set, which may have to grow.
+        self._pending = bytearray(_SIGNALS)
+        self._signalled = False
+        self._repeated: list[Callable[[], object]] = []
         self._running = False
+        self._failed = False
+        self._retry = PAUSE
         self.each_turn: Callable[[], bool] = lambda: False
-        self.fault: Callable[[BaseException], object] = self._raise
+        self.fault: Callable[[BaseException], object] | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self.add_fd(self._wake_read, READ, self._drain_wakeups)
 
-    @staticmethod
-    def _raise(error: BaseException) -> None:
-        raise error
-
     def close(self) -> None:
         """Give back the descriptors and the signal handlers."""
-        for number in list(self._signals):
+        for number, _ in self._signals:
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         os.close(self._wake_read)
@@ -98,8 +112,8 @@ class Loop:
     def call_later(self, seconds: float, callback: Callable[[], object]) -> int:
         """Call ``callback`` once, ``seconds`` from now; gives an id for `remove`."""
         self._next += 1
-        self._timers[self._next] = callback
         heappush(self._heap, (time.monotonic() + seconds, self._next))
+        self._timers[self._next] = callback
         return self._next
 
     def call_soon(self, callback: Callable[[], object]) -> None:
@@ -122,20 +136,32 @@ class Loop:
         elif self._timers.pop(ident, None) is not None:
             self._stale += 1
             if self._stale > STALE_TIMERS:
-                self._heap = [entry for entry in self._heap if entry[1] in self._timers]
-                heapify(self._heap)
-                self._stale = 0
+                self._drop_stale()
 
-    def watch_signal(self, number: int, callback: Callable[[], object]) -> None:
+    def _drop_stale(self) -> None:
+        kept = 0
+        for entry in self._heap:
+            if entry[1] in self._timers:
+                self._heap[kept] = entry
+                kept += 1
+        del self._heap[kept:]
+        heapify(self._heap)
+        self._stale = 0
+
+    def watch_signal(self, number: int, callback: Callable[[], object], *, repeated: bool = False) -> None:
         """Call ``callback`` from the loop after signal ``number`` arrived, once however often it came.
 
-        Callbacks of signals that arrive together run in the order in which they were set up here.
+        Callbacks of signals that arrive together run in the order in which they were set up here.  ``repeated``:
+        after a turn that failed too, for it may have been the handler, and with it the signal, that was lost.
         """
-        self._signals[number] = callback
+        self._signals.append((number, callback))
+        if repeated:
+            self._repeated.append(callback)
         signal.signal(number, self._note_signal)
 
     def _note_signal(self, number: int, _frame: object) -> None:
-        self._pending.add(number)
+        self._pending[number] = 1
+        self._signalled = True
 
     def _drain_wakeups(self, _events: int) -> None:
         try:
@@ -150,8 +176,14 @@ class Loop:
         while self._running:
             try:
                 self.turn()
+                if self._failed:
+                    self._recover()
+                else:
+                    self._retry = PAUSE
+            except SystemExit:
+                raise
             except BaseException as error:
-                self.fault(error)
+                self._fail(error)
 
     def stop(self) -> None:
         """Make `run` return at the end of this turn."""
@@ -167,24 +199,23 @@ class Loop:
         try:
             busy = self.each_turn()
         except BaseException as error:
-            self.fault(error)
+            self._fail(error)
         if self._flushes:
             flushes, self._flushes = self._flushes, []
             for each in flushes:
                 self._call(each)
         if not self._running and limit is None:
             return
-        if busy or self._soon or self._pending:
-            wait: float | None = 0.0
-        else:
-            wait = limit
-            while self._heap and self._heap[0][1] not in self._timers:
-                heappop(self._heap)
-                self._stale = max(0, self._stale - 1)
-            if self._heap:
-                left = max(0.0, self._heap[0][0] - time.monotonic())
-                wait = left if wait is None or left < wait else wait
-        ready = self._epoll.poll(wait, BATCH)
+        try:
+            if busy or self._soon or self._signalled:
+                wait = 0.0
+            else:
+                wait = self._retry if self._failed else LONGEST_WAIT
+                wait = wait if limit is None else min(wait, limit)
+            ready = self._wait(wait)
+        except BaseException as error:
+            self._fail(error)
+            ready = []
         for fd, events in ready:
             watch = self._fds.get(fd)
             # A callback of this turn may have closed the descriptor and opened another of the same number: being
@@ -193,22 +224,36 @@ class Loop:
                 try:
                     watch[1](events)
                 except BaseException as error:
-                    self.fault(error)
-        if self._pending:
-            pending, self._pending = self._pending, set()
-            for number, each in list(self._signals.items()):
-                if number in pending:
-                    self._call(each)
+                    self._fail(error)
+        if self._signalled:
+            self._run_signals()
         if self._heap:
             self._run_timers()
 
+    def _wait(self, wait: float) -> list[tuple[int, int]]:
+        """What is ready within ``wait`` seconds, or before the next timer is due."""
+        heap = self._heap
+        while heap and heap[0][1] not in self._timers:
+            heappop(heap)
+            self._stale = max(0, self._stale - 1)
+        if heap and wait > 0.0:
+            wait = min(wait, max(0.0, heap[0][0] - time.monotonic()))
+        return self._epoll.poll(wait, BATCH)
+
+    def _run_signals(self) -> None:
+        self._signalled = False
+        for number, callback in self._signals:
+            if self._pending[number]:
+                self._pending[number] = 0
+                self._call(callback)
+
     def _run_timers(self) -> None:
         now = time.monotonic()
-        due = []
-        while self._heap and self._heap[0][0] <= now:
-            due.append(heappop(self._heap)[1])
-        for ident in due:
-            callback = self._timers.pop(ident, None)
+        last = self._next
+        heap = self._heap
+        # A timer that one of these sets waits for the next turn.
+        while heap and heap[0][0] <= now and heap[0][1] <= last:
+            callback = self._timers.pop(heappop(heap)[1], None)
             if callback is not None:
                 self._call(callback)
             else:
@@ -218,4 +263,22 @@ class Loop:
         try:
             callback()
         except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell of what failed; where that fails too there is nobody left to tell, and the others have their turn."""
+        self._failed = True
+        if self.fault is None:
+            raise error
+        try:
             self.fault(error)
+        except Exception:
+            pass
+
+    def _recover(self) -> None:
+        """After a turn that failed: whatever it was may fail again at once."""
+        self._failed = False
+        self._retry = min(2 * self._retry, RETRY_SECONDS)
+        time.sleep(PAUSE)
+        for callback in self._repeated:
+            self._call(callback)

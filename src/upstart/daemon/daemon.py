@@ -232,7 +232,7 @@ class Daemon:
     def catch_signals(self) -> None:
         """Have signals come to the loop; those that arrive together are handled in this order, TERM last."""
         watch = self.loop.watch_signal
-        watch(signal.SIGCHLD, self.performer.children.reap)
+        watch(signal.SIGCHLD, self.performer.children.reap, repeated=True)
         watch(signal.SIGHUP, self.configuration.reload)
         watch(signal.SIGALRM, lambda: None)
         if not self.options.user:
