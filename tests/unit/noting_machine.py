@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 import pytest
 
 from upstart.base import utmp
+from upstart.base.errors import DBusError
 from upstart.base.names import NO_SERVER
-from upstart.client.errors import DBusError
-from upstart.sysv import change, machine, otherinit, pidfile, shutdown, telinit
+from upstart.sysv import machine, otherinit, pidfile, shutdown
 
 
 class Executed(Exception):
@@ -54,7 +54,7 @@ class Machine:
         if self.restart_error:
             raise DBusError(self.restart_error, "the reason")
 
-    def get_property(self, path: str, interface: str, name: str) -> str:
+    def get_string(self, path: str, interface: str, name: str) -> str:
         return "init (upstart 1.13.2)"
 
     def close(self) -> None:
@@ -83,8 +83,7 @@ def noting_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     monkeypatch.setattr(utmp, "get_runlevel", made.get_runlevel)
     monkeypatch.setattr(utmp, "write_runlevel", lambda *args: made.did.append(("utmp", *args[:2])))
     monkeypatch.setattr(utmp, "write_shutdown", made.noting("utmp shutdown"))
-    monkeypatch.setattr(change, "connect_private", made.connect)
-    monkeypatch.setattr(telinit, "connect_private", made.connect)
+    monkeypatch.setattr("upstart.client.init.connect_private", made.connect)
     monkeypatch.setattr(otherinit, "SYSTEMD", str(tmp_path / "systemd"))
     monkeypatch.setattr(otherinit, "FIFOS", (str(tmp_path / "initctl"), str(tmp_path / "old-initctl")))
     monkeypatch.setattr(shutdown, "NOLOGIN", str(tmp_path / "nologin"))

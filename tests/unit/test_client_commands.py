@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from upstart.base import names
-from upstart.client.connection import NEVER
-from upstart.client.errors import DBusError
+from upstart.base.errors import DBusError
+from upstart.client.connection import NEVER, Connection
+from upstart.client.init import Init
 from upstart.initctl.context import Context
 from upstart.initctl.main import run
 
@@ -84,7 +85,7 @@ class FakeInit:
 @pytest.fixture
 def init(monkeypatch: pytest.MonkeyPatch) -> FakeInit:
     fake = FakeInit()
-    monkeypatch.setattr(Context, "open", lambda self: fake)
+    monkeypatch.setattr(Context, "open", lambda self: Init(cast(Connection, fake)))
     for module in ("context", "target", "commands_environment", "commands_sessions"):
         monkeypatch.setattr(f"upstart.initctl.{module}.getenv", lambda name: None)
     return fake

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from upstart.base import names
-from upstart.base.errors import ClientError
+from upstart.base.errors import ClientError, DBusError
 from upstart.base.names import UNKNOWN_METHOD
-from upstart.client.errors import DBusError
+from upstart.client.connection import Connection
+from upstart.client.init import Init
 from upstart.initctl.commands_config import Checker
 from upstart.initctl.context import Context
 from upstart.initctl.main import run
@@ -60,7 +61,7 @@ JOBS: Jobs = {
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
     def carry_out(*words: str, jobs: Jobs = JOBS) -> tuple[int, list[str], str]:
-        monkeypatch.setattr(Context, "open", lambda self: FakeInit(jobs))
+        monkeypatch.setattr(Context, "open", lambda self: Init(cast(Connection, FakeInit(jobs))))
         status = run(["initctl", *words])
         captured = capfd.readouterr()
         return status, captured.out.splitlines(), captured.err

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upstart.base import names
+from upstart.base.errors import DBusError
 from upstart.client.connection import NEVER, Connection, connect_private
-from upstart.client.errors import DBusError
 
 ANY_TEXT = st.text(st.characters())  # surrogates too, which stand for bytes that are not UTF-8
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from upstart.base.errors import DBusError
 from upstart.base.names import DISCONNECTED, UNKNOWN_JOB
-from upstart.client.errors import DBusError
 from upstart.sysv import change, rcs
 from upstart.sysv.bootorder import BootOrder
 
@@ -26,8 +26,7 @@ class Boot:
         for name, path in (("SCRIPTS", "init.d"), ("LINKS", "rcS.d"), ("JOBS", "init")):
             (root / path).mkdir()
             monkeypatch.setattr(rcs, name, str(root / path))
-        monkeypatch.setattr(rcs, "connect_private", self.connect)
-        monkeypatch.setattr(change, "connect_private", self.connect)
+        monkeypatch.setattr("upstart.client.init.connect_private", self.connect)
         monkeypatch.setattr("time.sleep", lambda seconds: self.told.append("waits"))
         self.told: list[str] = []
         self.said: list[str] = []
@@ -37,7 +36,7 @@ class Boot:
         self.instances: list[list[str]] = []
         self.reachable = True
 
-    def connect(self) -> Any:
+    def connect(self, address: str | None = None) -> Any:
         if not self.reachable:
             raise DBusError("org.freedesktop.DBus.Error.NoServer", "nobody listens")
         return self
@@ -54,7 +53,7 @@ class Boot:
         self.told.append(" ".join([name, *env, "waits" if wait else "goes on"]))
         self.on_emit()
 
-    def get_property(self, path: str, interface: str, name: str) -> str:
+    def get_string(self, path: str, interface: str, name: str) -> str:
         return "init (upstart)"
 
     def lose_init(self) -> None:

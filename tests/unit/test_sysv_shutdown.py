@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noting_machine import Machine, Output, fails, noting_machine
 
-from upstart.base.errors import UsageError
-from upstart.client.errors import DBusError
+from upstart.base.errors import DBusError, UsageError
 from upstart.sysv import pidfile, shutdown
 
 

@@ -1,4 +1,4 @@
-"""How a program of ours fails that somebody called: what it says, and whether the call itself was wrong."""
+"""How a program of ours fails that somebody called: what it says, and whether the call itself, or D-Bus, was why."""
 
 from __future__ import annotations
 
@@ -9,3 +9,12 @@ class ClientError(Exception):
 
 class UsageError(ClientError):
     """A program was called the wrong way: --help is recommended."""
+
+
+class DBusError(ClientError):
+    """An error of D-Bus: `name` is its D-Bus name, `message` the text for people (it may end in a newline)."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+        self.message = message

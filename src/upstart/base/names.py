@@ -32,6 +32,7 @@ ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
 #: Nobody listens on Upstart's socket: another init is PID 1.
 NO_SERVER = "org.freedesktop.DBus.Error.NoServer"
 DISCONNECTED = "org.freedesktop.DBus.Error.Disconnected"
+NAME_HAS_NO_OWNER = "org.freedesktop.DBus.Error.NameHasNoOwner"
 NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
 TIMEOUT = "org.freedesktop.DBus.Error.Timeout"
 FAILED = "org.freedesktop.DBus.Error.Failed"

@@ -22,10 +22,11 @@ import posix
 import sys
 
 from upstart.base import names
-from upstart.client.errors import DBusError
+from upstart.base.errors import DBusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # libdbus reads this from the process's environment; os.environ and posix.environ, from which children get theirs,
@@ -38,6 +39,9 @@ __all__ = ["NEVER", "Connection", "DBusError", "connect_bus", "connect_private"]
 
 #: A timeout that never ends (libdbus's own notion of it: the largest int, in milliseconds).
 NEVER = 2147483.647
+
+#: What a filter answers so that others see the message as well.
+_NOT_HANDLED = _dbus_bindings.HANDLER_RESULT_NOT_YET_HANDLED
 
 _BAD_REPLY = "Invalid arguments received in reply"
 
@@ -144,10 +148,27 @@ class Connection:
         """
         self.call(names.PATH, names.MANAGER, "EmitEvent", "sasb", name, env, wait, timeout=timeout)
 
+    def to(self, destination: str) -> Connection:
+        """The same connection, to talk to another name on its bus."""
+        return Connection(self._raw, destination)
+
+    def filter(self, take: Callable[[Connection, Any], object]) -> None:
+        """Gives `take` every message that comes in, in the main loop that the connection was made with."""
+
+        def each(_raw: Any, message: Any) -> Any:
+            take(self, message)
+            return _NOT_HANDLED
+
+        self._raw.add_message_filter(each)
+
     def close(self) -> None:
         """Closes a private connection; a bus connection belongs to libdbus and stays."""
         if self.destination is None:
             self._raw.close()
+
+    def disconnect(self) -> None:
+        """Closes the connection, also one to a bus that was made with a main loop."""
+        self._raw.close()
 
     def _message(self, path: str, interface: str, method: str, signature: str, args: tuple[Any, ...]) -> Any:
         for value in args:
@@ -164,11 +185,14 @@ class Connection:
         return message
 
 
-def connect_private(address: str | None = None) -> Connection:
-    """Connects to the init daemon's own socket: to `address` (a D-Bus address), or that of PID 1. Raises DBusError."""
+def connect_private(address: str | None = None, loop: Any = None) -> Connection:
+    """Connects to the init daemon's own socket: to `address` (a D-Bus address), or that of PID 1. Raises DBusError.
+
+    `loop` is a main loop of the binding's, for who waits for signals too.
+    """
     address = names.ADDRESS if address is None else _checked(address)
     try:
-        raw = _Raw(address)
+        raw = _Raw(address) if loop is None else _Raw(address, mainloop=loop)
     except DBusError:
         raise
     except Exception as error:
@@ -199,11 +223,14 @@ def _uid_of_server(fd: int) -> str:
         sock.detach()  # it is libdbus's
 
 
-def connect_bus(system: bool = True, destination: str = names.SERVICE) -> Connection:
-    """Connects to the system bus or the session bus, to talk to the init daemon of that bus name. Raises DBusError."""
+def connect_bus(system: bool = True, destination: str = names.SERVICE, loop: Any = None) -> Connection:
+    """Connects to the system bus or the session bus, to talk to the init daemon of that bus name. Raises DBusError.
+
+    `loop` as in `connect_private`.
+    """
     try:
         kind = _dbus_bindings.BUS_SYSTEM if system else _dbus_bindings.BUS_SESSION
-        raw = _Raw._new_for_bus(kind)
+        raw = _Raw._new_for_bus(kind) if loop is None else _Raw._new_for_bus(kind, mainloop=loop)
         raw.set_exit_on_disconnect(False)
     except Exception as error:
         raise _converted(error) from None

@@ -7,10 +7,8 @@ original's, down to the order in which check-config goes through the jobs.
 
 from __future__ import annotations
 
-from upstart.base.errors import ClientError
+from upstart.base.errors import ClientError, DBusError
 from upstart.base.glob import match
-from upstart.base.names import JOB, MANAGER, PATH
-from upstart.client.errors import DBusError
 from upstart.initctl.context import Context
 from upstart.initctl.target import Target
 
@@ -18,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from upstart.client.connection import Connection
+    from upstart.client.job import Job
 
 AND, OR = "/AND", "/OR"
 JOB_EVENTS = ("starting", "started", "stopping", "stopped")
@@ -30,16 +28,12 @@ CONDITIONS = (("start_on", "start on"), ("stop_on", "stop on"))
 def show_config(context: Context) -> int:
     """show-config [CONF]"""
     init = context.open()
-    if context.args:
-        paths = [Target(context).job_path(init)]
-    else:
-        (paths,) = init.call(PATH, MANAGER, "GetAllJobs", returns="ao")
-    for path in paths:
-        context.message(init.get_string(path, JOB, "name"))
-        for event in _emits(context, init, path):
+    for job in [Target(context).find_job(init)] if context.args else init.jobs():
+        context.message(job.name)
+        for event in _emits(context, job):
             context.message(f"  emits {event}")
         for key, title in CONDITIONS:
-            items = _condition(init, path, key)
+            items = _condition(job, key)
             if context.settings.enumerate:
                 for item in items:
                     if item[0] not in (AND, OR):
@@ -49,21 +43,20 @@ def show_config(context: Context) -> int:
     return 0
 
 
-def _emits(context: Context, init: Connection, path: str) -> list[str]:
+def _emits(context: Context, job: Job) -> list[str]:
     try:
-        return [str(event) for event in init.get_property(path, JOB, "emits")]
+        return job.emits
     except DBusError as error:
         context.error(error.message)
         return []
 
 
-def _condition(init: Connection, path: str, key: str) -> list[list[str]]:
+def _condition(job: Job, key: str) -> list[list[str]]:
     """The items of a condition; one that is absent, or whose job is gone, has none."""
     try:
-        items = init.get_property(path, JOB, key)
+        return job.start_on if key == "start_on" else job.stop_on
     except DBusError:
         return []
-    return [[str(word) for word in item] for item in items if item and item[0]]
 
 
 def _split_job(item: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -192,11 +185,10 @@ def check_config(context: Context) -> int:
     try:
         init = context.open()
         checker = Checker(ignored, settings.user, settings.warn)
-        (paths,) = init.call(PATH, MANAGER, "GetAllJobs", returns="ao")
-        for path in paths:
-            name = init.get_string(path, JOB, "name")
-            checker.emitted += _emits(context, init, path)
-            checker.jobs[name] = [_condition(init, path, key) for key, _ in CONDITIONS]
+        for job in init.jobs():
+            name = job.name
+            checker.emitted += _emits(context, job)
+            checker.jobs[name] = [_condition(job, key) for key, _ in CONDITIONS]
     except ClientError as error:
         context.fail(error)
         return 0

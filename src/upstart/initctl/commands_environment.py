@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from upstart.base.errors import UsageError
-from upstart.base.names import MANAGER, PATH
 from upstart.initctl.context import Context, getenv
 
 
@@ -23,8 +22,7 @@ def get_env(context: Context) -> int:
     if not context.args:
         raise UsageError("missing variable name")
     details = _job_details(context)
-    (value,) = context.open().call(PATH, MANAGER, "GetEnv", "ass", details, context.args[0], returns="s")
-    context.message(value)
+    context.message(context.open().get_env(context.args[0], details))
     return 0
 
 
@@ -33,8 +31,7 @@ def set_env(context: Context) -> int:
     if not context.args:
         raise UsageError("missing variable value")
     details = _job_details(context)
-    replace = not context.settings.retain
-    context.open().call(PATH, MANAGER, "SetEnvList", "asasb", details, context.args, replace)
+    context.open().set_env(context.args, details, replace=not context.settings.retain)
     return 0
 
 
@@ -43,14 +40,14 @@ def unset_env(context: Context) -> int:
     if not context.args:
         raise UsageError("missing variable name")
     details = _job_details(context)
-    context.open().call(PATH, MANAGER, "UnsetEnvList", "asas", details, context.args)
+    context.open().unset_env(context.args, details)
     return 0
 
 
 def reset_env(context: Context) -> int:
     """reset-env"""
     details = _job_details(context)
-    context.open().call(PATH, MANAGER, "ResetEnv", "as", details)
+    context.open().reset_env(details)
     return 0
 
 
@@ -59,7 +56,7 @@ def list_env(context: Context) -> int:
     import _locale
 
     details = _job_details(context)
-    (table,) = context.open().call(PATH, MANAGER, "ListEnv", "as", details, returns="as")
+    table = context.open().list_env(details)
     try:
         _locale.setlocale(_locale.LC_COLLATE, "")
     except Exception:  # locale.Error, whose module is too dear to import

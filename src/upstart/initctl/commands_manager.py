@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from upstart.base.errors import UsageError
-from upstart.base.names import MANAGER, PATH
 from upstart.initctl.context import Context
 
 
@@ -13,19 +12,19 @@ def emit(context: Context) -> int:
         raise UsageError("missing event name")
     init = context.open()
     init.quiet()
-    init.emit_event(context.args[0], context.args[1:], not context.settings.no_wait)
+    init.emit(context.args[0], context.args[1:], not context.settings.no_wait)
     return 0
 
 
 def reload_configuration(context: Context) -> int:
     """reload-configuration"""
-    context.open().call(PATH, MANAGER, "ReloadConfiguration")
+    context.open().reload_configuration()
     return 0
 
 
 def version(context: Context) -> int:
     """version: that of the init daemon, with its name."""
-    context.message(context.open().get_string(PATH, MANAGER, "version"))
+    context.message(context.open().version)
     return 0
 
 
@@ -33,15 +32,15 @@ def log_priority(context: Context) -> int:
     """log-priority [PRIORITY]: shows or sets it."""
     init = context.open()
     if context.args:
-        init.set_property(PATH, MANAGER, "log_priority", context.args[0])
+        init.log_priority = context.args[0]
     else:
-        context.message(init.get_string(PATH, MANAGER, "log_priority"))
+        context.message(init.log_priority)
     return 0
 
 
 def notify_disk_writeable(context: Context) -> int:
     """notify-disk-writeable"""
-    context.open().call(PATH, MANAGER, "NotifyDiskWriteable")
+    context.open().notify_disk_writeable()
     return 0
 
 
@@ -49,7 +48,7 @@ def notify_dbus_address(context: Context) -> int:
     """notify-dbus-address ADDRESS"""
     if not context.args:
         raise UsageError("missing D-Bus address")
-    context.open().call(PATH, MANAGER, "NotifyDBusAddress", "s", context.args[0])
+    context.open().notify_dbus_address(context.args[0])
     return 0
 
 
@@ -57,5 +56,5 @@ def notify_cgroup_manager_address(context: Context) -> int:
     """notify-cgroup-manager-address ADDRESS"""
     if not context.args:
         raise UsageError("missing address")
-    context.open().call(PATH, MANAGER, "NotifyCGroupManagerAddress", "s", context.args[0])
+    context.open().notify_cgroup_manager_address(context.args[0])
     return 0

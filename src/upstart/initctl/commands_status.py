@@ -5,36 +5,25 @@ Our own daemon answers both with one call; any other is asked piece by piece.
 
 from __future__ import annotations
 
-from upstart.base.names import (
-    EXTENSION,
-    INSTANCE,
-    JOB,
-    MANAGER,
-    NO_EXTENSION,
-    PATH,
-    UNKNOWN_INSTANCE,
-    UNKNOWN_JOB,
-    UNKNOWN_METHOD,
-)
-from upstart.client.errors import DBusError
+from upstart.base.errors import DBusError
+from upstart.base.names import NO_EXTENSION, UNKNOWN_INSTANCE, UNKNOWN_JOB
+from upstart.client.status import Status
 from upstart.initctl.context import Context
 from upstart.initctl.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from upstart.client.connection import Connection
+    from upstart.client.job import Instance, Job
 
 #: Processes whose name the status does not mention, since the state or habit tells it.
 _PLAIN = ("main", "pre-start", "post-stop")
-_STATUS = "a(ssssa(si))"
 
 
-def describe(job: str, instance: str, goal: str, state: str, processes: Sequence[tuple[str, int]]) -> str:
+def describe(status: Status) -> str:
     """The status of an instance: one line, and one more for each process beside the first."""
-    text = f"{job} ({instance}) {goal}/{state}" if instance else f"{job} {goal}/{state}"
-    for number, (name, pid) in enumerate(processes):
+    text = f"{status.job} ({status.instance})" if status.instance else status.job
+    text += f" {status.goal}/{status.state}"
+    for number, (name, pid) in enumerate(status.processes):
         if number:
             text += f"\n\t{name} process {pid}"
         elif name in _PLAIN:
@@ -44,18 +33,10 @@ def describe(job: str, instance: str, goal: str, state: str, processes: Sequence
     return text
 
 
-def instance_status(init: Connection, job_path: str, instance_path: str | None) -> str:
-    """The status of the instance at that path, or of one that is gone or never was. Raises DBusError."""
-    job = init.get_string(job_path, JOB, "name")
-    if instance_path is None:
-        return describe(job, "", "stop", "waiting", ())
-    try:
-        found = init.get_all(instance_path, INSTANCE)
-    except DBusError as error:
-        if error.name != UNKNOWN_METHOD:
-            raise
-        return describe(job, "", "stop", "waiting", ())
-    return describe(job, found["name"], found["goal"], found["state"], found["processes"])
+def instance_status(job: Job, instance: Instance | None) -> str:
+    """The status of an instance of a job, or of one that is gone or never was. Raises DBusError."""
+    name = job.name
+    return describe(instance.status(name) if instance is not None else Status(name))
 
 
 def status(context: Context) -> int:
@@ -64,50 +45,29 @@ def status(context: Context) -> int:
     init = context.open()
     if target.instance is None:
         try:
-            (entries,) = init.call(PATH, EXTENSION, "GetStatus", "sas", target.job, target.env, returns=_STATUS)
+            found = init.status(target.job, target.env)
         except DBusError as error:
             if error.name == UNKNOWN_JOB:
                 raise target.explained(init, error)
             if error.name not in NO_EXTENSION:
                 raise
         else:
-            for entry in entries:
-                context.message(describe(*entry))
+            for each in found:
+                context.message(describe(each))
             return 0
-    job_path = target.job_path(init)
-    instance_path: str | None = None
+    job = target.find_job(init)
+    instance: Instance | None = None
     try:
-        instance_path = target.instance_path(init, job_path)
+        instance = target.find_instance(job)
     except DBusError as error:
         if target.instance is not None or target.env or error.name != UNKNOWN_INSTANCE:
             raise
-    context.message(instance_status(init, job_path, instance_path))
+    context.message(instance_status(job, instance))
     return 0
 
 
 def list_jobs(context: Context) -> int:
     """list: every instance of every job, or the job itself if it has none."""
-    init = context.open()
-    try:
-        (entries,) = init.call(PATH, EXTENSION, "GetStatusAll", returns=_STATUS)
-    except DBusError as error:
-        if error.name not in NO_EXTENSION:
-            raise
-        _list_piecewise(context, init)
-    else:
-        for entry in entries:
-            context.message(describe(*entry))
+    for each in context.open().all_status():
+        context.message(describe(each))
     return 0
-
-
-def _list_piecewise(context: Context, init: Connection) -> None:
-    """The list from an init that does not know our extension; what vanishes meanwhile is left out."""
-    (job_paths,) = init.call(PATH, MANAGER, "GetAllJobs", returns="ao")
-    for job_path in job_paths:
-        try:
-            (instance_paths,) = init.call(job_path, JOB, "GetAllInstances", returns="ao")
-            for instance_path in instance_paths or (None,):
-                context.message(instance_status(init, job_path, instance_path))
-        except DBusError as error:
-            if error.name != UNKNOWN_METHOD:
-                raise

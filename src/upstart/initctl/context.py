@@ -9,16 +9,16 @@ from __future__ import annotations
 import posix
 import sys
 
-from upstart.base.errors import ClientError, UsageError
+from upstart.base.errors import ClientError, DBusError, UsageError
 from upstart.base.names import ACCESS_DENIED
 from upstart.base.options import ShowVersion
-from upstart.client.errors import DBusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upstart.client.connection import Connection
+    from upstart.client.init import Init
 
 DEBUG, INFO, MESSAGE, ERROR = 1, 2, 3, 5
 
@@ -99,12 +99,17 @@ class Context:
             _write(1, "".join(self._lines))
             self._lines.clear()
 
-    def open(self) -> Connection:
+    def open(self) -> Init:
         """Connects to the init daemon that options and environment name. Raises ClientError or UsageError.
 
         A session's init (UPSTART_SESSION) comes first, unless a bus was asked for; root talks to PID 1 directly, others
         by way of the system bus.
         """
+        from upstart.client.init import Init
+
+        return Init(self._connect())
+
+    def _connect(self) -> Connection:
         from upstart.client.connection import connect_bus, connect_private
 
         settings = self.settings

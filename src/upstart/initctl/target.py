@@ -6,14 +6,14 @@ command was called by a process of a job, and means the very instance that the p
 
 from __future__ import annotations
 
-from upstart.base.errors import ClientError, UsageError
-from upstart.base.names import EXTENSION, JOB, MANAGER, PATH, UNKNOWN_JOB
-from upstart.client.errors import DBusError
+from upstart.base.errors import ClientError, DBusError, UsageError
+from upstart.base.names import UNKNOWN_JOB
 from upstart.initctl.context import Context, getenv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.client.connection import Connection
+    from upstart.client.init import Init
+    from upstart.client.job import Instance, Job
 
 
 class Target:
@@ -35,36 +35,27 @@ class Target:
             self.job = job
         self.env = context.args[1:]
 
-    def job_path(self, init: Connection) -> str:
-        """The object path of the job. Raises DBusError; ClientError with what is wrong with the job's file."""
-        path: str
+    def find_job(self, init: Init) -> Job:
+        """The job. Raises DBusError; ClientError with what is wrong with the job's file."""
         try:
-            (path,) = init.call(PATH, MANAGER, "GetJobByName", "s", self.job, returns="o")
+            return init.job(self.job)
         except DBusError as error:
             if error.name != UNKNOWN_JOB:
                 raise
             raise self.explained(init, error)
-        return path
 
-    def explained(self, init: Connection, error: ClientError) -> ClientError:
+    def explained(self, init: Init, error: ClientError) -> ClientError:
         """What ends the command after an error: the reason, if init knows one, once the error itself has been told."""
         try:
-            (reason,) = init.call(
-                PATH, EXTENSION, "FailureReason", "ss", self.job, self.instance or "", returns="s"
-            )
+            reason = init.failure_reason(self.job, self.instance or "")
         except DBusError:
             # An original init never knows.
             return error
         if not reason:
             return error
         self.context.error(str(error))
-        return ClientError(str(reason))
+        return ClientError(reason)
 
-    def instance_path(self, init: Connection, job_path: str) -> str:
-        """The object path of the instance. Raises DBusError."""
-        path: str
-        if self.instance is not None:
-            (path,) = init.call(job_path, JOB, "GetInstanceByName", "s", self.instance, returns="o")
-        else:
-            (path,) = init.call(job_path, JOB, "GetInstance", "as", self.env, returns="o")
-        return path
+    def find_instance(self, job: Job) -> Instance:
+        """The instance of the job. Raises DBusError."""
+        return job.instance_named(self.instance) if self.instance is not None else job.instance(self.env)

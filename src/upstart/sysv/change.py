@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 
-from upstart.base import names, utmp
-from upstart.client.connection import Connection, connect_private
-from upstart.client.errors import DBusError
+from upstart.base import utmp
+from upstart.base.errors import DBusError
+from upstart.client.init import Init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,31 +35,32 @@ def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str |
     except OSError:
         levels = None
     previous = levels[0] if levels else "N"
-    connection = connect_private(address)
+    init = Init.open(address)
     try:
         utmp.write_runlevel(runlevel, previous, utmp_file, wtmp_file)
     except OSError:
         pass
-    connection.emit_event(RUNLEVEL_EVENT, [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env], wait=False)
-    connection.close()
+    init.emit(RUNLEVEL_EVENT, [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env], wait=False)
+    init.close()
 
 
 def announce(events: Sequence[str]) -> None:
     """Emit what is to come before the runlevel; no job is waited for.  Raises DBusError."""
-    connection = connect_private()
+    init = Init.open()
     for name in events:
-        connection.emit_event(name, [], wait=False)
-    connection.close()
+        init.emit(name, wait=False)
+    init.close()
 
 
-def reconnect() -> Connection:
+def reconnect() -> Init:
     """Connect to an init that re-executes itself, once it answers.  Raises DBusError when it does not come back."""
     deadline = time.monotonic() + RESTART_PATIENCE
     while True:
         try:
-            connection = connect_private()
-            connection.get_property(names.PATH, names.MANAGER, "version")
-            return connection
+            init = Init.open()
+            # It has answered when it can say its version.
+            _ = init.version
+            return init
         except DBusError:
             if time.monotonic() >= deadline:
                 raise

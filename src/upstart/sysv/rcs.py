@@ -21,9 +21,9 @@ import termios
 import time
 
 from upstart.base import names
-from upstart.base.errors import UsageError
-from upstart.client.connection import Connection, connect_private
-from upstart.client.errors import DBusError
+from upstart.base.errors import DBusError, UsageError
+from upstart.client.init import Init
+from upstart.client.job import Job
 from upstart.sysv import change
 from upstart.sysv.bootorder import BootOrder
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
@@ -127,7 +127,7 @@ class BootScripts:
     def __init__(self, order: BootOrder, say: Callable[[str], object]) -> None:
         self._order = order
         self._say = say
-        self._init: Connection | None = None
+        self._init: Init | None = None
         #: In the order of their start: the first has the console, and those that end before it wait to be heard.
         self._running: list[Script] = []
 
@@ -162,13 +162,13 @@ class BootScripts:
         """Tell init that it is this script's turn, and wait; false where init does not know the job."""
         try:
             if self._init is None:
-                self._init = connect_private()
-            (path,) = self._init.call(names.PATH, names.MANAGER, "GetJobByName", "s", job, returns="o")
+                self._init = Init.open()
+            path = self._init.job(job).path
         except DBusError as error:
             self._say(f"Job {job} cannot stand in for {name}: {error.message}")
             return False
         try:
-            self._init.emit_event(SCRIPT_EVENT, [f"SCRIPT={name}"], wait=True)
+            self._init.emit(SCRIPT_EVENT, [f"SCRIPT={name}"])
         except DBusError as error:
             self._say(f"Job in place of {name}: {error.message}")
             if error.name == names.DISCONNECTED:
@@ -215,23 +215,23 @@ def is_task(job: str) -> bool:
         return False
 
 
-def _reconnect(path: str, task: bool) -> Connection | None:
+def _reconnect(path: str, task: bool) -> Init | None:
     """Wait for the job whose event was under way when init executed itself again, if it is a task; None without init.
 
     A check of the root may take its time, and nothing may go on beside it.
     """
     while True:
         try:
-            connection = change.reconnect()
+            init = change.reconnect()
         except DBusError:
             return None
         try:
-            while task and connection.call(path, names.JOB, "GetAllInstances", returns="ao")[0]:
+            while task and Job(init.connection, path).instances():
                 time.sleep(change.RETRY_INTERVAL)
-            return connection
+            return init
         except DBusError as error:
             if error.name != names.DISCONNECTED:
-                return connection
+                return init
 
 
 def _spawn(name: str, env: dict[bytes, bytes], console: bool) -> Script:

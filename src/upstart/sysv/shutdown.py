@@ -12,10 +12,9 @@ import _signal as signal  # type: ignore[import-not-found]
 import os
 import time
 
-from upstart.base.errors import ClientError, UsageError
+from upstart.base.errors import ClientError, DBusError, UsageError
 from upstart.base.names import NO_SERVER
 from upstart.base.options import Option
-from upstart.client.errors import DBusError
 from upstart.sysv import change, otherinit, pidfile
 from upstart.sysv.program import COMMON, Common, Program, need_root, run, warn
 from upstart.sysv.wall import wall

@@ -5,12 +5,10 @@ from __future__ import annotations
 # Not signal: that loads enum to give the numbers names, a third of all that this program loads.
 import _signal as signal  # type: ignore[import-not-found]
 
-from upstart.base import names
-from upstart.base.errors import ClientError, UsageError
+from upstart.base.errors import ClientError, DBusError, UsageError
 from upstart.base.names import DISCONNECTED, NO_REPLY, NO_SERVER, TIMEOUT
 from upstart.base.options import Option
-from upstart.client.connection import connect_private
-from upstart.client.errors import DBusError
+from upstart.client.init import Init
 from upstart.initctl.context import DEBUG
 from upstart.sysv import change, machine, otherinit
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
@@ -80,13 +78,13 @@ def _restart(context: Context, settings: Settings) -> None:
 
     The reply may be lost with the connection, which is no error; a refusal is one.
     """
-    connection = connect_private()
+    init = Init.open()
     try:
-        connection.call(names.PATH, names.MANAGER, "Restart", timeout=TRIAL_PATIENCE)
+        init.restart(TRIAL_PATIENCE)
     except DBusError as error:
         if error.name not in _CUT_OFF:
             raise
-    connection.close()
+    init.close()
     if settings.priority <= DEBUG:
         context.write("Waiting for upstart to finish re-exec\n")
     change.reconnect().close()

@@ -1,0 +1,181 @@
+"""Init, as a client sees it: each method is one call that waits for its answer.
+
+What is always true here, and of its jobs and their instances (`upstart.client.job`):
+
+- An object is a name for something that init has, and holds nothing of it: each question is asked anew, and what has
+  gone meanwhile answers with a `DBusError` (`upstart.base.names` has the names of errors).
+- What is part of 1.13.2's interface works with the original too; what is our extension (docs/dbus-extension.md) says
+  so, and is a `DBusError` named in ``names.NO_EXTENSION`` elsewhere.
+- A call that waits for a job has no time limit, every other has libdbus's of 25 seconds.
+
+Environments are lists of ``KEY=VALUE``.  Use::
+
+    init = Init.open()
+    job = init.job("tty1")
+    print(job.start().status())
+    init.emit("runlevel", ["RUNLEVEL=2"], wait=False)
+
+Signals, and a connection that comes back by itself, are in `upstart.client.glib`.
+"""
+
+from __future__ import annotations
+
+from upstart.base.errors import DBusError
+from upstart.base.names import EXTENSION, MANAGER, NO_EXTENSION, PATH, UNKNOWN_METHOD
+from upstart.client.connection import NEVER, Connection, connect_bus, connect_private
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from upstart.client.job import Instance, Job
+    from upstart.client.status import Status
+
+_STATUS = "a(ssssa(si))"
+
+
+class Init:
+    """An init daemon at the other end of a `Connection`."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @classmethod
+    def open(cls, address: str | None = None, bus: str | None = None) -> Init:
+        """Connect to PID 1's own socket, to a D-Bus ``address``, or by way of a ``bus`` ("system" or "session")."""
+        if bus is not None:
+            return cls(connect_bus(bus == "system"))
+        return cls(connect_private(address))
+
+    def close(self) -> None:
+        """Close a connection of our own; one to a bus stays."""
+        self.connection.close()
+
+    def quiet(self) -> None:
+        """Our extension: no signals on this connection, before a long wait; on a bus there are none unasked."""
+        self.connection.quiet()
+
+    # Jobs
+
+    def jobs(self) -> list[Job]:
+        """All jobs of the caller's session."""
+        from upstart.client.job import Job  # not asked for by initctl's quickest commands
+
+        (paths,) = self.connection.call(PATH, MANAGER, "GetAllJobs", returns="ao")
+        return [Job(self.connection, path) for path in paths]
+
+    def job(self, name: str) -> Job:
+        """The job of that name."""
+        from upstart.client.job import Job
+
+        return Job(self.connection, self.connection.call(PATH, MANAGER, "GetJobByName", "s", name, returns="o")[0])
+
+    def status(self, job: str, env: Sequence[str] = ()) -> list[Status]:
+        """Our extension: the status of the instance that an environment selects, or of a stopped job."""
+        return self._statuses("GetStatus", "sas", job, env)
+
+    def all_status(self) -> Iterator[Status]:
+        """Every instance of every job, or the job itself if it has none; of an original piece by piece."""
+        try:
+            yield from self._statuses("GetStatusAll")
+            return
+        except DBusError as error:
+            if error.name not in NO_EXTENSION:
+                raise
+        from upstart.client.status import Status
+
+        for job in self.jobs():
+            try:
+                name = job.name
+                instances = job.instances()
+                for instance in instances:
+                    yield instance.status(name)
+                if not instances:
+                    yield Status(name)
+            except DBusError as error:
+                # What vanishes meanwhile is left out.
+                if error.name != UNKNOWN_METHOD:
+                    raise
+
+    def _statuses(self, method: str, signature: str = "", *args: Any) -> list[Status]:
+        from upstart.client.status import Status
+
+        (found,) = self.connection.call(PATH, EXTENSION, method, signature, *args, returns=_STATUS)
+        return [Status(*entry) for entry in found]
+
+    def stop_by_force(self, target: Job | Instance, env: Sequence[str] = (), wait: bool = True) -> None:
+        """Our extension: stop, and end what stopping would else wait for; ``env`` selects a job's instance."""
+        self.connection.call(PATH, EXTENSION, "StopForce", "sasb", target.path, env, wait, timeout=NEVER)
+
+    def failure_reason(self, job: str, instance: str = "") -> str:
+        """Our extension: why the instance last failed, in one line; empty if nothing is known."""
+        return self._string(EXTENSION, "FailureReason", "ss", job, instance)
+
+    # Events and configuration
+
+    def emit(self, name: str, env: Sequence[str] = (), wait: bool = True) -> None:
+        """Emit an event; with ``wait``, return once it is finished.  DBusError EventFailed if a job failed."""
+        self.connection.emit_event(name, list(env), wait)
+
+    def reload_configuration(self) -> None:
+        """Have init look at its job files again."""
+        self.connection.call(PATH, MANAGER, "ReloadConfiguration")
+
+    def restart(self, timeout: float) -> None:
+        """Have init re-execute itself; ``timeout`` in seconds.  The answer may be lost with the connection."""
+        self.connection.call(PATH, MANAGER, "Restart", timeout=timeout)
+
+    def notify_disk_writeable(self) -> None:
+        """Tell init that its logs can be written."""
+        self.connection.call(PATH, MANAGER, "NotifyDiskWriteable")
+
+    def notify_dbus_address(self, address: str) -> None:
+        """Tell a session's init where its session bus is."""
+        self.connection.call(PATH, MANAGER, "NotifyDBusAddress", "s", address)
+
+    def notify_cgroup_manager_address(self, address: str) -> None:
+        """Kept for 1.13.2's callers: our init needs no cgroup manager."""
+        self.connection.call(PATH, MANAGER, "NotifyCGroupManagerAddress", "s", address)
+
+    @property
+    def version(self) -> str:
+        """``init (upstart 1.13.2)``, with the name it was called by."""
+        return self.connection.get_string(PATH, MANAGER, "version")
+
+    @property
+    def log_priority(self) -> str:
+        """A priority of initctl(8) log-priority; can be set."""
+        return self.connection.get_string(PATH, MANAGER, "log_priority")
+
+    @log_priority.setter
+    def log_priority(self, name: str) -> None:
+        self.connection.set_property(PATH, MANAGER, "log_priority", name)
+
+    # The job environment: of the instance that ``of`` names (job, instance), or the table that all jobs begin with
+
+    def get_env(self, name: str, of: Sequence[str] = ()) -> str:
+        """The value of a variable."""
+        return self._string(MANAGER, "GetEnv", "ass", of, name)
+
+    def list_env(self, of: Sequence[str] = ()) -> list[str]:
+        """All variables."""
+        (table,) = self.connection.call(PATH, MANAGER, "ListEnv", "as", of, returns="as")
+        return [str(word) for word in table]
+
+    def set_env(self, variables: Sequence[str], of: Sequence[str] = (), replace: bool = True) -> None:
+        """Set variables, those that are there only with ``replace``."""
+        self.connection.call(PATH, MANAGER, "SetEnvList", "asasb", of, variables, replace)
+
+    def unset_env(self, names: Sequence[str], of: Sequence[str] = ()) -> None:
+        """Remove variables."""
+        self.connection.call(PATH, MANAGER, "UnsetEnvList", "asas", of, names)
+
+    def reset_env(self, of: Sequence[str] = ()) -> None:
+        """Have the table as init began with it."""
+        self.connection.call(PATH, MANAGER, "ResetEnv", "as", of)
+
+    def _string(self, interface: str, method: str, signature: str, *args: Any) -> str:
+        return str(self.connection.call(PATH, interface, method, signature, *args, returns="s")[0])

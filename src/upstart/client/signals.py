@@ -1,0 +1,143 @@
+"""What init tells of by itself, as values: jobs, instances, goals, states and events, dbus-extension.md's none.
+
+What is always true here: a message that is not one of these signals, whole and of the right types, gives nothing.
+Objects are named by their path, since what a signal tells of may be gone when it arrives.
+"""
+
+from __future__ import annotations
+
+from upstart.base.names import INSTANCE, JOB, MANAGER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Signal:
+    """Base of all: ``path`` is the object that tells it, of init, a job or an instance."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        names = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+class _OfJob(Signal):
+    __slots__ = ("job",)
+
+    def __init__(self, path: str, job: str) -> None:
+        super().__init__(path)
+        self.job = job
+
+
+class JobAdded(_OfJob):
+    """``job`` is the path of one that init has from now on."""
+
+    __slots__ = ()
+
+
+class JobRemoved(_OfJob):
+    """``job`` is the path of one that init has no more."""
+
+    __slots__ = ()
+
+
+class EventEmitted(Signal):
+    """An event has finished: ``name``, and ``env`` as KEY=VALUE."""
+
+    __slots__ = ("env", "name")
+
+    def __init__(self, path: str, name: str, env: list[str]) -> None:
+        super().__init__(path)
+        self.name = name
+        self.env = env
+
+
+class Restarted(Signal):
+    """Init is about to execute itself again: the connection ends next."""
+
+    __slots__ = ()
+
+
+class _OfInstance(Signal):
+    __slots__ = ("instance",)
+
+    def __init__(self, path: str, instance: str) -> None:
+        super().__init__(path)
+        self.instance = instance
+
+
+class InstanceAdded(_OfInstance):
+    """The job at ``path`` has one more, at the path ``instance``."""
+
+    __slots__ = ()
+
+
+class InstanceRemoved(_OfInstance):
+    """The job at ``path`` has lost the one at the path ``instance``."""
+
+    __slots__ = ()
+
+
+class GoalChanged(Signal):
+    """The instance at ``path`` is to ``start`` or to ``stop``."""
+
+    __slots__ = ("goal",)
+
+    def __init__(self, path: str, goal: str) -> None:
+        super().__init__(path)
+        self.goal = goal
+
+
+class StateChanged(Signal):
+    """The instance at ``path`` has entered a ``state`` of init(5)."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, path: str, state: str) -> None:
+        super().__init__(path)
+        self.state = state
+
+
+class Failed(Signal):
+    """The instance at ``path`` has failed: an exit status, a signal shifted left by 8, or -1 if it was never run."""
+
+    __slots__ = ("status",)
+
+    def __init__(self, path: str, status: int) -> None:
+        super().__init__(path)
+        self.status = status
+
+
+#: By interface and member: the signature of what it carries, and what it is here.
+_SIGNALS: dict[tuple[str, str], tuple[str, Any]] = {
+    (MANAGER, "JobAdded"): ("o", JobAdded),
+    (MANAGER, "JobRemoved"): ("o", JobRemoved),
+    (MANAGER, "EventEmitted"): ("sas", EventEmitted),
+    (MANAGER, "Restarted"): ("", Restarted),
+    (JOB, "InstanceAdded"): ("o", InstanceAdded),
+    (JOB, "InstanceRemoved"): ("o", InstanceRemoved),
+    (INSTANCE, "GoalChanged"): ("s", GoalChanged),
+    (INSTANCE, "StateChanged"): ("s", StateChanged),
+    (INSTANCE, "Failed"): ("i", Failed),
+}
+
+
+def parse(interface: str | None, member: str | None, signature: str, path: str, values: list[Any]) -> Signal | None:
+    """The signal that a message is, ``None`` for any other; ``values`` are those of its body."""
+    wanted, kind = _SIGNALS.get((interface or "", member or ""), ("", None))
+    if kind is None or signature != wanted:
+        return None
+    signal: Signal = kind(str(path), *map(_plain, values))
+    return signal
+
+
+def _plain(value: Any) -> Any:
+    """A value without the binding's own type."""
+    if isinstance(value, str):
+        return str(value)
+    return int(value) if isinstance(value, int) else [str(item) for item in value]
