@@ -66,10 +66,14 @@ FIRST = """\
 import sys
 """
 END = "sys.exit(main(sys.argv))"
-#: For what writes at once, without Python's buffers: to take the interpreter apart would be a fifth of a short run.
+#: For what writes at once, without Python's buffers: to take the interpreter apart would be a fifth of a short run, and
+#: what so short a run leaves as garbage is not worth looking for.
 QUICK_FIRST = """\
+import gc
 import posix
 import sys
+
+gc.disable()
 """
 QUICK_END = "posix._exit(main(sys.argv))"
 QUICK_ROOMS = ("upstart.initctl.", "upstart.sysv.")
