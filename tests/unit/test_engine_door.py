@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from simulator import World
 
 from upstart.engine import state
 from upstart.engine.core import CommandError
 from upstart.engine.door import INPUTS
 from upstart.engine.engine import Engine
 from upstart.engine.journal import Input, observe, perform, replay
+from upstart.engine.world import World
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "upstart"
 OUTSIDE = sorted([*SOURCE.glob("daemon/*.py"), *SOURCE.glob("process/*.py")])

@@ -6,13 +6,13 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator import World
 
 from upstart.base.glob import match
 from upstart.conf.jobclass import Match
 from upstart.engine import state
 from upstart.engine.condition import matches
 from upstart.engine.data import Event
+from upstart.engine.world import World
 
 
 def leaf(text: str) -> Match:

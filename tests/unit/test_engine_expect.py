@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from simulator import World
+
+from upstart.engine.world import World
 
 
 def test_a_daemon_is_running_once_it_has_forked() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from simulator import START_ORDER, World
 
+from upstart.conf.parse import parse_job
 from upstart.engine.core import CommandError
+from upstart.engine.world import START_ORDER, World
 
 SERVICE = "exec daemon"
 FULL = """
@@ -291,3 +292,52 @@ def test_stop_environment_reaches_the_stopping_processes_only() -> None:
     assert env["UPSTART_STOP_EVENTS"] == "end" and env["WHY"] == "because" and env["A"] == "1" and env["B"] == "2"
     assert env["UPSTART_JOB"] == "web" and env["UPSTART_INSTANCE"] == ""
     assert "WHY" not in world.spawned[0][3]
+
+
+def circle(layers: int, width: int) -> World:
+    """Layers of jobs of which each waits for the starting of all those before it, and the first for the last's."""
+    world = World()
+    jobs: dict[str, str] = {}
+    for layer in range(layers):
+        before = " and ".join(f"starting j{layer - 1}-{n}" for n in range(width)) if layer else "go"
+        for n in range(width):
+            jobs[f"j{layer}-{n}"] = f"start on {before}"
+    # Its half-met condition holds the starting of the last layer for ever.
+    jobs["end"] = " ".join(["start on never", *(f"and starting j{layers - 1}-{n}" for n in range(width))])
+    for name, text in jobs.items():
+        world.engine.define(parse_job(name, text, f"{name}.conf"))
+    world.emit("go")
+    return world
+
+
+def test_stop_force_goes_through_layers_of_jobs_that_hold_each_other_in_no_time() -> None:
+    world = circle(layers=15, width=3)
+    assert world.status("j0-0") == "start/starting"
+    request = world.stop("j0-0", force=True)
+    assert world.answers[request] == ["ok"] and world.status("j0-0") == "stop/waiting"
+    assert world.status("j14-2") == "start/starting"
+
+
+def test_stop_force_goes_through_a_long_chain_of_jobs_that_hold_each_other() -> None:
+    world = circle(layers=5000, width=1)
+    for name in ("j2500-0", "j0-0"):
+        request = world.stop(name, force=True)
+        assert world.answers[request] == ["ok"] and world.status(name) == "stop/waiting"
+
+
+def test_a_shutdown_ends_a_long_chain_of_jobs_that_hold_each_other() -> None:
+    world = circle(layers=5000, width=1)
+    world.stop("j2500-0", force=True)
+    world.engine.shutdown()
+    world.settle()
+    assert not any(job.instances for job in world.engine.jobs.values()) and not world.engine.events
+
+
+def test_a_forced_stop_still_waits_for_what_is_being_worked_on() -> None:
+    world = World(web="start on go\nexec web", first="start on starting web\ntask\nexec first")
+    world.emit("go")
+    assert world.status("web") == "start/starting"
+    request = world.stop("web", force=True)
+    assert world.answers[request] == [] and world.status("web") == "stop/starting"
+    world.exit("first")
+    assert world.answers[request] == ["ok"] and world.status("web") == "stop/waiting"

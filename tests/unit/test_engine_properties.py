@@ -11,12 +11,12 @@ import json
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from simulator import World
 
 from upstart.engine import state
 from upstart.engine.core import CommandError
 from upstart.engine.index import EventIndex
 from upstart.engine.journal import Input, observe, replay
+from upstart.engine.world import World
 
 NAMES = ("a", "b", "c", "d")
 EVENTS = ("go", "end", "x")

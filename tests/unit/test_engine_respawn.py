@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from simulator import START_ORDER, World
 
 from upstart.engine.core import CommandError
+from upstart.engine.world import START_ORDER, World
 
 
 def test_respawn_goes_round_through_stopping_and_starting() -> None:

@@ -14,6 +14,7 @@ from upstart.engine.core import CommandError
 from upstart.engine.data import Blocked, Instance
 from upstart.engine.door import an_input
 from upstart.engine.effects import Announce, Kill
+from upstart.engine.holding import WorkedOn
 from upstart.engine.processes import ProcessInputs
 
 TYPE_CHECKING = False
@@ -125,11 +126,11 @@ class Commands(ProcessInputs):
         """
         self.shutting_down = True
         self._drop_half_met()
-        for job in list(self.jobs.values()):
-            for instance in list(job.instances.values()):
-                self.change_goal(instance, "stop")
-                if instance.state != "waiting":
-                    self.force(instance)
+        worked_on = WorkedOn(self.events.values(), self.instances())
+        for instance in list(self.instances()):
+            self.change_goal(instance, "stop")
+            if instance.state != "waiting":
+                self.force(instance, worked_on)
 
     def _drop_half_met(self) -> None:
         raise NotImplementedError

@@ -18,7 +18,7 @@ from upstart.engine.index import EventIndex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from upstart.engine.data import Instance, Job
 
@@ -98,6 +98,13 @@ class Core:
     def set_announcing(self, announcing: bool) -> None:
         """Whether anybody listens to signals."""
         self.announcing = announcing
+
+    # What there is
+
+    def instances(self) -> Iterator[Instance]:
+        """All instances; the tables must not change meanwhile."""
+        for job in self.jobs.values():
+            yield from job.instances.values()
 
     # What it asks for
 

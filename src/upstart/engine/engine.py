@@ -242,7 +242,7 @@ class Engine(Commands):
         self.respawning_allowed = False
         env = {"TYPE": reason}
         waits = reason == "logout" and self._anyone_starts(Event(0, SESSION_END, env))
-        running = [instance for job in self.jobs.values() for instance in job.instances.values()]
+        running = list(self.instances())
         self.emit(SESSION_END, env)
         if waits:
             # What runs already does not care for the end of the session, and what does is only about to start.
@@ -270,17 +270,15 @@ class Engine(Commands):
     def set_job_environ(self, entry: str, replace: bool) -> None:
         """Set ``KEY=VALUE`` (or ``KEY``, from init's own environment) for all jobs, those that run included."""
         environ.append(self.job_environ, (entry,), self.environ, replace)
-        for job in self.jobs.values():
-            for instance in job.instances.values():
-                environ.append(instance.env, (entry,), self.environ, replace)
+        for instance in self.instances():
+            environ.append(instance.env, (entry,), self.environ, replace)
 
     @an_input
     def unset_job_environ(self, key: str) -> None:
         """Remove a variable for all jobs, those that run included."""
         self.job_environ.pop(key, None)
-        for job in self.jobs.values():
-            for instance in job.instances.values():
-                instance.env.pop(key, None)
+        for instance in self.instances():
+            instance.env.pop(key, None)
 
     @an_input
     def reset_job_environ(self, table: dict[str, str]) -> None:

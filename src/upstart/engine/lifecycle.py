@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from upstart.base.signals import signal_name
 from upstart.engine.core import Core
-from upstart.engine.data import PENDING
 from upstart.engine.effects import Announce, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
+from upstart.engine.holding import WorkedOn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,33 +230,26 @@ class LifeCycle(Core):
             instance.killed.discard(process)
             self.effects.append(CancelTimer(instance, "kill:" + process))
 
-    def force(self, instance: Instance) -> None:
+    def force(self, instance: Instance, worked_on: WorkedOn | None = None) -> None:
         """Wait for no process of a stopping instance longer than a kill timeout (`stop --force`, shutdown).
 
         The main process has its own turn in the state ``killed``.  A ``starting`` or ``stopping`` event that no
-        instance works on, but a half-met condition or a circle of jobs holds, is not waited for either.
+        instance works on, but a half-met condition or a circle of jobs holds, is not waited for either.  ``worked_on``
+        is what is known of that where many instances are forced.
         """
         instance.forced = True
         for process in list(instance.pids):
             if process != "main" and process not in instance.killed:
                 self.kill(instance, process, 15)
-        if instance.blocker is not None and not self._is_worked_on(instance.blocker):
-            instance.blocker.waiting = None
-            instance.blocker = None
+        blocker = instance.blocker
+        if blocker is None:
+            return
+        if worked_on is None:
+            worked_on = WorkedOn(self.events.values(), self.instances())
+        if blocker not in worked_on:
+            blocker.waiting = instance.blocker = None
+            worked_on.add(instance)
             self.advance(instance)
-
-    def _is_worked_on(self, event: Event, seen: tuple[Event, ...] = ()) -> bool:
-        """Whether the event may yet finish: some instance that holds it is not itself held by it in a circle."""
-        if event.progress == PENDING or event.blockers == 0:
-            return True
-        seen = (*seen, event)
-        for job in self.jobs.values():
-            for instance in job.instances.values():
-                if any(blocked.event is event for blocked in instance.blocking):
-                    blocker = instance.blocker
-                    if blocker is None or (blocker not in seen and self._is_worked_on(blocker, seen)):
-                        return True
-        return False
 
     def fail(self, instance: Instance, process: str | None, status: int, reason: str) -> None:
         """Mark the instance as failed, once, and let go of who waits for it with an error."""

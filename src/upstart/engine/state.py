@@ -77,8 +77,7 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
         engine.events[event.serial] = event
     for entry in data["jobs"]:
         _load_job(engine, entry)
-    instances = [instance for job in engine.jobs.values() for instance in job.instances.values()]
-    for instance in sorted(instances, key=lambda instance: instance.serial):
+    for instance in sorted(engine.instances(), key=lambda instance: instance.serial):
         if instance.job_class.stop_on is not None:
             engine.stop_index.add(instance, instance.job_class.stop_on)
     for event in engine.events.values():

@@ -131,7 +131,7 @@ class World:
     # Performing
 
     def settle(self) -> None:
-        for _ in range(50):
+        for _ in range(50 + len(self.engine.jobs) // 10):
             more = self.engine.run()
             todo = self.engine.take_effects()
             if not todo and not more:
