@@ -163,6 +163,15 @@ class Loop:
         self._pending[number] = 1
         self._signalled = True
 
+    def dump_signals(self) -> list[int]:
+        """The signals that have arrived and were not called back for, for the next program."""
+        return [number for number, pending in enumerate(self._pending) if pending]
+
+    def restore_signals(self, saved: list[int]) -> None:
+        """Take over what `dump_signals` gave."""
+        for number in saved:
+            self._note_signal(number, None)
+
     def _drain_wakeups(self, _events: int) -> None:
         try:
             while len(os.read(self._wake_read, 512)) == 512:

@@ -79,10 +79,6 @@ class Children:
         """The pids of the other processes of an instance."""
         return [pid for name, pid in instance.pids.items() if name != process]
 
-    def busy(self) -> bool:
-        """Whether any process is between its fork and its exec."""
-        return any(running.error_fd >= 0 for running in self.running.values())
-
     def drop(self, instance: Instance, process: str) -> Members | None:
         """The process is gone: take the last of its output and forget it; gives what it consisted of."""
         running = self.running.pop((instance, process), None)
@@ -282,11 +278,9 @@ class Children:
             "unflushed": [log.dump() for log in self.logs.unflushed.values()],
         }
 
-    def keep_open(self, kept: bool) -> None:
-        """Have the descriptors held for processes cross an exec, or not (again)."""
-        for running in self.running.values():
-            for fd in running.descriptors():
-                os.set_inheritable(fd, kept)
+    def descriptors(self) -> list[int]:
+        """Those held for processes, which the next program needs."""
+        return [fd for running in self.running.values() for fd in running.descriptors()]
 
     def restore(self, saved: dict[str, Any], find: Callable[[list[Any]], Instance], address: str | None) -> None:
         """Take over what `dump` gave; ``find`` gives the instance for what `name_of` said, ``address`` is what
@@ -296,7 +290,6 @@ class Children:
             self.logs.unflushed[log.path] = log
         for entry in saved["running"]:
             self._restore_one(entry, find(entry["of"]), entry["of"][-1], address)
-        self.keep_open(False)
 
     def _restore_one(self, entry: dict[str, Any], instance: Instance, process: str, address: str | None) -> None:
         running = self.running[instance, process] = Running(Members.load(entry["members"], address))

@@ -1,7 +1,7 @@
-"""The running init: it owns the parts, feeds the engine, and has the engine's effects performed.
+"""The running init: which parts it consists of, and what each of them is given.
 
-What is always true here: the engine settles once a turn, after all inputs of the turn; performing its effects is cut
-into slices of `SLICE` seconds, so that a thousand jobs on one event leave room for clients in between.
+What is always true here: this is composition and nothing else.  A part is given what it needs, never all of this, and
+nobody but `main` has it; what a part keeps across a re-exec is registered with the document here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from upstart.base.priority import WARN
 from upstart.daemon import xdg
 from upstart.daemon.chroots import Chroots
 from upstart.daemon.configuration import Configuration
+from upstart.daemon.document import Document
 from upstart.daemon.faults import Faults
 from upstart.daemon.listening import Listening
 from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
+from upstart.daemon.rescue import Boot
+from upstart.daemon.system import System
+from upstart.daemon.turn import Turn
 from upstart.engine import environ as tables
 from upstart.engine import state
 from upstart.engine.engine import Engine
@@ -33,16 +37,17 @@ if TYPE_CHECKING:
     from upstart.daemon.endpoints import Endpoints
     from upstart.daemon.options import Options
     from upstart.daemon.restart import Restarter
+    from upstart.engine import effects
 else:
     import _signal as signal
 
-#: Seconds.
-SLICE = 0.02
-FIRST_SECONDS = 1.0
 #: What is loaded once the first jobs are started.
-REST = ("upstart.daemon.endpoints", "upstart.daemon.restart")
-#: Layout of the state document; the engine's part has a version of its own.
-VERSION = 1
+REST = (
+    "upstart.daemon.manager",
+    "upstart.daemon.endpoints",
+    "upstart.daemon.restart",
+    "upstart.daemon.adopt",
+)
 
 
 class Daemon:
@@ -66,13 +71,10 @@ class Daemon:
         saved: dict[str, Any] | None = None,
         pid: int = 0,
     ) -> None:
-        if saved is not None and saved["version"] > VERSION:
-            raise ValueError(f"state of version {saved['version']}, newest known is {VERSION}")
-        self.pid = pid or os.getpid()
         self.options = options
         self.argv = argv
         self.environ = environ
-        self.version = options.version
+        self.restarted = saved is not None
         self.loop = Loop()
         self.logger = Logger(options.program, options.priority)
         self.logger.to_kernel = options.system
@@ -83,18 +85,41 @@ class Daemon:
         self.engine.set_announcing(False)
         if saved is None:
             self.engine.reset_job_environ(self.initial_job_environ())
+        engine, loop, log = self.engine, self.loop, self.log
         self.chroots = Chroots(options.chroot_sessions)
-        self.configuration = Configuration(options, environ, self.engine, self.chroots, self.loop, self.log)
-        self.faults = Faults(self.loop, self.log, self._restart_when_settled)
-        self.listening = Listening()
-        self.performer = Performer(self, original_umask())
-        self.quiescer = Quiesce(self.engine, self.loop, self.log, self.loop.stop)
-        self.restarted = saved is not None
-        self.loop.each_turn = self.settle
-        self.loop.fault = self.faults.handle
+        self.configuration = Configuration(options, environ, engine, self.chroots, loop, log)
+        self.faults = Faults(loop, log, self._restart_soon)
+        self.listening = Listening(options, environ, engine, loop, log)
+        self.performer = Performer(
+            options, engine, loop, self.logdir, pid or os.getpid(), original_umask(), log, self._announce
+        )
+        self.quiescer = Quiesce(engine, loop, log, loop.stop)
+        self.turn = Turn(engine, self.performer.perform, self.faults.handle, self.quiescer.settled)
+        self.boot = Boot(engine, loop, self.configuration, options.program, log)
+        self.system = System(argv[0], engine, loop, self._reconnect_bus, log)
+        self.document = Document(self.turn.leave_processes)
+        loop.each_turn = self.turn.settle
+        loop.fault = self.faults.handle
+        self._register()
         if saved is not None:
             self.load_rest()
-            self._restore(saved)
+            self.document.restore(saved)
+
+    def _register(self) -> None:
+        """What is kept across a re-exec, in the order in which it is taken over."""
+        engine, keep = self.engine, self.document.register
+        # Taken over where it is made, for all others are given it.
+        keep("engine", lambda: state.dump(engine), lambda saved: None, lambda: descriptors_of(engine))
+        keep("priority", lambda: engine.priority, self.set_priority)
+        keep("last_fault", self.faults.dump, self.faults.restore)
+        performer = self.performer
+        keep("performer", performer.dump, performer.restore, performer.children.descriptors)
+        keep("turn", self.turn.dump, lambda saved: self.turn.restore(saved, performer.find))
+        keep("chroots", lambda: self.chroots.roots, self.configuration.restore_chroots)
+        keep("quiesce", self.quiescer.dump, self.quiescer.restore)
+        keep("boot", self.boot.dump, self.boot.restore, self.boot.descriptors)
+        keep("initctl", self.system.fifo.dump, self.system.fifo.restore, self.system.fifo.descriptors)
+        keep("signals", self.loop.dump_signals, self.loop.restore_signals)
 
     def load_rest(self) -> None:
         """Load what serves clients and what re-executes us: all that is not needed to start the first jobs.
@@ -110,12 +135,34 @@ class Daemon:
             for name in REST:
                 __import__(name)
         from upstart.daemon.endpoints import Endpoints
+        from upstart.daemon.manager import Manager
         from upstart.daemon.restart import Restarter
 
-        self.endpoints = Endpoints(self)
-        self.restarter = Restarter(self, self.argv)
+        engine, loop, log = self.engine, self.loop, self.log
+        manager = Manager(
+            self.options.version,
+            engine,
+            self.chroots,
+            self.configuration,
+            self.performer,
+            self.quiescer,
+            self.document,
+            self.initial_job_environ,
+            self.set_priority,
+            log,
+        )
+        manager.service.fault = self.faults.in_call
+        self.endpoints = Endpoints(
+            self.options, self.environ, engine, loop, self.listening, manager.service, self.restarted, log
+        )
+        self.listening.opened = self.endpoints.serve
+        self.restarter = Restarter(self.argv, loop, engine, self.document, self.endpoints.flush_clients, log)
+        manager.connect(self.endpoints, self.restarter)
+        self.document.register(
+            "endpoints", self.endpoints.dump, self.endpoints.restore, self.listening.descriptors
+        )
 
-    # Log
+    # What parts are given that is no part
 
     def log(self, priority: int, text: str) -> None:
         """A line for init's own log."""
@@ -126,51 +173,6 @@ class Daemon:
         self.logger.priority = priority
         self.engine.set_priority(priority)
 
-    # The engine
-
-    def settle_first(self) -> None:
-        """Start what the first events start, for at most `FIRST_SECONDS`: jobs may go on starting each other."""
-        deadline = time.monotonic() + FIRST_SECONDS
-        try:
-            while self.settle() and time.monotonic() < deadline:
-                pass
-        except Exception as error:
-            self.faults.handle(error)
-
-    def settle(self) -> bool:
-        """Run the engine and perform its effects for at most a slice of time; true if there is more to do."""
-        engine = self.engine
-        perform = self.performer.perform
-        deadline = 0.0
-        while True:
-            more = engine.run()
-            effects = engine.take_effects()
-            if not effects and not more:
-                break
-            deadline = deadline or time.monotonic() + SLICE
-            for done, effect in enumerate(effects, 1):
-                try:
-                    perform(effect)
-                except Exception as error:
-                    self.faults.handle(error)
-                if not done & 15 and time.monotonic() > deadline:
-                    engine.put_back(effects[done:])
-                    return True
-            if more and time.monotonic() > deadline:
-                return True
-        return self.quiescer.settled()
-
-    def perform_all(self) -> None:
-        """Perform all that the engine asks for, with no more events handled: jobs that start each other in a circle
-        never settle, and their events can go on in the next program."""
-        engine = self.engine
-        while engine.effects:
-            for effect in engine.take_effects():
-                try:
-                    self.performer.perform(effect)
-                except Exception as error:
-                    self.faults.handle(error)
-
     def initial_job_environ(self) -> dict[str, str]:
         """The environment that jobs begin with: PATH and TERM, and in a session all of init's own."""
         table: dict[str, str] = {}
@@ -179,53 +181,16 @@ class Daemon:
             table.update(self.environ)
         return table
 
-    # The end, and the next beginning
+    # These come to what is loaded last.
 
-    def quiesce(self, reason: str) -> None:
-        """End the session."""
-        self.quiescer.begin(reason)
+    def _announce(self, effect: effects.Announce) -> None:
+        self.endpoints.announce(effect)
 
-    def close(self) -> None:
-        """Give up what others can see of us."""
-        self.listening.close()
-        self.endpoints.close()
-        self.performer.close()
+    def _reconnect_bus(self) -> None:
+        self.endpoints.reconnect_bus()
 
-    def dump(self) -> dict[str, Any]:
-        """The state document."""
-        return {
-            "version": VERSION,
-            "engine": state.dump(self.engine),
-            "performer": self.performer.dump(),
-            "endpoints": self.endpoints.dump(),
-            "chroots": self.chroots.roots,
-            "priority": self.engine.priority,
-            "last_fault": self.faults.dump(),
-        }
-
-    def _restore(self, saved: dict[str, Any]) -> None:
-        self.set_priority(saved.get("priority", self.engine.priority))
-        if "last_fault" in saved:
-            self.faults.restore(saved["last_fault"])
-        for fd in self._event_fds():
-            os.set_inheritable(fd, False)
-        self.performer.restore(saved["performer"])
-        self.configuration.restore_chroots(saved.get("chroots", []))
-        self.endpoints.restore(saved["endpoints"])
-
-    def _event_fds(self) -> set[int]:
-        fds = {event.fd for event in self.engine.events.values() if event.fd >= 0}
-        for job in self.engine.jobs.values():
-            for instance in job.instances.values():
-                fds.update(instance.fds)
-        return fds
-
-    def keep_open(self, kept: bool) -> None:
-        """Have the descriptors that the next program needs cross an exec, or not (again)."""
-        self.performer.children.keep_open(kept)
-        for fd in self._event_fds():
-            os.set_inheritable(fd, kept)
-        self.listening.keep_open(kept)
+    def _restart_soon(self) -> None:
+        self.loop.before_wait(lambda: self.restarter.begin())
 
     # Signals
 
@@ -235,8 +200,9 @@ class Daemon:
         watch(signal.SIGCHLD, self.performer.children.reap, repeated=True)
         watch(signal.SIGHUP, self.configuration.reload)
         watch(signal.SIGALRM, lambda: None)
-        if not self.options.user:
-            watch(signal.SIGUSR1, lambda: self.endpoints.reconnect_bus())
+        # The system's init does more then.
+        if not (self.options.user or self.options.system):
+            watch(signal.SIGUSR1, self._reconnect_bus)
 
     def catch_term(self) -> None:
         """The last of the signals: end the session, or re-execute."""
@@ -245,14 +211,26 @@ class Daemon:
 
     def _terminated(self) -> None:
         if self.options.user:
-            self.quiesce("shutdown")
+            self.quiescer.begin("shutdown")
         else:
             self.log(WARN, f"Re-executing {self.argv[0]}")
-            self._restart_when_settled()
+            self._restart_soon()
 
-    def _restart_when_settled(self) -> None:
-        """Re-execute when the effects of what came with it are performed; before, the state is that of no moment."""
-        self.loop.before_wait(lambda: self.restarter.begin())
+    def close(self) -> None:
+        """Give up what others can see of us."""
+        self.listening.close()
+        self.endpoints.close()
+        self.performer.close()
+        self.system.fifo.close()
+
+
+def descriptors_of(engine: Engine) -> set[int]:
+    """The descriptors that came with events."""
+    fds = {event.fd for event in engine.events.values() if event.fd >= 0}
+    for job in engine.jobs.values():
+        for instance in job.instances.values():
+            fds.update(instance.fds)
+    return fds
 
 
 def original_umask() -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from upstart.base.priority import INFO, WARN
 from upstart.daemon import announce
-from upstart.daemon.manager import Manager
 from upstart.dbus import bus as systembus
 from upstart.dbus.server import PrivateServer
 
@@ -18,19 +17,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from upstart.daemon.daemon import Daemon
+    from upstart.base.loop import Loop
+    from upstart.daemon.listening import Listening
+    from upstart.daemon.options import Options
+    from upstart.daemon.service import Service
     from upstart.engine.effects import Announce
+    from upstart.engine.engine import Engine
 
 
 class Endpoints:
-    """The endpoints of one daemon; ``server`` and ``bus`` are None where there is none (yet)."""
+    """The endpoints of one init; ``server`` and ``bus`` are None where there is none (yet).
 
-    __slots__ = ("_daemon", "_loop", "_notified", "_service", "bus", "server")
+    ``service`` answers those who call.  With ``restarted`` a bus is told so.  ``log`` (priority, text) is init's log.
+    """
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
-        self._loop = daemon.loop
-        self._service = Manager(daemon).service
+    __slots__ = (
+        "_engine", "_environ", "_listening", "_log", "_loop", "_notified", "_options", "_restarted", "_service", "bus",
+        "server",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        options: Options,
+        environ: dict[str, str],
+        engine: Engine,
+        loop: Loop,
+        listening: Listening,
+        service: Service,
+        restarted: bool,
+        log: Callable[[int, str], object],
+    ) -> None:
+        self._options = options
+        self._environ = environ
+        self._engine = engine
+        self._loop = loop
+        self._listening = listening
+        self._service = service
+        self._restarted = restarted
+        self._log = log
         #: The address of the bus was told us by NotifyDBusAddress.
         self._notified = False
         self.server: PrivateServer | None = None
@@ -51,23 +75,25 @@ class Endpoints:
     def listeners_changed(self) -> None:
         """Have the engine announce changes only while somebody listens."""
         listening = self.server is not None and self.server.listening()
-        self._daemon.engine.set_announcing(listening or self.bus_connected())
+        self._engine.set_announcing(listening or self.bus_connected())
 
     # The private socket
 
     def serve(self) -> None:
         """Serve those who connect to the socket that listens, if one does."""
-        listening = self._daemon.listening.socket
+        listening = self._listening.socket
         if self.server is None and listening is not None:
             self.server = PrivateServer(self._loop, listening, self._service.received)
             self.server.on_change = self.listeners_changed
-            self.server.connected = lambda connection: self._daemon.log(INFO, "Connection from private client")
+            self.server.connected = lambda connection: self._log(INFO, "Connection from private client")
 
     def flush_clients(self) -> None:
         """Send what is queued, as far as sockets take it."""
         if self.server is not None:
             for client in list(self.server.clients):
                 client.flush()
+        if self.bus is not None:
+            self.bus.flush()
 
     # The bus
 
@@ -78,11 +104,11 @@ class Endpoints:
     @property
     def bus_name(self) -> str:
         """Which bus is ours by default: "session" or "system"."""
-        return "session" if self._daemon.options.user or self._daemon.options.session_bus else "system"
+        return "session" if self._options.user or self._options.session_bus else "system"
 
     def connect_bus(self, address: str | None, then: Callable[[tuple[str, str] | None], object]) -> None:
         """Connect to a bus, by default the one that fits; ``then`` gets None, or the error's name and text."""
-        environ = self._daemon.environ
+        environ = self._environ
         self._notified = address is not None
         if address is None and self.bus_name == "session":
             address = environ.get("DBUS_SESSION_BUS_ADDRESS", "")
@@ -97,7 +123,7 @@ class Endpoints:
 
         def finished(error: tuple[str, str] | None) -> None:
             self.listeners_changed()
-            if error is None and self._daemon.restarted:
+            if error is None and self._restarted:
                 bus.send(announce.restarted(self._service.next_serial()))
             then(error)
 
@@ -106,21 +132,20 @@ class Endpoints:
 
     def _bus_lost(self) -> None:
         name = "notified D-Bus bus" if self._notified else f"D-Bus {self.bus_name} bus"
-        self._daemon.log(WARN, f"Disconnected from {name}")
+        self._log(WARN, f"Disconnected from {name}")
         self.listeners_changed()
 
     def reconnect_bus(self) -> None:
         """Connect to the bus again (SIGUSR1), if we are not connected."""
-        if not self._daemon.options.dbus or (self.bus is not None and self.bus.busy):
+        if not self._options.dbus or (self.bus is not None and self.bus.busy):
             return
-        log = self._daemon.log
-        log(INFO, f"Reconnecting to D-Bus {self.bus_name} bus")
+        self._log(INFO, f"Reconnecting to D-Bus {self.bus_name} bus")
         text = f"Unable to connect to the D-Bus {self.bus_name} bus: "
-        self.connect_bus(None, lambda error: log(WARN, text + error[1]) if error else None)
+        self.connect_bus(None, lambda error: self._log(WARN, text + error[1]) if error else None)
 
     def update_activation_environment(self, entry: str) -> None:
         """Tell the session's bus of a variable, for the services that it starts."""
-        if self._daemon.options.user and self.bus is not None and self.bus.ready:
+        if self._options.user and self.bus is not None and self.bus.ready:
             key, _, value = entry.partition("=")
             self.bus.call("UpdateActivationEnvironment", None, "a{ss}", {key: value})
 
@@ -136,13 +161,13 @@ class Endpoints:
     def dump(self) -> dict[str, Any]:
         """What the next program has to know."""
         return {
-            "listening": self._daemon.listening.dump(),
+            "listening": self._listening.dump(),
             "bus": self.bus.address if self.bus is not None and self._notified else None,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over what `dump` gave."""
-        self._daemon.listening.restore(saved["listening"])
+        self._listening.restore(saved["listening"])
         self.serve()
         bus = saved.get("bus")
         if bus is not None:

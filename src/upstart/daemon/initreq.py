@@ -17,6 +17,7 @@ from upstart.base.loop import READ
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from upstart.base.loop import Loop
 
@@ -53,8 +54,10 @@ class InitFifo:
         self._watch = -1
 
     def open(self) -> None:
-        """Make the FIFO if it is not there, and listen; OSError where that fails.  Opening it again is harmless."""
-        self.close()
+        """Make the FIFO if it is not there, and listen; OSError where that fails.
+
+        Opening it again is harmless: what has been written to it stays there as long as anybody has it open.
+        """
         try:
             os.mkfifo(self._path, 0o600)
         except FileExistsError:
@@ -67,6 +70,10 @@ class InitFifo:
         if status.st_mode & 0o7777 != 0o600 or status.st_uid != os.getuid():
             os.fchown(fd, os.getuid(), -1)
             os.fchmod(fd, 0o600)
+        self.close()
+        self._listen(fd)
+
+    def _listen(self, fd: int) -> None:
         self._fd = fd
         self._watch = self._loop.add_fd(fd, READ, self._readable)
 
@@ -107,3 +114,23 @@ class InitFifo:
             self._variables.pop(key, None)
             if equals and len(self._variables) < MAX_VARIABLES:
                 self._variables[key] = value
+
+    # Across a re-exec
+
+    def dump(self) -> dict[str, Any] | None:
+        """The descriptor, the variables set so far, and what has been read of a request; None where none is open."""
+        if self._fd < 0:
+            return None
+        return {"fd": self._fd, "variables": self._variables, "data": self._data.decode("latin-1")}
+
+    def descriptors(self) -> list[int]:
+        """Those that the next program needs."""
+        return [self._fd] if self._fd >= 0 else []
+
+    def restore(self, saved: dict[str, Any] | None) -> None:
+        """Take over what `dump` gave."""
+        if saved is None:
+            return
+        self._variables = dict(saved["variables"])
+        self._data = saved["data"].encode("latin-1")
+        self._listen(saved["fd"])

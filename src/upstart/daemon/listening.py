@@ -1,68 +1,129 @@
 """The private address of init: the socket that listens on it, and the file by which clients find that of a session.
 
 What is always true here: nothing is read from a client. The socket is there before anything is started, so that who
-connects early waits until init has loaded what answers.
+connects early waits until init has loaded what answers.  Where the address is another's, which anybody can make it
+while no init listens, it is tried again until it is ours.
 """
 
 from __future__ import annotations
 
 import _socket
-import os
 
-from upstart.base.priority import ERROR, WARN
+from upstart.base.priority import ERROR, MESSAGE, WARN
 from upstart.daemon import sessionfile
 from upstart.dbus.address import parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.daemon.daemon import Daemon
+    from collections.abc import Callable
+
+    from upstart.base.loop import Loop
+    from upstart.daemon.options import Options
+    from upstart.engine.engine import Engine
 
 SYSTEM_ADDRESS = "unix:abstract=/com/ubuntu/upstart"
 BACKLOG = 128
+#: Seconds until the next try; they double until they are the last.
+FIRST_PAUSE, LAST_PAUSE = 0.1, 3.2
 
 
 class Listening:
-    """The private address of one daemon; ``socket`` is None where nothing listens."""
+    """The private address of one init; ``socket`` is None where nothing listens (yet).
 
-    __slots__ = ("_session_file", "socket")
+    ``log`` (priority, text) is init's own log; ``opened`` () is called when a later try has succeeded.
+    """
 
-    def __init__(self) -> None:
-        self.socket: _socket.socket | None = None
+    __slots__ = ("_engine", "_environ", "_log", "_loop", "_options", "_pause", "_session_file", "opened", "socket")
+
+    def __init__(
+        self,
+        options: Options,
+        environ: dict[str, str],
+        engine: Engine,
+        loop: Loop,
+        log: Callable[[int, str], object],
+    ) -> None:
+        self._options = options
+        self._environ = environ
+        self._engine = engine
+        self._loop = loop
+        self._log = log
+        self._pause = 0.0
         self._session_file: str | None = None
+        self.opened: Callable[[], object] = lambda: None
+        self.socket: _socket.socket | None = None
 
-    def open(self, daemon: Daemon) -> None:
+    def open(self) -> None:
         """Listen, on the socket that the program before us listened on if there is one."""
-        options = daemon.options
-        address = sessionfile.address() if options.user else SYSTEM_ADDRESS
+        options = self._options
+        address = address_of(options)
         if options.user:
-            daemon.engine.set_process_environ("UPSTART_SESSION", address)
+            self._engine.set_process_environ("UPSTART_SESSION", address)
         # On a session bus there is no private socket; the session file names one all the same, as the original's does.
         if self.socket is None and not options.session_bus:
-            try:
-                self.socket = listen(address)
-            except OSError as error:
-                daemon.log(WARN, f"Unable to listen for private connections: {error.strerror}")
+            self._listen(address)
         if options.user:
-            self._session_file = sessionfile.create(daemon.environ, address, lambda text: daemon.log(ERROR, text))
+            self._session_file = sessionfile.create(self._environ, address, lambda text: self._log(ERROR, text))
+
+    def _listen(self, address: str) -> None:
+        try:
+            self.socket = listen(address)
+        except OSError as error:
+            if not self._pause:
+                self._log(WARN, f"Unable to listen for private connections: {error.strerror}")
+            self._pause = min(self._pause * 2, LAST_PAUSE) or FIRST_PAUSE
+            self._loop.call_later(self._pause, lambda: self._listen_at_last(address))
+
+    def _listen_at_last(self, address: str) -> None:
+        self._listen(address)
+        if self.socket is not None:
+            self._log(MESSAGE, "Listening for private connections at last")
+            self.opened()
 
     def close(self) -> None:
         """Be found no more; the socket is for whoever serves it to close."""
         sessionfile.remove(self._session_file)
 
+    # Across a re-exec
+
     def dump(self) -> int:
         """The descriptor, for the next program; -1 without one."""
         return self.socket.fileno() if self.socket is not None else -1
 
-    def keep_open(self, kept: bool) -> None:
-        """Have the socket cross an exec, or not (again)."""
-        if self.socket is not None:
-            os.set_inheritable(self.socket.fileno(), kept)
+    def descriptors(self) -> list[int]:
+        """Those that the next program needs."""
+        return [self.socket.fileno()] if self.socket is not None else []
 
     def restore(self, fd: int) -> None:
         """Take over what `dump` gave."""
         if fd >= 0:
-            os.set_inheritable(fd, False)
             self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+
+
+def address_of(options: Options) -> str:
+    """Where an init with these options listens."""
+    return sessionfile.address() if options.user else SYSTEM_ADDRESS
+
+
+def find(address: str, fds: list[int]) -> int:
+    """Which of our descriptors is a socket that listens on a D-Bus address, -1 without one.
+
+    So it is known again where no state says which it is.
+    """
+    names = parse_address(address)
+    for fd in fds:
+        try:
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+        except OSError:
+            continue
+        try:
+            if sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN) and sock.getsockname() in names:
+                return fd
+        except OSError:
+            pass
+        finally:
+            sock.detach()
+    return -1
 
 
 def listen(address: str) -> _socket.socket:

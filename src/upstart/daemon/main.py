@@ -10,16 +10,16 @@ import faulthandler
 import os
 import sys
 
-from upstart.base import syscalls, utmp
+from upstart.base import syscalls
 from upstart.base.logger import KMSG, Logger
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
-from upstart.daemon import boot, rescue, xdg
+from upstart.daemon import boot, xdg
 from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.daemon import Daemon, settle_memory
 from upstart.daemon.faults import BEGUN_VARIABLE, FAULTS_VARIABLE, complain, describe, last_resort
-from upstart.daemon.initreq import LEGACY_PATH, InitFifo
-from upstart.daemon.initreq import PATH as FIFO
+from upstart.daemon.listening import address_of, find
+from upstart.daemon.system import TELINIT, runs_our_telinit
 from upstart.process.child import SIGNALS
 
 TYPE_CHECKING = False
@@ -30,17 +30,16 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
-TELINIT = "/sbin/telinit"
 STARTUP = "startup"
 
 
 def main(argv: list[str]) -> int:
     """Run init; the exit status of a session init that has ended, or of a command line that cannot be followed."""
-    check = os.environ.pop(command_line.CHECK_VARIABLE, None)
-    if check is not None:
+    answer = command_line.trial_answer(argv, os.environ.pop(command_line.CHECK_VARIABLE, None))
+    if answer >= 0:
         from upstart.daemon import restart
 
-        return restart.check(int(check), lambda: rehearse(argv))
+        return restart.check(answer, lambda: rehearse(argv))
     # Without a path, the way the kernel tells it: the shebang's interpreter got the path of the script.
     argv = [os.path.abspath(argv[0]), *argv[1:]]
     if os.getpid() != 1:
@@ -71,8 +70,7 @@ def start(argv: list[str], forgiving: bool) -> int:
             ).encode(),
         )
         return 0
-    if options.restart and options.state_fd < 0:
-        close_inherited()
+    listening = close_inherited(options) if options.restart and options.state_fd < 0 else -1
     if options.system:
         if os.getuid():
             complain(f"{options.program}: Need to be root")
@@ -88,17 +86,17 @@ def start(argv: list[str], forgiving: bool) -> int:
     if not options.restart:
         reset_signals()
     daemon = make_daemon(options, argv)
+    daemon.listening.restore(listening)
     for text in [*options.problems, *problems]:
         daemon.log(ERROR, text)
-    fifo = begin(daemon)
+    begin(daemon)
     os.environ[BEGUN_VARIABLE] = "1"
-    daemon.settle_first()
+    if not daemon.restarted:
+        daemon.turn.settle_first()
     open_to_clients(daemon)
     settle_memory()
     daemon.loop.run()
     daemon.close()
-    if fifo is not None:
-        fifo.close()
     return 0
 
 
@@ -176,7 +174,7 @@ def own_environment() -> dict[str, str]:
 def rehearse(argv: list[str]) -> None:
     """In a child of the init that wants to re-execute itself: build from its state what `start` would, with its
     descriptors, and have that do nothing; any exception says that it cannot be done."""
-    from upstart.daemon import restart
+    from upstart.daemon import statefile
 
     init = os.getppid()
     try:
@@ -184,7 +182,7 @@ def rehearse(argv: list[str]) -> None:
     except OSError:
         pass
     options = command_line.parse(argv, os.environ, forgiving=init == 1)
-    saved = restart.parse_state(restart.read_state(options.state_fd))
+    saved = statefile.parse(statefile.read(options.state_fd))
     daemon = Daemon(options, argv, own_environment(), saved, init)
     daemon.catch_signals()
     daemon.configuration.load(daemon.restarted)
@@ -198,54 +196,69 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
         if options.restart:
             daemon.log(WARN, "Stateful re-exec supported but stateless re-exec requested")
         return daemon
-    from upstart.daemon import restart
+    from upstart.daemon import statefile
 
     text = ""
     try:
-        text = restart.read_state(options.state_fd)
-        saved = restart.parse_state(text)
+        text = statefile.read(options.state_fd)
+        saved = statefile.parse(text)
         daemon = Daemon(options, argv, environ, saved)
         daemon.log(INFO, "Stateful re-exec completed")
         if options.write_state_file:
-            restart.write_state_file(daemon.logdir, text)
+            statefile.write_file(daemon.logdir, text)
         return daemon
     except Exception as error:
         reason = describe(error)
     logger = Logger(options.program)
     logger.to_kernel = options.system
     logger.write(ERROR, f"Failed to read serialisation data - reverting to stateless re-exec: {reason}")
-    restart.write_state_file(options.logdir or xdg.log_dir(environ), text)
-    # Not from here: half of a daemon may be there, and descriptors that nobody knows any more.
+    statefile.write_file(options.logdir or xdg.log_dir(environ), text)
+    # Not from here: half of a daemon may be there, and descriptors that nobody knows any more.  The socket crosses, for
+    # once nobody listens on its address, it is anybody's.
+    socket = find(address_of(options), open_descriptors())
+    if socket >= 0:
+        os.set_inheritable(socket, True)
     os.execv(argv[0], command_line.arguments(argv, -1, options.priority))
 
 
-def close_inherited() -> None:
-    """Without a state nobody knows what the program before us left open: a socket of ours may be among it."""
+def open_descriptors() -> list[int]:
+    """Our descriptors, without the standard ones."""
     try:
-        fds = [int(name) for name in os.listdir("/proc/self/fd")]
+        return [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
     except OSError:
-        return
+        return []
+
+
+def close_inherited(options: Options) -> int:
+    """Without a state nobody knows what the program before us left open: give the socket that listens, close the rest.
+
+    -1 without such a socket.
+    """
+    fds = open_descriptors()
+    listening = find(address_of(options), fds)
     for fd in fds:
-        if fd > 2:
-            try:
-                os.close(fd)
-            except OSError:
-                pass
+        if fd == listening:
+            os.set_inheritable(fd, False)
+            continue
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+    return listening
 
 
-def begin(daemon: Daemon) -> InitFifo | None:
+def begin(daemon: Daemon) -> None:
     """Everything up to the first event, in the original's order."""
     options = daemon.options
     daemon.catch_signals()
-    fifo = None
     if options.system:
-        fifo = catch_system_signals(daemon)
+        daemon.system.begin()
     daemon.configuration.load(daemon.restarted)
     if options.restart and not daemon.restarted:
-        from upstart.daemon.restart import adopt
+        from upstart.daemon.adopt import adopt
 
-        adopt(daemon)
-    daemon.listening.open(daemon)
+        adopt(daemon.engine, address_of(options) if options.user else None, daemon.log)
+    daemon.listening.open()
     if options.system:
         try:
             boot.set_up_descriptors(boot.NULL, False)
@@ -256,7 +269,7 @@ def begin(daemon: Daemon) -> InitFifo | None:
         if options.startup:
             event = options.startup_event or STARTUP
             if options.system and options.confdirs == [CONFDIR]:
-                rescue.Boot(daemon, event).begin()
+                daemon.boot.begin(event)
             else:
                 daemon.engine.emit(event, {})
         else:
@@ -272,7 +285,6 @@ def begin(daemon: Daemon) -> InitFifo | None:
     daemon.catch_term()
     # Children that ended while nobody listened, in the program before us.
     daemon.loop.call_soon(daemon.performer.children.reap)
-    return fifo
 
 
 def open_to_clients(daemon: Daemon) -> None:
@@ -287,73 +299,6 @@ def open_to_clients(daemon: Daemon) -> None:
     elif not options.user and daemon.endpoints.bus is None:
         # It is not expected to be there yet: whoever starts it sends SIGUSR1.
         daemon.endpoints.connect_bus(None, lambda error: None)
-
-
-def catch_system_signals(daemon: Daemon) -> InitFifo:
-    """The signals that are sent to PID 1 alone, and the FIFO of other inits' programs."""
-    watch = daemon.loop.watch_signal
-
-    def emit(name: str, env: dict[str, str]) -> None:
-        daemon.engine.emit(name, env)
-
-    syscalls.disable_control_alt_delete()
-    watch(signal.SIGINT, lambda: emit("control-alt-delete", {}))
-    if boot.accept_keyboard_request(signal.SIGWINCH):
-        watch(signal.SIGWINCH, lambda: emit("keyboard-request", {}))
-    watch(signal.SIGPWR, lambda: emit("power-status-changed", {}))
-
-    def change(level: str, variables: list[str]) -> None:
-        words = [word for variable in variables for word in ("-e", variable)]
-        telinit = os.path.join(os.path.dirname(daemon.argv[0]), "telinit")
-        for path in (telinit, TELINIT):
-            try:
-                if is_script(path):
-                    os.posix_spawn(
-                        path, ["telinit", *words, level], os.environ, setsigdef=SIGNALS, setsigmask=()
-                    )
-                    return
-            except OSError:
-                pass
-        # Another init has been installed: its telinit would ask us again, and ours may be gone altogether.
-        level = level.upper()
-        if level == "Q":
-            os.kill(os.getpid(), signal.SIGHUP)
-        elif level == "U":
-            daemon.log(ERROR, f"{FIFO}: Unable to execute telinit: it is not Upstart's")
-        else:
-            levels = {"RUNLEVEL": level, "PREVLEVEL": utmp.record_runlevel(level)}
-            emit("runlevel", levels | dict(variable.split("=", 1) for variable in variables))
-
-    fifo = InitFifo(daemon.loop, FIFO, change, lambda: emit("power-status-changed", {}))
-
-    def listen() -> None:
-        try:
-            fifo.open()
-            if not os.path.lexists(LEGACY_PATH):
-                os.symlink(FIFO, LEGACY_PATH)
-        except OSError as error:
-            daemon.log(WARN, f"{FIFO}: Unable to listen: {error.strerror}")
-
-    def reconnect() -> None:
-        # Whoever mounts over /run asks sysvinit in this way to make its FIFO again.
-        listen()
-        daemon.endpoints.reconnect_bus()
-
-    watch(signal.SIGUSR1, reconnect)
-    listen()
-    return fifo
-
-
-def is_script(path: str) -> bool:
-    """Whether the file is interpreted, as our programs are and those of other inits are not; OSError without it."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"#!"
-
-
-def runs_our_telinit(path: str) -> bool:
-    """Whether the file is the script that runs our telinit; OSError without it."""
-    with open(path, "rb") as file:
-        return b"from upstart.sysv.telinit import" in file.read(4096)
 
 
 if __name__ == "__main__":

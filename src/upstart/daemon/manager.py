@@ -14,17 +14,26 @@ from upstart.daemon import paths
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
 from upstart.daemon.objects import InstanceObject, JobObject, environment, statuses
 from upstart.daemon.paths import path_of_instance, path_of_job
-from upstart.daemon.restart import state_text
 from upstart.daemon.service import Service, steps
+from upstart.daemon.statefile import text_of
 from upstart.engine import environ
 from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.daemon.daemon import Daemon
+    from collections.abc import Callable
+
+    from upstart.daemon.chroots import Chroots
+    from upstart.daemon.configuration import Configuration
+    from upstart.daemon.document import Document
+    from upstart.daemon.endpoints import Endpoints
+    from upstart.daemon.performer import Performer
+    from upstart.daemon.quiesce import Quiesce
+    from upstart.daemon.restart import Restarter
     from upstart.daemon.service import Call
     from upstart.dbus.wire import UnixFd
     from upstart.engine.data import Instance, Job
+    from upstart.engine.engine import Engine
 
 DENIED = "PermissionDenied"
 EMPTY_NAME = "Name may not be empty string"
@@ -32,40 +41,68 @@ EMPTY_VARIABLE = "Variable may not be empty string"
 
 
 class Manager:
-    """``/com/ubuntu/Upstart``."""
+    """``/com/ubuntu/Upstart``; ``initial_environ`` () is what the table of all jobs begins with, ``set_priority``
+    (priority) has init log from there on, ``log`` (priority, text) is its log, ``version`` what it says it is."""
 
-    __slots__ = ("_daemon", "service")
+    __slots__ = (
+        "_chroots", "_configuration", "_document", "_endpoints", "_engine", "_initial_environ", "_log", "_performer",
+        "_quiescer", "_restarter", "_set_priority", "_version", "service",
+    )  # fmt: skip
     interfaces = MANAGER_OBJECT
     path = paths.ROOT
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(
+        self,
+        version: str,
+        engine: Engine,
+        chroots: Chroots,
+        configuration: Configuration,
+        performer: Performer,
+        quiescer: Quiesce,
+        document: Document,
+        initial_environ: Callable[[], dict[str, str]],
+        set_priority: Callable[[int], object],
+        log: Callable[[int, str], object],
+    ) -> None:
+        self._version = version
+        self._engine = engine
+        self._chroots = chroots
+        self._configuration = configuration
+        self._performer = performer
+        self._quiescer = quiescer
+        self._document = document
+        self._initial_environ = initial_environ
+        self._set_priority = set_priority
+        self._log = log
         self.service = Service(self.find, self._registered_below)
-        self.service.fault = daemon.faults.in_call
+
+    def connect(self, endpoints: Endpoints, restarter: Restarter) -> None:
+        """Have what serves by our `service`, and so is made after us."""
+        self._endpoints = endpoints
+        self._restarter = restarter
 
     def children(self) -> list[str]:
         """The step to the jobs, where there are any."""
-        return ["jobs"] if self._daemon.engine.jobs else []
+        return ["jobs"] if self._engine.jobs else []
 
     def find(self, path: str, call: Call) -> Manager | JobObject | InstanceObject | None:
         """The object at a path, None where there is none."""
         if path == paths.ROOT:
             return self
-        daemon = self._daemon
         for session, name, instance_name in paths.candidates(path):
-            job = daemon.engine.jobs.get((session, name))
+            job = self._engine.jobs.get((session, name))
             if job is None:
                 continue
             if instance_name is None:
-                return JobObject(self.service, daemon.engine, job, daemon.chroots.session_of(call.pid))
+                return JobObject(self.service, self._engine, job, self._chroots.session_of(call.pid))
             instance = job.instances.get(instance_name)
             if instance is not None:
-                return InstanceObject(self.service, daemon.engine, instance, daemon.chroots.session_of(call.pid))
+                return InstanceObject(self.service, self._engine, instance, self._chroots.session_of(call.pid))
         return None
 
     def _registered_below(self, path: str) -> list[str]:
         registered = [paths.ROOT]
-        for job in self._daemon.engine.jobs.values():
+        for job in self._engine.jobs.values():
             registered.append(path_of_job(job))
             registered += [path_of_instance(instance) for instance in job.instances.values()]
         return steps(path, registered)
@@ -76,21 +113,21 @@ class Manager:
 
     def _from_chroot(self, call: Call, request: str) -> bool:
         """Whether the caller lives in a chroot session, which must not reach the system outside."""
-        if self._daemon.chroots.session_of(call.pid) is None:
+        if self._chroots.session_of(call.pid) is None:
             return False
-        self._daemon.log(WARN, f"Ignoring {request} from chroot session")
+        self._log(WARN, f"Ignoring {request} from chroot session")
         return True
 
     def do_ReloadConfiguration(self, call: Call) -> None:
         self._check(call, "reload configuration")
-        self._daemon.configuration.reload()
+        self._configuration.reload()
         call.reply()
 
     def _job_by_name(self, call: Call, name: str) -> Job:
         if not name:
             raise CommandError(INVALID_ARGS, EMPTY_NAME)
-        session = self._daemon.chroots.session_of(call.pid)
-        job = self._daemon.engine.jobs.get((session, name))
+        session = self._chroots.session_of(call.pid)
+        job = self._engine.jobs.get((session, name))
         if job is None:
             raise CommandError("UnknownJob", f"Unknown job: {name}")
         return job
@@ -99,8 +136,8 @@ class Manager:
         call.reply("o", path_of_job(self._job_by_name(call, name)))
 
     def _jobs(self, call: Call) -> list[Job]:
-        session = self._daemon.chroots.session_of(call.pid)
-        return [job for job in self._daemon.engine.jobs.values() if job.session == session]
+        session = self._chroots.session_of(call.pid)
+        return [job for job in self._engine.jobs.values() if job.session == session]
 
     def do_GetAllJobs(self, call: Call) -> None:
         call.reply("ao", [path_of_job(job) for job in self._jobs(call)])
@@ -117,8 +154,8 @@ class Manager:
             raise CommandError(INVALID_ARGS, EMPTY_NAME)
         table = environment(env)
         fd = call.take_fd(file) if file >= 0 else -1
-        session = self._daemon.chroots.session_of(call.pid)
-        self._daemon.engine.emit(name, table, call if wait else None, fd, session)
+        session = self._chroots.session_of(call.pid)
+        self._engine.emit(name, table, call if wait else None, fd, session)
         if not wait:
             call.reply()
 
@@ -127,42 +164,42 @@ class Manager:
         if self._from_chroot(call, "state query"):
             call.reply("s", "")
         else:
-            call.reply("s", state_text(self._daemon))
+            call.reply("s", text_of(self._document))
 
     def do_Restart(self, call: Call) -> None:
         self._check(call, "request restart")
         if self._from_chroot(call, "restart request"):
             call.reply()
             return
-        self._daemon.log(INFO, "Restarting")
-        self._daemon.restarter.begin(call)
+        self._log(INFO, "Restarting")
+        self._restarter.begin(call)
 
     def do_NotifyDiskWriteable(self, call: Call) -> None:
         self._check(call, "notify disk is writeable")
-        if self._daemon.chroots.session_of(call.pid) is None:
-            self._daemon.performer.flush_logs()
+        if self._chroots.session_of(call.pid) is None:
+            self._performer.flush_logs()
         call.reply()
 
     def do_NotifyDBusAddress(self, call: Call, address: str) -> None:
         if os.getpid() == 1:
             raise CommandError(DENIED, "Not permissible to notify D-Bus address for PID 1")
         self._check(call, "notify D-Bus address")
-        if self._daemon.endpoints.bus_connected():
+        if self._endpoints.bus_connected():
             call.reply()
             return
-        self._daemon.endpoints.connect_bus(address, lambda error: call.error(*error) if error else call.reply())
+        self._endpoints.connect_bus(address, lambda error: call.error(*error) if error else call.reply())
 
     def do_NotifyCGroupManagerAddress(self, call: Call, address: str) -> None:
         self._check(call, "notify cgroup manager address")
         # Our cgroups need no manager: the call is there for those who make it.
-        self._daemon.log(DEBUG, "cgroup manager not needed")
+        self._log(DEBUG, "cgroup manager not needed")
         call.reply()
 
     def do_EndSession(self, call: Call) -> None:
         if os.getpid() != 1:
             self._check(call, "end session")
             if not self._from_chroot(call, "session end request"):
-                self._daemon.quiesce("logout")
+                self._quiescer.begin("logout")
         call.reply()
 
     # The environment of jobs
@@ -170,7 +207,7 @@ class Manager:
     def _instance(self, call: Call, details: list[str]) -> Instance | None:
         if not details:
             return None
-        job = self._daemon.engine.jobs.get((self._daemon.chroots.session_of(call.pid), details[0]))
+        job = self._engine.jobs.get((self._chroots.session_of(call.pid), details[0]))
         if job is None:
             raise CommandError("UnknownJob", f"Unknown job: {details[0]}")
         name = details[1] if len(details) > 1 else None
@@ -199,14 +236,14 @@ class Manager:
     def do_SetEnvList(self, call: Call, details: list[str], variables: list[str], replace: bool) -> None:
         if self._begin_change(call, details, "set env request"):
             instance = self._instance(call, details)
-            engine = self._daemon.engine
+            engine = self._engine
             for variable in variables:
                 entry = variable if "=" in variable else variable + "="
                 if instance is not None:
                     engine.set_instance_environ(instance, entry, replace)
                 else:
                     engine.set_job_environ(entry, replace)
-                    self._daemon.endpoints.update_activation_environment(entry)
+                    self._endpoints.update_activation_environment(entry)
         call.reply()
 
     def do_UnsetEnv(self, call: Call, details: list[str], name: str) -> None:
@@ -219,9 +256,9 @@ class Manager:
                 # A whole KEY=VALUE names its key.
                 name = word.partition("=")[0]
                 if instance is not None:
-                    self._daemon.engine.unset_instance_environ(instance, name)
+                    self._engine.unset_instance_environ(instance, name)
                 else:
-                    self._daemon.engine.unset_job_environ(name)
+                    self._engine.unset_job_environ(name)
         call.reply()
 
     def do_GetEnv(self, call: Call, details: list[str], name: str) -> None:
@@ -233,7 +270,7 @@ class Manager:
             call.reply("s", "")
             return
         instance = self._instance(call, details)
-        table = instance.env if instance is not None else self._daemon.engine.job_environ
+        table = instance.env if instance is not None else self._engine.job_environ
         if name not in table:
             raise CommandError(INVALID_ARGS, f"No such variable: {name}")
         call.reply("s", table[name])
@@ -242,30 +279,30 @@ class Manager:
         self._check(call, "query job environment")
         self._check_details(details)
         instance = self._instance(call, details)
-        call.reply("as", environ.words(instance.env if instance is not None else self._daemon.engine.job_environ))
+        call.reply("as", environ.words(instance.env if instance is not None else self._engine.job_environ))
 
     def do_ResetEnv(self, call: Call, details: list[str]) -> None:
         if self._begin_change(call, details, "reset env request"):
             instance = self._instance(call, details)
             if instance is not None:
-                self._daemon.engine.reset_instance_environ(instance)
+                self._engine.reset_instance_environ(instance)
             else:
-                self._daemon.engine.reset_job_environ(self._daemon.initial_job_environ())
+                self._engine.reset_job_environ(self._initial_environ())
         call.reply()
 
     # Properties
 
     def get_version(self) -> str:
-        return self._daemon.version
+        return self._version
 
     def get_log_priority(self) -> str:
-        return PRIORITIES[self._daemon.engine.priority]
+        return PRIORITIES[self._engine.priority]
 
     def set_log_priority(self, call: Call, name: str) -> None:
         self._check(call, "set log priority")
         if name not in PRIORITIES:
             raise CommandError(INVALID_ARGS, "The log priority given was not recognised")
-        self._daemon.set_priority(PRIORITIES.index(name))
+        self._set_priority(PRIORITIES.index(name))
 
     # The extension
 
@@ -275,7 +312,7 @@ class Manager:
     def do_GetStatus(self, call: Call, name: str, env: list[str]) -> None:
         job = self._job_by_name(call, name)
         try:
-            instance = self._daemon.engine.find_instance(job, environment(env))
+            instance = self._engine.find_instance(job, environment(env))
         except CommandError as error:
             if env or error.name != "UnknownInstance":
                 raise
@@ -293,12 +330,12 @@ class Manager:
             raise CommandError("UnknownJob", f"Unknown job: {path}")
 
     def do_FailureReason(self, call: Call, name: str, instance: str) -> None:
-        session = self._daemon.chroots.session_of(call.pid)
-        engine = self._daemon.engine
+        session = self._chroots.session_of(call.pid)
+        engine = self._engine
         reason = engine.failure_reason(name, instance, session)
         if (session, name) not in engine.jobs:
             # No job, because of its file: that is why nothing can be done with it now.
-            reason = self._daemon.configuration.sources.error(name, session) or reason
+            reason = self._configuration.sources.error(name, session) or reason
         if not reason and not instance:
             for (of_session, of_name, _), text in reversed(engine.failures.items()):
                 if of_session == session and of_name == name:
@@ -309,5 +346,5 @@ class Manager:
     def do_Quiet(self, call: Call) -> None:
         if call.connection.uid >= 0:
             call.connection.quiet = True
-            self._daemon.endpoints.listeners_changed()
+            self._endpoints.listeners_changed()
         call.reply()

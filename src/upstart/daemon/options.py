@@ -7,6 +7,9 @@ original's.
 
 from __future__ import annotations
 
+import os
+import stat
+
 from upstart import VERSION
 from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE
 
@@ -127,6 +130,20 @@ def parse(argv: list[str], environ: Mapping[str, str], forgiving: bool) -> Optio
         if options.logdir is None:
             options.logdir = environ.get("UPSTART_LOGDIR", "/var/log/upstart")
     return options
+
+
+def trial_answer(argv: list[str], variable: str | None) -> int:
+    """Where a child that tries the program for its init is to answer; -1 where this is no such child.
+
+    `CHECK_VARIABLE` alone, which ``variable`` was, makes none: it may come from the kernel's command line.
+    """
+    given = any(word == "--state-fd" or word.startswith("--state-fd=") for word in argv)
+    if variable is None or not variable.isdecimal() or not given or os.getpid() == 1:
+        return -1
+    try:
+        return int(variable) if stat.S_ISFIFO(os.fstat(int(variable)).st_mode) else -1
+    except OSError:
+        return -1
 
 
 def arguments(argv: list[str], state_fd: int, priority: int) -> list[str]:

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from upstart.daemon.daemon import Daemon
+    from upstart.base.loop import Loop
+    from upstart.daemon.options import Options
     from upstart.engine import effects
     from upstart.engine.data import Instance
+    from upstart.engine.engine import Engine
 
 #: Seconds between attempts to spawn for which memory or processes lacked, and how many there are.
 RETRY_SECONDS = 0.5
@@ -37,21 +39,37 @@ DESCRIPTORS = 65536
 
 
 class Performer:
-    """Performs effects for one daemon."""
+    """Performs effects for one engine.
 
-    def __init__(self, daemon: Daemon, original_umask: int) -> None:
-        options = daemon.options
-        self._daemon = daemon
-        self._engine = daemon.engine
-        self._loop = daemon.loop
+    ``logdir`` is where jobs log, None where nowhere.  ``pid`` is init's, ``original_umask`` the file mode mask it was
+    started with.  ``log`` (priority, text) is its own log, ``announce`` sends a signal to all who listen.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        engine: Engine,
+        loop: Loop,
+        logdir: str | None,
+        pid: int,
+        original_umask: int,
+        log: Callable[[int, str], object],
+        announce: Callable[[effects.Announce], object],
+    ) -> None:
+        self._options = options
+        self._engine = engine
+        self._loop = loop
+        self._logdir = logdir
+        self._write_log = log
         limits.raise_descriptors(DESCRIPTORS)
-        self._cgroups = Cgroups(session=options.user, pid=daemon.pid) if options.cgroups else None
+        self._cgroups = Cgroups(session=options.user, pid=pid) if options.cgroups else None
         inherited = original_umask if options.user and options.inherit_env else None
         self._spawner = Spawner(options.user, self._cgroups, inherited, options.priority == DEBUG)
         self._engine.set_apparmor(apparmor_available())
         self.children = Children(self._engine, self._loop, self._warn)
         self._timers: dict[tuple[Instance, str], tuple[int, float]] = {}
-        self._retries: dict[tuple[Instance, str], tuple[Spawn, int]] = {}
+        #: Spawns that will be tried again: how often they were, and when that will be.
+        self._retries: dict[tuple[Instance, str], tuple[Spawn, int, float]] = {}
         self._handlers: dict[str, Callable[[Any], object]] = {
             "spawn": self._spawn,
             "kill": self._kill,
@@ -60,7 +78,7 @@ class Performer:
             "follow": self._follow,
             "reply": self._reply,
             "reply-error": self._reply_error,
-            "announce": self._announce,
+            "announce": announce,
             "log": self._log,
             "close": self._close,
             "gone": self._gone,
@@ -71,10 +89,7 @@ class Performer:
         self._handlers[effect.kind](effect)
 
     def _warn(self, text: str) -> None:
-        self._daemon.log(WARN, text)
-
-    def _announce(self, effect: effects.Announce) -> None:
-        self._daemon.endpoints.announce(effect)
+        self._write_log(WARN, text)
 
     def _reply(self, effect: effects.Reply) -> None:
         call: Any = effect.request
@@ -88,7 +103,7 @@ class Performer:
         call.error(effect.name, effect.text)
 
     def _log(self, effect: effects.Log) -> None:
-        self._daemon.log(effect.priority, effect.text)
+        self._write_log(effect.priority, effect.text)
 
     def _close(self, effect: effects.CloseFd) -> None:
         os.close(effect.fd)
@@ -102,9 +117,9 @@ class Performer:
         instance, process = effect.instance, effect.process
         job_class = instance.job_class
         session = instance.job.session
-        logdir = self._daemon.logdir
-        console = job_class.console or self._daemon.options.default_console
-        if console == "log" and (logdir is None or not self._daemon.options.job_logging):
+        logdir = self._logdir
+        console = job_class.console or self._options.default_console
+        if console == "log" and (logdir is None or not self._options.job_logging):
             console = "none"
         request = SpawnRequest(
             job_class, instance.display, process, instance.name, effect.env, effect.fds, console, session
@@ -135,18 +150,18 @@ class Performer:
 
     def _spawn_failed(self, effect: Spawn, error: SpawnError) -> None:
         key = (effect.instance, effect.process)
-        tries = self._retries.get(key, (effect, 0))[1]
+        tries = self._retries[key][1] if key in self._retries else 0
         if not error.temporary or tries >= RETRIES or effect.instance.goal == "stop":
             self._retries.pop(key, None)
             self._engine.spawn_failed(effect.instance, effect.process, str(error))
             return
         if not tries:
             self._warn(f"{effect.instance.display}: {error}")
-        self._retries[key] = (effect, tries + 1)
-        self._loop.call_later(RETRY_SECONDS, self._attempt(effect))
+        self._retry(effect, tries + 1, time.monotonic() + RETRY_SECONDS)
 
-    def _attempt(self, effect: Spawn) -> Callable[[], None]:
-        return lambda: self._spawn(effect)
+    def _retry(self, effect: Spawn, tries: int, due: float) -> None:
+        self._retries[effect.instance, effect.process] = (effect, tries, due)
+        self._loop.call_later(max(0.0, due - time.monotonic()), lambda: self._spawn(effect))
 
     def _gone(self, effect: effects.Gone) -> None:
         instance = effect.instance
@@ -213,25 +228,29 @@ class Performer:
         """All of it as plain values; times are those of the monotonic clock, which goes on."""
         return {
             "limits": limits.dump(),
+            "groups": self._cgroups.dump() if self._cgroups is not None else [],
             "children": self.children.dump(),
             "timers": [[*name_of(instance), timer, due] for (instance, timer), (_, due) in self._timers.items()],
             "retries": [
-                [*name_of(instance), process, effect.env, list(effect.fds)]
-                for (instance, process), (effect, _) in self._retries.items()
+                [*name_of(instance), process, effect.env, list(effect.fds), tries, due]
+                for (instance, process), (effect, tries, due) in self._retries.items()
             ],
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over from the performer that made ``saved``; the engine has been loaded."""
         limits.restore(saved["limits"])
-        address = sessionfile.address() if self._daemon.options.user else None
-        self.children.restore(saved["children"], self._find, address)
+        if self._cgroups is not None:
+            self._cgroups.restore(saved.get("groups", []))
+        address = sessionfile.address() if self._options.user else None
+        self.children.restore(saved["children"], self.find, address)
         for entry in saved["timers"]:
-            self._arm(self._find(entry), entry[3], entry[4])
+            self._arm(self.find(entry), entry[3], entry[4])
         for entry in saved.get("retries", ()):
-            effect = Spawn(self._find(entry), entry[3], entry[4], tuple(entry[5]))
-            self._loop.call_soon(self._attempt(effect))
+            effect = Spawn(self.find(entry), entry[3], entry[4], tuple(entry[5]))
+            self._retry(effect, *(entry[6:8] or (0, 0.0)))
 
-    def _find(self, entry: list[Any]) -> Instance:
+    def find(self, entry: list[Any]) -> Instance:
+        """The instance that the beginning of ``entry`` says, as `name_of` gave it."""
         session, name, instance = entry[:3]
         return self._engine.jobs[session, name].instances[instance]

@@ -1,8 +1,8 @@
 """How a session init ends: session-end is emitted, jobs are stopped, and the program exits.
 
-What is always true here: it begins once, and it ends.  ``session-end TYPE=logout`` gives jobs that start on it
-`WAIT_SECONDS`; with ``TYPE=shutdown`` nothing is waited for but the processes, and those no longer than the longest
-kill timeout among them.
+What is always true here: it begins once, and it ends, whatever program init is executing by then.  ``session-end
+TYPE=logout`` gives jobs that start on it `WAIT_SECONDS`; with ``TYPE=shutdown`` nothing is waited for but the
+processes, and those no longer than the longest kill timeout among them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from upstart.base.priority import DEBUG, INFO, WARN
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from upstart.base.loop import Loop
     from upstart.engine.engine import Engine
@@ -110,3 +111,27 @@ class Quiesce:
             f"Quiesce {self._reason} sequence took {'' if took else '<'}{took or 1} second{'s' if took > 1 else ''}",
         )
         self._finished()
+
+    # Across a re-exec
+
+    def dump(self) -> dict[str, Any] | None:
+        """How far the end of the session has come; times are those of the monotonic clock, which goes on."""
+        if not self.running:
+            return None
+        return {
+            "phase": self._phase,
+            "reason": self._reason,
+            "started": self._started,
+            "deadline": self._deadline,
+        }
+
+    def restore(self, saved: dict[str, Any] | None) -> None:
+        """Take over what `dump` gave."""
+        if saved is None:
+            return
+        # What was done with by a program that has been replaced since is to be done with again.
+        self._phase = min(saved["phase"], KILL)
+        self._reason = saved["reason"]
+        self._started = saved["started"]
+        self._deadline = saved["deadline"]
+        self._loop.call_later(CHECK_SECONDS, self._check)

@@ -21,8 +21,13 @@ from upstart.process.limits import original_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.daemon.daemon import Daemon
+    from collections.abc import Callable
+    from typing import Any
+
+    from upstart.base.loop import Loop
+    from upstart.daemon.configuration import Configuration
     from upstart.engine.data import Event
+    from upstart.engine.engine import Engine
 
 SULOGIN = "/sbin/sulogin"
 #: Seconds: what ends sooner may have been no shell, for want of a terminal, and the next try waits for a while.
@@ -31,32 +36,55 @@ PAUSE = 10.0
 
 
 class Boot:
-    """The boot of one daemon by the event ``name``."""
+    """The boot of one init, whose messages begin with ``program``; ``log`` (priority, text) is its own log."""
 
-    __slots__ = ("_began", "_daemon", "_event", "_name", "_shell")
+    __slots__ = (
+        "_again_at", "_began", "_configuration", "_engine", "_event", "_log", "_loop", "_name", "_program", "_shell",
+        "_watched",
+    )  # fmt: skip
 
-    def __init__(self, daemon: Daemon, name: str) -> None:
-        self._daemon = daemon
-        self._name = name
+    def __init__(
+        self,
+        engine: Engine,
+        loop: Loop,
+        configuration: Configuration,
+        program: str,
+        log: Callable[[int, str], object],
+    ) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._configuration = configuration
+        self._program = program
+        self._log = log
+        #: The first event's name, and the event itself where it has not finished.
+        self._name = ""
         self._event: Event | None = None
+        self._watched = False
         #: Descriptor of the shell's process, and its id in the loop.
         self._shell = (-1, -1)
         self._began = 0.0
+        #: When the next try is due, by the monotonic clock; 0 where none is waited for.
+        self._again_at = 0.0
 
-    def begin(self) -> None:
-        """Emit the event, and look at what comes of it."""
-        self._event = self._daemon.engine.emit(self._name, {})
-        self._daemon.loop.before_wait(self._look)
+    def begin(self, name: str) -> None:
+        """Emit the event ``name``, and look at what comes of it."""
+        self._name = name
+        self._event = self._engine.emit(name, {})
+        self._watched = True
+        self._loop.before_wait(self._look)
 
     def _look(self) -> None:
         if not self._goes_on():
+            self._watched = False
             self._give_shell()
         elif self._event is not None and self._event.progress != FINISHED:
-            self._daemon.loop.before_wait(self._look)
+            self._loop.before_wait(self._look)
+        else:
+            self._watched = False
 
     def _goes_on(self) -> bool:
         """Whether a job has a process, something is under way that may yet start one, or the system is up."""
-        engine = self._daemon.engine
+        engine = self._engine
         return bool(
             engine.pids
             or engine.effects
@@ -67,8 +95,7 @@ class Boot:
 
     def _give_shell(self) -> None:
         """Have root mend it."""
-        daemon = self._daemon
-        daemon.log(WARN, f"No job is left running after {self._name}: starting {SULOGIN}")
+        self._log(WARN, f"No job is left running after {self._name}: starting {SULOGIN}")
         try:
             console = os.open(CONSOLE, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
@@ -79,21 +106,20 @@ class Boot:
                 os.close(console)
             process = os.pidfd_open(pid)
         except OSError as error:
-            daemon.log(ERROR, f"Unable to start {SULOGIN}: {error.strerror}")
+            self._log(ERROR, f"Unable to start {SULOGIN}: {error.strerror}")
             return
         self._began = time.monotonic()
-        self._shell = process, daemon.loop.add_fd(process, READ, self._ended)
+        self._shell = process, self._loop.add_fd(process, READ, self._ended)
 
     def _explain(self, console: int) -> None:
         """Say what is wrong where the shell will be."""
         lines = [
             f"No job is left running after {self._name}, and nothing more would happen.",
-            *self._daemon.configuration.sources.standing(),
+            *self._configuration.sources.standing(),
             "Mend it in the shell, after: mount -o remount,rw none /",
             "Leave the shell to try again.",
         ]
-        program = self._daemon.options.program
-        text = "".join(f"{program}: {line}\n" for line in lines)
+        text = "".join(f"{self._program}: {line}\n" for line in lines)
         try:
             os.write(console, text.encode("utf-8", "surrogateescape"))
         except OSError:
@@ -101,17 +127,58 @@ class Boot:
 
     def _ended(self, _events: int) -> None:
         process, watch = self._shell
-        self._daemon.loop.remove(watch)
+        self._loop.remove(watch)
         os.close(process)
-        if time.monotonic() - self._began < SHORTEST:
-            self._daemon.loop.call_later(PAUSE, self._again)
+        self._shell = (-1, -1)
+        now = time.monotonic()
+        if now - self._began < SHORTEST:
+            self._again_later(now + PAUSE)
         else:
             self._again()
 
+    def _again_later(self, when: float) -> None:
+        self._again_at = when
+        self._loop.call_later(max(0.0, when - time.monotonic()), self._again)
+
     def _again(self) -> None:
+        self._again_at = 0.0
         if not self._goes_on():
-            self._daemon.configuration.reload()
-            self.begin()
+            self._configuration.reload()
+            self.begin(self._name)
+
+    # Across a re-exec
+
+    def dump(self) -> dict[str, Any] | None:
+        """How far it has come, None where nothing is looked at."""
+        if not (self._watched or self._again_at or self._shell[0] >= 0):
+            return None
+        return {
+            "name": self._name,
+            "event": self._event.serial if self._watched and self._event is not None else None,
+            "watched": self._watched,
+            "shell": self._shell[0],
+            "began": self._began,
+            "again_at": self._again_at,
+        }
+
+    def descriptors(self) -> list[int]:
+        """Those that the next program needs."""
+        return [self._shell[0]] if self._shell[0] >= 0 else []
+
+    def restore(self, saved: dict[str, Any] | None) -> None:
+        """Take over what `dump` gave."""
+        if saved is None:
+            return
+        self._name = saved["name"]
+        self._event = self._engine.events.get(saved["event"])
+        self._began = saved["began"]
+        if saved["watched"]:
+            self._watched = True
+            self._loop.before_wait(self._look)
+        if saved["shell"] >= 0:
+            self._shell = saved["shell"], self._loop.add_fd(saved["shell"], READ, self._ended)
+        if saved["again_at"]:
+            self._again_later(saved["again_at"])
 
 
 def has_runlevel() -> bool:

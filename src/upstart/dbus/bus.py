@@ -197,6 +197,11 @@ class MessageBus:
         if self._connection is not None and self.ready:
             self._connection.send(data)
 
+    def flush(self) -> None:
+        """Send what is queued, as far as the socket takes it."""
+        if self._connection is not None:
+            self._connection.flush()
+
     def uid_of(self, sender: str) -> int | None:
         """The uid of a sender, None where the bus could not tell."""
         return self._uids.get(sender)

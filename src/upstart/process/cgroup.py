@@ -270,6 +270,14 @@ class Cgroups:
             if one.path not in self._made and not one.remove():
                 self._left.append(one)
 
+    def dump(self) -> list[list[object]]:
+        """The groups of instances that are gone and could not be removed yet, as plain values."""
+        return [[group.path, group.exclusive] for group in self._left]
+
+    def restore(self, saved: list[list[object]]) -> None:
+        """Take over what `dump` gave."""
+        self._left = [Group(str(path), bool(exclusive)) for path, exclusive in saved]
+
     def close(self) -> None:
         """Remove what is empty and close the descriptors; for a session init that ends."""
         if self.base is None:

@@ -1,0 +1,76 @@
+"""The state document as it crosses to the next program: JSON in a memory file, and a copy for people.
+
+What is always true here: nothing is left open where something fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from upstart.daemon.document import Document
+
+STATE_FILE = "upstart.state"
+_MAX_STATE = 256 << 20
+
+
+def text_of(document: Document) -> str:
+    """The document of this moment."""
+    return json.dumps(document.dump())
+
+
+def parse(text: str) -> dict[str, Any]:
+    """What a document says; ValueError where it is none."""
+    saved: dict[str, Any] = json.loads(text)
+    return saved
+
+
+def memory_file(text: str) -> int:
+    """A descriptor from which the next program reads a document; OSError where there can be none."""
+    fd = os.memfd_create("upstart-state")
+    try:
+        data = memoryview(text.encode("utf-8", "surrogateescape"))
+        while data:
+            data = data[os.write(fd, data) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def read(fd: int) -> str:
+    """The text of a `memory_file`; closes ``fd``.  OSError where that fails."""
+    parts = []
+    try:
+        left = _MAX_STATE
+        while left > 0:
+            part = os.read(fd, 1 << 20)
+            if not part:
+                break
+            parts.append(part)
+            left -= len(part)
+    finally:
+        os.close(fd)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def write_file(logdir: str | None, text: str) -> None:
+    """Keep a copy for people to look at, readable by its owner alone; failing to is no error."""
+    if logdir is None:
+        return
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(f"{logdir}/{STATE_FILE}", flags, 0o400)
+    except OSError:
+        return
+    try:
+        os.write(fd, text.encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass
+    finally:
+        os.close(fd)

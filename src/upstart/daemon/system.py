@@ -1,0 +1,110 @@
+"""What the system's init hears from the kernel, and on the FIFO by which other inits are asked for a runlevel.
+
+What is always true here: each of it becomes an event, or the business of telinit(8); none of it is policy of ours.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upstart.base import syscalls, utmp
+from upstart.base.priority import ERROR, WARN
+from upstart.daemon import boot
+from upstart.daemon.initreq import LEGACY_PATH, InitFifo
+from upstart.daemon.initreq import PATH as FIFO
+from upstart.process.child import SIGNALS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+
+    from upstart.base.loop import Loop
+    from upstart.engine.engine import Engine
+else:
+    import _signal as signal
+
+TELINIT = "/sbin/telinit"
+
+
+class System:
+    """These inputs of one init, whose program is ``program``; ``log`` (priority, text) is its own log.
+
+    ``reconnect_bus`` () connects to the message bus if we are not connected.
+    """
+
+    __slots__ = ("_engine", "_log", "_loop", "_program", "_reconnect_bus", "fifo")
+
+    def __init__(
+        self,
+        program: str,
+        engine: Engine,
+        loop: Loop,
+        reconnect_bus: Callable[[], object],
+        log: Callable[[int, str], object],
+    ) -> None:
+        self._program = program
+        self._engine = engine
+        self._loop = loop
+        self._reconnect_bus = reconnect_bus
+        self._log = log
+        self.fifo = InitFifo(loop, FIFO, self._change_runlevel, lambda: self._emit("power-status-changed"))
+
+    def begin(self) -> None:
+        """Catch the signals that are sent to PID 1 alone, and listen on the FIFO."""
+        watch = self._loop.watch_signal
+        syscalls.disable_control_alt_delete()
+        watch(signal.SIGINT, lambda: self._emit("control-alt-delete"))
+        if boot.accept_keyboard_request(signal.SIGWINCH):
+            watch(signal.SIGWINCH, lambda: self._emit("keyboard-request"))
+        watch(signal.SIGPWR, lambda: self._emit("power-status-changed"))
+        watch(signal.SIGUSR1, self._reconnect)
+        self._listen()
+
+    def _emit(self, name: str) -> None:
+        self._engine.emit(name, {})
+
+    def _listen(self) -> None:
+        try:
+            self.fifo.open()
+            if not os.path.lexists(LEGACY_PATH):
+                os.symlink(FIFO, LEGACY_PATH)
+        except OSError as error:
+            self._log(WARN, f"{FIFO}: Unable to listen: {error.strerror}")
+
+    def _reconnect(self) -> None:
+        # Whoever mounts over /run asks sysvinit in this way to make its FIFO again.
+        self._listen()
+        self._reconnect_bus()
+
+    def _change_runlevel(self, level: str, variables: list[str]) -> None:
+        words = [word for variable in variables for word in ("-e", variable)]
+        telinit = os.path.join(os.path.dirname(self._program), "telinit")
+        for path in (telinit, TELINIT):
+            try:
+                if is_script(path):
+                    os.posix_spawn(path, ["telinit", *words, level], os.environ, setsigdef=SIGNALS, setsigmask=())
+                    return
+            except OSError:
+                pass
+        # Another init has been installed: its telinit would ask us again, and ours may be gone altogether.
+        level = level.upper()
+        if level == "Q":
+            os.kill(os.getpid(), signal.SIGHUP)
+        elif level == "U":
+            self._log(ERROR, f"{FIFO}: Unable to execute telinit: it is not Upstart's")
+        else:
+            levels = {"RUNLEVEL": level, "PREVLEVEL": utmp.record_runlevel(level)}
+            self._engine.emit("runlevel", levels | dict(variable.split("=", 1) for variable in variables))
+
+
+def is_script(path: str) -> bool:
+    """Whether the file is interpreted, as our programs are and those of other inits are not; OSError without it."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"#!"
+
+
+def runs_our_telinit(path: str) -> bool:
+    """Whether the file is the script that runs our telinit; OSError without it."""
+    with open(path, "rb") as file:
+        return b"from upstart.sysv.telinit import" in file.read(4096)

@@ -1,0 +1,322 @@
+"""The state document: nothing that changes while init runs is forgotten by it, unless here is said why it may be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from upstart.base.loop import Loop
+from upstart.conf.parse import parse_job
+from upstart.daemon.document import Document
+from upstart.daemon.initreq import InitFifo
+from upstart.daemon.quiesce import Quiesce
+from upstart.daemon.turn import Turn
+from upstart.engine import state
+from upstart.engine.data import Instance
+from upstart.engine.effects import Effect, Spawn
+from upstart.engine.engine import Engine
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "upstart"
+#: Rooms whose objects live as long as init does; those of D-Bus are connections, which end with the program.
+ROOMS = ("base", "daemon", "engine", "process")
+#: Data that others change: every attribute counts.
+DATA = ("Event", "Instance", "Job", "Running")
+
+#: What changes while init runs and is in the document, by class.
+KEPT = {
+    "Boot": "_again_at _began _event _name _shell _watched",
+    "Cgroups": "_left",
+    "Children": "running",
+    "Chroots": "roots",
+    "Commands": "_serial shutting_down",
+    "Core": "_fd_users _serial effects events failures job_environ jobs pids priority",
+    "Endpoints": "_notified bus",
+    "Engine": "job_environ jobs pids respawning_allowed",
+    "Event": "blockers env failed fd name progress serial session waiting",
+    "Faults": "last",
+    "Follower": "changed phase pid",
+    "InitFifo": "_data _fd _variables",
+    "Instance": "blocker blocking env exit_status failed failed_process failure fds forced goal job job_class killed "
+    "name pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state stop_env "
+    "stop_progress unready",
+    "Job": "instances job_class name pending session start_progress successor",
+    "JobLog": "_data _dropped fd",
+    "Listening": "socket",
+    "LogStore": "unflushed",
+    "Loop": "_pending",
+    "Members": "sessions",
+    "Performer": "_retries _timers",
+    "ProcessInputs": "pids",
+    "Quiesce": "_deadline _phase _reason _started",
+    "Running": "error_fd exited feed following log members",
+}
+#: What changes and is not in it, with the reason for which nothing is lost by that.
+ANEW = {
+    "Cgroups": ("_freeze _home _made base", "found again in the hierarchy"),
+    "Configuration": ("_watch", "all files are read again"),
+    "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
+    "Core ": ("_restless", "a circle of jobs is warned of once by each program"),
+    "Core  ": ("announcing apparmor_available environ extra_environ", "told again by the daemon"),
+    "Daemon": ("endpoints restarter", "parts, made once"),
+    "Document": ("_parts", "registered again"),
+    "Endpoints": ("server", "serves the socket, which is kept; clients connect again"),
+    "EventIndex": ("_buckets", "follows from the conditions"),
+    "Event": ("queued request", "connections end with the program"),
+    "Faults": ("_reserve", "made again"),
+    "Follower": ("_born _children _orphans _parents _since _still _wait", "seen again at the next look"),
+    "Following": ("_seen", "seen again at the next look"),
+    "Holders": ("_pids _seen", "read again"),
+    "InitFifo": ("_watch", "of the loop"),
+    "JobLog": ("_warned", "warned of once by each program"),
+    "Listening": ("_pause _session_file", "the file is written again, the address tried again"),
+    "Loop": ("_fds _flushes _heap _next _repeated _running _signals _soon _stale _timers _watches", "asked for again"),
+    "Loop ": ("_failed _retry _signalled", "of one turn"),
+    "Manager": ("_endpoints _restarter", "parts, made once"),
+    "Members": ("_strangers", "what was found to be none of ours, looked at again"),
+    "Options": ("append_confdirs confdirs prepend_confdirs problems", "the command line is read again"),
+    "Pace": ("_asked _costly _moved _run _warm", "measured again"),
+    "Performer": ("_handlers", "a table"),
+    "Programs": ("_roots _seen", "looked up again"),
+    "Restarter": ("_answer _calls _process _timer _watch running", "of the re-exec itself"),
+    "Running": ("error_watch feed_watch follow_timer log_watch", "of the loop"),
+    "Service": ("_serial signatures", "connections end with the program"),
+    "Spawner": ("_groups _into_group", "found out again"),
+    "_Bucket": ("keyed plain", "follows from the conditions"),
+    "_Journal": ("_busy _requests", "of one run of the tests"),
+}
+#: Is no part of init.
+OTHERS = {"World"}
+#: Objects that do not outlive the call in which they are made.
+SHORT = {"Call", "WorkedOn", "_Fds", "_Parser", "_Places", "_Words"}
+
+
+def targets(node: ast.AST) -> Iterator[tuple[ast.Attribute, ast.expr | None]]:
+    """The attributes that a statement assigns to, or to a part of."""
+    found: list[tuple[ast.expr, ast.expr | None]] = []
+    if isinstance(node, ast.Assign):
+        found = [(target, node.value) for target in node.targets]
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+        found = [(node.target, node.value)]
+    while found:
+        target, value = found.pop()
+        if isinstance(target, ast.Tuple):
+            found += [(each, value) for each in target.elts]
+            continue
+        while isinstance(target, ast.Subscript):
+            target = target.value
+        if isinstance(target, ast.Attribute):
+            yield target, value
+
+
+def begins_empty(value: ast.expr | None) -> bool:
+    """Whether it is a collection, which others may fill."""
+    if isinstance(value, ast.Call):
+        return isinstance(value.func, ast.Name) and value.func.id in ("set", "dict", "list", "bytearray", "deque")
+    return isinstance(value, (ast.Dict, ast.List, ast.Set))
+
+
+def changing() -> set[tuple[str, str]]:
+    """Class and name of each attribute that changes after its object was made."""
+    found = set()
+    for path in (path for room in ROOMS for path in sorted((SOURCE / room).glob("*.py"))):
+        for kind in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)):
+            for function in (each for each in kind.body if isinstance(each, ast.FunctionDef)):
+                for attribute, value in (pair for node in ast.walk(function) for pair in targets(node)):
+                    own = isinstance(attribute.value, ast.Name) and attribute.value.id == "self"
+                    first = function.name == "__init__" and kind.name not in DATA
+                    if own and (not first or begins_empty(value)) and kind.name not in SHORT | OTHERS:
+                        found.add((kind.name, attribute.attr))
+    return found
+
+
+def said() -> list[tuple[str, str]]:
+    """Those of the tables."""
+    kept = [(kind, name) for kind, names in KEPT.items() for name in names.split()]
+    return kept + [(kind.strip(), name) for kind, (names, _) in ANEW.items() for name in names.split()]
+
+
+def test_whatever_changes_is_kept_or_is_said_to_be_made_anew() -> None:
+    assert changing() - set(said()) == set(), "state that nobody has registered"
+
+
+def test_nothing_is_said_of_what_is_not_there_and_nothing_twice() -> None:
+    assert set(said()) - changing() == set()
+    assert len(said()) == len(set(said()))
+
+
+def test_the_search_finds_each_way_to_change_something() -> None:
+    code = "self.a, (self.b) = 1, 2\nself.c[0].d = 3\nself.e[1] = 4\nself.f += 5\nself.g: int = 6\n"
+    names = {target.attr for node in ast.walk(ast.parse(code)) for target, _ in targets(node)}
+    assert names == {"a", "b", "d", "e", "f", "g"}
+
+
+def test_parts_are_taken_over_in_their_order_and_what_a_document_lacks_is_begun_anew() -> None:
+    taken: list[object] = []
+    document = Document(lambda: taken.append("prepared"))
+    for name in ("engine", "performer", "newer", "endpoints"):
+        document.register(name, lambda name=name: name.upper(), taken.append)  # type: ignore[misc]
+    saved = json.loads(json.dumps(document.dump()))
+    assert saved == {
+        "version": 1, "engine": "ENGINE", "performer": "PERFORMER", "newer": "NEWER", "endpoints": "ENDPOINTS"
+    }  # fmt: skip
+    del saved["newer"]
+    document.restore(saved)
+    assert taken == ["prepared", "ENGINE", "PERFORMER", "ENDPOINTS"]
+    del saved["performer"]
+    with pytest.raises(KeyError):
+        document.restore(saved)
+    with pytest.raises(ValueError, match="newest known"):
+        document.restore(saved | {"version": 2})
+
+
+def test_descriptors_cross_an_exec_only_while_there_is_one() -> None:
+    document = Document(lambda: None)
+    fds = os.pipe2(os.O_CLOEXEC)
+    for name in ("engine", "performer", "endpoints"):
+        document.register(name, lambda: None, lambda saved: None, lambda: fds)
+    document.keep_open(True)
+    assert all(map(os.get_inheritable, fds))
+    document.restore({"version": 1, "engine": None, "performer": None, "endpoints": None})
+    assert not any(map(os.get_inheritable, fds))
+    for fd in fds:
+        os.close(fd)
+
+
+class Half:
+    """A daemon's engine, of whose effects some were performed."""
+
+    def __init__(self, saved: dict[str, object] | None = None) -> None:
+        self.engine = Engine(time.monotonic) if saved is None else state.load(saved, time.monotonic)
+        self.performed: list[Effect] = []
+        self.pid = 1000
+        self.turn = Turn(self.engine, self._perform, self._fault, lambda: False)
+
+    def _perform(self, effect: Effect) -> None:
+        self.performed.append(effect)
+        if isinstance(effect, Spawn):
+            self.pid += 1
+            self.engine.process_spawned(effect.instance, effect.process, self.pid)
+            self.engine.process_ready(effect.instance, effect.process)
+
+    @staticmethod
+    def _fault(error: BaseException) -> None:
+        raise error
+
+    def find(self, of: list[str]) -> Instance:
+        return self.engine.jobs[None, of[1]].instances[of[2]]
+
+
+def test_processes_yet_to_be_started_are_in_the_document_and_all_else_is_performed() -> None:
+    old = Half()
+    for number in range(3):
+        old.engine.define(parse_job(f"job{number}", "start on go\nexec sleep 1\n", ""))
+    old.engine.emit("go", {"A": "1"})
+    old.engine.run()
+    old.turn.leave_processes()
+    assert old.performed and not any(isinstance(effect, Spawn) for effect in old.performed)
+    saved = json.loads(json.dumps({"engine": state.dump(old.engine), "turn": old.turn.dump()}))
+    assert [entry["of"] for entry in saved["turn"]] == [[None, f"job{number}", "", "main"] for number in range(3)]
+
+    new = Half(saved["engine"])
+    new.turn.restore(saved["turn"], new.find)
+    assert not new.turn.settle()
+    spawns = [effect for effect in new.performed if isinstance(effect, Spawn)]
+    assert [(effect.instance.job.name, effect.env["A"]) for effect in spawns] == [
+        (f"job{number}", "1") for number in range(3)
+    ]
+    for number in range(3):
+        assert new.find([None, f"job{number}", ""]).state == "running"  # type: ignore[list-item]
+
+
+def test_events_that_no_pass_has_come_to_go_on_in_the_next_program() -> None:
+    old = Half()
+    old.engine.define(parse_job("job", "start on go\nexec sleep 1\n", ""))
+    old.engine.emit("go", {})
+    old.turn.leave_processes()
+    new = Half(json.loads(json.dumps(state.dump(old.engine))))
+    new.turn.settle()
+    assert new.engine.jobs[None, "job"].instances[""].state == "running"
+
+
+def test_the_end_of_a_session_goes_on_where_it_was() -> None:
+    loop, ended = Loop(), []
+    old = Half()
+    old.engine.define(parse_job("slow", "start on go\nkill timeout 100\nexec sleep 1\n", ""))
+    old.engine.emit("go", {})
+    old.turn.settle()
+    ending = Quiesce(old.engine, loop, lambda *_: None, lambda: None)
+    assert ending.dump() is None
+    ending.begin("shutdown")
+    old.turn.settle()
+    assert not ending.settled()
+    new = Half(json.loads(json.dumps(state.dump(old.engine))))
+    again = Quiesce(new.engine, loop, lambda *_: None, lambda: ended.append(1))
+    again.restore(json.loads(json.dumps(ending.dump())))
+    assert again.running and again.dump() == ending.dump()
+    again.begin("logout")
+    assert not ended
+    new.engine.process_exited(1001, 15 << 8)
+    new.turn.settle()
+    again.settled()
+    assert ended == [1]
+    loop.close()
+
+
+def test_the_end_of_a_session_that_was_reached_is_reached_by_the_next_program() -> None:
+    loop, ended = Loop(), []
+    ending = Quiesce(Engine(time.monotonic), loop, lambda *_: None, lambda: None)
+    ending.begin("shutdown")
+    ending.settled()
+    again = Quiesce(Engine(time.monotonic), loop, lambda *_: None, lambda: ended.append(1))
+    again.restore(ending.dump())
+    again.settled()
+    assert ended == [1]
+    loop.close()
+
+
+def test_a_request_on_the_fifo_that_has_come_by_half_is_taken_by_the_next_program(tmp_path: Path) -> None:
+    loop = Loop()
+    path = str(tmp_path / "initctl")
+    changes: list[tuple[str, list[str]]] = []
+    request = (0x03091969).to_bytes(4, "little") + b"".join(each.to_bytes(4, "little") for each in (1, ord("2"), 0))
+    request = request.ljust(384, b"\0")
+    old = InitFifo(loop, path, lambda *_: None, lambda: None)
+    assert old.dump() is None and old.descriptors() == []
+    old.open()
+    write = os.open(path, os.O_WRONLY)
+    os.write(write, request[:100])
+    loop.turn(0)
+    os.write(write, request[100:])
+    os.close(write)
+    saved = json.loads(json.dumps(old.dump()))
+    saved["fd"] = os.dup(saved["fd"])
+    old.close()
+    # What is in the FIFO is there only as long as somebody has it open.
+    new = InitFifo(loop, path, lambda level, words: changes.append((level, words)), lambda: None)
+    new.restore(saved)
+    new.open()
+    loop.turn(0)
+    assert changes == [("2", [])]
+    new.close()
+    loop.close()
+
+
+def test_a_signal_that_has_come_is_handled_by_the_next_program() -> None:
+    old, new, heard = Loop(), Loop(), []
+    old.watch_signal(signal.SIGUSR2, lambda: None)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    saved = old.dump_signals()
+    assert saved == [signal.SIGUSR2]
+    new.restore_signals(saved)
+    new.watch_signal(signal.SIGUSR2, lambda: heard.append(1))
+    new.turn(0)
+    assert heard == [1]
+    old.close()
+    new.close()
