@@ -126,13 +126,15 @@ class TestReadingTheRunlevel:
 
 
 class Locked:
-    """Another process that holds a file's lock."""
+    """Another process that holds the locks of files; those for reading may be any user's."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, *paths: Path, reading: bool = False) -> None:
         program = (
-            "import fcntl,sys; f=open(sys.argv[1],'r+b'); fcntl.lockf(f,fcntl.LOCK_EX); print(flush=True); input()"
+            "import fcntl,sys; files=[open(p,sys.argv[1]) for p in sys.argv[3:]]; "
+            "[fcntl.lockf(f,int(sys.argv[2])) for f in files]; print(flush=True); input()"
         )
-        self.process = subprocess.Popen([sys.executable, "-c", program, str(path)],
+        mode, kind = ("rb", fcntl.LOCK_SH) if reading else ("r+b", fcntl.LOCK_EX)
+        self.process = subprocess.Popen([sys.executable, "-c", program, mode, str(int(kind)), *map(str, paths)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> None:
@@ -215,6 +217,25 @@ class TestWritingTheRunlevel:
             write(files, "0", "N")
         assert utmp.read_runlevel(str(files[0])) == ("0", "N")
 
+    def test_whoever_locks_both_files_for_good_is_waited_for_once(self, files: tuple[Path, Path],
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(utmp, "LOCK_PATIENCE", 0.5)
+        with Locked(*files):
+            began = time.monotonic()
+            utmp.write_runlevel("2", "N", str(files[0]), str(files[1]), 0.5)
+            utmp.write_shutdown(str(files[0]), str(files[1]))
+            assert 1.0 <= time.monotonic() - began < 1.9
+        assert [kind for kind, *_ in kinds(files[1])] == [BOOT_TIME, RUN_LVL, RUN_LVL]
+
+    def test_a_lock_for_reading_is_not_waited_for(self, files: tuple[Path, Path]) -> None:
+        with Locked(*files, reading=True):
+            began = time.monotonic()
+            write(files, "2", "N")
+            utmp.write_shutdown(str(files[0]), str(files[1]))
+            assert time.monotonic() - began < 0.5
+        assert [kind for kind, *_ in kinds(files[1])] == [BOOT_TIME, RUN_LVL, RUN_LVL]
+        assert kinds(files[0])[1:] == [(RUN_LVL, 0, b"shutdown")]
+
     def test_a_shutdown_replaces_the_runlevel_in_utmp(self, files: tuple[Path, Path]) -> None:
         write(files, "0", "N")
         utmp.write_shutdown(str(files[0]), str(files[1]))
@@ -273,6 +294,12 @@ class TestMarkingAProcessDead:
             assert not self.mark(files, 4711)
             assert time.monotonic() - before < 0.5
         assert utmp.read(str(files[0]))[1].kind == USER_PROCESS
+
+    def test_a_lock_for_reading_does_not_keep_it_out(self, files: tuple[Path, Path]) -> None:
+        self.records(files)
+        with Locked(*files, reading=True):
+            assert self.mark(files, 4711)
+        assert utmp.read(str(files[0]))[1].kind == DEAD_PROCESS
 
     @given(st.binary(max_size=1500), st.integers(1, 300))
     def test_a_damaged_file_does_no_harm(self, tmp_path_factory: pytest.TempPathFactory, data: bytes, pid: int) -> None:

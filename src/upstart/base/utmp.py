@@ -3,8 +3,9 @@
 ``/var/run/utmp`` holds the present state, one slot a kind of record; ``/var/log/wtmp`` is a history that only grows.
 Neither file is ever created here: a system that wants the records makes the files (Debian's bootmisc.sh does), and
 where one is missing there is nothing to keep. The commands wait a bounded time for a file's lock; `mark_dead` and
-`record_runlevel`, the functions meant for PID 1, never wait at all. A reader takes no lock: a record is written in
-one piece, and a lock that any user may hold on a world-readable file must not delay a change of runlevel.
+`record_runlevel`, the functions meant for PID 1, never wait at all. Only who may write the file is waited for: a reader
+takes no lock, for a record is written in one piece, and a lock for reading, which any user may hold on a world-readable
+file, delays nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LOGIN_PROCESS = 6
 USER_PROCESS = 7
 DEAD_PROCESS = 8
 
-#: Seconds a command waits for the lock of a file before it writes without.
+#: Seconds that a command waits for the locks of both files, all in all, before it writes without.
 LOCK_PATIENCE = 1.0
 
 #: Bytes of a utmp file that are looked at, so that a damaged file cannot cost PID 1 its memory.
@@ -86,7 +87,7 @@ def unpack(data: bytes, offset: int = 0) -> Record:
 
 def read(path: str = UTMP) -> list[Record]:
     """The whole records of the file, from the first on as far as READ_LIMIT.  Raises OSError if it cannot be read."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         data = _read_all(fd)
     finally:
@@ -96,7 +97,7 @@ def read(path: str = UTMP) -> list[Record]:
 
 def _last(path: str, kind: int) -> Record | None:
     """The last record of this kind, searched from the end since a wtmp file can be very long.  Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         end = os.fstat(fd).st_size // SIZE * SIZE
         while end > 0:
@@ -169,15 +170,16 @@ def write_runlevel(runlevel: str, previous: str, utmp: str = UTMP, wtmp: str = W
     was.
     Raises OSError if the runlevel could not be written to *utmp*; a missing *wtmp* is nobody's loss.
     """
+    left = _Left(patience)
     before = "" if previous == "N" else previous
     boot = _stamped(BOOT_TIME, 0, b"reboot", _seconds_up())
     change = _stamped(RUN_LVL, ord(runlevel) + 256 * (ord(before) if before else 0), b"runlevel")
     if _recorded_runlevel(wtmp) != before:
-        _append_quietly(wtmp, boot, patience)
-    _append_quietly(wtmp, change, patience)
+        _append_quietly(wtmp, boot, left())
+    _append_quietly(wtmp, change, left())
     if _recorded_runlevel(utmp) != before:
-        put(utmp, boot, patience)
-    put(utmp, change, patience)
+        put(utmp, boot, left())
+    put(utmp, change, left())
 
 
 def write_shutdown(utmp: str = UTMP, wtmp: str = WTMP) -> None:
@@ -186,8 +188,9 @@ def write_shutdown(utmp: str = UTMP, wtmp: str = WTMP) -> None:
     Raises OSError if *utmp* could not be written; a missing *wtmp* is nobody's loss.
     """
     record = _stamped(RUN_LVL, 0, b"shutdown")
-    _append_quietly(wtmp, record)
-    put(utmp, record)
+    left = _Left(LOCK_PATIENCE)
+    _append_quietly(wtmp, record, left())
+    put(utmp, record, left())
 
 
 def _recorded_runlevel(path: str) -> str | None:
@@ -213,7 +216,7 @@ def put(path: str, record: Record, patience: float = LOCK_PATIENCE) -> None:
 
     *patience* is how many seconds to wait for the lock before doing without it.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _lock(fd, patience)
         data = _read_all(fd)
@@ -232,7 +235,7 @@ def append(path: str, record: Record, patience: float = LOCK_PATIENCE) -> None:
 
     *patience* is how many seconds to wait for the lock before doing without it; with 0 a locked file is left alone.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not _lock(fd, patience) and not patience:
             return
@@ -246,7 +249,7 @@ def append(path: str, record: Record, patience: float = LOCK_PATIENCE) -> None:
         os.close(fd)
 
 
-def _append_quietly(path: str, record: Record, patience: float = LOCK_PATIENCE) -> None:
+def _append_quietly(path: str, record: Record, patience: float) -> None:
     try:
         append(path, record, patience)
     except OSError:
@@ -322,14 +325,32 @@ def _read_all(fd: int) -> bytes:
     return os.pread(fd, READ_LIMIT, 0)
 
 
+class _Left:
+    """What is left of *patience* seconds; of a patience that has run out still the least that is one."""
+
+    __slots__ = ("_deadline", "_least")
+
+    def __init__(self, patience: float) -> None:
+        self._deadline = time.monotonic() + patience
+        self._least = min(patience, 0.001)
+
+    def __call__(self) -> float:
+        return max(self._least, self._deadline - time.monotonic())
+
+
 def _lock(fd: int, patience: float) -> bool:
-    """Take the file's write lock, trying for *patience* seconds; whether it was got."""
+    """Take the file's write lock, trying for *patience* seconds; whether no other writer has it.
+
+    Where only readers have one, ours is one for reading too, and keeps writers out.
+    """
     deadline = time.monotonic() + patience
     while True:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.02)
+        for kind in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+            try:
+                fcntl.lockf(fd, kind | fcntl.LOCK_NB)
+                return True
+            except OSError:
+                pass
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)

@@ -37,25 +37,11 @@ ILLEGAL_OOM = "Illegal oom adjustment, expected -16 to 15 or 'never'"
 ILLEGAL_OOM_SCORE = "Illegal oom score adjustment, expected -999 to 1000 or 'never'"
 ILLEGAL_LIMIT = "Illegal limit, expected 'unlimited' or integer"
 
-LIMITS = frozenset(
-    {
-        "as",
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    }
-)
+#: The limits of setrlimit(2), by the names behind RLIMIT_ there.
+LIMITS = frozenset((
+    "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
+    "sigpending", "stack",
+))  # fmt: skip
 
 #: apparmor_parser(8) as it loads a profile, in the place of any that has its name, and caches what it compiled.
 APPARMOR_LOAD = "/sbin/apparmor_parser -r -W"

@@ -9,24 +9,10 @@ from __future__ import annotations
 import errno
 import resource
 
+from upstart.conf.stanzas import LIMITS as NAMES
+
 #: Name in a job file to number, setrlimit(2).
-LIMITS = {
-    "as": resource.RLIMIT_AS,
-    "core": resource.RLIMIT_CORE,
-    "cpu": resource.RLIMIT_CPU,
-    "data": resource.RLIMIT_DATA,
-    "fsize": resource.RLIMIT_FSIZE,
-    "memlock": resource.RLIMIT_MEMLOCK,
-    "msgqueue": resource.RLIMIT_MSGQUEUE,
-    "nice": resource.RLIMIT_NICE,
-    "nofile": resource.RLIMIT_NOFILE,
-    "nproc": resource.RLIMIT_NPROC,
-    "rss": resource.RLIMIT_RSS,
-    "rtprio": resource.RLIMIT_RTPRIO,
-    "rttime": resource.RLIMIT_RTTIME,
-    "sigpending": resource.RLIMIT_SIGPENDING,
-    "stack": resource.RLIMIT_STACK,
-}
+LIMITS: dict[str, int] = {name: getattr(resource, f"RLIMIT_{name.upper()}") for name in NAMES}
 
 _original = resource.getrlimit(resource.RLIMIT_NOFILE)
 
