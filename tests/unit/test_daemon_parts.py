@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 from pathlib import Path
 
@@ -98,6 +99,26 @@ def test_log_lines(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     logger.write(ERROR, "two")
     assert capfd.readouterr() == ("one\n", "init: only here\n")
     assert (tmp_path / "kmsg").read_text() == "<6>init: one\n<3>init: two\n"
+
+
+def test_a_terminal_that_nobody_reads_blocks_nobody() -> None:
+    ours, terminal = os.openpty()
+    saved = os.dup(2)
+    os.dup2(terminal, 2)
+    signal.setitimer(signal.ITIMER_REAL, 20)  # ends a test that hangs
+    try:
+        logger = Logger("init")
+        for length in (1, 10, 100, 900):
+            for number in range(500):
+                logger.write(ERROR, f"{number} {'x' * length}")
+        assert os.get_blocking(2)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(terminal)
+    assert os.read(ours, 13) == b"init: 0 x\r\nin"
+    os.close(ours)
 
 
 def test_a_log_that_nobody_reads_blocks_nobody() -> None:

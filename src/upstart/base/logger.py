@@ -1,20 +1,25 @@
 """Init's own log: the kernel's ring buffer for PID 1, and standard output and error where those lead anywhere.
 
-What is always true here: writing a line never waits and never fails.  A descriptor that is not ready for writing (a
-terminal that is stopped, a pipe that nobody reads) gets nothing, and the line is lost.
+What is always true here: writing a line never waits for a reader and never fails.  What does not take it at once (a
+terminal that is stopped, a pipe that nobody reads) gets nothing, or as much as it takes, and the rest is lost.
+
+poll(2) does not tell how much a terminal takes, and to have it not wait would change it for all who share it with us.
+So a terminal, or a pipe, is opened once more for each line, by a description of our own; a terminal that may not be,
+being another user's, gets nothing.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import stat
 
 from upstart.base.priority import MESSAGE, WARN
 
 KMSG = "/dev/kmsg"
 #: syslog(3) levels of our priorities, debug first.
 _LEVELS = "765432"
-#: A pipe that is ready takes this much without blocking, and the kernel's ring buffer little more in one record.
+#: A pipe that is ready takes this much at once, and the kernel's ring buffer little more in one record.
 MAX_LINE = 976
 
 
@@ -65,12 +70,32 @@ class Logger:
     @staticmethod
     def _put(fd: int, line: str) -> None:
         try:
-            poll = select.poll()
-            poll.register(fd, select.POLLOUT)
-            if poll.poll(0):
-                os.write(fd, _encode(line))
+            own = _open_again(fd)
+            if own < 0:
+                poll = select.poll()
+                poll.register(fd, select.POLLOUT)
+                if poll.poll(0):
+                    os.write(fd, _encode(line))
+                return
+            try:
+                os.write(own, _encode(line))
+            finally:
+                os.close(own)
         except OSError:
             pass
+
+
+def _open_again(fd: int) -> int:
+    """A descriptor for what ``fd`` is open for, which never waits; -1 for what poll(2) tells the truth of."""
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISCHR(mode) and not stat.S_ISFIFO(mode):
+        return -1
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        if stat.S_ISCHR(mode):
+            raise
+        return -1
 
 
 def _encode(line: str) -> bytes:

@@ -37,6 +37,15 @@ _REBOOT_MAGIC2 = 672274793
 _REBOOT = {"x86_64": 169, "i386": 88, "i486": 88, "i586": 88, "i686": 88, "armv6l": 88, "armv7l": 88, "armv8l": 88,
            "ppc": 88, "ppc64": 88, "ppc64le": 88, "s390x": 88, "mips": 4088, "mips64": 5164}
 _GENERIC_REBOOT = 142
+#: The same for rt_sigaction(2).
+_SIGACTION = {"x86_64": 13, "i386": 174, "i486": 174, "i586": 174, "i686": 174, "armv6l": 174, "armv7l": 174,
+              "armv8l": 174, "ppc": 173, "ppc64": 173, "ppc64le": 173, "s390x": 174, "mips": 4194, "mips64": 5013}
+_GENERIC_SIGACTION = 134
+#: The signals that glibc keeps for its threads, and lets nobody change; bytes of a set of signals, and of all else that
+#: any architecture has in its struct sigaction.
+_RESERVED = (32, 33)
+_SIGNAL_SET = 16 if os.uname().machine.startswith("mips") else 8
+_SIGACTION_SIZE = 64
 
 _libc = ctypes.CDLL(None, use_errno=True)
 #: The same, with the interpreter's lock kept during the call.
@@ -111,6 +120,17 @@ def set_signal_stack(size: int) -> None:
     room = mmap(None, size, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_ANONYMOUS, -1, 0)
     if room != ctypes.c_void_p(-1).value:
         _libc.sigaltstack(ctypes.byref(_Stack(room, 0, size)), None)
+
+
+def reset_reserved_signals() -> None:
+    """Have the signals that glibc keeps for itself do what they do by default, which a program that is executed keeps.
+
+    Whoever started us may have ignored them, rt_sigaction(2).
+    """
+    number = _SIGACTION.get(os.uname().machine, _GENERIC_SIGACTION)
+    for each in _RESERVED:
+        _libc.syscall(ctypes.c_long(number), ctypes.c_int(each), bytes(_SIGACTION_SIZE), None,
+                      ctypes.c_size_t(_SIGNAL_SET))
 
 
 def disable_control_alt_delete() -> None:

@@ -164,6 +164,7 @@ def reset_signals() -> None:
     for number in SIGNALS:
         if number not in (signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
+    syscalls.reset_reserved_signals()
 
 
 def own_environment() -> dict[str, str]:
