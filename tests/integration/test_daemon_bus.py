@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("dbus-daemon") or not shutil.wh
 
 POLICY = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
+<busconfig><listen>{address}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
 <allow eavesdrop="true"/></policy></busconfig>
 """
@@ -28,21 +28,19 @@ class Bus:
     """A bus on which everybody may do everything."""
 
     def __init__(self, directory: Path) -> None:
-        self.socket = directory / "bus"
+        # An abstract name, for which the directories of tests need not be open to everybody.
+        self.socket = f"\0{directory}/bus"
+        self.address = f"unix:abstract={directory}/bus"
         config = directory / "bus.conf"
-        config.write_text(POLICY.format(socket=self.socket))
-        self.address = f"unix:path={self.socket}"
+        config.write_text(POLICY.format(address=self.address))
         command = ["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile"]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         wait_for(self._is_up)
-        self.socket.chmod(0o777)
-        for each in (directory, *directory.parents[:2]):
-            each.chmod(0o755)
 
     def _is_up(self) -> bool:
         try:
             with socket.socket(socket.AF_UNIX) as attempt:
-                attempt.connect(str(self.socket))
+                attempt.connect(self.socket)
         except OSError:
             return False
         return True
@@ -52,6 +50,13 @@ class Bus:
         if uid is not None:
             command = ["setpriv", "--reuid", str(uid), "--clear-groups", *command]
         return subprocess.run(command, capture_output=True, text=True, timeout=10)
+
+    def owner(self) -> str:
+        """The unique name of the init on this bus, empty where there is none."""
+        bus = "org.freedesktop.DBus"
+        command = ["dbus-send", f"--bus={self.address}", f"--dest={bus}", "--print-reply=literal", "/"]
+        asked = [*command, f"{bus}.GetNameOwner", f"string:{UPSTART.removesuffix('0_6')}"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout.strip()
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGCONT)
@@ -195,9 +200,10 @@ def test_the_test_mode_is_on_the_session_bus_and_nowhere_else(bus: Bus, tmp_path
         bus.send(UPSTART + ".Job.Start", "array:string:", "boolean:true", path=f"{MANAGER}/jobs/service")
         before = bus.send(UPSTART + ".Extension.GetStatusAll").stdout.partition("\n")[2]
         assert "running" in before
-        # Not a user's session: TERM is a re-exec.
+        # Not a user's session: TERM is a re-exec, after which another connection has the name.
+        old = bus.owner()
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
+        wait_for(lambda: bus.owner() not in ("", old))
         wait_for(lambda: bus.send(UPSTART + ".Extension.GetStatusAll").stdout.partition("\n")[2] == before)
         stopped = bus.send(UPSTART + ".Job.Stop", "array:string:", "boolean:true", path=f"{MANAGER}/jobs/service")
         assert stopped.returncode == 0

@@ -7,10 +7,12 @@ bus is connected to anew.
 
 from __future__ import annotations
 
+from upstart.base.names import SERVICE
 from upstart.base.priority import INFO, WARN
 from upstart.daemon import announce
 from upstart.dbus import bus as systembus
 from upstart.dbus.server import PrivateServer
+from upstart.dbus.turns import Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class Endpoints:
     """
 
     __slots__ = (
-        "_engine", "_environ", "_listening", "_log", "_loop", "_notified", "_options", "_restarted", "_service", "bus",
-        "server",
+        "_engine", "_environ", "_listening", "_log", "_loop", "_notified", "_options", "_restarted", "_service",
+        "_turns", "bus", "server",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +57,7 @@ class Endpoints:
         self._service = service
         self._restarted = restarted
         self._log = log
+        self._turns = Turns(loop)
         #: The address of the bus was told us by NotifyDBusAddress.
         self._notified = False
         self.server: PrivateServer | None = None
@@ -83,7 +86,7 @@ class Endpoints:
         """Serve those who connect to the socket that listens, if one does."""
         listening = self._listening.socket
         if self.server is None and listening is not None:
-            self.server = PrivateServer(self._loop, listening, self._service.received)
+            self.server = PrivateServer(self._loop, self._turns, listening, self._service.received)
             self.server.on_change = self.listeners_changed
             self.server.connected = lambda connection: self._log(INFO, "Connection from private client")
 
@@ -116,7 +119,10 @@ class Endpoints:
             address = environ.get("DBUS_SYSTEM_BUS_ADDRESS", systembus.DEFAULT_ADDRESS)
         if self.bus is not None:
             self.bus.close()
-        bus = systembus.MessageBus(self._loop, address, self._service.received, self._service.next_serial)
+        service = self._service
+        bus = systembus.MessageBus(
+            self._loop, self._turns, address, SERVICE, service.received, service.next_serial
+        )
         self.bus = self._service.bus = bus
         bus.needs_uid = self._service.needs_uid
         bus.lost = self._bus_lost
@@ -143,11 +149,11 @@ class Endpoints:
         text = f"Unable to connect to the D-Bus {self.bus_name} bus: "
         self.connect_bus(None, lambda error: self._log(WARN, text + error[1]) if error else None)
 
-    def update_activation_environment(self, entry: str) -> None:
-        """Tell the session's bus of a variable, for the services that it starts."""
+    def update_activation_environment(self, entries: list[str]) -> None:
+        """Tell the session's bus of variables, for the services that it starts."""
         if self._options.user and self.bus is not None and self.bus.ready:
-            key, _, value = entry.partition("=")
-            self.bus.call("UpdateActivationEnvironment", None, "a{ss}", {key: value})
+            table = dict([entry.partition("=")[::2] for entry in entries])
+            self.bus.call("UpdateActivationEnvironment", None, "a{ss}", table)
 
     # The end, and the next beginning
 

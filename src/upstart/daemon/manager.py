@@ -11,10 +11,11 @@ import os
 from upstart.base.names import INVALID_ARGS
 from upstart.base.priority import DEBUG, INFO, PRIORITIES, WARN
 from upstart.daemon import paths
+from upstart.daemon.environment import STEP, environment
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
-from upstart.daemon.objects import InstanceObject, JobObject, environment, statuses
-from upstart.daemon.paths import path_of_instance, path_of_job
-from upstart.daemon.service import Service, steps
+from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
+from upstart.daemon.paths import path_of_job
+from upstart.daemon.service import LONGEST_PATH, Service, steps
 from upstart.daemon.statefile import text_of
 from upstart.engine import environ
 from upstart.engine.core import CommandError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from upstart.daemon.quiesce import Quiesce
     from upstart.daemon.restart import Restarter
     from upstart.daemon.service import Call
+    from upstart.dbus.connection import Steps, Work
     from upstart.dbus.wire import UnixFd
     from upstart.engine.data import Instance, Job
     from upstart.engine.engine import Engine
@@ -101,11 +103,14 @@ class Manager:
         return None
 
     def _registered_below(self, path: str) -> list[str]:
-        registered = [paths.ROOT]
-        for job in self._engine.jobs.values():
-            registered.append(path_of_job(job))
-            registered += [path_of_instance(instance) for instance in job.instances.values()]
-        return steps(path, registered)
+        jobs = self._engine.jobs.values()
+        if path == paths.JOBS:
+            return sorted({paths.escape(job.name if job.session is None else job.session) for job in jobs})
+        if path.startswith(paths.JOBS + "/"):
+            # What is no job there may be the root of a session.
+            root = paths.unescape(path[len(paths.JOBS) + 1 :]) if len(path) <= LONGEST_PATH else None
+            return sorted({paths.escape(job.name) for job in jobs if root is not None and job.session == root})
+        return steps(path, [paths.JOBS if jobs else paths.ROOT])
 
     def _check(self, call: Call, action: str) -> None:
         if not self.service.may_change(call):
@@ -139,8 +144,8 @@ class Manager:
         session = self._chroots.session_of(call.pid)
         return [job for job in self._engine.jobs.values() if job.session == session]
 
-    def do_GetAllJobs(self, call: Call) -> None:
-        call.reply("ao", [path_of_job(job) for job in self._jobs(call)])
+    def do_GetAllJobs(self, call: Call) -> Work:
+        return call.reply_array("o", map(path_of_job, self._jobs(call)))
 
     def do_EmitEvent(self, call: Call, name: str, env: list[str], wait: bool) -> None:
         self._emit(call, name, env, wait, -1)
@@ -230,26 +235,29 @@ class Manager:
         if details and not details[0]:
             raise CommandError(INVALID_ARGS, "Job may not be empty string")
 
-    def do_SetEnv(self, call: Call, details: list[str], variable: str, replace: bool) -> None:
-        self.do_SetEnvList(call, details, [variable], replace)
+    def do_SetEnv(self, call: Call, details: list[str], variable: str, replace: bool) -> Work:
+        return self.do_SetEnvList(call, details, [variable], replace)
 
-    def do_SetEnvList(self, call: Call, details: list[str], variables: list[str], replace: bool) -> None:
+    def do_SetEnvList(self, call: Call, details: list[str], variables: list[str], replace: bool) -> Steps:
         if self._begin_change(call, details, "set env request"):
             instance = self._instance(call, details)
             engine = self._engine
-            for variable in variables:
-                entry = variable if "=" in variable else variable + "="
-                if instance is not None:
-                    engine.set_instance_environ(instance, entry, replace)
-                else:
-                    engine.set_job_environ(entry, replace)
-                    self._endpoints.update_activation_environment(entry)
+            for at in range(0, len(variables), STEP):
+                entries = [entry if "=" in entry else entry + "=" for entry in variables[at : at + STEP]]
+                for entry in entries:
+                    if instance is not None:
+                        engine.set_instance_environ(instance, entry, replace)
+                    else:
+                        engine.set_job_environ(entry, replace)
+                    yield
+                if instance is None:
+                    self._endpoints.update_activation_environment(entries)
         call.reply()
 
-    def do_UnsetEnv(self, call: Call, details: list[str], name: str) -> None:
-        self.do_UnsetEnvList(call, details, [name])
+    def do_UnsetEnv(self, call: Call, details: list[str], name: str) -> Work:
+        return self.do_UnsetEnvList(call, details, [name])
 
-    def do_UnsetEnvList(self, call: Call, details: list[str], names: list[str]) -> None:
+    def do_UnsetEnvList(self, call: Call, details: list[str], names: list[str]) -> Steps:
         if self._begin_change(call, details, "unset env request"):
             instance = self._instance(call, details)
             for word in names:
@@ -259,6 +267,7 @@ class Manager:
                     self._engine.unset_instance_environ(instance, name)
                 else:
                     self._engine.unset_job_environ(name)
+                yield
         call.reply()
 
     def do_GetEnv(self, call: Call, details: list[str], name: str) -> None:
@@ -306,8 +315,8 @@ class Manager:
 
     # The extension
 
-    def do_GetStatusAll(self, call: Call) -> None:
-        call.reply(STATUS, [status for job in self._jobs(call) for status in statuses(job)])
+    def do_GetStatusAll(self, call: Call) -> Work:
+        return call.reply_array(STATUS[1:], (each for job in self._jobs(call) for each in statuses(job)))
 
     def do_GetStatus(self, call: Call, name: str, env: list[str]) -> None:
         job = self._job_by_name(call, name)
@@ -318,7 +327,7 @@ class Manager:
                 raise
             call.reply(STATUS, [(job.name, "", "stop", "waiting", [])])
             return
-        call.reply(STATUS, [status for status in statuses(job) if status[1] == instance.name])
+        call.reply(STATUS, [status(instance)])
 
     def do_StopForce(self, call: Call, path: str, env: list[str], wait: bool) -> None:
         target = self.find(path, call)
@@ -332,10 +341,11 @@ class Manager:
     def do_FailureReason(self, call: Call, name: str, instance: str) -> None:
         session = self._chroots.session_of(call.pid)
         engine = self._engine
-        reason = engine.failure_reason(name, instance, session)
         if (session, name) not in engine.jobs:
-            # No job, because of its file: that is why nothing can be done with it now.
-            reason = self._configuration.sources.error(name, session) or reason
+            # No job, because of its file perhaps: why it failed when there was one is no reason for that.
+            call.reply("s", (self._configuration.sources.error(name, session) or "").partition("\n")[0])
+            return
+        reason = engine.failure_reason(name, instance, session)
         if not reason and not instance:
             for (of_session, of_name, _), text in reversed(engine.failures.items()):
                 if of_session == session and of_name == name:

@@ -6,29 +6,21 @@ The texts of errors are the original's.
 
 from __future__ import annotations
 
-from upstart.base.names import INVALID_ARGS
 from upstart.conf.condition import condition_to_rpn
 from upstart.conf.jobclass import PROCESSES
+from upstart.daemon.environment import environment
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT
 from upstart.daemon.paths import escape, path_of_instance, path_of_job
-from upstart.engine import environ
 from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.daemon.service import Call, Service
+    from upstart.dbus.connection import Work
     from upstart.engine.data import Instance, Job
     from upstart.engine.engine import Engine
 
     Status = tuple[str, str, str, str, list[tuple[str, int]]]
-
-
-def environment(words: list[str]) -> dict[str, str]:
-    """The table that a list of ``KEY=VALUE`` stands for; InvalidArgs where one has no ``=``."""
-    try:
-        return environ.parse(words)
-    except ValueError:
-        raise CommandError(INVALID_ARGS, "Env must be KEY=VALUE pairs")
 
 
 def processes(instance: Instance) -> list[tuple[str, int]]:
@@ -39,14 +31,16 @@ def processes(instance: Instance) -> list[tuple[str, int]]:
     return [(name, pids[name]) for name in PROCESSES if name in pids]
 
 
+def status(instance: Instance) -> Status:
+    """The status of an instance."""
+    return (instance.job.name, instance.name, instance.goal, instance.state, processes(instance))
+
+
 def statuses(job: Job) -> list[Status]:
     """The status of each instance, or of the job where it has none."""
     if not job.instances:
         return [(job.name, "", "stop", "waiting", [])]
-    return [
-        (job.name, instance.name, instance.goal, instance.state, processes(instance))
-        for instance in job.instances.values()
-    ]
+    return [status(instance) for instance in job.instances.values()]
 
 
 def reply_unless(engine: Engine, wait: bool, call: Call, instance: Instance | None = None) -> None:
@@ -82,8 +76,8 @@ class JobObject:
     def do_GetInstanceByName(self, call: Call, name: str) -> None:
         call.reply("o", path_of_instance(self._engine.instance_named(self._job, name)))
 
-    def do_GetAllInstances(self, call: Call) -> None:
-        call.reply("ao", [path_of_instance(instance) for instance in self._job.instances.values()])
+    def do_GetAllInstances(self, call: Call) -> Work:
+        return call.reply_array("o", map(path_of_instance, list(self._job.instances.values())))
 
     def do_Start(self, call: Call, env: list[str], wait: bool) -> None:
         self._may_change(call)

@@ -2,7 +2,9 @@
 
 What is always true here: a call is answered exactly once, at once or, where it waits for an event or a job, when the
 engine says so; whatever a client sends, the worst is an error for that client.  Nobody but root and our own user
-changes anything, whatever the policy of a bus lets through.  The methods themselves are in `manager` and `objects`.
+changes anything, whatever the policy of a bus lets through.  What takes longer than a few milliseconds, because it is
+long itself or its answer is, is given back as a work in short steps, between which others are served.  The methods
+themselves are in `manager` and `objects`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from upstart.base.names import (
     PEER,
     UNKNOWN_METHOD,
 )
+from upstart.daemon.environment import LONG_LIST, words_in_steps
 from upstart.daemon.interfaces import COMMON, Interface, introspect
 from upstart.daemon.paths import path_of_instance
 from upstart.dbus import wire
@@ -25,17 +28,18 @@ from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterable
     from typing import Any, Protocol
 
     from upstart.dbus.bus import MessageBus
-    from upstart.dbus.connection import Connection
+    from upstart.dbus.connection import Connection, Work
     from upstart.engine.data import Instance
 
     class Served(Protocol):
         """An object on D-Bus: ``interfaces`` as tables, and for each of their methods and properties a method.
 
-        A method ``Start`` is ``do_Start(call, *args)``, and answers the call; a property ``name`` is ``get_name()``.
+        A method ``Start`` is ``do_Start(call, *args)``, and answers the call or gives the work that does; a property
+        ``name`` is ``get_name()``.
         """
 
         interfaces: tuple[Interface, ...]
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 
 
 ERROR_PREFIX = MANAGER + ".Error."
+#: Characters.  An instance whose name would make its path longer than this is not to be found by it.
+LONGEST_PATH = 48 << 10
 MACHINE_IDS = ("/var/lib/dbus/machine-id", "/etc/machine-id")
 
 
@@ -76,6 +82,11 @@ class Call:
     def reply_instance(self, instance: Instance) -> None:
         """Answer with the path of an instance."""
         self.reply("o", path_of_instance(instance))
+
+    def reply_array(self, element: str, values: Iterable[Any]) -> Generator[None, None, None]:
+        """Answer with an array whose elements are asked for as it is packed, in steps."""
+        body = yield from wire.pack_in_steps(element, values)
+        self.reply_body("a" + element, body)
 
     def reply_body(self, signature: str, body: bytes) -> None:
         """Answer with a body that is packed already."""
@@ -134,54 +145,81 @@ class Service:
         """Whether the caller is root or our own user."""
         return call.uid is not None and (call.uid == 0 or call.uid == self.uid)
 
-    def received(self, connection: Connection, message: wire.Message) -> None:
-        """Take a message; all but calls are of no interest."""
+    def received(self, connection: Connection, message: wire.Message) -> Work:
+        """Take a message; all but calls are of no interest.  Gives what is left to do for it."""
         if message.type != wire.CALL:
-            return
+            return None
         call = Call(self, connection, message)
         try:
-            self.dispatch(call)
-        except CommandError as error:
+            work = self.dispatch(call)
+        except Exception as error:
+            self._failed(call, error)
+            return None
+        return self._guarded(call, work) if work is not None else None
+
+    def _guarded(self, call: Call, work: Generator[None, None, None]) -> Generator[None, None, None]:
+        try:
+            yield from work
+        except Exception as error:
+            self._failed(call, error)
+
+    def _failed(self, call: Call, error: Exception) -> None:
+        if isinstance(error, CommandError):
             call.error(error.name, error.text)
-        except wire.WireError as error:
-            if connection.uid >= 0:
-                connection.close()
+        elif isinstance(error, wire.WireError):
+            if call.connection.uid >= 0:
+                call.connection.close()
             else:  # one client of a bus is not all of them
                 call.error(INVALID_ARGS, str(error))
-        except Exception as error:
+        else:
             call.error(FAILED, f"Internal error: {error}")
             self.fault(error)
 
-    def dispatch(self, call: Call) -> None:
+    def dispatch(self, call: Call) -> Work:
         """Find the method and have it answer; CommandError is an error for the caller."""
         header = call.message.header
         path, interface, member = header.path or "", header.interface, header.member or ""
-        if interface == PEER:
+        if interface == PEER or (interface is None and member in _PEER_MEMBERS):
             self._peer(call, member)
-            return
-        target = self.find(path, call)
+            return None
+        target = self.find(path, call) if len(path) <= LONGEST_PATH else None
         if target is None:
             # libdbus describes any path, be there anything or not.
             if member == "Introspect" and header.signature == "" and interface in (None, INTROSPECTABLE):
                 call.reply("s", introspect(path, (), self.children(path)))
             else:
                 self._unknown(call)
-            return
+            return None
         key = (target.interfaces[0].name, interface, member)
         signature = self.signatures.get(key)
         if signature is None:
             signature = self._signature(target.interfaces, interface, member)
             if signature is None:
                 self._unknown(call)
-                return
+                return None
             self.signatures[key] = signature
         if signature != header.signature:
             call.error(INVALID_ARGS, f"Invalid arguments to {member} method")
-            return
+            return None
         if member in _COMMON_MEMBERS and interface in (None, *_COMMON_INTERFACES):
-            getattr(self, "_" + member.lower())(call, target, *call.message.args())
-        else:
-            getattr(target, "do_" + member)(call, *call.message.args())
+            common = getattr(self, "_" + member.lower())
+            return self._invoke(call, lambda call, *args: common(call, target, *args))
+        return self._invoke(call, getattr(target, "do_" + member))
+
+    def _invoke(self, call: Call, method: Callable[..., Work]) -> Work:
+        if len(call.message.body) > wire.LONG:
+            return self._invoke_in_steps(call, method)
+        return method(call, *call.message.args())
+
+    @staticmethod
+    def _invoke_in_steps(call: Call, method: Callable[..., Work]) -> Generator[None, None, None]:
+        args = list((yield from call.message.args_in_steps()))
+        for at, arg in enumerate(args):
+            if type(arg) is list and len(arg) > LONG_LIST:
+                args[at] = yield from words_in_steps(arg)
+        work = method(call, *args)
+        if work is not None:
+            yield from work
 
     @staticmethod
     def _signature(interfaces: tuple[Interface, ...], interface: str | None, member: str) -> str | None:
@@ -260,6 +298,7 @@ class Service:
         return message.header.member not in _READING
 
 
+_PEER_MEMBERS = tuple(member for interface, member in COMMON if interface == PEER)
 _COMMON_INTERFACES = tuple({name for name, _ in COMMON})
 _COMMON_MEMBERS = tuple(member for _, member in COMMON)
 _READING = frozenset(

@@ -1,29 +1,39 @@
 """One D-Bus connection on a non-blocking socket: bytes in, messages out, and a bounded queue towards a slow reader.
 
 What is always true here: nothing waits.  A peer that does not read what it asked for is no longer read from once
-`PAUSE` bytes wait for it, and is disconnected once `MAX_QUEUE` do; one that sends what is not D-Bus is disconnected;
-in one turn at most `BATCH` messages of a peer are handled, so that a flood leaves room for the others.  What was sent
-before the peer went is still handled.  Descriptors that nobody took are closed.
+`PAUSE` bytes wait for it, and is disconnected once `MAX_QUEUE` do; one that sends what is not D-Bus is disconnected.
+The messages of a peer are handled in their order, one after the other is answered as far as it can be, and in one turn
+for no longer than a slice (`turns`), so that neither a flood nor a long call leaves no room for the others.  What was
+sent before the peer went is still handled.  Descriptors that nobody took are closed.  All that a connection holds is
+counted in its `Memory`.
 
 A message bus is a peer that speaks for everybody: it may lag behind further (`BUS_QUEUE`), and a message that is too
-long for us is passed over, for it must not cost us our place on the bus.
+long for us, or that we do not understand, is passed over, for it must not cost us our place on the bus.
 """
 
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 from struct import Struct
+from time import monotonic
 
 from upstart.base.loop import HANGUP, READ, WRITE
 from upstart.dbus import wire
 from upstart.dbus.auth import AuthError, ClientAuth, ServerAuth
+from upstart.dbus.turns import SLICE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from upstart.base.loop import Loop
+    from upstart.dbus.turns import Turns
+
+    Steps = Generator[None, None, None]
+    #: What is left to do for a message, in short steps; None if nothing is.
+    Work = Steps | None
 
 #: Bytes waiting for a peer: above PAUSE we take no more requests from it, above MAX_QUEUE it is gone.
 PAUSE = 256 << 10
@@ -31,8 +41,12 @@ PAUSE = 256 << 10
 MAX_QUEUE = 4 << 20
 BUS_QUEUE = 16 << 20
 CHUNK = 64 << 10
-BATCH = 64
 MAX_FDS = 16
+#: Bytes of a message of which only one is unpacked at a time.
+LONG_MESSAGE = 64 << 10
+#: The kernel had no memory for what we send or take: seconds until we try again.
+RETRY_SECONDS = 0.05
+_NO_MEMORY = (errno.ENOBUFS, errno.ENOMEM)
 
 _INT = Struct("@i")
 _ANCILLARY = _socket.CMSG_SPACE(_INT.size * MAX_FDS)
@@ -42,25 +56,55 @@ def _nothing() -> None:
     pass
 
 
+class Memory:
+    """Bytes that connections hold, read and not yet handled or written and not yet sent, and what they may hold
+    together; ``relieve`` is called where that is exceeded."""
+
+    __slots__ = ("held", "limit", "relieve")
+
+    def __init__(self, limit: int) -> None:
+        self.held = 0
+        self.limit = limit
+        self.relieve: Callable[[], object] = _nothing
+
+
+def close_fds(message: wire.Message) -> None:
+    """Close the descriptors that nobody took."""
+    fds, message.fds = message.fds, []
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
+
+
+def run_until(work: Work, deadline: float) -> bool:
+    """Go on with a work until ``deadline``; true where nothing is left of it."""
+    return all(monotonic() <= deadline for _ in work or ())
+
+
 class Connection:
     """A peer.  ``on_message`` (connection, message) is called for each message, ``on_close`` (connection) once."""
 
     __slots__ = (
-        "_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_mute", "_out", "_skip", "_watch", "auth",
-        "authenticated", "gone", "on_close", "on_message", "pid", "queued", "quiet", "sock", "uid",
+        "_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_memory", "_message", "_mute", "_out", "_queue",
+        "_skip", "_stalled", "_turns", "_watch", "_work", "auth", "authenticated", "gone", "held", "on_close",
+        "on_message", "pid", "queued", "quiet", "sock", "uid",
     )  # fmt: skip
 
     def __init__(
         self,
         loop: Loop,
+        turns: Turns,
+        memory: Memory,
         sock: _socket.socket,
         auth: ServerAuth | ClientAuth,
         uid: int,
         pid: int,
-        on_message: Callable[[Connection, wire.Message], object],
+        on_message: Callable[[Connection, wire.Message], Work],
         on_close: Callable[[Connection], object],
     ) -> None:
         self._loop = loop
+        self._turns = turns
+        self._memory = memory
         self.sock = sock
         self.auth: ServerAuth | ClientAuth | None = auth
         self.uid = uid
@@ -72,12 +116,20 @@ class Connection:
         self.gone = False
         #: Wants no signals.
         self.quiet = False
-        #: Bytes that wait to be sent.
+        #: Bytes that wait to be sent, and bytes that the memory has counted for us.
         self.queued = 0
-        self._in = b""
+        self.held = 0
+        self._in: bytes | bytearray = b""
         self._fds: list[int] = []
-        self._out: list[bytes] = []
+        #: What is being sent, as far as it is left, and what comes after it.
+        self._out = memoryview(b"")
+        self._queue: list[bytes] = []
+        #: What is left to do for the message that came last.
+        self._work: Work = None
+        self._message: wire.Message | None = None
+        #: There is something to do before more is read; it waits until the peer has read what lies there for it.
         self._backlog = False
+        self._stalled = False
         self._flush_due = False
         #: The peer takes nothing more; what it has sent before may still be on its way.
         self._mute = False
@@ -94,14 +146,34 @@ class Connection:
         self._loop.remove(self._watch)
         self.sock.close()
         self._close_fds()
-        self._out = []
         self._in = b""
+        self._drop_queue()
+        self._end_work()
+        self._account()
         self.on_close(self)
 
     def _close_fds(self) -> None:
         for fd in self._fds:
             os.close(fd)
         self._fds = []
+
+    def _end_work(self) -> None:
+        self._work = None
+        if self._message is not None:
+            close_fds(self._message)
+            self._message = None
+        if self._turns.long is self:
+            self._turns.long = None
+
+    def _account(self) -> None:
+        held = len(self._in) + self.queued
+        memory = self._memory
+        memory.held += held - self.held
+        self.held = held
+        if memory.held > memory.limit:
+            memory.relieve()
+
+    # Towards the peer
 
     def send(self, data: bytes) -> None:
         """Queue a whole message; it leaves at the end of this turn, or as the peer reads."""
@@ -111,37 +183,62 @@ class Connection:
         if self.queued > (MAX_QUEUE if self.uid >= 0 else BUS_QUEUE):
             self.close()
             return
-        self._out.append(data)
+        self._queue.append(data)
         self.queued += len(data)
-        if not self._flush_due and not self._events & WRITE:
-            self._flush_due = True
-            self._loop.before_wait(self.flush)
+        if not self._flush_due:
+            if self._events & WRITE:
+                self._account()
+            else:
+                self._flush_due = True
+                self._loop.before_wait(self.flush)
 
     def flush(self) -> None:
         """Send what the socket takes now."""
         self._flush_due = False
-        if self.gone or not self._out:
+        if self.gone or not self.queued:
             return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        if not self._out:
+            self._out = memoryview(self._queue[0] if len(self._queue) == 1 else b"".join(self._queue))
+            self._queue = []
         try:
-            sent = self.sock.send(data, _socket.MSG_NOSIGNAL)
+            sent = self.sock.send(self._out, _socket.MSG_NOSIGNAL)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:
-            # The end of what it sent tells that it has gone.
-            self._mute = True
-            sent = len(data)
-        self.queued = len(data) - sent
-        self._out = [data[sent:]] if self.queued else []
+        except OSError as error:
+            if error.errno in _NO_MEMORY:
+                self._flush_due = True
+                self._loop.call_later(RETRY_SECONDS, self.flush)
+                sent = 0
+            else:
+                # The end of what it sent tells that it has gone.
+                self._mute = True
+                self._drop_queue()
+                sent = 0
+        self._out = self._out[sent:]
+        self.queued -= sent
+        if self.held or self.queued:
+            self._account()
+            if self.gone:
+                return
         self._listen()
+        if self._stalled and self.queued <= PAUSE:
+            self._stalled = False
+            self._turns.join(self, True)
+
+    def _drop_queue(self) -> None:
+        self._out = memoryview(b"")
+        self._queue = []
+        self.queued = 0
 
     def _listen(self) -> None:
-        events = WRITE if self._out else 0
+        events = WRITE if self.queued and not self._flush_due else 0
         if self.queued <= PAUSE and not self._backlog:
             events |= READ
         if events != self._events:
             self._events = events
             self._loop.modify(self._watch, events)
+
+    # From the peer
 
     def _ready(self, events: int) -> None:
         if events & WRITE:
@@ -158,7 +255,12 @@ class Connection:
             data, ancillary, flags, _ = self.sock.recvmsg(CHUNK, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_MEMORY:
+                self._backlog = True
+                self._listen()
+                self._loop.call_later(RETRY_SECONDS, self._receive_again)
+                return
             data, ancillary, flags = b"", [], 0
         for level, kind, payload in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
@@ -180,61 +282,119 @@ class Connection:
                 passed = min(self._skip, len(data))
                 self._skip -= passed
                 data = data[passed:]
-            self._in = self._in + data if self._in else data
-            self._dispatch()
+            if self._in:
+                if type(self._in) is bytes:
+                    self._in = bytearray(self._in)
+                self._in += data
+            else:
+                self._in = data
+            if self._dispatch(monotonic() + SLICE):
+                self._turns.join(self, True)
         except (wire.WireError, AuthError, MemoryError):
             self.close()
 
-    def _dispatch(self) -> None:
-        data = self._in
-        at = 0
-        count = 0
-        while len(data) - at >= wire.FIXED:
-            length = wire.message_length(data, at)
-            if length > wire.MAX_MESSAGE:
-                if self.uid >= 0:
-                    raise wire.WireError("message too long")
-                self._skip = length - (len(data) - at)
-                at = len(data)
-                break
-            if len(data) - at < length:
-                break
-            if count == BATCH or self.queued > PAUSE:
-                break
-            count += 1
-            message = wire.parse(data[at : at + length])
-            at += length
-            wanted = message.header.unix_fds
-            if wanted:
-                if wanted > len(self._fds):
-                    raise wire.WireError("descriptors that did not come")
-                message.fds, self._fds = self._fds[:wanted], self._fds[wanted:]
-            try:
-                self.on_message(self, message)
-            finally:
-                for fd in message.fds:
-                    if fd >= 0:
-                        os.close(fd)
-            if self.gone:
-                return
-        self._in = data[at:] if at else data
-        if self._fds and not self._in:
-            self._close_fds()
-        full = len(self._in) >= wire.FIXED and len(self._in) >= wire.message_length(self._in, 0)
-        if full != self._backlog:
-            self._backlog = full
+    def _receive_again(self) -> None:
+        if not self.gone:
+            self._backlog = False
             self._listen()
-        if full:
-            self._loop.call_soon(self._resume)
 
-    def _resume(self) -> None:
+    def resume(self, deadline: float) -> bool:
+        """Go on with what the peer has sent; true if there is more to do."""
         if self.gone:
-            return
-        if self.queued > PAUSE:
-            # `flush` does not come back here: look again when the peer may have read.
-            self._loop.call_later(0.05, self._resume)
-            return
+            return False
         try:
-            self._dispatch()
+            return self._dispatch(deadline)
         except (wire.WireError, MemoryError):
             self.close()
+            return False
+
+    def _dispatch(self, deadline: float) -> bool:
+        """Handle what has come, until ``deadline``; true if there is more to do."""
+        more = False
+        at = 0
+        data = self._in
+        try:
+            while not self.gone:
+                if self._work is not None:
+                    if not self._step(deadline):
+                        more = True
+                        break
+                    continue
+                left = len(data) - at
+                if left < wire.FIXED:
+                    break
+                length = wire.message_length(data, at)
+                if length > wire.MAX_MESSAGE:
+                    if self.uid >= 0:
+                        raise wire.WireError("message too long")
+                    self._skip = length - left
+                    at = len(data)
+                    break
+                if left < length:
+                    break
+                if self.queued > PAUSE:
+                    self._stalled = True
+                    break
+                if at and monotonic() > deadline:
+                    more = True
+                    break
+                if length > LONG_MESSAGE:
+                    if self._turns.long is not None:
+                        more = True
+                        break
+                    self._turns.long = self
+                at += length
+                self._handle(bytes(data[at - length : at]))
+        finally:
+            if at == len(data):
+                self._in = b""
+            elif type(data) is bytearray:
+                del data[:at]
+            else:
+                self._in = data[at:]
+        if self.gone:
+            self._in = b""
+            return False
+        if self._fds and not self._in:
+            self._close_fds()
+        if self.held or self._in:
+            self._account()
+            if self.gone:
+                return False
+        backlog = more or self._stalled
+        if backlog != self._backlog:
+            self._backlog = backlog
+            self._listen()
+        return more
+
+    def _handle(self, data: bytes) -> None:
+        """A whole message: call ``on_message``, and keep what is left to do for it."""
+        try:
+            message = wire.parse(data)
+        except wire.WireError:
+            if self.uid >= 0:
+                raise
+            return
+        wanted = message.header.unix_fds
+        if wanted:
+            if wanted > len(self._fds):
+                raise wire.WireError("descriptors that did not come")
+            message.fds, self._fds = self._fds[:wanted], self._fds[wanted:]
+        self._message = message
+        try:
+            work = self.on_message(self, message)
+            if not self.gone:
+                self._work = work
+        finally:
+            if self._work is None:
+                self._end_work()
+
+    def _step(self, deadline: float) -> bool:
+        """Go on with the work; false if there is more of it."""
+        done = True
+        try:
+            done = run_until(self._work, deadline) or self.gone
+        finally:
+            if done:
+                self._end_work()
+        return done

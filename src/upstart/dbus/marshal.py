@@ -1,7 +1,9 @@
 """Values to the bytes of D-Bus and back: the types of the D-Bus Specification, without messages around them.
 
 What is always true here: bytes from a peer can only give values or a `WireError`, however deep or long they claim to
-be.  What is packed is always valid: strings are made UTF-8 without NUL, and object paths come from `paths`.
+be.  What is packed is always valid: strings are made UTF-8 without NUL, and object paths are those of our objects.
+A value costs time by its items, of which 4 MB may hold half a million: what is longer than `LONG` is taken in steps
+(`unpack_in_steps`), between which others are served.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
     from typing import Any
 
 #: Bytes.  What we build may be longer than what we accept: GetState of thousands of jobs.
@@ -19,6 +22,12 @@ MAX_DEPTH = 64
 MAX_NESTED = 32
 #: Signatures whose parts are remembered.
 SIGNATURES = 512
+#: Bytes of a body that is unpacked at once, whatever it holds: some ten milliseconds.
+LONG = 16 << 10
+#: Strings between two steps: a millisecond or so.
+STEP = 1024
+#: All that an object path is made of.
+_PATH_BYTES = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 
 _U32 = Struct("<I")
 
@@ -35,19 +44,20 @@ def valid_path(path: str) -> bool:
     """Whether ``path`` is an object path: "/", or elements of [A-Za-z0-9_]."""
     if path == "/":
         return True
-    if not path.isascii() or not path.startswith("/"):
+    if not path.startswith("/") or path.endswith("/") or "//" in path or not path.isascii():
         return False
-    return all(element.replace("_", "a").isalnum() for element in path[1:].split("/"))
+    return not path.encode().translate(None, _PATH_BYTES)
 
 
 class Reader:
-    """Takes values off a body or a header."""
+    """Takes values off a body or a header; ``most`` is how many bytes all its arrays may have together."""
 
-    __slots__ = ("at", "data", "little", "u32")
+    __slots__ = ("at", "data", "little", "most", "u32")
 
-    def __init__(self, data: bytes, little: bool) -> None:
+    def __init__(self, data: bytes, little: bool, most: int = MAX_ARRAY) -> None:
         self.data = data
         self.at = 0
+        self.most = most
         self.little = little
         self.u32 = _U32 if little else Struct(">I")
 
@@ -111,11 +121,8 @@ class Reader:
         return number
 
     def array(self, element: str, depth: int) -> list[Any]:
-        length = self.uint()
-        self.align(8 if element[0] in "({xtd" else 1)
-        end = self.at + length
-        if end > len(self.data) or depth > MAX_DEPTH:
-            raise WireError("array beyond its message")
+        end = self._array_end(element, depth)
+        length = end - self.at
         if element in _NUMBERS:
             size, code = _NUMBERS[element]
             if length % size:
@@ -123,9 +130,49 @@ class Reader:
             numbers = Struct(f"{'<' if self.little else '>'}{length // size}{code}").unpack_from(self.data, self.at)
             self.at = end
             return list(numbers)
-        values = []
+        values: list[Any] = []
+        if element == "s":
+            self._strings(end, values, length)
         while self.at < end:
             values.append(self.single(element, depth))
+        if self.at != end:
+            raise WireError("array of a wrong length")
+        return values
+
+    def _array_end(self, element: str, depth: int) -> int:
+        """Where the array ends whose length comes next; its first element is what comes after this."""
+        length = self.uint()
+        self.align(8 if element[0] in "({xtd" else 1)
+        self.most -= length
+        if self.at + length > len(self.data) or depth > MAX_DEPTH or self.most < 0:
+            raise WireError("array beyond its message")
+        return self.at + length
+
+    def _strings(self, end: int, values: list[str], count: int) -> None:
+        """Append the strings of an array that ends at ``end``, ``count`` of them at most."""
+        data, at = self.data, self.at
+        unpack_from = self.u32.unpack_from
+        for _ in range(count):
+            if at >= end:
+                break
+            start = (at + 7) & ~3
+            if at & 3 and any(data[at : start - 4]):
+                raise WireError("padding that is not zero")
+            at = start + unpack_from(data, start - 4)[0]
+            raw = data[start:at]
+            if data[at] or 0 in raw:
+                raise WireError("string with or without its NUL")
+            values.append(raw.decode())
+            at += 1
+        self.at = at
+
+    def strings_in_steps(self) -> Generator[None, None, list[str]]:
+        """An array of strings, `STEP` of them between two steps."""
+        end = self._array_end("s", 0)
+        values: list[str] = []
+        while self.at < end:
+            self._strings(end, values, STEP)
+            yield
         if self.at != end:
             raise WireError("array of a wrong length")
         return values
@@ -185,6 +232,33 @@ def unpack(signature: str, body: bytes, little: bool = True) -> tuple[Any, ...]:
     return values
 
 
+def unpack_in_steps(signature: str, body: bytes, little: bool = True) -> Generator[None, None, tuple[Any, ...]]:
+    """The values of a long body, with a pause wherever others may be served.
+
+    A variant that ends it and holds anything but a string is not looked into, and given as None.
+    """
+    reader = Reader(body, little)
+    values: list[Any] = []
+    for each in split(signature):
+        if each == "as":
+            values.append((yield from reader.strings_in_steps()))
+        elif each == "v":
+            inner = reader.signature()
+            if inner == "s":
+                values.append(reader.single(inner, 0))
+            else:
+                values.append(None)
+                reader.at = len(body)
+        elif each in "sogbhynqiuxtd":
+            values.append(reader.single(each, 0))
+        else:
+            raise WireError("a long value of a type that nobody asked for")
+        yield
+    if reader.at != len(body):
+        raise WireError("body longer than its signature")
+    return tuple(values)
+
+
 def text(value: str) -> bytes:
     """A string as D-Bus wants it; bytes of a file name that are no UTF-8 become question marks."""
     try:
@@ -194,9 +268,29 @@ def text(value: str) -> bytes:
     return raw.replace(b"\0", b"?") if b"\0" in raw else raw
 
 
+#: What ends a string in an array by its length: the NUL, and what aligns the next one.  The last has no padding.
+_ENDS = (b"\0\0\0\0", b"\0\0\0", b"\0\0", b"\0")
+
+
 def _put_string(out: bytearray, value: str) -> None:
     raw = text(value)
     out += b"\0" * (-len(out) & 3) + _U32.pack(len(raw)) + raw + b"\0"
+
+
+def _put_strings(out: bytearray, values: Iterable[str]) -> None:
+    pack_length = _U32.pack
+    raw = b"..."
+    for value in values:
+        try:
+            raw = value.encode()
+            if b"\0" in raw:
+                raw = text(value)
+        except UnicodeEncodeError:
+            raw = text(value)
+        out += pack_length(len(raw))
+        out += raw
+        out += _ENDS[len(raw) & 3]
+    del out[len(out) - 3 + (len(raw) & 3) :]
 
 
 def put(out: bytearray, signature: str, value: Any) -> None:
@@ -212,8 +306,7 @@ def put(out: bytearray, signature: str, value: Any) -> None:
             out += b"\0" * (-len(out) & 7)
         start = len(out)
         if element == "s" or element == "o":
-            for each in value:
-                _put_string(out, each)
+            _put_strings(out, value)
         elif element[0] in "({":
             parts = split(element[1:-1])
             for each in value.items() if element[0] == "{" else value:
@@ -252,4 +345,18 @@ def pack(signature: str, *values: Any) -> bytes:
     out = bytearray()
     for each, value in zip(split(signature), values, strict=True):
         put(out, each, value)
+    return bytes(out)
+
+
+def pack_in_steps(element: str, values: Iterable[Any]) -> Generator[None, None, bytes]:
+    """A body of one array, whose elements are asked for as they are packed, with a pause after every few of them."""
+    out = bytearray(8 if element[0] in "({xtd" else 4)
+    start = len(out)
+    for count, value in enumerate(values):
+        put(out, element, value)
+        if count & 63 == 63:
+            yield
+    if len(out) - start > MAX_ARRAY:
+        raise WireError("array too long")
+    _U32.pack_into(out, 0, len(out) - start)
     return bytes(out)

@@ -2,7 +2,9 @@
 
 What is always true here: a connection is looked at once, when it arrives; nobody but root and our own user gets any
 further, so that others cannot fill our descriptors.  There are never more than `MAX_CLIENTS` connections, nor one
-that is still not authenticated after `AUTH_SECONDS`.  A signal is built once and shared by all who listen.
+that is still not authenticated after `AUTH_SECONDS`.  A signal is built once and shared by all who listen.  All
+connections together hold no more than `MAX_HELD` bytes: who holds most gives way, those who have not said who they are
+and users other than root first.
 """
 
 from __future__ import annotations
@@ -14,18 +16,22 @@ from struct import Struct
 from upstart.base.loop import READ
 from upstart.dbus import wire
 from upstart.dbus.auth import ServerAuth
-from upstart.dbus.connection import Connection
+from upstart.dbus.connection import Connection, Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upstart.base.loop import Loop
+    from upstart.dbus.connection import Work
+    from upstart.dbus.turns import Turns
 
 #: Each job may have an initctl that waits: more than jobs that start each other at a boot.
 MAX_CLIENTS = 2048
-#: Bytes that may wait for all clients together.
-MAX_QUEUED = 32 << 20
+#: Bytes that all clients together may leave unread, or unfinished.
+MAX_HELD = 32 << 20
+#: Who holds less than its share is not asked to give way.
+SHARE = MAX_HELD // MAX_CLIENTS
 AUTH_SECONDS = 30.0
 #: Connections taken in one turn.
 ACCEPTS = 32
@@ -41,14 +47,18 @@ class PrivateServer:
     """
 
     __slots__ = (
-        "_guid", "_loop", "_on_message", "_paused", "_sock", "_uid", "_watch", "clients", "connected", "on_change",
+        "_guid", "_loop", "_on_message", "_paused", "_sock", "_turns", "_uid", "_watch", "clients", "connected",
+        "memory", "on_change",
     )  # fmt: skip
 
     def __init__(
-        self, loop: Loop, sock: _socket.socket, on_message: Callable[[Connection, wire.Message], object]
+        self, loop: Loop, turns: Turns, sock: _socket.socket, on_message: Callable[[Connection, wire.Message], Work]
     ) -> None:
         self._loop = loop
+        self._turns = turns
         self._sock = sock
+        self.memory = Memory(MAX_HELD)
+        self.memory.relieve = self._relieve
         self._on_message = on_message
         self._guid = os.urandom(16).hex()
         self._uid = os.getuid()
@@ -91,7 +101,10 @@ class PrivateServer:
             if uid not in (0, self._uid):
                 sock.close()
                 continue
-            client = Connection(self._loop, sock, ServerAuth(self._guid, uid), uid, pid, self._on_message, self._closed)
+            auth = ServerAuth(self._guid, uid)
+            client = Connection(
+                self._loop, self._turns, self.memory, sock, auth, uid, pid, self._on_message, self._closed
+            )
             self.clients[client] = None
             self._limit_authentication(client)
             self.connected(client)
@@ -134,12 +147,18 @@ class PrivateServer:
 
     def broadcast(self, data: bytes) -> None:
         """Send a signal to every client that wants signals."""
-        queued = 0
         for client in list(self.clients):
             if not client.quiet and client.auth is None:
                 client.send(data)
-            queued += client.queued
-        while queued > MAX_QUEUED:
-            worst = max(self.clients, key=lambda client: client.queued)
-            queued -= worst.queued
+
+    def _relieve(self) -> None:
+        """Hang up on those who hold most, until what is left is not too much."""
+        while self.memory.held > self.memory.limit:
+            worst = max(
+                (client for client in self.clients if client.held > SHARE),
+                key=lambda client: (client.auth is not None, client.uid != 0, client.held),
+                default=None,
+            )
+            if worst is None:
+                return
             worst.close()

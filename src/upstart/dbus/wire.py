@@ -13,17 +13,29 @@ from __future__ import annotations
 from struct import Struct
 from struct import error as StructError
 
-from upstart.dbus.marshal import Reader, UnixFd, WireError, pack, put, split, unpack, valid_path
+from upstart.dbus.marshal import (
+    LONG,
+    Reader,
+    UnixFd,
+    WireError,
+    pack,
+    pack_in_steps,
+    put,
+    split,
+    unpack,
+    unpack_in_steps,
+    valid_path,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from typing import Any
 
 __all__ = [
-    "CALL", "COMMON_HEADER", "ERROR", "FIXED", "HEADER_CACHE", "LONGEST", "MAX_MESSAGE", "NO_REPLY", "RETURN",
-    "SIGNAL", "Header", "Message", "UnixFd", "WireError", "call", "error", "message_length", "pack", "parse",
-    "reply", "signal_builder", "split", "unpack", "valid_path",
+    "CALL", "COMMON_HEADER", "ERROR", "FIXED", "HEADER_CACHE", "LONG", "LONGEST", "MAX_FIELDS", "MAX_MESSAGE",
+    "NO_REPLY", "RETURN", "SIGNAL", "Header", "Message", "UnixFd", "WireError", "call", "error", "message_length",
+    "pack", "pack_in_steps", "parse", "reply", "signal_builder", "split", "unpack", "valid_path",
 ]  # fmt: skip
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
@@ -34,6 +46,9 @@ MAX_MESSAGE = 4 << 20
 #: What the specification allows a message to have.
 LONGEST = 1 << 27
 HEADER_CACHE = 512
+#: The specification knows nine fields of a header, none of them an array: what else comes is parsed up to here.
+MAX_FIELDS = 64
+MAX_HEADER_ARRAYS = 16 << 10
 #: Bytes of a header that is remembered.
 COMMON_HEADER = 512
 FIXED = 16
@@ -85,6 +100,13 @@ class Message:
         except (StructError, LookupError, UnicodeDecodeError) as error:
             raise WireError(f"malformed body: {error}")
 
+    def args_in_steps(self) -> Generator[None, None, tuple[Any, ...]]:
+        """The arguments of a message whose body is `LONG`, with pauses between which others may be served."""
+        try:
+            return (yield from unpack_in_steps(self.header.signature, self.body, self.little))
+        except (StructError, LookupError, UnicodeDecodeError) as error:
+            raise WireError(f"malformed body: {error}")
+
 
 _headers: dict[tuple[bool, int, bytes], Header] = {}
 
@@ -114,7 +136,7 @@ def parse(data: bytes) -> Message:
     _, kind, flags, _, length, serial, fields = (_LITTLE if little else _BIG).unpack_from(data)
     raw = data[FIXED : FIXED + fields]
     key = (little, kind, raw)
-    header = _headers.get(key)
+    header = _headers.get(key) if fields <= COMMON_HEADER else None
     if header is None:
         header = _parse_header(raw, little, kind)
         if not header.reply_serial and len(raw) <= COMMON_HEADER:
@@ -138,10 +160,14 @@ _NEEDED = {
 
 def _parse_header(raw: bytes, little: bool, kind: int) -> Header:
     header = Header()
-    reader = Reader(raw, little)
+    reader = Reader(raw, little, MAX_HEADER_ARRAYS)
+    fields = 0
     try:
         while reader.at < len(raw):
             reader.align(8)
+            fields += 1
+            if fields > MAX_FIELDS:
+                raise WireError("too many header fields")
             code = raw[reader.at]
             reader.at += 1
             signature = reader.signature()
