@@ -11,6 +11,7 @@ from process_support import Host, make_host_with_cgroups, needs_root
 
 from upstart.base.syscalls import fork_into
 from upstart.process import spawn
+from upstart.process.quick import Quick
 
 pytestmark = needs_root
 
@@ -33,7 +34,7 @@ def no_clone(cgroup: int) -> int:
 def test_a_process_begins_in_the_group_of_its_job(host: Host, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     own = unified(Path("/proc/self/cgroup").read_text())
     if way != "moved":
-        monkeypatch.setattr(host.spawner, "_quickly", lambda setup, fds: 0)
+        monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
     if way == "forked":
         monkeypatch.setattr(spawn, "fork_into", no_clone)
     for _ in range(2):
@@ -46,7 +47,7 @@ def test_a_process_begins_in_the_group_of_its_job(host: Host, way: str, monkeypa
 
 
 def test_a_failed_step_of_a_cloned_child_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.spawner, "_quickly", lambda setup, fds: 0)
+    monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
     assert host.failure(host.job("/nonexistent/program")).endswith("No such file or directory")
 
 

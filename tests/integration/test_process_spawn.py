@@ -17,6 +17,7 @@ import pytest
 from process_support import PATH, Host, alive, fields, make_host, needs_root
 
 from upstart.process import child, limits
+from upstart.process.quick import Quick
 from upstart.process.spawn import SpawnError
 
 pytestmark = needs_root
@@ -27,7 +28,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     """A host that starts plain jobs in either way; the results must not differ."""
     for made in make_host(tmp_path, cgroups=False):
         if request.param == "fork":
-            monkeypatch.setattr(made.spawner, "_quickly", lambda setup, fds: 0)
+            monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
         else:
             # The first look-up of a program may find nothing in the kernel's cache.
             Path("/bin/sh").read_bytes()
@@ -320,7 +321,7 @@ def test_root_with_more_groups_takes_the_other_way(
     plain: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = tmp_path / "group"
-    monkeypatch.setattr("upstart.process.spawn._GROUP_FILE", str(group))
+    monkeypatch.setattr("upstart.process.quick._GROUP_FILE", str(group))
     group.write_text("root:x:0:\ndaemon:x:1:other,root\n")
     plain.run(plain.job("/bin/sh -c true"))
     assert not plain.spawn(plain.job("/bin/sh -c true")).ready

@@ -59,7 +59,7 @@ KEPT = {
 }
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
-    "Cgroups": ("_freeze _home _made base", "found again in the hierarchy"),
+    "Cgroups": ("_freeze _home _made base home", "found again in the hierarchy"),
     "Configuration": ("_watch", "all files are read again"),
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
     "Core ": ("_restless", "a circle of jobs is warned of once by each program"),
@@ -72,6 +72,7 @@ ANEW = {
     "Faults": ("_reserve", "made again"),
     "Follower": ("_born _children _orphans _parents _since _still _wait", "seen again at the next look"),
     "Following": ("_seen", "seen again at the next look"),
+    "Guard": ("_answers _began _home _ready _requests _rest _timer pid", "each program has its own"),
     "Holders": ("_pids _seen", "read again"),
     "InitFifo": ("_watch", "of the loop"),
     "JobLog": ("_warned", "warned of once by each program"),
@@ -84,10 +85,11 @@ ANEW = {
     "Pace": ("_asked _costly _moved _run _warm", "measured again"),
     "Performer": ("_handlers", "a table"),
     "Programs": ("_roots _seen", "looked up again"),
+    "Quick": ("_groups", "found out again"),
     "Restarter": ("_answer _calls _process _timer _watch running", "of the re-exec itself"),
     "Running": ("error_watch feed_watch follow_timer log_watch", "of the loop"),
     "Service": ("_serial signatures", "connections end with the program"),
-    "Spawner": ("_groups _into_group", "found out again"),
+    "Spawner": ("_into_group", "found out again"),
     "_Bucket": ("keyed plain", "follows from the conditions"),
     "_Journal": ("_busy _requests", "of one run of the tests"),
 }

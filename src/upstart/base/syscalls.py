@@ -23,6 +23,9 @@ _SIGCHLD = 17
 _OPENAT2 = 437
 _CLONE3 = 435
 _CLONE_INTO_CGROUP = 0x200000000
+_CLOCK_MONOTONIC = 1
+#: struct itimerspec: interval and value, each of seconds and nanoseconds.
+_TIMER_SETTING = Struct("@4l")
 #: struct clone_args, CLONE_ARGS_SIZE_VER2: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
 #: set_tid, set_tid_size, cgroup.
 _CLONE_ARGUMENTS = Struct("=11Q")
@@ -54,6 +57,8 @@ _holding = ctypes.PyDLL(None, use_errno=True)
 _openat2 = _libc.syscall
 _openat2.restype = ctypes.c_long
 _openat2.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
+_timerfd_settime = _holding.timerfd_settime
+_timerfd_settime.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
 _clone3 = _holding.syscall
 _clone3.restype = ctypes.c_long
 _clone3.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t]
@@ -98,6 +103,22 @@ def fork_into(cgroup: int) -> int:
     arguments = _CLONE_ARGUMENTS.pack(_CLONE_INTO_CGROUP, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup)
     # The child returns from this call as well.
     return _check(_clone3(_CLONE3, arguments, _CLONE_ARGUMENTS.size))
+
+
+def timerfd_create() -> int:
+    """A new timer on the monotonic clock, close-on-exec and non-blocking, timerfd_create(2).  Raises OSError."""
+    return _check(_libc.timerfd_create(_CLOCK_MONOTONIC, os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def timerfd_setting(seconds: float) -> bytes:
+    """What `timerfd_settime` takes to have the timer run out every so many ``seconds``, 0 for never."""
+    whole, part = int(seconds), int(seconds % 1 * 1e9)
+    return _TIMER_SETTING.pack(whole, part, whole, part)
+
+
+def timerfd_settime(fd: int, setting: bytes) -> None:
+    """Set or stop a timer, timerfd_settime(2)."""
+    _timerfd_settime(fd, 0, setting, None)
 
 
 def mount(kind: str, path: str, flags: int, data: str | None) -> None:

@@ -63,11 +63,17 @@ class Running:
 
 
 class Children:
-    """The table of them for one engine; ``running`` is keyed by instance and process name."""
+    """The table of them for one engine; ``running`` is keyed by instance and process name.
 
-    __slots__ = ("_engine", "_logged_in", "_loop", "_warn", "logs", "running")
+    ``noticed`` is told of each child that was stopped, and of each end of one that is no job's.
+    """
 
-    def __init__(self, engine: Engine, loop: Loop, warn: Callable[[str], None]) -> None:
+    __slots__ = ("_engine", "_logged_in", "_loop", "_noticed", "_warn", "logs", "running")
+
+    def __init__(
+        self, engine: Engine, loop: Loop, warn: Callable[[str], None], noticed: Callable[[int], object]
+    ) -> None:
+        self._noticed = noticed
         self._engine = engine
         self._loop = loop
         self._warn = warn
@@ -210,6 +216,7 @@ class Children:
         for pid, kind, value in reap():
             seen += 1
             if kind == STOPPED:
+                self._noticed(pid)
                 self._engine.process_stopped(pid, value)
             elif kind == CONTINUED:
                 self._engine.process_continued(pid, value)
@@ -221,6 +228,7 @@ class Children:
     def _ended(self, pid: int, status: int) -> None:
         found = self._engine.pids.get(pid)
         if found is None:
+            self._noticed(pid)
             self._orphan_ended(pid)
             return
         if pid in self._logged_in:

@@ -47,6 +47,7 @@ REST = (
     "upstart.daemon.endpoints",
     "upstart.daemon.restart",
     "upstart.daemon.adopt",
+    "upstart.process.guard",
 )
 
 
@@ -138,6 +139,7 @@ class Daemon:
         from upstart.daemon.manager import Manager
         from upstart.daemon.restart import Restarter
 
+        self.performer.guard()
         engine, loop, log = self.engine, self.loop, self.log
         manager = Manager(
             self.options.version,

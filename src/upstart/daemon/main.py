@@ -95,6 +95,8 @@ def start(argv: list[str], forgiving: bool) -> int:
         daemon.turn.settle_first()
     open_to_clients(daemon)
     settle_memory()
+    if daemon.engine.jobs:
+        daemon.performer.guard(now=True)
     daemon.loop.run()
     daemon.close()
     return 0

@@ -66,7 +66,7 @@ class Performer:
         inherited = original_umask if options.user and options.inherit_env else None
         self._spawner = Spawner(options.user, self._cgroups, inherited, options.priority == DEBUG)
         self._engine.set_apparmor(apparmor_available())
-        self.children = Children(self._engine, self._loop, self._warn)
+        self.children = Children(self._engine, self._loop, self._warn, self._spawner.noticed)
         self._timers: dict[tuple[Instance, str], tuple[int, float]] = {}
         #: Spawns that will be tried again: how often they were, and when that will be.
         self._retries: dict[tuple[Instance, str], tuple[Spawn, int, float]] = {}
@@ -87,6 +87,10 @@ class Performer:
     def perform(self, effect: effects.Effect) -> None:
         """Perform one effect."""
         self._handlers[effect.kind](effect)
+
+    def guard(self, now: bool = False) -> None:
+        """Have the start of processes watched, as others run by now that might hold us in it."""
+        self._spawner.guard(now)
 
     def _warn(self, text: str) -> None:
         self._write_log(WARN, text)

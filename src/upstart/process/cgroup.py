@@ -153,6 +153,8 @@ class Cgroups:
         #: Directory that stanza names are relative to, or ``None`` without cgroups.
         self.base: str | None = None
         self._own = own or ""
+        #: Directory of the group that init's own process belongs to, "" where there are none.
+        self.home = ""
         self._home = -1
         self._freeze = -1
         self._pace = Pace()
@@ -190,6 +192,7 @@ class Cgroups:
 
     def _go_home(self, directory: str) -> None:
         """Remember where init's own process belongs, and make sure that it is there (not after a crash inside)."""
+        self.home = directory
         try:
             self._home = os.open(directory + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
             self._move(self._home)

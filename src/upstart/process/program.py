@@ -2,9 +2,10 @@
 
 posix_spawn(3) holds its caller until the program is executed, so init may only use it where nothing on the way can
 wait: not a hung NFS mount, an automounter, a FIFO, or a disk.  `Programs.find` therefore looks the program up with
-openat2(2) and only in what the kernel has cached, on init's own file system and without leaving it, and looks
-into the file (a script's interpreter is looked up too).  Anything else is not an error: the answer is ``None``, and
-the job is started through a fork, which may wait as long as it likes.
+openat2(2) and only in what the kernel has cached, on init's own file system and without leaving it, and has looked
+into the file (a script's interpreter is looked up too).  Opening a file to read it may wait too, for a fanotify(7)
+daemon: that another process does, as soon as there is one.  Anything else is not an error: the answer is ``None``,
+and the job is started through a fork, which may wait as long as it likes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from upstart.base.syscalls import RESOLVE_CACHED, RESOLVE_NO_MAGICLINKS, RESOLVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from upstart.conf.jobclass import ProcessDef
+
+    Head = Callable[[int], bytes | None]
 
 SHELL = "/bin/sh"
 #: A command that contains one of these is given to the shell (the original's list).
@@ -80,20 +83,23 @@ class Programs:
             os.close(fd)
         self._roots = []
 
-    def find(self, name: str, env: Mapping[str, str]) -> str | None:
-        """The path that execvp(3) would execute for ``name``, or ``None`` where only trying in a child can tell."""
+    def find(self, name: str, env: Mapping[str, str], head: Head | None = None) -> str | None:
+        """The path that execvp(3) would execute for ``name``, or ``None`` where only trying in a child can tell.
+
+        ``head`` gives the first bytes of the file that its argument is a path descriptor of, or ``None``.
+        """
         if "/" in name:
-            return name if name.startswith("/") and self._runs(name, _INTERPRETERS) is True else None
+            return name if name.startswith("/") and self._runs(name, _INTERPRETERS, head) is True else None
         for directory in env.get("PATH", DEFAULT_PATH).split(":"):
             if not directory.startswith("/"):
                 return None
             path = f"{directory}/{name}"
-            found = self._runs(path, _INTERPRETERS)
+            found = self._runs(path, _INTERPRETERS, head)
             if found is not None:
                 return path if found else None
         return None
 
-    def _runs(self, path: str, depth: int) -> bool | None:
+    def _runs(self, path: str, depth: int, head: Head | None) -> bool | None:
         """True: ``path`` can be executed at once; ``None``: it does not exist; False: that cannot be told here."""
         if depth == 0:
             return False
@@ -103,38 +109,32 @@ class Programs:
             return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else False
         try:
             info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode) or not info.st_mode & 0o111:
+                return False
+            key = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_ctime_ns)
+            interpreter = self._seen.get(key)
+            if interpreter is None:
+                text = head(fd) if head is not None else self._head(path)
+                interpreter = _interpreter(text) if text is not None else None
+                if interpreter is None:
+                    return False
+                if len(self._seen) >= _CACHE_SIZE:
+                    self._seen.clear()
+                self._seen[key] = interpreter
         finally:
             os.close(fd)
-        if not stat.S_ISREG(info.st_mode) or not info.st_mode & 0o111:
-            return False
-        key = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_ctime_ns)
-        interpreter = self._seen.get(key)
-        if interpreter is None:
-            interpreter = self._look_into(path)
-            if interpreter is None:
-                return False
-            if len(self._seen) >= _CACHE_SIZE:
-                self._seen.clear()
-            self._seen[key] = interpreter
-        return interpreter == "" or self._runs(interpreter, depth - 1) is True
+        return interpreter == "" or self._runs(interpreter, depth - 1, head) is True
 
-    def _look_into(self, path: str) -> str | None:
-        """The interpreter of a script, "" for a binary, ``None`` for what the kernel may not execute by itself."""
+    def _head(self, path: str) -> bytes | None:
+        """The first bytes of a file, ``None`` if they are not to be had at once."""
         try:
             fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
             try:
-                head = _read_cached(fd)
+                return _read_cached(fd)
             finally:
                 os.close(fd)
         except OSError:
             return None
-        if head.startswith(b"\x7fELF"):
-            return ""
-        line, newline, _rest = head.partition(b"\n")
-        words = line[2:].split()
-        if not head.startswith(b"#!") or not newline or not words or not words[0].startswith(b"/"):
-            return None
-        return os.fsdecode(words[0])
 
     def _open(self, path: str, flags: int) -> int:
         """Open ``path`` from cache without leaving its file system; EXDEV or EAGAIN say that this cannot be done."""
@@ -149,6 +149,17 @@ class Programs:
                     raise
                 error = reason
         raise error
+
+
+def _interpreter(head: bytes) -> str | None:
+    """The interpreter of a script, "" for a binary, ``None`` for what the kernel may not execute by itself."""
+    if head.startswith(b"\x7fELF"):
+        return ""
+    line, newline, _rest = head.partition(b"\n")
+    words = line[2:].split()
+    if not head.startswith(b"#!") or not newline or not words or not words[0].startswith(b"/"):
+        return None
+    return os.fsdecode(words[0])
 
 
 def _read_cached(fd: int) -> bytes:

@@ -1,10 +1,9 @@
 """Starting a process of a job.
 
 Two ways lead to the same result.  The quick one, posix_spawn(3), serves jobs that ask for nothing that needs code in
-the child; it holds init only while that provably cannot wait (`upstart.process.program`), and whatever goes wrong
-on it is tried again the other way, so that there is one source of error texts.  The other forks: the child sets
-itself up (`upstart.process.child`) and reports through a pipe that the caller watches.  Which way is the quicker one
-for a job with a cgroup depends on what came right before (`upstart.process.pace`).
+the child (`upstart.process.quick`); whatever goes wrong on it is tried again the other way.  That one forks: the child
+sets itself up (`upstart.process.child`) and reports through a pipe that the caller watches.  Which way is the quicker
+one for a job with a cgroup depends on what came right before (`upstart.process.pace`).
 
 Nothing here blocks or keeps state between calls but caches.  Every descriptor made is close-on-exec; a job
 inherits its three standard ones, what UPSTART_FDS names, and a script on descriptor 9.
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 
 from upstart.base.syscalls import fork_into
 from upstart.conf.expand import ExpandError, expand
@@ -22,10 +20,10 @@ from upstart.process import child
 from upstart.process.cgroup import CgroupError, Group
 from upstart.process.cgroupkeys import make_plan
 from upstart.process.errors import SpawnError, decode_failure, describe
-from upstart.process.kernel import open_pty, read_file
-from upstart.process.limits import original_descriptors
+from upstart.process.kernel import open_pty
 from upstart.process.members import Members, boot_ticks
-from upstart.process.program import SCRIPT_FD, Programs, arguments
+from upstart.process.program import SCRIPT_FD, arguments
+from upstart.process.quick import Quick
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +42,6 @@ __all__ = ["SpawnError", "SpawnRequest", "SpawnResult", "Spawner", "decode_failu
 _TEMPORARY = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC))
 #: What clone3(2) says where it will never work: an older kernel, a filter.
 _CANNOT_CLONE = frozenset((errno.ENOSYS, errno.E2BIG, errno.EINVAL, errno.EPERM))
-_GROUP_FILE = "/etc/group"
 #: The shell reads the script from a pipe: it must not leave that descriptor to what it runs.
 _CLOSE_SCRIPT = f"exec {SCRIPT_FD}<&-\n"
 
@@ -155,18 +152,30 @@ class Spawner:
         self._cgroups = cgroups
         self._umask = inherit_umask
         self._debugging = debugging
-        self._programs = Programs()
         self._root = os.geteuid() == 0
         self._into_group = True
-        self._groups: tuple[tuple[int, int, int], bool] | None = None
-        # posix_spawn(3) refuses descriptors above the soft limit that the job is to have: spare low numbers.
-        self._low = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        self._quick = Quick(user_mode, cgroups)
 
     def close(self) -> None:
         """Close the descriptors kept."""
-        self._programs.close()
-        for fd in self._low:
-            os.close(fd)
+        self._quick.close()
+
+    def guard(self, now: bool = False) -> None:
+        """From now on others run that could hold us: have what may wait watched (`upstart.process.guard`).
+
+        The guard is started ``now``, or when the next process is.
+        """
+        from upstart.process.guard import Guard
+
+        if self._quick.guard is None:
+            self._quick.guard = Guard()
+        if now:
+            self._quick.watched()
+
+    def noticed(self, pid: int) -> None:
+        """A child that is no job's was stopped, or has ended."""
+        if self._quick.guard is not None:
+            self._quick.guard.noticed(pid)
 
     def spawn(self, request: SpawnRequest) -> SpawnResult:
         """Start the process; it leads a session and process group of its own.  Raises SpawnError."""
@@ -179,7 +188,8 @@ class Spawner:
             if request.console == "log":
                 fds.output, fds.output_child = _open_output()
             feed = _open_script(fds, script)
-            pid = self._quickly(setup, fds)
+            setup.output, setup.script = fds.output_child, fds.script
+            pid = self._quick.spawn(setup)
             ready = pid > 0
             if not ready:
                 pid = self._by_fork(setup, fds)
@@ -209,7 +219,7 @@ class Spawner:
         setup.no_chdir = self._user_mode
         setup.pause = self._debugging and request.job_class.debug
         setup.groups = self._root and (
-            not job.setuid is job.setgid is job.chroot is request.session is None or self._root_has_groups()
+            not job.setuid is job.setgid is job.chroot is request.session is None or self._quick.root_has_groups()
         )
         if self._umask is not None and "umask" not in vars(job):
             setup.umask = self._umask
@@ -237,99 +247,10 @@ class Spawner:
         except CgroupError as error:
             raise SpawnError(describe("cgroup-setup", 0, str(error)))
 
-    def _quick_enough(self, setup: child.Setup) -> str | None:
-        """The program, if the process can be started without a fork; ``None`` if a stanza or the path forbids it."""
-        request = setup.request
-        job = request.job_class
-        if request.console not in ("log", "none") or setup.pause or setup.profile is not None:
-            return None
-        if request.process != "security":
-            if job.limits or setup.plan is not None or request.session is not None:
-                return None
-            if not (job.chroot is job.setuid is job.setgid is None and job.nice is job.oom_score_adj is None):
-                return None
-            if job.chdir is not None and (job.chdir != "/" or self._user_mode):
-                return None
-            if not self._user_mode and os.getcwd() != "/":
-                return None
-            if setup.groups:
-                return None
-        if setup.group is not None and self._cgroups is not None and not self._cgroups.moves:
-            return None
-        return self._programs.find(setup.argv[0], request.env) if setup.argv else None
-
-    def _root_has_groups(self) -> bool:
-        """Whether the group file gives root more groups than its own: a fork then sets them up."""
-        try:
-            info = os.stat(_GROUP_FILE)
-        except OSError:
-            return False
-        key = (info.st_dev, info.st_ino, info.st_mtime_ns)
-        if self._groups is None or self._groups[0] != key:
-            text = read_file(_GROUP_FILE, 1 << 22)
-            members = (line.rsplit(b":", 1)[-1].split(b",") for line in text.split(b"\n") if line.count(b":") == 3)
-            self._groups = (key, any(b"root" in names for names in members))
-        return self._groups[1]
-
-    def _quickly(self, setup: child.Setup, fds: _Fds) -> int:
-        """Start it with posix_spawn(3); 0 if that is not possible, or did not work."""
-        program = self._quick_enough(setup)
-        if program is None:
-            return 0
-        soft, hard = original_descriptors()
-        request = setup.request
-        output, script = fds.output_child, fds.script
-        if 0 <= output <= 2 or 0 <= script <= 2 or any(fd >= soft or fd == SCRIPT_FD == script for fd in request.fds):
-            return 0
-        if output >= soft or output == SCRIPT_FD:
-            output = os.dup2(output, self._low[0], inheritable=False)
-        if script >= soft:
-            script = os.dup2(script, self._low[1], inheritable=False)
-        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR | os.O_NOCTTY, 0),
-            (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 1),
-            (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 2),
-        ]
-        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in request.fds]
-        if script >= 0:
-            actions.append((os.POSIX_SPAWN_DUP2, script, SCRIPT_FD))
-        group = setup.group
-        if group is not None and (self._cgroups is None or not self._cgroups.enter(group)):
-            return 0
-        umask = os.umask(setup.umask) if request.process != "security" else None
-        now = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if now != (soft, hard):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, now[1]))
-        try:
-            return os.posix_spawn(
-                program,
-                setup.argv,
-                request.env,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=child.SIGNALS,
-            )
-        except (OSError, ValueError):
-            return 0
-        finally:
-            if now != (soft, hard):
-                resource.setrlimit(resource.RLIMIT_NOFILE, now)
-            if umask is not None:
-                os.umask(umask)
-            if group is not None and self._cgroups is not None:
-                self._cgroups.leave()
-            if output == self._low[0]:
-                os.dup2(self._low[1] if script != self._low[1] else 0, output, inheritable=False)
-            if script == self._low[1]:
-                os.dup2(self._low[0], script, inheritable=False)
-
     def _by_fork(self, setup: child.Setup, fds: _Fds) -> int:
         """Start it with fork(2).  Raises OSError if there can be no new process."""
         fds.error, fds.error_child = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         setup.error = fds.error_child
-        setup.output = fds.output_child
-        setup.script = fds.script
         # Our handlers must not run in the child: it shares the pipe that wakes our loop.
         before = signal.pthread_sigmask(signal.SIG_SETMASK, child.SIGNALS)
         try:

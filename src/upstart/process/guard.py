@@ -1,0 +1,221 @@
+"""A helper beside init that ends what holds it in posix_spawn(3): the quick way to start a process is then safe.
+
+posix_spawn waits until the child has executed its program, and neither a signal nor a timer can call init back from
+there.  The child can be held for ever: by a fanotify(7) daemon that does not answer for the program, by a file server,
+or because the cgroup of its job was frozen, and then init itself is frozen with it.  So, around each
+posix_spawn, init sets a timer whose descriptor it shares with a small process that sleeps on it (two system calls, and
+no switch between processes).  Should it ever run out, that process kills the child, which has executed nothing yet,
+and moves init out of the job's cgroup; init then starts the job by a fork, for which it need not wait, and goes on
+doing so for `REST` seconds.  The same process looks into files for init, since opening one may wait as well.
+
+What is always true here: init waits for the guard no longer than `ANSWER_SECONDS`, and does without it (by forks) where
+it does not run, does not answer, or was killed or stopped.  It is started by a fork, so that its own start holds
+nothing; it ends when init closes its pipe, ends, or executes itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import sys
+import time
+
+from upstart.base.syscalls import timerfd_create, timerfd_settime, timerfd_setting
+from upstart.process.guarding import ACTED, ANSWERS, GROUPS, HEAD, HOME, READY, REQUESTS, TIMER, YES
+from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+else:
+    # Without the enumerations of the signal module, whose conversions cost more than the system calls.
+    import _signal as signal
+
+#: Seconds: what an exec may take before it is cut short, and again and again until init is free.
+HELD = 0.025
+#: Seconds that init waits for an answer: a file that is not to be had sooner is started with a fork.
+ANSWER_SECONDS = 0.02
+#: The same for what the guard has done: it is at work then, and must not be taken for idle.
+ACTED_SECONDS = 0.2
+#: Seconds without the guard after it had to act or was lost.  Longer than the scripts of a shutdown wait for processes
+#: that they have told to end: a new guard would be one more.
+REST = 15.0
+
+_ABOVE = 10
+_SET, _OFF = timerfd_setting(HELD), timerfd_setting(0)
+with open(os.path.join(os.path.dirname(__file__), "guarding.py"), "rb") as _file:
+    _PROGRAM = _file.read()
+
+
+class Guard:
+    """The guard of this init, started when it is first wanted."""
+
+    __slots__ = ("_answers", "_began", "_home", "_poll", "_ready", "_requests", "_rest", "_timer", "pid")
+
+    def __init__(self) -> None:
+        #: The process, 0 where there is none.
+        self.pid = 0
+        self._ready = False
+        self._home = ""
+        self._answers = self._requests = self._timer = -1
+        self._poll = select.poll()
+        self._began = self._rest = 0.0
+
+    def watches(self, home: str) -> bool:
+        """Whether a process may be started in its care now; one that does not run is started, for later.
+
+        ``home`` is the directory of the cgroup that init belongs to, "" without.
+        """
+        if time.monotonic() < self._rest:
+            return False
+        if self.pid and self._home != home:
+            self.close()
+        if not self.pid:
+            self._start(home)
+            return False
+        if not self._lives():
+            self._lose()
+        elif not self._ready and self._poll.poll(0):
+            self._ready = os.read(self._answers, 1) == READY
+        return self._ready
+
+    def _lives(self) -> bool:
+        try:
+            options = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.pid, options) is None
+        except ChildProcessError:
+            return False
+
+    def arm(self) -> None:
+        """From now on, until `disarm`, init may be held no longer than `HELD`."""
+        self._began = time.monotonic()
+        timerfd_settime(self._timer, _SET)
+
+    def disarm(self) -> tuple[int, bool]:
+        """The end of that: (the child that was killed or 0, whether init was moved out of a job's cgroup)."""
+        timerfd_settime(self._timer, _OFF)
+        if self.armed_for() < HELD:
+            return 0, False
+        answer = self._ask(ACTED, ACTED_SECONDS)
+        if answer is None:
+            return 0, False
+        killed, moved = map(int, answer.split())
+        if killed or moved:
+            self._rest = time.monotonic() + REST
+        return killed, bool(moved)
+
+    def armed_for(self) -> float:
+        """Seconds since `arm`."""
+        return time.monotonic() - self._began
+
+    def head(self, fd: int) -> bytes | None:
+        """The first bytes of the file that ``fd`` is a path descriptor of, ``None`` if they are not to be had soon.
+
+        This and the next are for when `watches` is true.
+        """
+        answer = self._ask(HEAD + b"/proc/%d/fd/%d" % (os.getpid(), fd), ANSWER_SECONDS)
+        return answer[1:] if answer is not None and answer[:1] == YES else None
+
+    def root_has_groups(self) -> bool | None:
+        """Whether the group file makes root a member of any group, ``None`` if that is not to be had soon."""
+        answer = self._ask(GROUPS, ANSWER_SECONDS)
+        return None if answer is None else answer == YES
+
+    def _ask(self, request: bytes, seconds: float) -> bytes | None:
+        try:
+            os.write(self._requests, request)
+            if self._poll.poll(seconds * 1000):
+                answer = os.read(self._answers, 4096)
+                if answer:
+                    return answer
+        except OSError:
+            pass
+        self._lose()
+        return None
+
+    def noticed(self, pid: int) -> None:
+        """A child was stopped or has ended: should it be the guard, we do without."""
+        if pid == self.pid:
+            self._lose()
+
+    def _lose(self) -> None:
+        """Do without it, whatever has become of it."""
+        self._rest = time.monotonic() + REST
+        pid = self.pid
+        self.close()
+        if pid:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+
+    def close(self) -> None:
+        """Have it end."""
+        if self.pid:
+            self._poll.unregister(self._answers)
+            for fd in (self._answers, self._requests, self._timer):
+                os.close(fd)
+        self.pid = 0
+        self._ready = False
+
+    def _start(self, home: str) -> None:
+        """Start it; where that is impossible now, later."""
+        fds: list[int] = []
+        try:
+            script, write = os.pipe2(os.O_CLOEXEC)
+            fds += (script, write)
+            os.write(write, _PROGRAM)
+            os.close(fds.pop())
+            requests = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            fds += requests
+            answers = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            fds += answers
+            timer = timerfd_create()
+            fds.append(timer)
+            before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    _become_guard({0: script, ANSWERS: answers[1], REQUESTS: requests[0], TIMER: timer}, home)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except (OSError, MemoryError):
+            for fd in fds:
+                os.close(fd)
+            self._rest = time.monotonic() + REST
+            return
+        for fd in (script, requests[0], answers[1]):
+            os.close(fd)
+        self.pid, self._home = pid, home
+        self._requests, self._answers, self._timer = requests[1], answers[0], timer
+        self._poll.register(self._answers, select.POLLIN)
+
+
+def _become_guard(descriptors: dict[int, int], home: str) -> NoReturn:
+    """In the child: execute the interpreter with these descriptors, which may take as long as it likes."""
+    try:
+        signal.set_wakeup_fd(-1)
+        os.setsid()
+        os.chdir("/")
+        descriptors[2] = os.open(os.devnull, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            descriptors[HOME] = os.open(home + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            pass
+        above = {to: fcntl.fcntl(fd, F_DUPFD_CLOEXEC, _ABOVE) for to, fd in descriptors.items()}
+        for to, fd in above.items():
+            os.dup2(fd, to)
+        os.set_blocking(ANSWERS, True)
+        try:
+            write_file("/proc/self/oom_score_adj", b"-1000")
+        except OSError:
+            pass
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            if signal.getsignal(number) not in (signal.SIG_DFL, None):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execve(sys.executable, [sys.executable, "-IS", "-", "upstart-guard"], {})
+    finally:
+        os._exit(127)

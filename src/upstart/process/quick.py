@@ -1,0 +1,180 @@
+"""The quick way to start a process, posix_spawn(3): for jobs that ask for nothing that needs code in the child.
+
+It holds its caller until the exec, so it is used only where nothing on the way is known to wait
+(`upstart.process.program`), and in the care of a helper that ends what waits all the same (`upstart.process.guard`).
+What is always true here: whatever goes wrong gives 0, nothing has been executed then, and the same process is started
+by a fork instead, so that there is one source of error texts.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from upstart.process import child
+from upstart.process.guarding import root_is_member
+from upstart.process.kernel import read_file, write_file
+from upstart.process.limits import original_descriptors
+from upstart.process.pace import SLOW
+from upstart.process.program import SCRIPT_FD, Programs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.process.cgroup import Cgroups, Group
+    from upstart.process.guard import Guard
+
+    Action = tuple[int, ...] | tuple[int, int, str, int, int]
+
+_GROUP_FILE = "/etc/group"
+
+
+class Quick:
+    """Starts processes without a fork; ``user_mode`` and ``cgroups`` as in `upstart.process.spawn.Spawner`.
+
+    ``guard`` is ``None`` until others run that could hold us: a boot does not wait for it.
+    """
+
+    __slots__ = ("_cgroups", "_groups", "_low", "_programs", "_user_mode", "guard")
+
+    def __init__(self, user_mode: bool, cgroups: Cgroups | None) -> None:
+        self._user_mode = user_mode
+        self._cgroups = cgroups
+        self._programs = Programs()
+        self._groups: tuple[tuple[int, int, int], bool] | None = None
+        # posix_spawn(3) refuses descriptors above the soft limit that the job is to have: spare low numbers.
+        self._low = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        self.guard: Guard | None = None
+
+    def close(self) -> None:
+        """Close the descriptors kept."""
+        self._programs.close()
+        for fd in self._low:
+            os.close(fd)
+        if self.guard is not None:
+            self.guard.close()
+
+    def watched(self) -> bool:
+        """Whether init may do now what might hold it."""
+        guard = self.guard
+        return guard is None or guard.watches(self._cgroups.home if self._cgroups is not None else "")
+
+    def _serves(self, setup: child.Setup) -> bool:
+        """Whether no stanza needs a fork."""
+        request = setup.request
+        job = request.job_class
+        if request.console not in ("log", "none") or setup.pause or setup.profile is not None or not setup.argv:
+            return False
+        if request.process != "security":
+            if job.limits or setup.plan is not None or request.session is not None:
+                return False
+            if not (job.chroot is job.setuid is job.setgid is None and job.nice is job.oom_score_adj is None):
+                return False
+            if job.chdir is not None and (job.chdir != "/" or self._user_mode):
+                return False
+            if not self._user_mode and os.getcwd() != "/":
+                return False
+            if setup.groups:
+                return False
+        return setup.group is None or self._cgroups is None or self._cgroups.moves
+
+    def root_has_groups(self) -> bool:
+        """Whether the group file gives root more groups than its own: a fork then sets them up, or finds out."""
+        try:
+            info = os.stat(_GROUP_FILE)
+        except OSError:
+            return False
+        key = (info.st_dev, info.st_ino, info.st_mtime_ns)
+        if self._groups is None or self._groups[0] != key:
+            if self.guard is None:
+                answer: bool | None = root_is_member(read_file(_GROUP_FILE, 1 << 22))
+            else:
+                answer = self.guard.root_has_groups() if self.watched() else None
+            if answer is None:
+                return True
+            self._groups = (key, answer)
+        return self._groups[1]
+
+    def spawn(self, setup: child.Setup) -> int:
+        """Start it; the pid, or 0 if that is not possible, or did not work."""
+        if not self._serves(setup) or not self.watched():
+            return 0
+        guard = self.guard
+        program = self._programs.find(setup.argv[0], setup.request.env, guard.head if guard is not None else None)
+        if program is None:
+            return 0
+        soft, hard = original_descriptors()
+        request = setup.request
+        output, script = setup.output, setup.script
+        if 0 <= output <= 2 or 0 <= script <= 2 or any(fd >= soft or fd == SCRIPT_FD == script for fd in request.fds):
+            return 0
+        if output >= soft or output == SCRIPT_FD:
+            output = os.dup2(output, self._low[0], inheritable=False)
+        if script >= soft:
+            script = os.dup2(script, self._low[1], inheritable=False)
+        actions: list[Action] = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR | os.O_NOCTTY, 0),
+            (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 1),
+            (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 2),
+        ]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in request.fds]
+        if script >= 0:
+            actions.append((os.POSIX_SPAWN_DUP2, script, SCRIPT_FD))
+        umask = os.umask(setup.umask) if request.process != "security" else None
+        now = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if now != (soft, hard):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, now[1]))
+        try:
+            return self._execute(setup, program, actions)
+        finally:
+            if now != (soft, hard):
+                resource.setrlimit(resource.RLIMIT_NOFILE, now)
+            if umask is not None:
+                os.umask(umask)
+            if output == self._low[0]:
+                os.dup2(self._low[1] if script != self._low[1] else 0, output, inheritable=False)
+            if script == self._low[1]:
+                os.dup2(self._low[0], script, inheritable=False)
+
+    def _enter(self, group: Group, cgroups: Cgroups) -> bool:
+        """Move into the group; where the kernel took its time for that, the exec still has all of its own."""
+        guard = self.guard
+        if not cgroups.enter(group):
+            return False
+        if guard is None or guard.armed_for() < SLOW:
+            return True
+        free = guard.disarm() == (0, False)
+        guard.arm()
+        return free
+
+    def _execute(self, setup: child.Setup, program: str, actions: list[Action]) -> int:
+        """posix_spawn(3) in the job's group, watched."""
+        guard, group, cgroups = self.guard, setup.group, self._cgroups
+        pid = 0
+        if guard is not None:
+            guard.arm()
+        try:
+            if group is None or cgroups is None or self._enter(group, cgroups):
+                pid = os.posix_spawn(
+                    program,
+                    setup.argv,
+                    setup.request.env,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=child.SIGNALS,
+                )
+        except (OSError, ValueError):
+            pass
+        finally:
+            if group is not None and cgroups is not None:
+                cgroups.leave()
+            killed, moved = guard.disarm() if guard is not None else (0, False)
+        if killed:
+            return 0
+        if pid and moved and group is not None:
+            # Perhaps before there was a child: then it is where we belong.
+            try:
+                write_file(group.path + "/cgroup.procs", b"%d" % pid)
+            except OSError:
+                pass
+        return pid
