@@ -27,6 +27,7 @@ UPSTART = "com.ubuntu.Upstart0_6"
 EXTENSION = UPSTART + ".Extension"
 JOB = UPSTART + ".Job"
 INSTANCE = UPSTART + ".Instance"
+PEER = "org.freedesktop.DBus.Peer"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SECONDS = 10.0
 

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from daemon_init import EXTENSION, MANAGER, PROPERTIES, UPSTART, DBusError, Gone, SessionInit, wait_for
+from daemon_init import EXTENSION, MANAGER, PEER, PROPERTIES, UPSTART, DBusError, Gone, SessionInit, wait_for
 
 from upstart.dbus import connection, wire
 from upstart.dbus import server as bus
@@ -313,3 +314,55 @@ def test_programs_of_others_are_understood(init: SessionInit) -> None:
         except FileNotFoundError:
             continue
         assert text in result.stdout + result.stderr, (command, result)
+
+
+def test_whoever_leaves_out_the_interface_of_ping_is_answered_too(init: SessionInit) -> None:
+    client = init.client()
+    for path in (MANAGER, "/nowhere"):
+        assert client.call(path, "", "Ping") == ()
+        assert client.call(path, "", "GetMachineId") == client.call(path, PEER, "GetMachineId")
+    client.close()
+
+
+def test_slow_readers_of_long_answers_cost_nobody_else_the_connection(tmp_path: Path) -> None:
+    init = SessionInit(tmp_path, {})
+    try:
+        others = [init.client() for _ in range(5)]
+        many = [f"A{number}=" + "x" * 100 for number in range(30_000)]
+        others[0].call(MANAGER, UPSTART, "SetEnvList", "asasb", [], many, True)
+        readers = [init.client() for _ in range(12)]
+        for reader in readers:
+            reader.send(MANAGER, UPSTART, "GetState")
+        for other in others:
+            other.emit("news")
+            assert other.call(MANAGER, PROPERTIES, "Get", "ss", UPSTART, "version")
+        assert init.resident() < 100 << 10
+        gone = 0
+        for reader in readers:
+            try:
+                assert "news" not in reader.answer(1)[0][:4]
+            except (Gone, ConnectionError):
+                gone += 1
+        assert 0 < gone < 8, "only as many as hold too much"
+        assert "Internal error" not in init.text()
+    finally:
+        init.close()
+
+
+def test_unfinished_messages_hold_no_more_than_all_connections_may_together(init: SessionInit) -> None:
+    other = init.client()
+    before = init.resident()
+    message = other.message(MANAGER, UPSTART, "EmitEvent", "sasb", "big", ["X=" + "x" * (4_000_000)], False)
+    unfinished = []
+    for _ in range(60):
+        client = init.client()
+        try:
+            client.socket.sendall(message[:-10])
+        except ConnectionError:
+            pass
+        unfinished.append(client)
+    assert other.call(MANAGER, PROPERTIES, "Get", "ss", UPSTART, "version")
+    assert init.resident() - before < (bus.MAX_HELD >> 10) + (24 << 10)
+    for client in unfinished:
+        client.close()
+    other.close()

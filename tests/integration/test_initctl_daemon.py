@@ -65,6 +65,41 @@ def test_the_life_of_a_job(session: Session) -> None:
     assert session.run("status web") == (0, "web stop/waiting\n", "")
 
 
+@pytest.mark.parametrize("end", ["gone", "broken"])
+def test_the_last_stop_of_a_job_whose_file_is_no_more_tells_that_it_has_stopped(session: Session, end: str) -> None:
+    session.write(end, "exec sleep 100\n")
+    wait_for(lambda: session.run(f"status {end}")[0] == 0)
+    session.pid_from(f"start {end}")
+    if end == "gone":
+        (session.conf / "gone.conf").unlink()
+    else:
+        session.write(end, "nonsense\n")
+    session.run("initctl reload-configuration")
+    assert session.run(f"stop {end}") == (0, f"{end} stop/waiting\n", "")
+    status, _, why = session.run(f"status {end}")
+    assert (status, why.splitlines()[0]) == (1, f"status: Unknown job: {end}")
+    assert ("Unknown stanza" in why) == (end == "broken")
+    (session.conf / f"{end}.conf").unlink(missing_ok=True)
+
+
+def test_why_a_removed_job_failed_is_no_reason_for_it_to_be_unknown(session: Session) -> None:
+    session.write("failing", "exec /nonexistent/program\n")
+    wait_for(lambda: session.run("status failing")[0] == 0)
+    assert "unable to execute" in session.run("start failing")[2]
+    (session.conf / "failing.conf").unlink()
+    wait_for(lambda: session.run("status failing")[0] == 1)
+    assert session.run("status failing") == (1, "", "status: Unknown job: failing\n")
+
+
+def test_only_an_empty_table_lacks_a_variable_that_is_to_be_unset(session: Session) -> None:
+    assert session.run("initctl unset-env nothing") == (0, "", "")
+    for word in session.run("initctl list-env")[1].splitlines():
+        assert session.run(f"initctl unset-env {word.partition('=')[0]}")[0] == 0
+    assert session.run("initctl list-env") == (0, "", "")
+    assert session.run("initctl unset-env nothing") == (1, "", "initctl: No such variable: nothing\n")
+    session.run("initctl reset-env")
+
+
 def test_instances_are_chosen_by_environment(session: Session) -> None:
     one, two = session.pid_from("start multi X=1"), session.pid_from("start multi X=2")
     status, out, _ = session.run("initctl list")

@@ -263,6 +263,9 @@ class Manager:
             for word in names:
                 # A whole KEY=VALUE names its key.
                 name = word.partition("=")[0]
+                if not (instance.env if instance is not None else self._engine.job_environ):
+                    # In the original only an empty table lacks a variable.
+                    raise CommandError(INVALID_ARGS, f"No such variable: {name}")
                 if instance is not None:
                     self._engine.unset_instance_environ(instance, name)
                 else:

@@ -78,10 +78,13 @@ class PrivateServer:
             client.close()
 
     def _accept(self, _events: int) -> None:
-        for _ in range(ACCEPTS):
-            if len(self.clients) >= MAX_CLIENTS and not self._make_room():
-                self._pause()
-                return
+        for count in range(ACCEPTS):
+            if len(self.clients) >= MAX_CLIENTS:
+                if count:  # nobody makes room for somebody who may not be there
+                    return
+                if not self._make_room():
+                    self._pause()
+                    return
             try:
                 fd, _ = self._sock._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

@@ -48,7 +48,7 @@ def _start(context: Context, method: str) -> int:
     else:
         wait = not context.settings.no_wait
         instance = _change(init, target, lambda: getattr(job, method)(target.env, wait))
-    context.message(instance_status(job, instance))
+    context.message(instance_status(job, instance, target.job))
     return 0
 
 
@@ -71,7 +71,7 @@ def stop(context: Context) -> int:
         _change(init, target, lambda: instance.stop(wait))
     else:
         _change(init, target, lambda: job.stop(target.env, wait))
-    context.message(instance_status(job, instance))
+    context.message(instance_status(job, instance, target.job))
     return 0
 
 

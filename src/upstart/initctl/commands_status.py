@@ -6,7 +6,7 @@ Our own daemon answers both with one call; any other is asked piece by piece.
 from __future__ import annotations
 
 from upstart.base.errors import DBusError
-from upstart.base.names import NO_EXTENSION, UNKNOWN_INSTANCE, UNKNOWN_JOB
+from upstart.base.names import NO_EXTENSION, UNKNOWN_INSTANCE, UNKNOWN_JOB, UNKNOWN_METHOD
 from upstart.client.status import Status
 from upstart.initctl.context import Context
 from upstart.initctl.target import Target
@@ -33,9 +33,17 @@ def describe(status: Status) -> str:
     return text
 
 
-def instance_status(job: Job, instance: Instance | None) -> str:
-    """The status of an instance of a job, or of one that is gone or never was. Raises DBusError."""
-    name = job.name
+def instance_status(job: Job, instance: Instance | None, known: str) -> str:
+    """The status of an instance of a job, or of one that is gone or never was. Raises DBusError.
+
+    A job whose file was removed is gone itself once it has stopped; ``known`` is the name that it was found by.
+    """
+    try:
+        name = job.name
+    except DBusError as error:
+        if error.name != UNKNOWN_METHOD:
+            raise
+        name = known
     return describe(instance.status(name) if instance is not None else Status(name))
 
 
@@ -62,7 +70,7 @@ def status(context: Context) -> int:
     except DBusError as error:
         if target.instance is not None or target.env or error.name != UNKNOWN_INSTANCE:
             raise
-    context.message(instance_status(job, instance))
+    context.message(instance_status(job, instance, target.job))
     return 0
 
 
