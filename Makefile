@@ -21,7 +21,8 @@ RELEASES ?= bookworm trixie
 
 # What the programs stand on, what their tests do, what packages and roots are built with, what machines boot in.
 RUN_PACKAGES := python3-dbus
-TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-debian dpkg-dev man-db groff-base dbus iproute2 procps util-linux
+TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-jeepney python3-debian dpkg-dev man-db groff-base dbus iproute2 \
+  procps util-linux
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools
 BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
 VM_PACKAGES := qemu-system-x86 e2fsprogs
