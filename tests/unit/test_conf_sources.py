@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,32 @@ from upstart.conf.files import MAX_SIZE, is_ignored_directory, is_job_file
 from upstart.conf.sources import Change, Sources
 
 
+class Whole:
+    """Sources whose steps are all taken at once."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.steps = Sources(warn)
+        self.add_dir, self.add_file = self.steps.add_dir, self.steps.add_file
+        self.job_class, self.remove_session = self.steps.job_class, self.steps.remove_session
+        self.error, self.standing, self.paths = self.steps.error, self.steps.standing, self.steps.paths
+
+    def load(self) -> list[Change]:
+        return [change for change in self.steps.load() if change is not None]
+
+    def reload(self) -> list[Change]:
+        return [change for change in self.steps.reload() if change is not None]
+
+    def changed(self, paths: Iterable[str]) -> list[Change]:
+        return [change for change in self.steps.changed(paths) if change is not None]
+
+
 class World:
     """Sources over directories a and b, and the messages they gave."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.messages: list[str] = []
-        self.sources = Sources(self.messages.append)
+        self.sources = Whole(self.messages.append)
         for name in ("a", "b"):
             (root / name).mkdir()
             self.sources.add_dir(str(root / name))
@@ -275,7 +295,7 @@ def test_directories_come_and_go(world: World) -> None:
 
 def test_a_directory_that_does_not_exist_is_no_error(tmp_path: Path) -> None:
     messages: list[str] = []
-    sources = Sources(messages.append)
+    sources = Whole(messages.append)
     sources.add_dir(str(tmp_path / "missing"))
     sources.add_file(str(tmp_path / "init.conf"))
     assert sources.load() == []
@@ -287,7 +307,7 @@ def test_a_directory_that_does_not_exist_is_no_error(tmp_path: Path) -> None:
 
 def test_no_stanza_is_valid_in_the_file_of_general_configuration(tmp_path: Path) -> None:
     messages: list[str] = []
-    sources = Sources(messages.append)
+    sources = Whole(messages.append)
     sources.add_file(str(tmp_path / "init.conf"))
     (tmp_path / "init.conf").write_text("# comment\n\nlog-priority debug\n")
     (tmp_path / "init.override").write_text("manual")
@@ -382,7 +402,7 @@ def test_following_changes_ends_where_a_fresh_start_would(
         if told:
             world.sources.changed([str(path)])
     world.sources.reload()
-    fresh = Sources(lambda message: None)
+    fresh = Whole(lambda message: None)
     for directory in ("a", "b"):
         fresh.add_dir(str(world.root / directory))
     fresh.load()

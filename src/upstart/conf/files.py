@@ -13,7 +13,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 CONF = ".conf"
 OVERRIDE = ".override"
@@ -62,17 +62,16 @@ class Listing:
         self.overrides: list[str] = []
 
 
-def list_jobs(root: str, warn: Callable[[str], None]) -> Listing:
-    """List the job files in and below a directory, each directory in the order of names.
+def list_jobs(root: str, listing: Listing, warn: Callable[[str], None]) -> Iterator[None]:
+    """List the job files in and below a directory in ``listing``, each directory in the order of names.
 
-    Raises `OSError` if the directory itself cannot be read; trouble below it is warned about.
+    An iterator of steps that take next to no time each.  Raises `OSError` if the directory itself cannot be read;
+    trouble below it is warned about.
     """
-    listing = Listing()
     with os.scandir(root) as entries:
         found = list(entries)
     info = os.stat(root)
-    _list(found, "", {(info.st_dev, info.st_ino)}, listing, warn)
-    return listing
+    yield from _list(found, "", {(info.st_dev, info.st_ino)}, listing, warn)
 
 
 def _list(
@@ -81,21 +80,23 @@ def _list(
     above: set[tuple[int, int]],
     listing: Listing,
     warn: Callable[[str], None],
-) -> None:
+) -> Iterator[None]:
     entries.sort(key=lambda entry: entry.name)
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        if not number & 31:
+            yield
         name = entry.name
         try:
             if entry.is_dir(follow_symlinks=False):
                 if not is_ignored_directory(name):
-                    _descend(entry, prefix, above, listing, warn)
+                    yield from _descend(entry, prefix, above, listing, warn)
             elif not is_job_file(name):
                 continue
             elif name.endswith(CONF):
                 if entry.is_file():
                     listing.confs.append(prefix + name[: -len(CONF)])
                 elif entry.is_dir():
-                    _descend(entry, prefix, above, listing, warn)
+                    yield from _descend(entry, prefix, above, listing, warn)
                 elif entry.is_symlink():
                     os.stat(entry.path)
             elif entry.is_file(follow_symlinks=False):
@@ -106,7 +107,7 @@ def _list(
 
 def _descend(
     entry: os.DirEntry[str], prefix: str, above: set[tuple[int, int]], listing: Listing, warn: Callable[[str], None]
-) -> None:
+) -> Iterator[None]:
     info = entry.stat()
     identity = (info.st_dev, info.st_ino)
     if identity in above:
@@ -117,7 +118,7 @@ def _descend(
         return
     with os.scandir(entry.path) as entries:
         found = list(entries)
-    _list(found, f"{prefix}{entry.name}/", above | {identity}, listing, warn)
+    yield from _list(found, f"{prefix}{entry.name}/", above | {identity}, listing, warn)
 
 
 def stamp_of(info: os.stat_result) -> int:

@@ -8,6 +8,10 @@ directory or one before it.  Each session (a chroot, named by its root directory
 What cannot be read or parsed is reported, as ``FILE:LINE: text`` or ``FILE: text``, and never raised.  A file that
 becomes invalid no longer defines its job.  A failure that says nothing about the file (no memory, no descriptors, an
 I/O error) leaves what was known in place, to be tried again at the next reload.
+
+There is no bound to how many files there are, so `load`, `reload` and `changed` are iterators of steps, each of which
+takes about as long as one file does: what becomes of a job, or ``None`` for work without such a result.  One of them
+is gone through to its end before another is begun, except that a session may come and go in between.
 """
 
 from __future__ import annotations
@@ -15,19 +19,29 @@ from __future__ import annotations
 import errno
 import os
 
-from upstart.conf.files import CONF, OVERRIDE, is_ignored_directory, is_job_file, list_jobs, read_file, stamp_path
+from upstart.conf.files import (
+    CONF,
+    OVERRIDE,
+    Listing,
+    is_ignored_directory,
+    is_job_file,
+    list_jobs,
+    read_file,
+    stamp_path,
+)
 from upstart.conf.jobdata import same_definition
 from upstart.conf.parse import ParseError, decode, parse_job, parse_no_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeAlias
 
     from upstart.conf.jobclass import JobClass
 
     #: A session (``None`` for the main one) and the name of a job in it.
     Key: TypeAlias = "tuple[str | None, str]"
+    Steps: TypeAlias = "Iterator[Change | None]"
 
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR, errno.EAGAIN, errno.ESTALE})
 
@@ -106,7 +120,8 @@ class Sources:
         self._directories: list[_Directory] = []
         self._files: list[_File] = []
         self._best: dict[str | None, dict[str, JobClass]] = {}
-        self._errors: dict[Key, str] = {}
+        #: The jobs that may have another best class, with what is wrong with one of their files.
+        self._touched: dict[Key, str | None] = {}
 
     def add_dir(self, path: str, session: str | None = None) -> None:
         """Add a directory of job files; nothing is read before `load`."""
@@ -120,35 +135,35 @@ class Sources:
         """All of them, in the order in which they are read."""
         return [*(file.path for file in self._files), *(directory.path for directory in self._directories)]
 
-    def load(self) -> list[Change]:
+    def load(self) -> Steps:
         """Read what has been added since the last call."""
         for file in self._files:
             if not file.loaded:
                 self._check_file(file)
-        touched: dict[Key, None] = {}
-        for directory in self._directories:
+        for directory in list(self._directories):
             if not directory.loaded:
-                self._scan(directory, touched)
-        return self._settle(touched)
+                yield from self._scan(directory)
+        yield from self._settle()
 
-    def reload(self) -> list[Change]:
+    def reload(self) -> Steps:
         """Look at everything again, and report again what is still in error."""
         for file in self._files:
             self._check_file(file)
         standing = [
             (directory, name, error) for directory in self._directories for name, error in directory.errors.items()
         ]
-        touched: dict[Key, None] = {}
-        for directory in self._directories:
-            self._scan(directory, touched)
+        for directory in list(self._directories):
+            yield from self._scan(directory)
         for directory, name, error in standing:
             if directory.errors.get(name) is error:
                 self._warn(error)
-        return self._settle(touched)
+                yield None
+        yield from self._settle()
 
-    def changed(self, paths: Iterable[str]) -> list[Change]:
+    def changed(self, paths: Iterable[str]) -> Steps:
         """Look again at these paths: job files, overrides, or directories that may hold some."""
-        touched: dict[Key, None] = {}
+        scans: dict[_Directory, None] = {}
+        looks: list[tuple[_Directory, str]] = []
         for path in sorted(paths):
             for file in self._files:
                 if path == file.path or path == _toggled(file.path):
@@ -157,18 +172,27 @@ class Sources:
                 if path == directory.path or directory.path.startswith(path + "/"):
                     if directory.entries and not os.path.isdir(directory.path):
                         self._warn(f"{directory.path}: Configuration directory deleted")
-                    self._scan(directory, touched)
+                    scans[directory] = None
                 elif path.startswith(directory.path + "/"):
                     if is_job_file(path) and not os.path.isdir(path):
-                        self._look(directory, path[len(directory.path) + 1 :], touched)
+                        looks.append((directory, path[len(directory.path) + 1 :]))
                     else:
-                        self._scan(directory, touched)
-        return self._settle(touched)
+                        scans[directory] = None
+            yield None
+        for directory in scans:
+            yield from self._scan(directory)
+        for directory, relative in looks:
+            if directory not in scans:
+                self._look(directory, relative)
+                yield None
+        yield from self._settle()
 
     def remove_session(self, session: str) -> list[Change]:
         """Forget the directories of a session; its jobs have no class any more."""
         self._directories = [directory for directory in self._directories if directory.session != session]
-        changes = self._settle(dict.fromkeys((session, name) for name in self._best.get(session, ())))
+        for name in self._best.get(session, ()):
+            self._touched[session, name] = None
+        changes = [change for change in self._settle() if change is not None]
         self._best.pop(session, None)
         return changes
 
@@ -198,17 +222,19 @@ class Sources:
                 if error.errno != errno.ENOENT:
                     self._warn(f"{path}: Unable to load configuration: {error.strerror}")
 
-    def _scan(self, directory: _Directory, touched: dict[Key, None]) -> None:
+    def _scan(self, directory: _Directory) -> Iterator[None]:
         """Compare a directory with what is known of it, and parse what differs."""
+        listing = Listing()
         try:
-            listing = list_jobs(directory.path, self._warn)
+            yield from list_jobs(directory.path, listing, self._warn)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 self._warn(f"{directory.path}: Unable to load configuration: {error.strerror}")
             if error.errno in _PASSING:
                 return
             for name in [*directory.entries, *directory.overrides]:
-                self._update(directory, name, False, False, touched)
+                self._update(directory, name, False, False)
+                yield
             return
         first = not directory.loaded
         directory.loaded = True
@@ -216,14 +242,17 @@ class Sources:
         confs = listing.confs
         gone = directory.entries.keys() - set(confs)
         for name in gone:
-            self._update(directory, name, False, name in overrides, touched)
+            self._update(directory, name, False, name in overrides)
+            yield
         directory.overrides, before = overrides, directory.overrides
         for name in confs:
-            self._update(directory, name, True, name in overrides, touched, fresh=first)
+            self._update(directory, name, True, name in overrides, fresh=first)
+            yield
         for name in sorted((before | overrides) - set(confs)):
-            self._update(directory, name, False, name in overrides, touched)
+            self._update(directory, name, False, name in overrides)
+            yield
 
-    def _look(self, directory: _Directory, relative: str, touched: dict[Key, None]) -> None:
+    def _look(self, directory: _Directory, relative: str) -> None:
         """Look at one file of a directory."""
         if any(is_ignored_directory(part) for part in relative.split("/")[:-1]):
             return
@@ -233,7 +262,6 @@ class Sources:
             name,
             stamp_path(directory.conf(name), follow=True) is not None,
             stamp_path(directory.override(name), follow=False) is not None,
-            touched,
         )
 
     def _update(
@@ -242,11 +270,12 @@ class Sources:
         name: str,
         conf: bool,
         override: bool,
-        touched: dict[Key, None],
         *,
         fresh: bool = False,
     ) -> None:
         """Take note of which files of a name a directory has, and parse again what depends on them."""
+        if directory not in self._directories:
+            return  # its session has gone meanwhile
         if override:
             directory.overrides.add(name)
         else:
@@ -258,23 +287,22 @@ class Sources:
         elif directory.entries.pop(name, None) is not None:
             directory.errors.pop(name, None)
             directory.merged.pop(name, None)
-            touched[directory.session, name] = None
+            self._touched.setdefault((directory.session, name))
         # An override counts for its own directory and those behind it.
         at = self._directories.index(directory)
         for other in self._directories[at:]:
             entry = other.entries.get(name)
             if entry is not None and other.session == directory.session:
-                if self._refresh(other, name, entry, fresh=fresh):
-                    touched[other.session, name] = None
+                self._refresh(other, name, entry, fresh=fresh)
 
-    def _refresh(self, directory: _Directory, name: str, entry: _Entry, *, fresh: bool) -> bool:
-        """Parse a file again if it or its override differ from what was parsed; whether that was so."""
+    def _refresh(self, directory: _Directory, name: str, entry: _Entry, *, fresh: bool) -> None:
+        """Parse a file again if it or its override differ from what was parsed."""
         override = self._override(directory, name)
         merged = None if override is None else (override, stamp_path(override, follow=False))
         path = directory.conf(name)
         if not fresh and entry.stamp is not None and merged == directory.merged.get(name):
             if entry.stamp == stamp_path(path, follow=True):
-                return False
+                return
         job = stamp = error = None
         try:
             data, stamp = read_file(path)
@@ -294,12 +322,13 @@ class Sources:
             directory.merged[name] = merged
         else:
             directory.merged.pop(name, None)
+        key = (directory.session, name)
+        self._touched.setdefault(key)
         if error is not None:
             self._warn(error)
-            self._errors[directory.session, name] = directory.errors[name] = error
+            self._touched[key] = directory.errors[name] = error
         else:
             directory.errors.pop(name, None)
-        return True
 
     def _merge(
         self, job: JobClass, override: tuple[str, int | None]
@@ -326,10 +355,12 @@ class Sources:
                 break
         return None
 
-    def _settle(self, touched: dict[Key, None]) -> list[Change]:
+    def _settle(self) -> Steps:
         """Find the best class of every job that may have another one."""
-        changes = []
-        for key in touched:
+        for key in list(self._touched):
+            if key not in self._touched:
+                continue  # by a session that came in between
+            error = self._touched.pop(key)
             session, name = key
             best = None
             for directory in self._directories:
@@ -338,16 +369,15 @@ class Sources:
                     if entry is not None and entry.job is not None:
                         best = entry.job
                         break
-            error = self._errors.get(key)
             known = self._best.setdefault(session, {})
             if best is not known.get(name) or error is not None:
                 if best is None:
                     known.pop(name, None)
                 else:
                     known[name] = best
-                changes.append(Change(session, name, best, error))
-        self._errors.clear()
-        return changes
+                yield Change(session, name, best, error)
+            else:
+                yield None
 
 
 def _normal(path: str) -> str:

@@ -2,8 +2,12 @@
 
 A `Watch` reports paths that `Sources.changed` should look at again: job files and overrides that were written, removed
 or renamed, and directories whose content may differ.  It reports too much rather than too little.  A directory that
-does not exist is waited for at the nearest one above it that does.  Where the kernel lost count, everything has to be
-looked at again.
+does not exist is waited for at the nearest one above it that does.  Where the kernel lost count, all has to be looked
+at again.
+
+What is always true here: what happened costs as much as it concerns, and `Watch.read` takes some `SLICE` at most: what
+has come into being below a directory is watched in as many calls as that needs, and reported when all of it is, so that
+whoever looks then misses nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import errno
 import os
 import stat
 import struct
+import time
 
 from upstart.base import syscalls
 from upstart.conf.files import is_ignored_directory, is_job_file
@@ -34,16 +39,21 @@ _ISDIR = 0x40000000
 _WANTED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 
 _event = struct.Struct("iIII")
-#: Bytes of events that one call of read(2) takes, and how many such calls `Watch.read` makes at most: whoever floods
-#: a directory does not hold up the caller, who is told again that there is more.
-_BUFFER = 65536
-_READS = 16
+#: Bytes of events that one call of read(2) takes, some hundred of them.
+_BUFFER = 16384
+#: Entries of a directory that are looked at before the clock is.
+_ENTRIES = 32
+#: Seconds.
+SLICE = 0.01
 
 
 class Watch:
-    """An inotify instance; ``fd`` becomes readable when `read` has something to tell.  Raises `OSError`."""
+    """An inotify instance; ``fd`` becomes readable when `read` has something to do.  Raises `OSError`."""
 
-    __slots__ = ("_paths", "_roots", "_singles", "_warn", "_watches", "fd")
+    __slots__ = (
+        "_below", "_changed", "_entries", "_overflow", "_paths", "_roots", "_singles", "_todo", "_warn", "_watches",
+        "fd",
+    )  # fmt: skip
 
     def __init__(self, paths: Iterable[str] = (), warn: Callable[[str], None] | None = None) -> None:
         self.fd = syscalls.inotify_init()
@@ -53,6 +63,13 @@ class Watch:
         #: Each way between a directory and its watch descriptor; symbolic links may give one several paths.
         self._watches: dict[str, int] = {}
         self._paths: dict[int, list[str]] = {}
+        #: What is watched below a directory, by the next step of the path there.
+        self._below: dict[str, set[str]] = {}
+        #: Directories, watched already, whose own are to be watched; what is reported after that.
+        self._todo: list[str] = []
+        self._entries: list[os.DirEntry[str]] = []
+        self._changed: set[str] = set()
+        self._overflow = False
         for path in paths:
             self.add_tree(path)
 
@@ -62,6 +79,8 @@ class Watch:
         if path not in self._roots:
             self._roots.append(path)
         self._watch_root(path)
+        while self.busy:
+            self._watch_next()
 
     def add_file(self, path: str) -> None:
         """Watch a single file, by way of its directory."""
@@ -78,16 +97,21 @@ class Watch:
                 self._watch_root(root)
             for single in self._singles:
                 self._watch_root(os.path.dirname(single))
+            while self.busy:
+                self._watch_next()
 
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self.fd)
 
     def read(self) -> set[str] | None:
-        """The paths to look at again since the last call; ``None`` if it has to be everything.  Never blocks."""
-        changed: set[str] = set()
-        overflow = False
-        for _ in range(_READS):
+        """The paths to look at again since the last call; ``None`` if it has to be everything.
+
+        Never blocks.  While `busy` is true afterwards, this is to be called again whether ``fd`` is readable or not.
+        """
+        deadline = time.monotonic() + SLICE
+        changed = self._changed
+        while time.monotonic() < deadline:
             try:
                 data = os.read(self.fd, _BUFFER)
             except BlockingIOError:
@@ -99,15 +123,25 @@ class Watch:
                 name = os.fsdecode(data[pos : pos + length].rstrip(b"\0"))
                 pos += length
                 if mask & _OVERFLOW:
-                    overflow = True
+                    self._overflow = True
+                    self._todo.clear()
+                    self._entries.clear()
+                    for root in self._roots:
+                        self._watch_root(root)
                 else:
                     for directory in list(self._paths.get(descriptor, ())):
                         self._handle(directory, mask, name, changed)
-        if not overflow:
-            return changed
-        for root in self._roots:
-            self._watch_root(root)
-        return None
+        while self.busy:
+            if time.monotonic() >= deadline:
+                return set()
+            self._watch_next()
+        overflow, self._overflow, self._changed = self._overflow, False, set()
+        return None if overflow else changed
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to do before what has changed can be told."""
+        return bool(self._todo or self._entries)
 
     def _handle(self, directory: str, mask: int, name: str, changed: set[str]) -> None:
         if mask & (_IGNORED | _DELETE_SELF | _MOVE_SELF):
@@ -163,22 +197,24 @@ class Watch:
             self._watch_root(root)
 
     def _watch_below(self, path: str) -> bool:
-        """Watch a directory and those below it; whether it exists."""
+        """Watch a directory, and in time those below it; whether it exists."""
         if not self._watch(path):
             return False
-        todo = [path]
-        while todo:
-            try:
-                with os.scandir(todo.pop()) as entries:
-                    below = [
-                        entry.path
-                        for entry in entries
-                        if entry.is_dir(follow_symlinks=False) and not is_ignored_directory(entry.name)
-                    ]
-            except OSError:
-                continue
-            todo += [directory for directory in below if self._watch(directory)]
+        self._todo.append(path)
         return True
+
+    def _watch_next(self) -> None:
+        """Watch some of what is in one of the directories."""
+        try:
+            if not self._entries:
+                with os.scandir(self._todo.pop()) as entries:
+                    self._entries = list(entries)
+            for _ in range(min(_ENTRIES, len(self._entries))):
+                entry = self._entries.pop()
+                if entry.is_dir(follow_symlinks=False) and not is_ignored_directory(entry.name):
+                    self._watch_below(entry.path)
+        except OSError:
+            pass
 
     def _watch(self, path: str) -> bool:
         """Watch one directory; whether it exists.  Warns of one that exists and cannot be watched."""
@@ -192,17 +228,49 @@ class Watch:
             return True
         if self._watches.get(path) != descriptor:
             if path in self._watches:
-                self._drop(path)
+                self._unwatch(path)
             self._watches[path] = descriptor
+            self._link(path)
             self._paths.setdefault(descriptor, []).append(path)
         return True
 
     def _forget(self, path: str) -> None:
         """Watch a directory and those below it no longer."""
-        for directory in [known for known in self._watches if known == path or known.startswith(path + "/")]:
-            self._drop(directory)
+        todo = [path]
+        found = []
+        while todo:
+            each = todo.pop()
+            if each in self._watches:
+                found.append(each)
+            todo += self._below.get(each, ())
+        for each in reversed(found):
+            self._drop(each)
+
+    def _link(self, path: str) -> None:
+        """Have the way to a directory that is watched lead there from all those above it."""
+        while path != "/":
+            above = os.path.dirname(path)
+            known = self._below.setdefault(above, set())
+            if path in known:
+                break
+            known.add(path)
+            path = above
+
+    def _unlink(self, path: str) -> None:
+        while path != "/" and path not in self._watches and path not in self._below:
+            above = os.path.dirname(path)
+            known = self._below[above]
+            known.discard(path)
+            if known:
+                break
+            del self._below[above]
+            path = above
 
     def _drop(self, directory: str) -> None:
+        self._unwatch(directory)
+        self._unlink(directory)
+
+    def _unwatch(self, directory: str) -> None:
         descriptor = self._watches.pop(directory)
         paths = self._paths[descriptor]
         paths.remove(directory)

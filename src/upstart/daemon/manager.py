@@ -125,8 +125,7 @@ class Manager:
 
     def do_ReloadConfiguration(self, call: Call) -> None:
         self._check(call, "reload configuration")
-        self._configuration.reload()
-        call.reply()
+        self._configuration.reload(call.reply)
 
     def _job_by_name(self, call: Call, name: str) -> Job:
         if not name:

@@ -143,8 +143,13 @@ class Boot:
     def _again(self) -> None:
         self._again_at = 0.0
         if not self._goes_on():
-            self._configuration.reload()
-            self.begin(self._name)
+            # A re-exec meanwhile tries again as well.
+            self._again_at = time.monotonic()
+            self._configuration.reload(self._begin_again)
+
+    def _begin_again(self) -> None:
+        self._again_at = 0.0
+        self.begin(self._name)
 
     # Across a re-exec
 
