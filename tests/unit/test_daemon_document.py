@@ -60,7 +60,8 @@ KEPT = {
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
     "Cgroups": ("_freeze _home _made base home", "found again in the hierarchy"),
-    "Configuration": ("_watch", "all files are read again"),
+    "Configuration": ("_called _everything _paths _under_way _watch", "all files are read again"),
+    "Configuration ": ("_asked _told", "clients ask again"),
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
     "Core ": ("_restless", "a circle of jobs is warned of once by each program"),
     "Core  ": ("announcing apparmor_available environ extra_environ", "told again by the daemon"),
