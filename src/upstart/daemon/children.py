@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from upstart.process.follow import Decision
 
 
+#: How often it is tried to deal with what has become of a child.
+TRIES = 8
+
+
 class Running:
     """A process of a job, and what init holds for it; watches and timers are ids of the loop or -1."""
 
@@ -68,7 +72,7 @@ class Children:
     ``noticed`` is told of each child that was stopped, and of each end of one that is no job's.
     """
 
-    __slots__ = ("_engine", "_logged_in", "_loop", "_noticed", "_warn", "logs", "running")
+    __slots__ = ("_engine", "_failed", "_logged_in", "_loop", "_noticed", "_warn", "logs", "running")
 
     def __init__(
         self, engine: Engine, loop: Loop, warn: Callable[[str], None], noticed: Callable[[int], object]
@@ -77,6 +81,8 @@ class Children:
         self._engine = engine
         self._loop = loop
         self._warn = warn
+        #: How often what has become of a child could not be dealt with.
+        self._failed = 0
         self.logs = LogStore(warn)
         self._logged_in = utmp.Holders()
         self.running: dict[tuple[Instance, str], Running] = {}
@@ -215,15 +221,24 @@ class Children:
         seen = 0
         for pid, kind, value in reap():
             seen += 1
-            if kind == STOPPED:
-                self._noticed(pid)
-                self._engine.process_stopped(pid, value)
-            elif kind == CONTINUED:
-                self._engine.process_continued(pid, value)
-            else:
-                self._ended(pid, value if kind == EXITED else value << 8)
+            try:
+                self._changed(pid, kind, value)
+            except Exception:
+                # Reported again by the next call, but not for ever: the others would never have their turn.
+                self._failed += 1
+                if self._failed % TRIES:
+                    raise
         if seen == BATCH:
             self._loop.call_soon(self.reap)
+
+    def _changed(self, pid: int, kind: str, value: int) -> None:
+        if kind == STOPPED:
+            self._noticed(pid)
+            self._engine.process_stopped(pid, value)
+        elif kind == CONTINUED:
+            self._engine.process_continued(pid, value)
+        else:
+            self._ended(pid, value if kind == EXITED else value << 8)
 
     def _ended(self, pid: int, status: int) -> None:
         found = self._engine.pids.get(pid)

@@ -2,6 +2,9 @@
 
 Every child is waited for, init's own and the orphans it adopts, in batches so that a storm of exits cannot keep the
 loop from its other work.  Stops and continues are reported beside ends: ``expect stop`` lives on them.
+
+What is always true here: a change is taken from the kernel only after it was dealt with.  If that failed, for want of
+memory say, the next call reports it again, so that no end of a process is ever lost.
 """
 
 from __future__ import annotations
@@ -17,28 +20,31 @@ EXITED, KILLED, STOPPED, CONTINUED = "exited", "killed", "stopped", "continued"
 #: Changes reported by one call of `reap`; call again at once if there were as many.
 BATCH = 64
 
-_OPTIONS = os.WNOHANG | os.WUNTRACED | os.WCONTINUED
-_SIGCONT = 18
+_ANY = os.WNOHANG | os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOWAIT
+#: Kind, and what to wait for to take this change and no later one, by si_code.
+_KINDS = {
+    os.CLD_EXITED: (EXITED, os.WNOHANG | os.WEXITED),
+    os.CLD_KILLED: (KILLED, os.WNOHANG | os.WEXITED),
+    os.CLD_DUMPED: (KILLED, os.WNOHANG | os.WEXITED),
+    os.CLD_STOPPED: (STOPPED, os.WNOHANG | os.WSTOPPED),
+    os.CLD_TRAPPED: (STOPPED, os.WNOHANG | os.WSTOPPED),
+    os.CLD_CONTINUED: (CONTINUED, os.WNOHANG | os.WCONTINUED),
+}
 
 
 def reap(batch: int = BATCH) -> Iterator[tuple[int, str, int]]:
     """Collect at most ``batch`` changes of children: (pid, kind, value).
 
-    ``value`` is the exit status, or the signal that killed, stopped or continued it.  The child is gone when its
-    `EXITED` or `KILLED` is given; until the iterator is advanced no other child is touched.
+    ``value`` is the exit status, or the signal that killed, stopped or continued it.  A child whose `EXITED` or
+    `KILLED` is given stays a zombie, and its pid its own, until the iterator is advanced.
     """
     for _ in range(batch):
         try:
-            pid, status = os.waitpid(-1, _OPTIONS)
+            change = os.waitid(os.P_ALL, 0, _ANY)
         except ChildProcessError:
             return
-        if pid == 0:
+        if change is None:
             return
-        if os.WIFEXITED(status):
-            yield pid, EXITED, os.WEXITSTATUS(status)
-        elif os.WIFSIGNALED(status):
-            yield pid, KILLED, os.WTERMSIG(status)
-        elif os.WIFSTOPPED(status):
-            yield pid, STOPPED, os.WSTOPSIG(status)
-        else:
-            yield pid, CONTINUED, _SIGCONT
+        kind, options = _KINDS[change.si_code]
+        yield change.si_pid, kind, change.si_status
+        os.waitid(os.P_PID, change.si_pid, options)
