@@ -71,6 +71,12 @@ class Core:
         self._next_pass: list[tuple[int, Event]] = []
         self._restless = 0
         self._fd_users: dict[int, int] = {}
+        #: The event that is handled, and the jobs and instances whose condition it has completed.
+        self.serving: Event | None = None
+        self.served: set[Job | Instance] = set()
+        #: What became of a process, while that is being acted upon: instance, process, state before, pid or 0, status
+        #: or None where it could not be spawned, reason.
+        self.told: tuple[Instance, str, str, int, int | None, str] | None = None
 
     # What it is told of the world around it
 
@@ -197,8 +203,9 @@ class Core:
             event.queued = False
             if event.progress == PENDING:
                 self.info("Handling %s event", event.name)
-                event.progress = HANDLING
+                # Pending until it is handled as a whole: where that is cut short, it is handled again (`mend`).
                 self._handle(event)
+                event.progress = HANDLING
             if event.progress == HANDLING and not event.blockers:
                 self._finish(event)
         self._cursor = 0
@@ -238,7 +245,6 @@ class Core:
     def _finish(self, event: Event) -> None:
         self.debug("Finished %s event", event.name)
         event.progress = FINISHED
-        del self.events[event.serial]
         if event.waiting is not None:
             instance, event.waiting = event.waiting, None
             instance.blocker = None
@@ -251,8 +257,12 @@ class Core:
             event.request = None
         if event.fd >= 0:
             self.release_fd(event.fd)
+            event.fd = -1
         if event.failed and not event.name.endswith("/failed"):
             self.emit(event.name + "/failed", event.env, session=event.session)
+            event.failed = False
+        # Known until all has been done that its end asks for.
+        del self.events[event.serial]
         if self.announcing:
             # Last, after all that its end lets go on: whoever listens finds it done.
             self.effects.append(Announce("EventEmitted", None, (event.name, event.env)))

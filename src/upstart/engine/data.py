@@ -102,9 +102,9 @@ class Instance:
     """
 
     __slots__ = (
-        "blocker", "blocking", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced", "goal",
-        "job", "job_class", "killed", "name", "pids", "respawn_count", "respawn_total", "respawn_since", "respawn_time",
-        "respawning", "serial", "start_env", "state", "stop_env", "stop_progress", "unready",
+        "blocker", "blocking", "entering", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced",
+        "goal", "job", "job_class", "killed", "name", "pids", "respawn_count", "respawn_total", "respawn_since",
+        "respawn_time", "respawning", "serial", "start_env", "state", "stop_env", "stop_progress", "unready",
     )  # fmt: skip
 
     def __init__(self, serial: int, job: Job, job_class: JobClass, name: str) -> None:
@@ -115,6 +115,8 @@ class Instance:
         self.name = name
         self.goal = "stop"
         self.state = "waiting"
+        #: The state before, while the work of the present one is being begun.
+        self.entering: str | None = None
         self.env: dict[str, str] = {}
         self.start_env: dict[str, str] | None = None
         self.stop_env: dict[str, str] | None = None

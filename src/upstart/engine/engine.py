@@ -8,11 +8,11 @@ from __future__ import annotations
 from upstart.conf.expand import ExpandError, expand
 from upstart.conf.jobdata import same_definition
 from upstart.engine import environ
-from upstart.engine.commands import Commands
 from upstart.engine.condition import active_events, is_met, leaves, matches
 from upstart.engine.data import Blocked, Event, Job
 from upstart.engine.door import an_input
 from upstart.engine.effects import Announce
+from upstart.engine.mend import Mending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SESSION_END = "session-end"
 
 
-class Engine(Commands):
+class Engine(Mending):
     """All of the engine; one thread, one owner.
 
     After each input (or a batch of them) the owner calls `run`, takes the effects (`take_effects`), performs them in
@@ -112,13 +112,22 @@ class Engine(Commands):
     # Conditions
 
     def _handle(self, event: Event) -> None:
-        """Stop, then start, what the event completes the condition of."""
+        """Stop, then start, what the event completes the condition of.
+
+        Where that was cut short and is done again, those whose condition has been dealt with do not meet the event a
+        second time.
+        """
+        if self.serving is not event:
+            self.served.clear()
+            self.serving = event
         self._stop_on(event)
         self._start_on(event)
 
     def _stop_on(self, event: Event) -> None:
         for instance, found in self.stop_index.candidates(event).items():
             if event.session not in (None, instance.job.session) or instance.state == "waiting":
+                continue
+            if instance in self.served:
                 continue
             condition = instance.job_class.stop_on
             progress, changed = self._update(instance.stop_progress, found, event, instance.env)
@@ -129,12 +138,14 @@ class Engine(Commands):
             if met and instance.goal != "stop":
                 self._stop_by_events(instance, condition, progress)
             if met or self.shutting_down:
-                instance.stop_progress = None
+                instance.stop_progress = self._served(instance)
                 self._reset(progress)
 
     def _start_on(self, event: Event) -> None:
         for job, found in self.start_index.candidates(event).items():
             if event.session not in (None, job.session):
+                continue
+            if job in self.served:
                 continue
             condition = job.job_class.start_on
             progress, changed = self._update(job.start_progress, found, event, None)
@@ -145,7 +156,7 @@ class Engine(Commands):
             if met:
                 self._start_by_events(job, condition, progress)
             if met or self.shutting_down:
-                job.start_progress = None
+                job.start_progress = self._served(job)
                 self._reset(progress)
 
     def _drop_half_met(self) -> None:
@@ -162,13 +173,20 @@ class Engine(Commands):
         """Have ``event`` meet those of the leaves that wait for it; it is blocked by each."""
         changed = False
         for leaf in found:
-            if (progress is None or leaf not in progress) and matches(leaf, event, env):
+            if progress is not None and progress.get(leaf) is event:
+                changed = True
+            elif (progress is None or leaf not in progress) and matches(leaf, event, env):
                 if progress is None:
                     progress = {}
                 progress[leaf] = event
                 self.block(event)
                 changed = True
         return progress, changed
+
+    def _served(self, owner: Job | Instance) -> Progress | None:
+        """Note that the event at hand has done its part for this one; gives the progress from then on, none."""
+        self.served.add(owner)
+        return None
 
     def _reset(self, progress: Progress) -> None:
         for event in progress.values():

@@ -119,18 +119,29 @@ class LifeCycle(Core):
         """Enter ``state``, and on until one has something to wait for."""
         while state is not None and instance.blocker is None and instance.state != state:
             self.info("%s state changed from %s to %s", instance.display, instance.state, state)
-            came_from, instance.state = instance.state, state
-            if self.announcing:
-                self.effects.append(Announce("StateChanged", instance, state))
-            if state in SPAWNING:
-                if self._has_process(instance, SPAWNING[state]):
-                    self._spawn(instance, SPAWNING[state])
-                state = self.next_state(instance)
-            elif state in WAITING_FOR:
-                waits = self._has_process(instance, WAITING_FOR[state])
-                state = None if waits else self.next_state(instance)
-            else:
-                state = self._enter_rest(instance, state, came_from)
+            instance.entering, instance.state = instance.state, state
+            state = self.begin_state(instance)
+
+    def begin_state(self, instance: Instance) -> str | None:
+        """Begin the work of the state just entered; returns the state to go on to, if any.
+
+        ``entering`` says until the end that this is under way.
+        """
+        state = instance.state
+        following: str | None = None
+        if self.announcing:
+            self.effects.append(Announce("StateChanged", instance, state))
+        if state in SPAWNING:
+            if self._has_process(instance, SPAWNING[state]):
+                self._spawn(instance, SPAWNING[state])
+            following = self.next_state(instance)
+        elif state in WAITING_FOR:
+            if not self._has_process(instance, WAITING_FOR[state]):
+                following = self.next_state(instance)
+        else:
+            following = self._enter_rest(instance, state, instance.entering or "")
+        instance.entering = None
+        return following
 
     def _enter_rest(self, instance: Instance, state: str, came_from: str) -> str | None:
         """Enter one of the states that wait for no process of their own; returns the state to go on to, if any."""
@@ -256,17 +267,18 @@ class LifeCycle(Core):
         self.note_failure(instance, reason)
         if instance.failed:
             return
-        instance.failed = True
         instance.failed_process = process
         instance.exit_status = status
         if self.announcing:
             self.effects.append(Announce("Failed", instance, status))
         self.release(instance, failed=True)
+        instance.failed = True
 
     def release(self, instance: Instance, failed: bool = False) -> None:
         """Let go of everything that waits for the instance."""
-        blocking, instance.blocking = instance.blocking, []
-        for blocked in blocking:
+        blocking = instance.blocking
+        while blocking:
+            blocked = blocking[0]
             if blocked.event is not None:
                 if failed:
                     blocked.event.failed = True
@@ -275,6 +287,8 @@ class LifeCycle(Core):
                 self.effects.append(ReplyError(blocked.request, "JobFailed", FAILURE_TEXT[blocked.kind]))
             else:
                 self.effects.append(Reply(blocked.request, instance))
+            # Only now, so that nobody is forgotten.
+            del blocking[0]
 
     def _emit_job_event(self, instance: Instance, name: str, blocking: bool = False) -> Event:
         env = {"JOB": instance.job.name, "INSTANCE": instance.name}

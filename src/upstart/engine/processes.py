@@ -63,10 +63,24 @@ class ProcessInputs(LifeCycle):
         """The process could not be made, or could not be set up; its exit will not be reported."""
         reason = f"Failed to spawn {instance.display} {process} process: {reason}"
         self.warn("%s", reason)
+        pid = instance.pids.get(process, 0)
+        self.told = (instance, process, instance.state, pid, None, reason)
         instance.unready.discard(process)
-        pid = instance.pids.get(process)
-        if pid is not None:
+        if pid:
             self._forget_process(instance, process, pid)
+        self.ended(instance, process, None, reason)
+        self.told = None
+
+    def ended(self, instance: Instance, process: str, status: int | None, reason: str) -> None:
+        """A process that is forgotten already has ended with ``status``, or, None, was never there."""
+        if status is None:
+            self._not_spawned(instance, process, reason)
+        elif process == "main":
+            self._main_ended(instance, status, reason)
+        else:
+            self._other_ended(instance, process, status, reason)
+
+    def _not_spawned(self, instance: Instance, process: str, reason: str) -> None:
         if process in ("post-start", "pre-stop"):
             self.note_failure(instance, reason)
         elif process == "post-stop" and instance.respawning:
@@ -134,11 +148,10 @@ class ProcessInputs(LifeCycle):
             # Nothing was wrong with its set-up, or that would have been reported first: it was just quick.
             self.process_ready(instance, process)
         reason = self._log_exit(instance, process, pid, status)
+        self.told = (instance, process, instance.state, pid, status, reason)
         self._forget_process(instance, process, pid)
-        if process == "main":
-            self._main_ended(instance, status, reason)
-        else:
-            self._other_ended(instance, process, status, reason)
+        self.ended(instance, process, status, reason)
+        self.told = None
 
     @an_input
     def timer_fired(self, instance: Instance, timer: str) -> None:
