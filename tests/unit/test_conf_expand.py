@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.conf.expand import MAX_DEPTH, ExpandError, expand
+from upstart.conf.expand import MAX_DEPTH, MAX_LENGTH, MAX_REFERENCES, ExpandError, expand
 
 ENV = {"FOO": "frodo", "BAR": "bilbo", "BAZ": "xx", "HOBBIT": "FOO", "NULL": "", "DOLLAR": "$FOO"}
 
@@ -95,3 +95,23 @@ def test_any_text_gives_a_result_or_an_error(text: str, env: dict[str, str]) -> 
         return
     if "$" not in text:
         assert result == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("$" * (MAX_REFERENCES + 1), "Too long to be expanded"),
+        ("$" + "A" * MAX_LENGTH, "Too long to be expanded"),
+        ("$BIG$BIG", "Expansion too long"),
+        ("${X:-${X:-$BIG}$BIG}", "Expansion too long"),
+        ("$HUGE", "Expansion too long"),
+    ],
+)
+def test_what_no_environment_would_take_is_not_put_together(text: str, message: str) -> None:
+    with pytest.raises(ExpandError, match=message):
+        expand(text, {"BIG": "x" * (MAX_LENGTH // 2 + 1), "HUGE": "x" * (MAX_LENGTH + 1)})
+
+
+def test_what_an_environment_takes_is_put_together() -> None:
+    assert expand("$A" * MAX_REFERENCES, {"A": "1"}) == "1" * MAX_REFERENCES
+    assert len(expand("$A$A", {"A": "x" * (MAX_LENGTH // 2)})) == MAX_LENGTH

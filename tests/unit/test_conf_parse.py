@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -371,8 +372,9 @@ def test_a_condition_without_end_is_refused_before_it_is_too_deep() -> None:
     parse("start on " + " or ".join(["a"] * 251))
     with pytest.raises(ParseError, match="more than 250 operators"):
         parse("start on " + " or ".join(["a"] * 100_000))
-    with pytest.raises(ParseError, match="Mismatched parentheses"):
-        parse("start on " + "(" * 100_000 + "a")
+    for many, problem in ((10_000, "Mismatched parentheses"), (100_000, "Too much in one file")):
+        with pytest.raises(ParseError, match=problem):
+            parse("start on " + "(" * many + "a")
     assert parse("start on " + "(" * 10_000 + "a" + ")" * 10_000).start_on is not None
 
 
@@ -447,3 +449,40 @@ def test_blank_lines_and_comments_may_stand_inside_parentheses() -> None:
     text = "start on (foo # one\n\n# comment\n  # and another\nand bar)\nexec x\n"
     job = parse_job("job", text, "job.conf")
     assert condition_to_rpn(job.start_on) == [["foo"], ["bar"], ["/AND"]]
+
+
+MUCH = {
+    "stanzas": "env A=1\n" * 120_000,
+    "comments": "#\n" * 500_000,
+    "blanks": " \n" * 500_000,
+    "words": "emits " + "a " * 500_000,
+    "statuses": "normal exit " + "1 " * 500_000,
+    "parentheses": "start on " + "(" * 100_000 + "a" + ")" * 100_000,
+    "open parentheses": "start on " + "(" * 1_000_000,
+    "lines of parentheses": "start on a and " + "(\n" * 500_000,
+    "arguments": "start on a " + "x=1 " * 250_000,
+    "quotes": "exec " + "'a' " * 250_000,
+    "a quoted word": 'description "' + "\\a" * 500_000 + '"\n',
+    "continued lines": "exec a" + "\\\n" * 500_000,
+    "limits": "limit nofile 1 1\n" * 60_000,
+    "conditions": ("start on " + "a or " * 200 + "a\n") * 1000,
+    "scripts": "script\nend script\n" * 55_000,
+    "false ends": "script\n" + " end\n" * 200_000 + "end script\n",
+    "lines of a script": "script\n a\n" + "b\n" * 500_000 + "end script\n",
+    "stanzas of one line": "debug " * 170_000,
+}
+
+
+@pytest.mark.parametrize("name", MUCH)
+def test_a_file_that_takes_long_to_read_is_refused_soon(name: str) -> None:
+    # A twentieth of a second of a processor, and minutes where work grows faster than the text.
+    began = time.process_time()
+    with pytest.raises(ParseError, match="Too much in one file"):
+        parse_job("much", MUCH[name], "much.conf")
+    assert time.process_time() - began < 1
+
+
+def test_a_big_file_is_read() -> None:
+    script = "  if true; then echo something; fi\n" * 25_000
+    job = parse_job("big", f"script\n{script}end script\n" + "env A=1\n" * 2000 + "emits " + "a " * 8000, "big.conf")
+    assert len(job.env) == 2000 and len(job.emits) == 8000 and job.processes["main"].command.count("\n") == 25_000

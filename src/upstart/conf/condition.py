@@ -10,7 +10,7 @@ from __future__ import annotations
 from sys import intern
 
 from upstart.conf.jobclass import And, Match, Or
-from upstart.conf.lexer import Scanner, SyntaxProblem
+from upstart.conf.lexer import WORD, Scanner, SyntaxProblem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def parse_condition(scanner: Scanner) -> Condition:
         while True:
             token = scanner.pos
             char = scanner.text[token : token + 1]
+            if char == "(" or char == ")":
+                scanner.spend(WORD // 2)
             if char == "(":
                 if group.event is not None or group.tree is not None:
                     raise SyntaxProblem("Expected operator", token)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 #: References inside references that are followed; a text that nests deeper is refused, so that no text can exhaust
 #: the stack of init.
 MAX_DEPTH = 50
+#: Characters of the longest text, before and after: Linux takes no longer string into the environment of a process.
+MAX_LENGTH = 1 << 17
+MAX_REFERENCES = 10_000
 
 
 class ExpandError(Exception):
@@ -28,6 +31,8 @@ def expand(text: str, env: Mapping[str, str]) -> str:
     """
     if "$" not in text:
         return text
+    if len(text) > MAX_LENGTH or text.count("$") > MAX_REFERENCES:
+        raise ExpandError("Too long to be expanded")
     return _expand_until(text, 0, "", env, 0)[0]
 
 
@@ -36,10 +41,14 @@ def _expand_until(text: str, pos: int, end: str, env: Mapping[str, str], depth: 
     if depth > MAX_DEPTH:
         raise ExpandError("References nested too deeply")
     parts: list[str] = []
+    room = MAX_LENGTH
     while True:
         start = pos
         pos = _find_any("$" + end, text, pos)
         parts.append(text[start:pos])
+        room -= sum(map(len, parts[-2:]))  # the value before this piece, and the piece
+        if room < 0:
+            raise ExpandError("Expansion too long")
         if not text.startswith("$", pos):
             return "".join(parts), pos
         pos += 1

@@ -8,6 +8,9 @@ A NUL byte is what it was to the C library: white space before a word, and other
 The plain forms, which are nearly all of real files, are found by searching the text; only a word with an escape, or
 with quotes of an uncommon kind, is put together character by character. There are no regular expressions here: to load
 and compile them takes longer than to read all jobs of a system, and that before anything runs.
+
+What is always true here: work grows as the text does, and a file on which much more of it would have to be spent than
+any job needs is refused, for init does nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -24,6 +27,12 @@ _NOT_IN_CONDITION_WORD = _NOT_IN_WORD | {"(", ")"}
 _NOT_IN_COMMAND = frozenset("\0#\\'")
 
 
+#: What a file may cost, in about as much as one character takes that is looked at by itself; and what a word takes.
+#: Scripts cost next to nothing.
+MOST_WORK = 1 << 18
+WORD = 16
+
+
 class SyntaxProblem(Exception):
     """What is wrong with a text, and the position that tells the line."""
 
@@ -36,7 +45,7 @@ class SyntaxProblem(Exception):
 class Scanner:
     """The text of a file, and how far it has been read."""
 
-    __slots__ = ("_newline", "length", "pos", "text")
+    __slots__ = ("_left", "_newline", "length", "pos", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -44,10 +53,19 @@ class Scanner:
         self.pos = 0
         #: The first newline from ``pos`` on, or the end of the text; found anew where ``pos`` is behind it.
         self._newline = -1
+        #: What of `MOST_WORK` is left.
+        self._left = MOST_WORK
+
+    def spend(self, work: int) -> None:
+        """Account for work that has been done; raises `SyntaxProblem` where it is too much."""
+        self._left -= work
+        if self._left < 0:
+            raise SyntaxProblem("Too much in one file", self.pos)
 
     def next_stanza(self) -> str | None:
         """The word that begins the next stanza; ``None`` at the end of the file."""
         text, length, pos = self.text, self.length, self.pos
+        steps = 0
         while pos < length:
             char = text[pos]
             if char == "#":
@@ -56,7 +74,9 @@ class Scanner:
                 pos += 1
             else:
                 break
+            steps += 1
         self.pos = pos
+        self.spend(steps)
         if self.pos >= self.length:
             return None
         return self.keyword()
@@ -114,7 +134,9 @@ class Scanner:
         start = self.pos
         end = self._block_end(start)
         self.end_line()
-        return _unindent(self.text[start:end])
+        block = self.text[start:end]
+        self.spend(2 * block.count("\n"))
+        return _unindent(block)
 
     def _block_end(self, start: int) -> int:
         """Where the line ``end script`` begins that ends a block; goes to the end of these words.
@@ -124,6 +146,7 @@ class Scanner:
         text = self.text
         end = text.find("end", start)
         while end >= 0:
+            self.spend(4)
             line = end
             while line > start and text[line - 1] in _SPACE:
                 line -= 1
@@ -166,6 +189,9 @@ class Scanner:
     def _plain(self, not_in: frozenset[str]) -> str:
         """Read a word if it is plain, up to a blank or the end of the line; empty where it is not."""
         start = self.pos
+        self._left -= WORD
+        if self._left < 0:
+            self.spend(0)
         newline = self._line_end(start)
         blank = self.text.find(" ", start, newline)
         word = self.text[start : blank if blank >= 0 else newline]
@@ -206,10 +232,12 @@ class Scanner:
         A newline in quotes or behind a backslash becomes a space that swallows the white space around it.
         """
         text, length, pos = self.text, self.length, self.pos
+        start = pos
+        most = min(length, start + self._left)
         parts: list[str] = []
         quote = space = ""
         newline = False
-        while pos < length:
+        while pos < most:
             char = text[pos]
             piece = char
             if char == "\\":
@@ -252,6 +280,7 @@ class Scanner:
             space = ""
             newline = False
         self.pos = pos
+        self.spend(pos - start + (most < length and pos >= most))
         if quote:
             raise SyntaxProblem("Unterminated quoted string", length)
         result = "".join(parts)
