@@ -5,6 +5,7 @@
 # make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
 # make vm-all   virtual machines that boot, end and are rescued in every way
 # make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
+# make mutants    random changes of the code, and which of them no test notices
 # make bench    how fast all that is, beside another init where one is given
 # make bench-boot  a boot to the login prompt and its memory, beside every other init of the release
 # make deb      the Debian packages, below build/deb/
@@ -15,6 +16,7 @@
 PYTHON := /usr/bin/python3
 NEED := build-aux/need
 VENV := build/venv
+MUTANTS := build/mutants-venv
 HOST := $(shell . /etc/os-release && echo $$VERSION_CODENAME)
 RELEASE ?= $(HOST)
 RELEASES ?= bookworm trixie
@@ -33,7 +35,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm vm-all autopkgtest bench bench-boot clean
+.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm vm-all autopkgtest mutants bench bench-boot clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -108,6 +110,17 @@ autopkgtest: deb
 check: all lint lintian
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
 	$(PYTHON) -m pytest tests/unit tests/integration tests/boot
+
+$(MUTANTS)/done: build-aux/requirements-mutants.txt
+	@$(NEED) python3-venv python3-pip ca-certificates
+	$(PYTHON) -m venv --clear $(MUTANTS)
+	$(MUTANTS)/bin/pip install -qq --disable-pip-version-check -r $<
+	@touch $@
+
+# COUNT=, SEED=, ROOMS=, JOBS= and SECONDS= are explained in the program.
+mutants: all $(MUTANTS)/done
+	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
+	@COUNT=$(COUNT) SEED=$(SEED) ROOMS="$(ROOMS)" JOBS=$(JOBS) SECONDS=$(SECONDS) $(MUTANTS)/bin/python tests/mutants/mutants.py
 
 # How fast it is; PEER_INIT=, PEER_INITCTL=, QUICK=1, PARTS=, JOBS_DIR=, BOOT=1 are explained in the program.
 bench: all $(if $(filter-out 0,$(BOOT)),deb)
