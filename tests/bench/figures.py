@@ -8,6 +8,7 @@ value.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import statistics
 import sys
@@ -47,6 +48,8 @@ class Sizes:
         self.idle = (200, 1200) if quick else (200, 2200)
         self.listed = 200 if quick else 1000
         self.commands = 10 if quick else 40
+        self.restarts, self.restart_tasks = (20, 200) if quick else (200, 600)
+        self.worst_loaded = 400 if quick else 2000
 
 
 class Figure:
@@ -255,6 +258,58 @@ def commands(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
     yield from (version, bare, bare_times, listed)
 
 
+def reexec(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """Re-execution: at rest, and right after events that start many tasks each; how often it is refused."""
+    quiet = Figure("re-exec at rest, to the first answer", "ms", "160 ms")
+    loaded = Figure(f"re-exec while {sizes.restart_tasks} tasks start, to the first answer", "ms", "500 ms")
+    longest = Figure("the same, the longest", "ms", "500 ms")
+    refused = Figure(f"refused, of {sizes.restarts}", "times", "0")
+    tasks = {f"bench-{number}.conf": f"start on bench-burst\n{TASK}" for number in range(sizes.restart_tasks)}
+    chance = random.Random(0)
+    with Cells(sides, tasks) as cells:
+        cells.measure(quiet, sizes.restarts // 10, lambda cell: float(cell.ask("restart", "", 0)), 1000)
+        counts: dict[str, int] = {}
+        for name, cell in cells.turns(sizes.restarts):
+            counts.setdefault(name, 0)
+            try:
+                loaded.add(name, float(cell.ask("restart", "bench-burst", chance.random() * 0.3)) * 1000)
+            except CellError:
+                counts[name] += 1
+            with Reported():
+                cell.ask("at_rest", "bench")
+        for name, count in counts.items():
+            refused.add(name, count)
+            if name in loaded.samples:
+                longest.add(name, max(loaded.samples[name]))
+    yield from (quiet, loaded, longest, refused)
+
+
+def worst(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
+    """The longest that a client waits for an answer while another, or a job, or a directory, asks much of init."""
+    jobs = jobfiles.generated(sizes.worst_loaded) | {
+        "bench-pattern.conf": f"start on bench-pattern X=*{'a*' * 6}b\n{TASK}",
+        "bench-deaf.conf": "kill timeout 2592000\nexec /bin/sh -c 'trap : TERM; while :; do sleep 1; done'\n",
+    }
+    jobs |= {f"bench-{number}.conf": f"start on bench-burst\n{TASK}" for number in range(sizes.burst)}
+    troubles: tuple[tuple[str, tuple[object, ...]], ...] = (
+        ("tasks", ("bench-burst",)),
+        ("large_call", ("bench-deaf", 450_000)),
+        ("large_state", (9,)),
+        ("reload", ()),
+        ("directories", (None, 1000)),
+        ("kill_timeout", ("bench-deaf",)),
+        ("pattern", ("bench-pattern",)),
+    )
+    for what, arguments in troubles:
+        figure = Figure(f"worst answer while: {what.replace('_', ' ')}", "ms", "50 ms")
+        for side in sides:
+            with Reported(), Cell(side.init, jobs) as cell:
+                cell.settle()
+                given = [str(cell.work / "conf") if each is None else each for each in arguments]
+                figure.add(side.name, float(cell.ask("worst_answer", what, *given)) * 1000)
+        yield figure
+
+
 #: Name for PARTS, and the function.
 PARTS: dict[str, Callable[[list[Side], Sizes], Iterator[Figure]]] = {
     "task": task,
@@ -266,4 +321,6 @@ PARTS: dict[str, Callable[[list[Side], Sizes], Iterator[Figure]]] = {
     "ready": ready,
     "memory": memory,
     "commands": commands,
+    "reexec": reexec,
+    "worst": worst,
 }

@@ -12,12 +12,16 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 
+import troubles
 from dbus_client import INTERFACE, MANAGER, CallError, Client
 
 IN_OPEN = 0x20
+#: Seconds after which there is no answer.
+LONGEST = 30.0
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "TERM": "linux"}
 JOB_INTERFACE, INSTANCE_INTERFACE = f"{INTERFACE}.Job", f"{INTERFACE}.Instance"
 
@@ -94,6 +98,75 @@ class Worker:
         """Process id of an instance's main process, 0 while there is none."""
         processes = self.client.get(instance, INSTANCE_INTERFACE, "processes")
         return int(dict(processes).get("main", 0))
+
+    def restart(self, event: str, delay: float) -> float:
+        """From a call of Restart, `delay` seconds after an event that is not waited for, to the new program's answer.
+
+        RuntimeError where init says no.
+        """
+        if event:
+            self.client.call(MANAGER, INTERFACE, "EmitEvent", "sasb", event, [], False)
+            time.sleep(delay)
+        start = time.monotonic()
+        try:
+            self.client.call(MANAGER, INTERFACE, "Restart")
+        except CallError as error:
+            raise RuntimeError(str(error)) from None
+        except ConnectionResetError:
+            pass
+        while True:
+            # The old program has answered before it went: only a new connection is the new one's.
+            self.disconnect()
+            try:
+                self.client.get(MANAGER, INTERFACE, "version")
+                return time.monotonic() - start
+            except OSError:
+                if time.monotonic() > start + 60:
+                    raise
+            time.sleep(0.001)
+
+    def at_rest(self, job: str) -> float:
+        """Waits until no job of this beginning has an instance; how many seconds that took."""
+        start = time.monotonic()
+        paths = [path for path in self.client.call(MANAGER, INTERFACE, "GetAllJobs")[0] if f"/jobs/{job}" in path]
+        for path in paths:
+            while self.client.call(path, JOB_INTERFACE, "GetAllInstances")[0]:
+                if time.monotonic() > start + 60:
+                    raise TimeoutError(f"{path} does not come to rest")
+                time.sleep(0.005)
+        return time.monotonic() - start
+
+    def worst_answer(self, what: str, *arguments: object) -> float:
+        """The longest that another client waited for the version, asked for all the time while one of the functions of
+        `troubles` was at work, and for half a second after it."""
+        self.disconnect()
+        worst = 0.0
+        over = threading.Event()
+
+        def ask() -> None:
+            nonlocal worst
+            client = Client(LONGEST)
+            while not over.is_set():
+                start = time.monotonic()
+                try:
+                    client.get(MANAGER, INTERFACE, "version")
+                except OSError:
+                    # No answer at all, or hung up on.
+                    worst = LONGEST
+                    break
+                worst = max(worst, time.monotonic() - start)
+                time.sleep(0.0005)
+            client.close()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            getattr(troubles, what)(self.client, *arguments)
+            time.sleep(0.5)
+        finally:
+            over.set()
+            asking.join()
+        return worst
 
     def command(self, argv: list[str]) -> float:
         """From the spawn of a program, its output thrown away, to its end; RuntimeError if that is no success."""
