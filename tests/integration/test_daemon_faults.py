@@ -82,6 +82,7 @@ def test_a_fault_of_the_engine_does_not_stop_the_loop(tmp_path: Path) -> None:
     client = init.client()
     client.emit("poison", wait=False)
     wait_for(lambda: "Internal error: ZeroDivisionError: poisoned" in init.text())
+    wait_for(lambda: "Stateful re-exec completed" in init.text())
     client = init.client_at_last()
     client.emit("go")
     client.wait_status("other", "start/running")

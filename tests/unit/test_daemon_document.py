@@ -55,6 +55,7 @@ KEPT = {
     "Mending": "_fd_users pids",
     "Performer": "_retries _timers",
     "ProcessInputs": "pids",
+    "Turn": "_starts",
     "Quiesce": "_deadline _phase _reason _started",
     "Running": "error_fd exited feed following log members",
 }
@@ -94,10 +95,11 @@ ANEW = {
     "Performer": ("_handlers", "a table"),
     "Programs": ("_roots _seen", "looked up again"),
     "Quick": ("_groups", "found out again"),
-    "Restarter": ("_answer _calls _process _timer _watch running", "of the re-exec itself"),
+    "Restarter": ("_answer _calls _leave_by _process _timer _watch running", "of the re-exec itself"),
     "Running": ("error_watch feed_watch follow_timer log_watch", "of the loop"),
     "Service": ("_serial signatures", "connections end with the program"),
     "Spawner": ("_into_group", "found out again"),
+    "Turn": ("_held", "of a re-exec"),
     "_Bucket": ("keyed plain", "follows from the conditions"),
     "_Journal": ("_busy _requests", "of one run of the tests"),
 }
@@ -330,3 +332,66 @@ def test_a_signal_that_has_come_is_handled_by_the_next_program() -> None:
     assert heard == [1]
     old.close()
     new.close()
+
+
+def starting(count: int) -> Half:
+    """An engine of which this many processes are to be started."""
+    half = Half()
+    for number in range(count):
+        half.engine.define(parse_job(f"job{number}", "start on go\nexec sleep 1\n", ""))
+    half.engine.emit("go", {})
+    return half
+
+
+def kinds(half: Half) -> list[str]:
+    return [effect.kind for effect in half.performed]
+
+
+def test_an_answer_does_not_wait_for_the_processes_that_were_to_be_started_before_it() -> None:
+    half = starting(3)
+    half.engine.run()
+    half.engine.answer("request")
+    half.turn.settle()
+    assert kinds(half).index("reply") < kinds(half).index("spawn")
+    assert kinds(half).count("spawn") == 3
+
+
+def test_a_slice_ends_after_the_process_that_used_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = starting(3)
+    monkeypatch.setattr("upstart.daemon.turn.SLICE", 0.0)
+    monkeypatch.setattr("upstart.daemon.turn.LAST_SLICE", 0.0)
+    started = [0]
+    while half.turn.settle():
+        started.append(kinds(half).count("spawn"))
+    assert sorted(set(started)) == [0, 1, 2, 3]
+
+
+def test_no_process_is_started_while_they_are_held() -> None:
+    half = starting(3)
+    half.turn.hold()
+    assert not half.turn.settle()
+    assert "spawn" not in kinds(half)
+    half.turn.release()
+    assert not half.turn.settle()
+    assert kinds(half).count("spawn") == 3
+
+
+def test_a_descriptor_is_not_closed_before_the_process_that_is_given_it_is_started() -> None:
+    half = Half()
+    half.engine.define(parse_job("job", "start on go\nexec sleep 1\n", ""))
+    fd = os.open(os.devnull, os.O_RDONLY)
+    half.engine.emit("go", {}, fd=fd)
+    half.engine.run()
+    half.turn.leave_processes()
+    half.engine.restart(half.engine.jobs[None, "job"].instances[""])
+    half.engine.run()
+    half.turn.leave_processes()
+    assert "close" not in kinds(half)
+    assert half.turn.descriptors() == [fd]
+    new = Half(json.loads(json.dumps(state.dump(half.engine))))
+    new.turn.restore(json.loads(json.dumps(half.turn.dump())), new.find)
+    assert new.turn.descriptors() == [fd]
+    new.turn.settle()
+    (spawn,) = [effect for effect in new.performed[: kinds(new).index("close")] if isinstance(effect, Spawn)]
+    assert spawn.fds == (fd,)
+    os.close(fd)

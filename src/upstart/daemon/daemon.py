@@ -115,7 +115,7 @@ class Daemon:
         keep("last_fault", self.faults.dump, self.faults.restore)
         performer = self.performer
         keep("performer", performer.dump, performer.restore, performer.children.descriptors)
-        keep("turn", self.turn.dump, lambda saved: self.turn.restore(saved, performer.find))
+        keep("turn", self.turn.dump, lambda saved: self.turn.restore(saved, performer.find), self.turn.descriptors)
         keep("chroots", lambda: self.chroots.roots, self.configuration.restore_chroots)
         keep("quiesce", self.quiescer.dump, self.quiescer.restore)
         keep("boot", self.boot.dump, self.boot.restore, self.boot.descriptors)
@@ -158,7 +158,9 @@ class Daemon:
             self.options, self.environ, engine, loop, self.listening, manager.service, self.restarted, log
         )
         self.listening.opened = self.endpoints.serve
-        self.restarter = Restarter(self.argv, loop, engine, self.document, self.endpoints.flush_clients, log)
+        self.restarter = Restarter(
+            self.argv, loop, engine, self.turn, self.document, self.endpoints.flush_clients, log
+        )
         manager.connect(self.endpoints, self.restarter)
         self.document.register(
             "endpoints", self.endpoints.dump, self.endpoints.restore, self.listening.descriptors

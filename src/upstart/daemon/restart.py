@@ -10,6 +10,7 @@ read on the other side is replaced by what can be seen: jobs whose processes run
 from __future__ import annotations
 
 import os
+import time
 
 from upstart.base.loop import HANGUP, READ
 from upstart.base.priority import ERROR, INFO
@@ -25,25 +26,31 @@ if TYPE_CHECKING:
     from upstart.base.loop import Loop
     from upstart.daemon.document import Document
     from upstart.daemon.service import Call
+    from upstart.daemon.turn import Turn
     from upstart.engine.engine import Engine
 else:
     import _signal as signal
 
 CHECK_OK = b"ok\n"
 CHECK_SECONDS = 60.0
+#: Seconds for which jobs wait, so that the trial has a processor to itself.
+HOLD_SECONDS = 0.5
+#: Seconds that a client has to read what was queued for it before its answer, and between two looks.
+ANSWER_SECONDS = 0.25
+ANSWER_LOOK_SECONDS = 0.005
 
 
 class Restarter:
     """The re-exec of one daemon.
 
     ``argv`` is the command line it was started with, the program's path absolute.  The new program logs from the
-    priority of ``engine`` on.  ``flush`` () sends what is queued for clients, as far as sockets take it; ``log``
-    (priority, text) is init's own.
+    priority of ``engine`` on; ``turn`` is who starts processes for it.  ``flush`` () sends what is queued for clients,
+    as far as sockets take it; ``log`` (priority, text) is init's own.
     """
 
     __slots__ = (
-        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_log", "_loop", "_process", "_timer", "_watch",
-        "running",
+        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_leave_by", "_log", "_loop", "_process",
+        "_timer", "_turn", "_watch", "running",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +58,7 @@ class Restarter:
         argv: list[str],
         loop: Loop,
         engine: Engine,
+        turn: Turn,
         document: Document,
         flush: Callable[[], object],
         log: Callable[[int, str], object],
@@ -58,6 +66,7 @@ class Restarter:
         self._argv = argv
         self._loop = loop
         self._engine = engine
+        self._turn = turn
         self._document = document
         self._flush = flush
         self._log = log
@@ -69,6 +78,7 @@ class Restarter:
         self._answer = -1
         self._watch = -1
         self._timer = -1
+        self._leave_by = 0.0
 
     def begin(self, call: Call | None = None) -> None:
         """Try the new program; if it works, become it, else answer ``call`` with the reason and go on."""
@@ -79,6 +89,8 @@ class Restarter:
         self.running = True
         try:
             self._start_trial()
+            self._turn.hold()
+            self._loop.call_later(HOLD_SECONDS, self._turn.release)
         except Exception as error:
             self._refuse(reason_of(error))
 
@@ -128,12 +140,30 @@ class Restarter:
         try:
             answer = os.read(self._answer, 4096) if events & (READ | HANGUP) else b""
             self._end_trial()
-            if answer == CHECK_OK:
-                self._execute()
-            reason = answer.decode("utf-8", "replace").strip() or "the new program fails"
+            if answer != CHECK_OK:
+                self._refuse(answer.decode("utf-8", "replace").strip() or "the new program fails")
+                return
+            for call in self._calls:
+                call.reply()
+                if call.connection.uid >= 0:
+                    # Its answer is the last that it hears from this program: not what happens in between.
+                    call.connection.quiet = True
+            self._leave_by = time.monotonic() + ANSWER_SECONDS
         except Exception as error:
-            reason = reason_of(error)
-        self._refuse(reason)
+            self._refuse(reason_of(error))
+            return
+        self._leave()
+
+    def _leave(self) -> None:
+        """Execute the new program when those who asked for it have their answer, or after a while anyhow."""
+        try:
+            self._flush()
+            if any(call.connection.queued for call in self._calls) and time.monotonic() < self._leave_by:
+                self._loop.call_later(ANSWER_LOOK_SECONDS, self._leave)
+                return
+            self._execute()
+        except Exception as error:
+            self._refuse(reason_of(error))
 
     def _execute(self) -> None:
         """Become the new program; returns only by an exception."""
@@ -146,8 +176,6 @@ class Restarter:
             os.set_inheritable(state, True)
             self._document.keep_open(True)
             self._log(INFO, "Performing stateful re-exec")
-            for call in self._calls:
-                call.reply()
             self._flush()
             os.execv(self._argv[0], arguments(self._argv, state, self._engine.priority))
         finally:
@@ -158,6 +186,7 @@ class Restarter:
 
     def _refuse(self, reason: str) -> None:
         self.running = False
+        self._turn.release()
         calls, self._calls = self._calls, []
         text = f"Failed to re-execute {self._argv[0]}: {reason}"
         self._log(ERROR, text)

@@ -1,9 +1,11 @@
 """One turn of the daemon: the engine settles, and what it asks for is performed.
 
 What is always true here: the engine settles once a turn, after all inputs of the turn, and nobody but this has it run
-or takes its effects.  Performing them is cut into slices of `SLICE` seconds, so that a thousand jobs on one event leave
-room for clients in between.  What is left over is the engine's to keep until the next turn, in its order, and a moment
-with nothing left but processes to start can be reached at once, however many those are.
+or takes its effects.  They are performed in their order, with one exception: processes to be started wait in a queue
+of their own, for each takes a thousand times as long as anything else, and nothing but that process itself depends on
+it.  So a thousand jobs on one event keep no answer waiting, and a moment with nothing left but processes to start can
+be reached at once, however many those are.  Performing is cut into slices of `SLICE` seconds, which leave room for
+clients in between.
 """
 
 from __future__ import annotations
@@ -11,19 +13,26 @@ from __future__ import annotations
 import time
 
 from upstart.daemon.children import name_of
-from upstart.engine.effects import Spawn
+from upstart.engine.effects import CloseFd, Spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
     from typing import Any
 
     from upstart.engine.data import Instance
     from upstart.engine.effects import Effect
     from upstart.engine.engine import Engine
+else:
+    # The public module makes named tuples and loads what those need.
+    from _collections import deque
 
-#: Seconds.
-SLICE = 0.02
+#: Seconds.  A client that connects and asks something has to wait for six of them.
+SLICE = 0.005
+#: Seconds of one in which no more than so many processes are waiting: jobs that start alone are not seen half started.
+LAST_SLICE = 0.02
+FEW = 4
 FIRST_SECONDS = 1.0
 
 
@@ -34,7 +43,7 @@ class Turn:
     and its effects are performed, and says whether that gave it more to do.
     """
 
-    __slots__ = ("_engine", "_fault", "_perform", "_settled")
+    __slots__ = ("_engine", "_fault", "_held", "_perform", "_settled", "_starts")
 
     def __init__(
         self,
@@ -47,6 +56,9 @@ class Turn:
         self._perform = perform
         self._fault = fault
         self._settled = settled
+        #: Processes to be started; and descriptors to be closed, which one of those before them may be given.
+        self._starts: deque[Effect] = deque()
+        self._held = False
 
     def settle_first(self) -> None:
         """Start what the first events start, for at most `FIRST_SECONDS`: jobs may go on starting each other."""
@@ -59,61 +71,79 @@ class Turn:
 
     def settle(self) -> bool:
         """Run the engine and perform its effects for at most a slice of time; true if there is more to do."""
-        engine, perform = self._engine, self._perform
+        engine, starts = self._engine, self._starts
         deadline = 0.0
         while True:
             more = engine.run()
             effects = engine.take_effects()
-            if not effects and not more:
+            if not effects and not more and (self._held or not starts):
                 break
             deadline = deadline or time.monotonic() + SLICE
             for done, effect in enumerate(effects, 1):
-                try:
-                    perform(effect)
-                except Exception as error:
-                    self._fault(error)
+                self._begin(effect)
                 if not done & 15 and time.monotonic() > deadline:
                     engine.put_back(effects[done:])
+                    return True
+            while starts and not self._held:
+                self._do(starts.popleft())
+                if (now := time.monotonic()) > deadline and (len(starts) > FEW or now > deadline + LAST_SLICE - SLICE):
                     return True
             if more and time.monotonic() > deadline:
                 return True
         return self._settled()
 
-    def leave_processes(self) -> None:
-        """Perform all that the engine asks for but the start of processes, which may take long.
+    def _begin(self, effect: Effect) -> None:
+        if effect.kind == Spawn.kind or (effect.kind == CloseFd.kind and self._starts):
+            self._starts.append(effect)
+        else:
+            self._do(effect)
 
-        Nothing else waits for a process that is not there yet, so this changes the order of nothing that matters.  What
-        events have yet to do is not done either: jobs that start each other in a circle never come to rest.
+    def _do(self, effect: Effect) -> None:
+        try:
+            self._perform(effect)
+        except Exception as error:
+            self._fault(error)
+
+    def hold(self) -> None:
+        """Start no process until `release`: there is something to be done that needs the processor more."""
+        self._held = True
+
+    def release(self) -> None:
+        """Start processes again; harmless where none is held."""
+        self._held = False
+
+    def leave_processes(self) -> None:
+        """Perform all that the engine asks for but the start of processes.
+
+        What events have yet to do is not done either: jobs that start each other in a circle never come to rest.
         """
-        engine = self._engine
-        spawns: list[Effect] = []
-        while effects := engine.take_effects():
+        while effects := self._engine.take_effects():
             for effect in effects:
-                if isinstance(effect, Spawn):
-                    spawns.append(effect)
-                    continue
-                try:
-                    self._perform(effect)
-                except Exception as error:
-                    self._fault(error)
-        engine.put_back(spawns)
+                self._begin(effect)
 
     # Across a re-exec
 
     def dump(self) -> list[dict[str, Any]]:
-        """The processes that are still to be started, in their order; all else has been performed."""
-        return [
-            {
-                "of": [*name_of(effect.instance), effect.process],
-                "env": effect.env,
-                "fds": list(effect.fds),
-            }
-            for effect in self._engine.effects
-            if isinstance(effect, Spawn)
-        ]
+        """The processes that are still to be started, in their order, and descriptors to be closed after some of
+        them; all else has been performed."""
+        saved: list[dict[str, Any]] = []
+        for effect in self._starts:
+            if isinstance(effect, Spawn):
+                of = [*name_of(effect.instance), effect.process]
+                saved.append({"of": of, "env": effect.env, "fds": list(effect.fds)})
+            elif isinstance(effect, CloseFd):
+                saved.append({"close": effect.fd})
+        return saved
+
+    def descriptors(self) -> list[int]:
+        """Those that the next program needs."""
+        return [effect.fd for effect in self._starts if isinstance(effect, CloseFd)]
 
     def restore(self, saved: list[dict[str, Any]], find: Callable[[list[Any]], Instance]) -> None:
         """Take over what `dump` gave; ``find`` gives the instance that the beginning of an ``of`` says."""
-        self._engine.put_back(
-            [Spawn(find(entry["of"]), entry["of"][-1], entry["env"], tuple(entry["fds"])) for entry in saved]
-        )
+        for entry in saved:
+            if "close" in entry:
+                self._starts.append(CloseFd(entry["close"]))
+            else:
+                of = entry["of"]
+                self._starts.append(Spawn(find(of), of[-1], entry["env"], tuple(entry["fds"])))
