@@ -40,7 +40,7 @@ ALWAYS = {
     "endpoints": {"listening"},
 }
 #: Dictionaries whose keys are those of jobs and events, and no part of the layout.
-OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes")
+OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers")
 #: What was added since.
 NEWER = {"respawning", "address", "chroot"}
 

@@ -43,9 +43,9 @@ KEPT = {
     "Faults": "last",
     "Follower": "changed phase pid",
     "InitFifo": "_data _fd _variables",
-    "Instance": "blocker blocking env exit_status failed failed_process failure fds forced goal job job_class killed "
-    "name pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state stop_env "
-    "stop_progress unready",
+    "Instance": "blocker blocking env exit_status failed failed_process failure fds forced goal job job_class name "
+    "pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state stop_env "
+    "stop_progress timers unready",
     "Job": "instances job_class name pending session start_progress successor",
     "JobLog": "_data _dropped fd",
     "Listening": "socket",

@@ -200,20 +200,17 @@ def test_a_state_document_holds_what_waits_and_what_runs() -> None:
     world.start("slow")
     world.define("web", "exec other")
     document = json.loads(json.dumps(state.dump(world.engine)))
-    again = World()
-    again.engine = state.load(document, lambda: again.now)
-    again.next_pid = world.next_pid
-    again.settle()
-    assert json.loads(json.dumps(state.dump(again.engine))) == document
-    again.emit("b")
-    assert again.status("half") == "start/running"
-    again.emit("y")
-    assert again.status("web") == "stop/killed"
-    again.exit("web", 15 << 8)
-    again.start("web")
-    assert again.instance("web").job_class.processes["main"].command == "other"
-    again.exit("gate")
-    assert again.status("slow") == "start/running"
+    world.reexecute()
+    assert json.loads(json.dumps(state.dump(world.engine))) == document
+    world.emit("b")
+    assert world.status("half") == "start/running"
+    world.emit("y")
+    assert world.status("web") == "stop/killed"
+    world.exit("web", 15 << 8)
+    world.start("web")
+    assert world.instance("web").job_class.processes["main"].command == "other"
+    world.exit("gate")
+    assert world.status("slow") == "start/running"
 
 
 def test_jobs_that_start_each_other_for_ever_are_named_and_can_be_ended() -> None:
@@ -221,7 +218,7 @@ def test_jobs_that_start_each_other_for_ever_are_named_and_can_be_ended() -> Non
     world.engine.emit("go", {})
     for _ in range(50):
         assert world.engine.run()
-        world.engine.effects, done = [], world.engine.effects
+        done = world.engine.take_effects()
         world.log += [effect.text for effect in done if effect.kind == "log"]  # type: ignore[attr-defined]
     assert sum("in a circle" in line for line in world.log) == 1
     world.engine.undefine(None, "a")

@@ -78,3 +78,89 @@ def test_a_daemon_that_forks_while_it_is_killed_is_killed_again() -> None:
     assert world.kills[-1] == (pid, 15)
     world.exit("web", 15 << 8)
     assert world.status("web") == "stop/waiting"
+
+
+@pytest.mark.parametrize("how", ["stop", "restart", "exit"])
+def test_the_wait_for_a_job_to_stop_itself_ends_with_the_state_it_is_for(how: str) -> None:
+    world = World(web="expect stop\nrespawn\nexec main")
+    world.start("web")
+    assert [timer for _, timer in world.timers] == ["expect"]
+    world.slow.add("web main")
+    if how == "exit":
+        world.exit("web", 1)
+    else:
+        getattr(world, how)("web")
+        assert world.status("web").endswith("/killed") and [timer for _, timer in world.timers] == ["kill:main"]
+        world.exit("web", 15 << 8)
+    assert not world.timers
+    if how != "stop":
+        world.sleep(100)
+        assert world.status("web") == "start/spawned"
+        world.ready("web")
+        world.sleep(9)
+        assert world.status("web") == "start/spawned"
+        world.sleep(2)
+        assert world.status("web") == "start/running"
+
+
+def test_a_stop_does_not_wait_for_a_process_that_is_still_to_be_tried() -> None:
+    world = World(web="exec main\npost-stop exec clean")
+    world.short.add("web main")
+    start = world.start("web")
+    assert world.status("web") == "start/spawned" and world.retries
+    stop = world.stop("web")
+    assert world.status("web") == "stop/post-stop" and not world.retries
+    world.exit("web", process="post-stop")
+    assert world.answers[start] == ["ok"] and world.answers[stop] == ["ok"]
+
+
+def test_a_restart_while_a_process_is_still_to_be_tried_starts_one_with_the_new_environment() -> None:
+    world = World(web="env A=old\nexec main")
+    world.short.add("web main")
+    world.start("web")
+    world.restart("web", A="new")
+    world.short.clear()
+    world.sleep(20)
+    assert [(process, env["A"]) for _, process, _, env in world.spawned] == [("main", "new")]
+    assert world.status("web") == "start/running"
+
+
+def test_a_process_that_comes_after_its_stop_is_killed() -> None:
+    world = World(web="exec main")
+    world.fates.append("late")
+    world.start("web")
+    stop = world.stop("web")
+    assert world.status("web") == "stop/killed"
+    world.come(0, "ready")
+    assert world.kills == [(world.pid("web"), 15)]
+    world.exit("web", 15 << 8)
+    assert world.answers[stop] == ["ok"]
+
+
+def test_a_process_that_cannot_be_run_after_its_stop_is_no_failure() -> None:
+    world = World(web="exec main")
+    world.fates.append("late")
+    world.start("web")
+    stop = world.stop("web")
+    world.come(0, "broken")
+    assert world.answers[stop] == ["ok"] and world.status("web") == "stop/waiting"
+
+
+def test_what_comes_late_from_another_life_changes_nothing() -> None:
+    world = World(web="expect daemon\nrespawn\nexec main")
+    world.start("web")
+    instance = world.instance("web")
+    world.fates.append("late")
+    world.exit("web", 1)
+    assert world.status("web") == "start/spawned" and not instance.pids
+    world.engine.process_forked(instance, 7)
+    world.engine.follow_gave_up(instance, "it has not forked")
+    world.engine.process_ready(instance, "pre-start")
+    world.engine.spawn_failed(instance, "post-stop", "no")
+    world.engine.timer_fired(instance, "expect")
+    world.settle()
+    assert world.status("web") == "start/spawned" and not instance.pids
+    world.come(0, "ready")
+    world.engine.process_spawned(instance, "main", 8)
+    world.settle()
+    assert world.pid("web") != 8 and world.kills[-1] == (8, 9)

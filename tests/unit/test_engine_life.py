@@ -249,7 +249,7 @@ def test_shutdown_waits_for_no_process_longer_than_its_kill_timeout(process: str
         if instance is None:
             break
         for name in list(instance.pids):
-            if name in instance.killed:
+            if f"kill:{name}" in instance.timers:
                 world.exit("web", 15 << 8, process=name)
     assert world.status("web") == "stop/waiting"
 

@@ -68,10 +68,11 @@ class Performer:
         self._engine.set_apparmor(apparmor_available())
         self.children = Children(self._engine, self._loop, self._warn, self._spawner.noticed)
         self._timers: dict[tuple[Instance, str], tuple[int, float]] = {}
-        #: Spawns that will be tried again: how often they were, and when that will be.
-        self._retries: dict[tuple[Instance, str], tuple[Spawn, int, float]] = {}
+        #: Spawns that will be tried again: how often they were, when that will be, and the timer of that.
+        self._retries: dict[tuple[Instance, str], tuple[Spawn, int, float, int]] = {}
         self._handlers: dict[str, Callable[[Any], object]] = {
             "spawn": self._spawn,
+            "cancel-spawn": self._cancel_spawn,
             "kill": self._kill,
             "set-timer": self._set_timer,
             "cancel-timer": self._cancel_timer,
@@ -164,8 +165,14 @@ class Performer:
         self._retry(effect, tries + 1, time.monotonic() + RETRY_SECONDS)
 
     def _retry(self, effect: Spawn, tries: int, due: float) -> None:
-        self._retries[effect.instance, effect.process] = (effect, tries, due)
-        self._loop.call_later(max(0.0, due - time.monotonic()), lambda: self._spawn(effect))
+        timer = self._loop.call_later(max(0.0, due - time.monotonic()), lambda: self._spawn(effect))
+        self._retries[effect.instance, effect.process] = (effect, tries, due, timer)
+
+    def _cancel_spawn(self, effect: effects.CancelSpawn) -> None:
+        known = self._retries.pop((effect.instance, effect.process), None)
+        if known is not None:
+            self._loop.remove(known[3])
+            self._engine.spawn_withdrawn(effect.instance, effect.process)
 
     def _gone(self, effect: effects.Gone) -> None:
         instance = effect.instance
@@ -237,7 +244,7 @@ class Performer:
             "timers": [[*name_of(instance), timer, due] for (instance, timer), (_, due) in self._timers.items()],
             "retries": [
                 [*name_of(instance), process, effect.env, list(effect.fds), tries, due]
-                for (instance, process), (effect, tries, due) in self._retries.items()
+                for (instance, process), (effect, tries, due, _) in self._retries.items()
             ],
         }
 
@@ -248,8 +255,12 @@ class Performer:
             self._cgroups.restore(saved.get("groups", []))
         address = sessionfile.address() if self._options.user else None
         self.children.restore(saved["children"], self.find, address)
-        for entry in saved["timers"]:
-            self._arm(self.find(entry), entry[3], entry[4])
+        for session, job, name, timer, due in saved["timers"]:
+            # Of an instance that is gone there may have been one in older documents.
+            known = self._engine.jobs.get((session, job))
+            instance = known.instances.get(name) if known is not None else None
+            if instance is not None and timer in instance.timers:
+                self._arm(instance, timer, due)
         for entry in saved.get("retries", ()):
             effect = Spawn(self.find(entry), entry[3], entry[4], tuple(entry[5]))
             self._retry(effect, *(entry[6:8] or (0, 0.0)))

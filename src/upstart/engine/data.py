@@ -94,17 +94,17 @@ class Instance:
     It exists from the first time it is started until it is back at rest (goal stop, state waiting), and keeps the
     definition it was made with until then, however often the file is edited.
 
-    ``pids`` holds the live processes by their name; ``unready`` those of them that have not yet executed their
-    program. ``blocker`` is the ``starting`` or ``stopping`` event that must finish before the state may change.
-    ``respawning`` is set from the end of a main process that is to have a successor until ``starting``, unless a
-    command comes between.  ``exit_status`` is the status that made it fail: an exit code, a signal shifted left by 8,
-    or -1 where the process could not be run at all.
+    ``pids`` holds the live processes by their name; ``unready`` those that were asked for and have not yet executed
+    their program, whether they have a pid or not.  ``blocker`` is the ``starting`` or ``stopping`` event that must
+    finish before the state may change.  ``respawning`` is set from the end of a main process that is to have a
+    successor until ``starting``, unless a command comes between.  ``exit_status`` is the status that made it fail: an
+    exit code, a signal shifted left by 8, or -1 where the process could not be run at all.
     """
 
     __slots__ = (
         "blocker", "blocking", "entering", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced",
-        "goal", "job", "job_class", "killed", "name", "pids", "respawn_count", "respawn_total", "respawn_since",
-        "respawn_time", "respawning", "serial", "start_env", "state", "stop_env", "stop_progress", "unready",
+        "goal", "job", "job_class", "name", "pids", "respawn_count", "respawn_total", "respawn_since", "respawn_time",
+        "respawning", "serial", "start_env", "state", "stop_env", "stop_progress", "timers", "unready",
     )  # fmt: skip
 
     def __init__(self, serial: int, job: Job, job_class: JobClass, name: str) -> None:
@@ -124,8 +124,9 @@ class Instance:
         self.fds: tuple[int, ...] = ()
         self.pids: dict[str, int] = {}
         self.unready: set[str] = set()
-        #: Processes that a signal was sent to and whose kill timer runs.
-        self.killed: set[str] = set()
+        #: The timers that run for it, and when they are due by the clock: ``kill:PROCESS`` for each process that was
+        #: asked to end, ``expect`` for a main process that is to stop itself.
+        self.timers: dict[str, float] = {}
         #: The stop was forced: no process is waited for longer than a kill timeout.
         self.forced = False
         self.blocker: Event | None = None

@@ -23,7 +23,8 @@ class Spawn(Effect):
     """Start ``process`` of ``instance`` with exactly the environment ``env``; descriptors ``fds`` are inherited.
 
     The performer answers with `Engine.process_spawned` (it has a pid), then `Engine.process_ready` (the program
-    was executed) or `Engine.spawn_failed`; both may come at once.
+    was executed), or `Engine.spawn_failed` before or after the first; all may come at once, or late.  No other
+    process of the same name is asked for before.
     """
 
     __slots__ = ("env", "fds", "instance", "process")
@@ -34,6 +35,20 @@ class Spawn(Effect):
         self.process = process
         self.env = env
         self.fds = fds
+
+
+class CancelSpawn(Effect):
+    """Give up starting ``process`` of ``instance`` where that is to be tried again later.
+
+    Answered by `Engine.spawn_withdrawn` then; otherwise by what the `Spawn` itself is answered by.
+    """
+
+    __slots__ = ("instance", "process")
+    kind = "cancel-spawn"
+
+    def __init__(self, instance: Instance, process: str) -> None:
+        self.instance = instance
+        self.process = process
 
 
 class Kill(Effect):

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from upstart.base.signals import signal_name
 from upstart.engine.core import Core
-from upstart.engine.effects import Announce, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
+from upstart.engine.effects import Announce, CancelSpawn, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
 from upstart.engine.holding import WorkedOn
 
 TYPE_CHECKING = False
@@ -75,7 +75,11 @@ FAILURE_TEXT = {
     "restart": "Job failed to restart",
 }
 
+SIGTERM = 15
 SIGKILL = 9
+
+#: What the names of the timers begin with after which a process is killed; its own name follows.
+KILL_TIMER = "kill:"
 
 
 class LifeCycle(Core):
@@ -95,8 +99,13 @@ class LifeCycle(Core):
         if goal == "start":
             if state == "waiting":
                 self.advance(instance)
-        elif goal == "stop" and (state == "running" or (state == "spawned" and instance.main_pid)):
-            self.advance(instance)
+        elif goal == "stop":
+            if state == "spawned" and "main" in instance.unready and not instance.main_pid:
+                # It may not come for long, or never: the state "killed" has what becomes of it.
+                self.effects.append(CancelSpawn(instance, "main"))
+                self.advance(instance)
+            elif state == "running" or (state == "spawned" and instance.main_pid):
+                self.advance(instance)
 
     def next_state(self, instance: Instance) -> str:
         """The state to enter when the work of the present one is done."""
@@ -129,6 +138,8 @@ class LifeCycle(Core):
         """
         state = instance.state
         following: str | None = None
+        if instance.entering == "spawned":
+            self.cancel_timer(instance, "expect")
         if self.announcing:
             self.effects.append(Announce("StateChanged", instance, state))
         if state in SPAWNING:
@@ -152,9 +163,10 @@ class LifeCycle(Core):
         elif state == "stopping":
             instance.blocker = self._emit_job_event(instance, "stopping", blocking=True)
         elif state == "killed":
-            if not instance.main_pid:
+            if instance.main_pid:
+                self.kill(instance, "main", instance.job_class.kill_signal)
+            elif "main" not in instance.unready:
                 return self.next_state(instance)
-            self.kill(instance, "main", instance.job_class.kill_signal)
         else:
             self._end(instance)
         return None
@@ -227,19 +239,24 @@ class LifeCycle(Core):
         pid = instance.pids[process]
         self.info("Sending %s signal to %s %s process (%d)", signal_name(signal), instance.display, process, pid)
         self.effects.append(Kill(instance, process, pid, signal))
-        self.limit(instance, process)
+        self.set_kill_timer(instance, process)
 
-    def limit(self, instance: Instance, process: str) -> None:
-        """Arm the timer after which a process is killed."""
-        if process not in instance.killed:
-            instance.killed.add(process)
-            self.effects.append(SetTimer(instance, "kill:" + process, instance.job_class.kill_timeout))
+    # Timers: each is the instance's exactly while what it was set for goes on
 
-    def cancel_kill(self, instance: Instance, process: str) -> None:
-        """The process has ended: its kill timer is off."""
-        if process in instance.killed:
-            instance.killed.discard(process)
-            self.effects.append(CancelTimer(instance, "kill:" + process))
+    def set_timer(self, instance: Instance, timer: str, seconds: float) -> None:
+        """Have `timer_fired` called after ``seconds``, unless the timer is cancelled before."""
+        instance.timers[timer] = self.clock() + seconds
+        self.effects.append(SetTimer(instance, timer, seconds))
+
+    def set_kill_timer(self, instance: Instance, process: str) -> None:
+        """Have a process killed after its job's kill timeout, from the first time on that it is asked to end."""
+        if KILL_TIMER + process not in instance.timers:
+            self.set_timer(instance, KILL_TIMER + process, instance.job_class.kill_timeout)
+
+    def cancel_timer(self, instance: Instance, timer: str) -> None:
+        """What the timer was for has ended; there may be no such timer."""
+        if instance.timers.pop(timer, None) is not None:
+            self.effects.append(CancelTimer(instance, timer))
 
     def force(self, instance: Instance, worked_on: WorkedOn | None = None) -> None:
         """Wait for no process of a stopping instance longer than a kill timeout (`stop --force`, shutdown).
@@ -250,8 +267,8 @@ class LifeCycle(Core):
         """
         instance.forced = True
         for process in list(instance.pids):
-            if process != "main" and process not in instance.killed:
-                self.kill(instance, process, 15)
+            if process != "main" and KILL_TIMER + process not in instance.timers:
+                self.kill(instance, process, SIGTERM)
         blocker = instance.blocker
         if blocker is None:
             return

@@ -17,7 +17,7 @@ from upstart.engine.data import FINISHED, HANDLING, PENDING, Job
 from upstart.engine.door import an_input
 from upstart.engine.effects import CloseFd, Follow, Gone, SetTimer, Spawn
 from upstart.engine.index import EventIndex
-from upstart.engine.lifecycle import SPAWNING, WAITING_FOR
+from upstart.engine.lifecycle import KILL_TIMER, SPAWNING, WAITING_FOR
 from upstart.engine.processes import EXPECT_SECONDS
 
 TYPE_CHECKING = False
@@ -129,10 +129,15 @@ class Mending(Commands):
     # Instances
 
     def _mend_instance(self, instance: Instance, spawns: set[tuple[int, str]], armed: set[tuple[int, str]]) -> None:
-        for process in instance.killed:
-            timer = "kill:" + process
-            if (instance.serial, timer) not in armed:
-                self.effects.append(SetTimer(instance, timer, instance.job_class.kill_timeout))
+        for timer, due in list(instance.timers.items()):
+            if timer == "expect":
+                ended = instance.state != "spawned"
+            else:
+                ended = timer.removeprefix(KILL_TIMER) not in instance.pids
+            if ended:
+                self.cancel_timer(instance, timer)
+            elif (instance.serial, timer) not in armed:
+                self.effects.append(SetTimer(instance, timer, max(0.0, due - self.clock())))
         blocker = instance.blocker
         if blocker is not None and blocker.serial in self.events and blocker.progress != FINISHED:
             blocker.waiting = instance
@@ -150,7 +155,7 @@ class Mending(Commands):
         if instance.entering is not None:
             self._enter_again(instance)
         else:
-            self._go_on(instance, armed)
+            self._go_on(instance)
 
     def _enter_again(self, instance: Instance) -> None:
         """The work of a state was begun, and maybe done in part."""
@@ -186,7 +191,7 @@ class Mending(Commands):
                     return event
         return None
 
-    def _go_on(self, instance: Instance, armed: set[tuple[int, str]]) -> None:
+    def _go_on(self, instance: Instance) -> None:
         """Between the work of one state and the next, or where it waits for something."""
         state = instance.state
         process = WAITING_FOR.get(state)
@@ -198,11 +203,11 @@ class Mending(Commands):
         elif process is not None and self._has_process(instance, process):
             if process in instance.pids or process in instance.unready:
                 if state == "spawned" and process not in instance.unready:
-                    self._go_on_spawned(instance, armed)
+                    self._go_on_spawned(instance)
             else:
                 self.advance(instance)
         elif state == "killed" and instance.main_pid:
-            if "main" not in instance.killed:
+            if KILL_TIMER + "main" not in instance.timers:
                 self.kill(instance, "main", instance.job_class.kill_signal)
         elif state == "running":
             lost = "main" in instance.job_class.processes and not instance.main_pid
@@ -215,12 +220,12 @@ class Mending(Commands):
         if instance.forced and instance.state != "waiting" and instance.goal == "stop":
             self.force(instance)
 
-    def _go_on_spawned(self, instance: Instance, armed: set[tuple[int, str]]) -> None:
+    def _go_on_spawned(self, instance: Instance) -> None:
         """Its main process runs."""
         expect = instance.job_class.expect
         if expect == "none" or instance.goal == "stop":
             self.advance(instance)
         elif expect != "stop":
             self.effects.append(Follow(instance))
-        elif (instance.serial, "expect") not in armed:
-            self.effects.append(SetTimer(instance, "expect", EXPECT_SECONDS))
+        elif "expect" not in instance.timers:
+            self.set_timer(instance, "expect", EXPECT_SECONDS)

@@ -2,7 +2,8 @@
 
 What is always true here: a pid is in ``Engine.pids`` exactly while it is in its instance's ``pids``; a process that
 ends moves the state only where the state waits for that process; a main process that ends while a post-start or
-pre-stop process runs leaves the state to that one; dying when asked to is never a failure.
+pre-stop process runs leaves the state to that one; dying when asked to is never a failure.  What comes late, from a
+process, a try to start one or a timer that the instance has no more, changes nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from upstart.base.priority import INFO, WARN
 from upstart.base.signals import signal_name
 from upstart.engine.door import an_input
-from upstart.engine.effects import CancelTimer, Follow, Gone, Kill, SetTimer
-from upstart.engine.lifecycle import SIGKILL, WAITING_FOR, LifeCycle
+from upstart.engine.effects import Follow, Gone, Kill, SetTimer
+from upstart.engine.lifecycle import KILL_TIMER, SIGKILL, SIGTERM, WAITING_FOR, LifeCycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,21 +33,28 @@ class ProcessInputs(LifeCycle):
     @an_input
     def process_spawned(self, instance: Instance, process: str, pid: int) -> None:
         """The process asked for with `Spawn` exists; its program is not yet known to run."""
+        known = instance.pids.get(process)
+        if known != pid and (known is not None or process not in instance.unready):
+            # Nobody asked for it, or for no more than one: whoever made it shall not have it run beside the other.
+            self.effects.append(Kill(instance, process, pid, SIGKILL, alone=True))
+            return
         instance.pids[process] = pid
         self.pids[pid] = (instance, process)
         self.info("%s %s process (%d)", instance.display, process, pid)
         if instance.forced and process != "main" and instance.goal == "stop":
             if process in ("pre-stop", "post-stop"):
                 # It is there to clean up, and has only begun: it gets the kill timeout to do so.
-                self.limit(instance, process)
+                self.set_kill_timer(instance, process)
             else:
-                self.kill(instance, process, 15)
-        if process == "main" and instance.state == "spawned" and instance.goal == "stop":
-            self.advance(instance)
+                self.kill(instance, process, SIGTERM)
+        if process == "main" and instance.state == "killed":
+            self.kill(instance, "main", instance.job_class.kill_signal)
 
     @an_input
     def process_ready(self, instance: Instance, process: str) -> None:
         """The process has executed its program."""
+        if process not in instance.unready:
+            return
         instance.unready.discard(process)
         if process != "main" or instance.state != "spawned":
             return
@@ -54,13 +62,15 @@ class ProcessInputs(LifeCycle):
         if expect == "none":
             self.advance(instance)
         elif expect == "stop":
-            self.effects.append(SetTimer(instance, "expect", EXPECT_SECONDS))
+            self.set_timer(instance, "expect", EXPECT_SECONDS)
         else:
             self.effects.append(Follow(instance))
 
     @an_input
     def spawn_failed(self, instance: Instance, process: str, reason: str) -> None:
         """The process could not be made, or could not be set up; its exit will not be reported."""
+        if process not in instance.unready:
+            return
         reason = f"Failed to spawn {instance.display} {process} process: {reason}"
         self.warn("%s", reason)
         pid = instance.pids.get(process, 0)
@@ -81,21 +91,39 @@ class ProcessInputs(LifeCycle):
             self._other_ended(instance, process, status, reason)
 
     def _not_spawned(self, instance: Instance, process: str, reason: str) -> None:
-        if process in ("post-start", "pre-stop"):
-            self.note_failure(instance, reason)
-        elif process == "post-stop" and instance.respawning:
-            # A respawn goes on; the log has the failure.
-            self.note_failure(instance, reason)
-        else:
+        state = instance.state
+        if self._spawn_matters(instance, process):
             self.fail(instance, process, -1, reason)
             self.change_goal(instance, "stop")
-        if WAITING_FOR.get(instance.state) == process or (process == "main" and instance.state == "killed"):
+        else:
+            self.note_failure(instance, reason)
+        if WAITING_FOR.get(state) == process or (process == "main" and state == "killed"):
+            self.advance(instance)
+
+    @staticmethod
+    def _spawn_matters(instance: Instance, process: str) -> bool:
+        """Whether an instance has failed without the process."""
+        if process == "main":
+            # What is to be stopped before it runs has not come too short of that.
+            return instance.state not in ("stopping", "killed")
+        # post-start and pre-stop are on their own, and a respawn goes on.
+        return process not in ("post-start", "pre-stop") and not (process == "post-stop" and instance.respawning)
+
+    @an_input
+    def spawn_withdrawn(self, instance: Instance, process: str) -> None:
+        """The process was not started, as `CancelSpawn` asks."""
+        if process not in instance.unready:
+            return
+        instance.unready.discard(process)
+        if instance.state == "killed":
             self.advance(instance)
 
     @an_input
     def process_forked(self, instance: Instance, pid: int) -> None:
         """The main process has become a daemon: it is ``pid`` now."""
         old = instance.main_pid
+        if not old:
+            return
         if old != pid:
             self.info("%s %s process (%d) became new process (%d)", instance.display, "main", old, pid)
             self.pids.pop(old, None)
@@ -104,14 +132,14 @@ class ProcessInputs(LifeCycle):
         if instance.state == "spawned":
             self.advance(instance)
         elif instance.state == "killed" and old != pid:
-            self.cancel_kill(instance, "main")
+            self.cancel_timer(instance, KILL_TIMER + "main")
             self.kill(instance, "main", instance.job_class.kill_signal)
 
     @an_input
     def follow_gave_up(self, instance: Instance, text: str) -> None:
         """The main process has not forked as ``expect`` says: it counts as running; ``text`` says what was seen."""
         self.warn("%s", text)
-        if instance.state == "spawned":
+        if instance.state == "spawned" and instance.main_pid:
             self.advance(instance)
 
     @an_input
@@ -125,7 +153,6 @@ class ProcessInputs(LifeCycle):
         if signal != 19 or process != "main" or instance.job_class.expect != "stop":
             return
         if instance.state == "spawned" and "main" not in instance.unready:
-            self.effects.append(CancelTimer(instance, "expect"))
             self.effects.append(Kill(instance, process, pid, SIGCONT, alone=True))
             self.advance(instance)
 
@@ -155,22 +182,28 @@ class ProcessInputs(LifeCycle):
 
     @an_input
     def timer_fired(self, instance: Instance, timer: str) -> None:
-        """A timer set with `SetTimer` has run out."""
+        """A timer set with `SetTimer` has run out; where it was cancelled meanwhile, that means nothing."""
+        due = instance.timers.get(timer)
+        if due is None:
+            return
+        early = due - self.clock()
+        if early > 0:
+            # This was an older one of that name.
+            self.effects.append(SetTimer(instance, timer, early))
+            return
+        del instance.timers[timer]
         if timer == "expect":
             self._expect_ran_out(instance)
-            return
-        process = timer.partition(":")[2]
-        pid = instance.pids.get(process)
-        if pid is None:
-            instance.killed.discard(process)
-            return
+        else:
+            self._kill_timeout(instance, timer.removeprefix(KILL_TIMER))
+
+    def _kill_timeout(self, instance: Instance, process: str) -> None:
+        pid = instance.pids[process]
         self.info("Sending %s signal to %s %s process (%d)", "KILL", instance.display, process, pid)
         self.effects.append(Kill(instance, process, pid, SIGKILL))
-        self.effects.append(SetTimer(instance, timer, KILL_AGAIN_SECONDS))
+        self.set_timer(instance, KILL_TIMER + process, KILL_AGAIN_SECONDS)
 
     def _expect_ran_out(self, instance: Instance) -> None:
-        if instance.state != "spawned":
-            return
         self.warn(
             "%s main process (%d) has not stopped itself with SIGSTOP within %d seconds, as 'expect stop' says; "
             "it counts as running: a job without expect would fit",
@@ -179,7 +212,7 @@ class ProcessInputs(LifeCycle):
         self.advance(instance)
 
     def _forget_process(self, instance: Instance, process: str, pid: int) -> None:
-        self.cancel_kill(instance, process)
+        self.cancel_timer(instance, KILL_TIMER + process)
         del instance.pids[process]
         self.pids.pop(pid, None)
         self.effects.append(Gone(instance, process, pid))
@@ -213,8 +246,6 @@ class ProcessInputs(LifeCycle):
             return
         beside = WAITING_FOR.get(state)
         held = beside != "main" and (beside in instance.pids or beside in instance.unready)
-        if state == "spawned" and instance.job_class.expect == "stop":
-            self.effects.append(CancelTimer(instance, "expect"))
         if self._is_failure(instance, status):
             if instance.job_class.respawn and self.respawning_allowed:
                 if not self._runs_away(instance):

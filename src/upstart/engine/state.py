@@ -2,8 +2,8 @@
 
 Whatever runs on across a re-exec is in it: definitions, instances with goal, state, pids and environments, events with
 what they block and are blocked by, half-met conditions.  Requests are not: their connections end with the old program,
-their jobs go on.  Timers are the performer's to save; their names are here in ``killed``.  Objects refer to
-each other by serial (events), by (session, name) (jobs), and leaves of conditions by their place from left to right.
+their jobs go on.  The timers that run for an instance are here, and have to be armed again.  Objects refer to each
+other by serial (events), by (session, name) (jobs), and leaves of conditions by their place from left to right.
 """
 
 from __future__ import annotations
@@ -114,12 +114,22 @@ def _dump_instance(job: Job, instance: Instance) -> dict[str, Any]:
     if instance.job_class is not job.job_class:
         data["class"] = to_data(instance.job_class)
     data["unready"] = sorted(instance.unready)
-    data["killed"] = sorted(instance.killed)
+    data["timers"] = dict(instance.timers)
     data["fds"] = list(instance.fds)
     data["blocker"] = instance.blocker.serial if instance.blocker is not None else None
     data["blocking"] = [blocked.event.serial for blocked in instance.blocking if blocked.event is not None]
     data["stop_progress"] = _dump_progress(instance.job_class.stop_on, instance.stop_progress)
     return data
+
+
+def _timers(data: dict[str, Any], job_class: JobClass) -> dict[str, float]:
+    """The timers of an instance; a document without them says in other words which there are, and not until when."""
+    if "timers" in data:
+        return dict(data["timers"])
+    names = [f"kill:{process}" for process in data.get("killed", ())]
+    if data["state"] == "spawned" and job_class.expect == "stop" and "main" not in data.get("unready", ()):
+        names.append("expect")
+    return dict.fromkeys(names, 0.0)
 
 
 def _set(thing: object, data: dict[str, Any], keys: tuple[str, ...]) -> None:
@@ -158,7 +168,7 @@ def _load_instance(engine: Engine, job: Job, data: dict[str, Any]) -> None:
         setattr(instance, key, data[key])
     _set(instance, data, _PLAIN)
     instance.unready = set(data.get("unready", ()))
-    instance.killed = set(data.get("killed", ()))
+    instance.timers = _timers(data, job_class)
     engine.set_fds(instance, tuple(data.get("fds", ())))
     for process, pid in instance.pids.items():
         engine.pids[pid] = (instance, process)

@@ -1,19 +1,32 @@
-"""Runs the engine in virtual time: performs its effects on processes that are just numbers.
+"""The engine's world in virtual time: its effects are performed on processes that are just numbers.
 
-A test scripts what processes do (`World.exit`, `fork`, …), jumps the clock (`World.sleep`), and looks at what was
-logged, answered and announced.  Everything that must hold at any moment is checked after each step by `check`.
+What is always true here: a clock that jumps, processes that do what they are told to do (`World.exit`, `fork`), and
+all of it decided by the caller; the same steps lead to the same end.  Effects are performed at once and in order, or
+kept (`World.keeping`) and performed one by one, with inputs in between; a process comes at once, late, after other
+tries, or not at all.  At any moment the whole can be written down and go on from that (`reexecute`), as init does.
+Everything that must hold at any moment is checked after each step.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 from upstart.base.priority import DEBUG
 from upstart.conf.parse import parse_job
 from upstart.engine import effects as fx
-from upstart.engine.data import Instance, Job
+from upstart.engine import state
+from upstart.engine.data import Instance
 from upstart.engine.engine import Engine
-from upstart.engine.lifecycle import NEXT
+from upstart.engine.lifecycle import NEXT, SIGKILL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from upstart.engine.data import Job
+
+    #: An instance by its serial number, and the name of one of its processes or timers.
+    Key = tuple[int, str]
 
 #: The states of a job from its start to running.
 START_ORDER = [
@@ -21,9 +34,27 @@ START_ORDER = [
     "post-start", "running",
 ]  # fmt: skip
 
+#: What becomes of a process that is asked for: its program runs at once; it exists, and its program is yet to run; its
+#: pid is yet to come; it is tried again; it cannot be executed.
+FATES = READY, SLOW, LATE, SHORT, BROKEN = "ready", "slow", "late", "short", "broken"
+
+#: Seconds between two tries to start a process, and how many there are.
+RETRY_SECONDS = 0.5
+RETRIES = 20
+
+#: Later than anything.
+END = float("inf")
+
+#: Rounds of running and performing after which jobs must be starting each other for ever.
+ROUNDS = 50
+
+
+class Restless(AssertionError):
+    """The engine does not come to rest."""
+
 
 class World:
-    """An engine and the world around it."""
+    """An engine and the world around it, made with ``NAME=TEXT`` jobs (``__`` is a slash, ``_`` a hyphen)."""
 
     def __init__(self, **jobs: str) -> None:
         self.now = 1000.0
@@ -35,7 +66,15 @@ class World:
         self.answers: dict[Any, list[object]] = {}
         self.signals: list[tuple[str, str, object]] = []
         self.kills: list[tuple[int, int]] = []
-        self.timers: dict[tuple[int, str], tuple[float, Instance]] = {}
+        #: What runs down: when, and for which instance.
+        self.timers: dict[Key, tuple[float, Instance]] = {}
+        #: Processes that are tried again: when, for the how manieth time, and what was asked for.
+        self.retries: list[tuple[float, int, fx.Spawn]] = []
+        #: Processes whose pid is yet to come.
+        self.late: list[fx.Spawn] = []
+        #: What is kept for each process until it is gone, and all that live.
+        self.kept: set[Key] = set()
+        self.alive: dict[int, Key] = {}
         self.spawned: list[tuple[str, str, int, dict[str, str]]] = []
         self.following: list[Instance] = []
         self.closed: list[int] = []
@@ -43,124 +82,221 @@ class World:
         self.broken: set[str] = set()
         #: "JOB process" that stay unready until `ready` is called.
         self.slow: set[str] = set()
+        #: "JOB process" for which memory lacks, so that they are tried again.
+        self.short: set[str] = set()
+        #: What becomes of the next processes of other names.
+        self.fates: list[str] = []
+        #: Effects are left with the engine until `perform` or `release` is called.
+        self.keeping = False
         self.requests = 0
         for name, text in jobs.items():
-            self.define(name.replace("__", "/").replace("_", "-"), text)
+            self.engine.define(parse_job(name.replace("__", "/").replace("_", "-"), text, f"{name}.conf"))
         self.settle()
 
     def define(self, name: str, text: str) -> Job:
+        """Define a job by what its file says."""
         job = self.engine.define(parse_job(name, text, f"{name}.conf"))
         self.settle()
         return job
 
     def job(self, name: str) -> Job:
+        """A job that there is."""
         return self.engine.jobs[None, name]
 
     def instance(self, name: str, instance: str = "") -> Instance:
+        """An instance that there is."""
         return self.job(name).instances[instance]
 
     def status(self, name: str, instance: str = "") -> str:
+        """Goal and state, as status(8) shows them."""
         found = self.job(name).instances.get(instance)
         return f"{found.goal}/{found.state}" if found else "stop/waiting"
 
     def pid(self, name: str, process: str = "main", instance: str = "") -> int:
+        """The pid of a process that there is."""
         return self.instance(name, instance).pids[process]
 
-    # Inputs
+    # What clients do
 
     def request(self) -> int:
+        """Somebody who waits for an answer."""
         self.requests += 1
         self.answers[self.requests] = []
         return self.requests
 
     def emit(self, name: str, fd: int = -1, **env: str) -> int:
+        """Emit an event, and wait for its end."""
         return self.emit_env(name, env, fd)
 
     def emit_env(self, name: str, env: dict[str, str], fd: int = -1) -> int:
+        """The same with a table."""
         request = self.request()
         self.engine.emit(name, env, request=request, fd=fd)
         self.settle()
         return request
 
     def start(self, name: str, **env: str) -> int:
+        """Start a job, and wait for that."""
         request = self.request()
         self.engine.start_job(self.job(name), env, request)
         self.settle()
         return request
 
     def stop(self, name: str, force: bool = False, **env: str) -> int:
+        """Stop a job, and wait for that."""
         request = self.request()
         self.engine.stop_job(self.job(name), env, request, force)
         self.settle()
         return request
 
     def restart(self, name: str, **env: str) -> int:
+        """Restart a job, and wait for that."""
         request = self.request()
         self.engine.restart_job(self.job(name), env, request)
         self.settle()
         return request
 
+    # What processes do
+
     def exit(self, name: str, status: int = 0, process: str = "main", instance: str = "") -> None:
-        self.engine.process_exited(self.pid(name, process, instance), status)
+        """A process ends."""
+        self.end(self.pid(name, process, instance), status)
+
+    def end(self, pid: int, status: int) -> None:
+        """The process ``pid`` ends."""
+        self.alive.pop(pid, None)
+        self.engine.process_exited(pid, status)
         self.settle()
 
     def ready(self, name: str, process: str = "main", instance: str = "") -> None:
+        """A slow process has executed its program."""
         self.engine.process_ready(self.instance(name, instance), process)
         self.settle()
 
+    def not_executed(self, instance: Instance, process: str) -> None:
+        """The program of a process that is there cannot be executed."""
+        self.alive.pop(instance.pids[process])
+        self.engine.spawn_failed(instance, process, "unable to execute: No such file or directory")
+        self.settle()
+
     def fork(self, name: str, instance: str = "") -> int:
+        """A main process becomes a daemon, with another pid."""
+        return self.become_daemon(self.instance(name, instance))
+
+    def become_daemon(self, instance: Instance) -> int:
+        """The main process of ``instance`` becomes a daemon, with another pid."""
         self.next_pid += 1
-        self.engine.process_forked(self.instance(name, instance), self.next_pid)
+        self.alive[self.next_pid] = self.alive.pop(instance.main_pid)
+        self.engine.process_forked(instance, self.next_pid)
         self.settle()
         return self.next_pid
 
+    def come(self, number: int, fate: str) -> None:
+        """What becomes of one of the late processes is known."""
+        self._become(self.late.pop(number), fate, RETRIES)
+        self.settle()
+
+    # Time
+
     def sleep(self, seconds: float) -> None:
-        """Let time pass, firing what falls due on the way."""
+        """Let time pass, with what falls due on the way."""
         end = self.now + seconds
         while True:
-            due = [(when, key) for key, (when, _) in self.timers.items() if when <= end]
-            if not due:
+            timer, when = min(
+                ((key, when) for key, (when, _) in self.timers.items()), key=lambda each: each[1], default=(None, END)
+            )
+            again = min(self.retries, key=lambda each: each[0], default=None)
+            if min(when, again[0] if again is not None else END) > end:
                 break
-            when, key = min(due)
-            self.now = max(self.now, when)
-            _, instance = self.timers.pop(key)
-            self.engine.timer_fired(instance, key[1])
+            if timer is not None and (again is None or when <= again[0]):
+                self.now = max(self.now, when)
+                self.engine.timer_fired(self.timers.pop(timer)[1], timer[1])
+            elif again is not None:
+                self.now = max(self.now, again[0])
+                self.retries.remove(again)
+                self._try(again[2], again[1])
             self.settle()
         self.now = end
 
     # Performing
 
     def settle(self) -> None:
-        for _ in range(50 + len(self.engine.jobs) // 10):
+        """Run the engine to its rest, and perform what it asks for, if nothing is kept."""
+        for _ in range(ROUNDS + len(self.engine.jobs) // 10):
             more = self.engine.run()
+            if self.keeping:
+                if not more:
+                    break
+                continue
             todo = self.engine.take_effects()
             if not todo and not more:
                 break
             for effect in todo:
-                getattr(self, "_" + effect.kind.replace("-", "_"))(effect)
+                self._perform(effect)
         else:
-            raise AssertionError("the engine does not come to rest")
+            raise Restless("the engine does not come to rest")
         self.check()
 
+    def perform(self, number: int) -> None:
+        """Perform the oldest effects of those that are kept."""
+        todo = self.engine.take_effects()
+        for effect in todo[:number]:
+            self._perform(effect)
+        self.engine.put_back(todo[number:])
+        self.settle()
+
+    def release(self) -> None:
+        """Keep no more effects."""
+        self.keeping = False
+        self.settle()
+
+    def _perform(self, effect: fx.Effect) -> None:
+        getattr(self, "_" + effect.kind.replace("-", "_"))(effect)
+
     def _spawn(self, effect: fx.Spawn) -> None:
+        self._try(effect, 0)
+
+    def _try(self, effect: fx.Spawn, tries: int) -> None:
         what = f"{effect.instance.job.name} {effect.process}"
-        if what in self.broken:
-            self.engine.spawn_failed(effect.instance, effect.process, "unable to execute: No such file or directory")
-            return
-        self.next_pid += 1
-        self.spawned.append((effect.instance.display, effect.process, self.next_pid, effect.env))
-        self.engine.process_spawned(effect.instance, effect.process, self.next_pid)
-        if what not in self.slow:
-            self.engine.process_ready(effect.instance, effect.process)
+        named = ((BROKEN, self.broken), (SLOW, self.slow), (SHORT, self.short))
+        known = [fate for fate, names in named if what in names]
+        self._become(effect, known[0] if known else self.fates.pop(0) if self.fates else READY, tries)
+
+    def _become(self, effect: fx.Spawn, fate: str, tries: int) -> None:
+        instance, process = effect.instance, effect.process
+        key = (instance.serial, process)
+        if fate == LATE:
+            self.late.append(effect)
+        elif fate == SHORT and tries < RETRIES and instance.goal != "stop":
+            self.retries.append((self.now + RETRY_SECONDS, tries + 1, effect))
+        elif fate in (BROKEN, SHORT):
+            self.engine.spawn_failed(instance, process, "unable to execute: No such file or directory")
+        else:
+            self.next_pid += 1
+            self.spawned.append((instance.display, process, self.next_pid, effect.env))
+            self.kept.add(key)
+            self.alive[self.next_pid] = key
+            self.engine.process_spawned(instance, process, self.next_pid)
+            if fate == READY:
+                self.engine.process_ready(instance, process)
+
+    def _cancel_spawn(self, effect: fx.CancelSpawn) -> None:
+        for entry in self.retries:
+            if (entry[2].instance, entry[2].process) == (effect.instance, effect.process):
+                self.retries.remove(entry)
+                self.engine.spawn_withdrawn(effect.instance, effect.process)
+                return
 
     def _kill(self, effect: fx.Kill) -> None:
         self.kills.append((effect.pid, effect.signal))
+        if effect.signal == SIGKILL and effect.pid not in self.engine.pids:
+            self.alive.pop(effect.pid, None)
 
     def _set_timer(self, effect: fx.SetTimer) -> None:
-        self.timers[id(effect.instance), effect.timer] = (self.now + effect.seconds, effect.instance)
+        self.timers[effect.instance.serial, effect.timer] = (self.now + effect.seconds, effect.instance)
 
     def _cancel_timer(self, effect: fx.CancelTimer) -> None:
-        self.timers.pop((id(effect.instance), effect.timer), None)
+        self.timers.pop((effect.instance.serial, effect.timer), None)
 
     def _follow(self, effect: fx.Follow) -> None:
         self.following.append(effect.instance)
@@ -183,17 +319,59 @@ class World:
         self.closed.append(effect.fd)
 
     def _gone(self, effect: fx.Gone) -> None:
-        pass
+        self.kept.discard((effect.instance.serial, effect.process))
+
+    # Re-execution
+
+    def leave_processes(self) -> None:
+        """Perform all that is asked for but the start of processes, which the next program can do as well."""
+        spawns: list[fx.Effect] = []
+        while todo := self.engine.take_effects():
+            for effect in todo:
+                if isinstance(effect, fx.Spawn):
+                    spawns.append(effect)
+                else:
+                    self._perform(effect)
+        self.engine.put_back(spawns)
+
+    def reexecute(self) -> None:
+        """Go on from what can be written down; those who wait for an answer lose their connection."""
+        self.leave_processes()
+        text = json.dumps(
+            {
+                "engine": state.dump(self.engine),
+                "spawns": [_written(effect) for effect in self.engine.effects if isinstance(effect, fx.Spawn)],
+                "late": [_written(effect) for effect in self.late],
+                "retries": [[when, tries, _written(effect)] for when, tries, effect in self.retries],
+                "timers": [[*key, when] for key, (when, _) in self.timers.items()],
+                "following": [instance.serial for instance in self.following],
+            }
+        )
+        saved = json.loads(text)
+        priority = self.engine.priority
+        self.engine = state.load(saved["engine"], lambda: self.now)
+        self.engine.set_priority(priority)
+        instances = {instance.serial: instance for instance in self.engine.instances()}
+        self.engine.put_back([_read(entry, instances) for entry in saved["spawns"]])
+        self.late = [_read(entry, instances) for entry in saved["late"]]
+        self.retries = [(when, tries, _read(entry, instances)) for when, tries, entry in saved["retries"]]
+        self.timers = {(serial, timer): (when, instances[serial]) for serial, timer, when in saved["timers"]}
+        self.following = [instances[serial] for serial in saved["following"] if serial in instances]
+        self.answers = {request: answers for request, answers in self.answers.items() if answers}
+        self.settle()
 
     # What holds at any moment
 
     def states(self, name: str) -> list[object]:
+        """The states that somebody who listens has seen a job in."""
         return [value for signal, subject, value in self.signals if signal == "StateChanged" and subject == name]
 
     def events(self) -> list[str]:
+        """The events that have ended, in that order."""
         return [value[0] for signal, _, value in self.signals if signal == "EventEmitted" and isinstance(value, tuple)]
 
     def check(self) -> None:
+        """Raise AssertionError where something is not as it must be."""
         engine = self.engine
         for answers in self.answers.values():
             assert len(answers) <= 1, "a request was answered twice"
@@ -212,14 +390,13 @@ class World:
             assert event.blockers == blockers.get(event.serial, 0), f"{event} counts its blockers wrongly"
             assert event.blockers > 0, f"{event} is held by nothing"
         assert not set(blockers) - set(engine.events), "something waits for an event that is gone"
-        instances = [instance for job in engine.jobs.values() for instance in job.instances.values()]
-        pids = {pid: (instance, process) for instance in instances for process, pid in instance.pids.items()}
+        pids = {pid: (i, process) for i in engine.instances() for process, pid in i.pids.items()}
         assert engine.pids == pids
+        self._check_what_was_made()
 
     def _check_instance(self, instance: Instance) -> None:
         assert instance.state in NEXT and instance.state != "waiting"
         assert instance.goal in ("start", "stop", "respawn")
-        assert instance.unready <= set(instance.pids)
         if "main" in instance.job_class.processes:
             if (instance.goal, instance.state) == ("start", "running"):
                 assert instance.main_pid, "start/running without a process"
@@ -227,5 +404,47 @@ class World:
             assert instance.blocker is not None and instance.blocker.waiting is instance
         else:
             assert instance.blocker is None
+        timers = set(instance.timers)
         if instance.state == "killed":
-            assert (id(instance), "kill:main") in self.timers, "killed, and nothing will kill it"
+            assert "kill:main" in timers or "main" in instance.unready, "killed, and nothing will kill it"
+        if "expect" in timers:
+            assert instance.state == "spawned", "a timer has outlived its state: expect"
+        for process in (timer.removeprefix("kill:") for timer in timers if timer != "expect"):
+            assert process in instance.pids, f"a timer has outlived its process: {process}"
+
+    def _check_what_was_made(self) -> None:
+        """Timers, tries to start a process, and processes are those that the engine knows of, and no others."""
+        timers = set(self.timers)
+        asked = [(effect.instance.serial, effect.process) for effect in self.late]
+        asked += [(effect.instance.serial, effect.process) for _, _, effect in self.retries]
+        kept = set(self.kept)
+        killed = set()
+        for effect in self.engine.effects:
+            if isinstance(effect, fx.SetTimer):
+                timers.add((effect.instance.serial, effect.timer))
+            elif isinstance(effect, fx.CancelTimer):
+                timers.discard((effect.instance.serial, effect.timer))
+            elif isinstance(effect, fx.Spawn):
+                asked.append((effect.instance.serial, effect.process))
+            elif isinstance(effect, fx.Gone):
+                kept.discard((effect.instance.serial, effect.process))
+            elif isinstance(effect, fx.Kill) and effect.signal == SIGKILL:
+                killed.add(effect.pid)
+        instances = list(self.engine.instances())
+        assert timers == {(i.serial, timer) for i in instances for timer in i.timers}, "a timer is not the engine's"
+        unborn = [(i.serial, process) for i in instances for process in i.unready if process not in i.pids]
+        assert sorted(asked) == sorted(unborn), "a process is asked for that the engine does not wait for"
+        assert kept == {(i.serial, process) for i in instances for process in i.pids}, "a process is kept that is gone"
+        alive = {pid: key for pid, key in self.alive.items() if pid not in killed or pid in self.engine.pids}
+        known = {pid: (i.serial, process) for i in instances for process, pid in i.pids.items()}
+        assert alive == known, "a process lives of which the engine does not know"
+        mains = [key for key in self.alive.values() if key[1] == "main"]
+        assert len(mains) == len(set(mains)), "two main processes"
+
+
+def _written(effect: fx.Spawn) -> list[Any]:
+    return [effect.instance.serial, effect.process, effect.env, list(effect.fds)]
+
+
+def _read(entry: list[Any], instances: dict[int, Instance]) -> fx.Spawn:
+    return fx.Spawn(instances[entry[0]], entry[1], entry[2], tuple(entry[3]))
