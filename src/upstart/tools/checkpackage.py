@@ -13,7 +13,7 @@ import sys
 
 from upstart.base import glob
 from upstart.conf.jobclass import And, Match, Or
-from upstart.tools.checkconf import Invalid, check_text
+from upstart.tools.checkjob import Invalid, check_text
 from upstart.tools.packagefiles import Contents, Unreadable, read_package
 
 TYPE_CHECKING = False
