@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: Bytes waiting for a peer: above PAUSE we take no more requests from it, above MAX_QUEUE it is gone.
 PAUSE = 256 << 10
-#: A thousand tasks on one event make 3 MB of signals: who is kept from the processor meanwhile stays connected.
+#: A busy second makes 3 MB of signals: who is kept from the processor meanwhile stays connected.
 MAX_QUEUE = 4 << 20
 BUS_QUEUE = 16 << 20
 CHUNK = 64 << 10
@@ -179,7 +179,7 @@ class Connection:
         """Queue a whole message; it leaves at the end of this turn, or as the peer reads."""
         if self.gone or self._mute:
             return
-        # A single answer may be longer than the limit (GetState); what must not grow is what lies unread.
+        # A single answer may be longer than the limit; what must not grow is what lies unread.
         if self.queued > (MAX_QUEUE if self.uid >= 0 else BUS_QUEUE):
             self.close()
             return

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from typing import Any
 
-#: Bytes.  What we build may be longer than what we accept: GetState of thousands of jobs.
+#: Bytes.  What we build may be longer than what we accept.
 MAX_ARRAY = 64 << 20
 #: Levels, as the specification has them: of a value; of arrays, and of structures, in a signature.
 MAX_DEPTH = 64

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from upstart.dbus.connection import Work
     from upstart.dbus.turns import Turns
 
-#: Each job may have an initctl that waits: more than jobs that start each other at a boot.
+#: Clients may wait long for an answer, hundreds of them at a boot.
 MAX_CLIENTS = 2048
 #: Bytes that all clients together may leave unread, or unfinished.
 MAX_HELD = 32 << 20
