@@ -201,23 +201,25 @@ class Service:
         if signature != header.signature:
             call.error(INVALID_ARGS, f"Invalid arguments to {member} method")
             return None
+        method: Callable[..., Work]
+        leading: tuple[Served, ...] = ()
         if member in _COMMON_MEMBERS and interface in (None, *_COMMON_INTERFACES):
-            common = getattr(self, "_" + member.lower())
-            return self._invoke(call, lambda call, *args: common(call, target, *args))
-        return self._invoke(call, getattr(target, "do_" + member))
-
-    def _invoke(self, call: Call, method: Callable[..., Work]) -> Work:
+            method, leading = getattr(self, "_" + member.lower()), (target,)
+        else:
+            method = getattr(target, "do_" + member)
         if len(call.message.body) > wire.LONG:
-            return self._invoke_in_steps(call, method)
-        return method(call, *call.message.args())
+            return self._invoke_in_steps(call, method, leading)
+        return method(call, *leading, *call.message.args())
 
     @staticmethod
-    def _invoke_in_steps(call: Call, method: Callable[..., Work]) -> Generator[None, None, None]:
+    def _invoke_in_steps(
+        call: Call, method: Callable[..., Work], leading: tuple[Served, ...]
+    ) -> Generator[None, None, None]:
         args = list((yield from call.message.args_in_steps()))
         for at, arg in enumerate(args):
             if type(arg) is list and len(arg) > LONG_LIST:
                 args[at] = yield from words_in_steps(arg)
-        work = method(call, *args)
+        work = method(call, *leading, *args)
         if work is not None:
             yield from work
 

@@ -380,14 +380,18 @@ class Connection:
             if wanted > len(self._fds):
                 raise wire.WireError("descriptors that did not come")
             message.fds, self._fds = self._fds[:wanted], self._fds[wanted:]
-        self._message = message
+        work = None
         try:
             work = self.on_message(self, message)
-            if not self.gone:
-                self._work = work
         finally:
-            if self._work is None:
-                self._end_work()
+            if work is not None and not self.gone:
+                self._work = work
+                self._message = message
+            else:
+                if message.fds:
+                    close_fds(message)
+                if self._turns.long is self:
+                    self._turns.long = None
 
     def _step(self, deadline: float) -> bool:
         """Go on with the work; false if there is more of it."""

@@ -8,6 +8,7 @@ A value costs time by its items, of which 4 MB may hold half a million: what is 
 
 from __future__ import annotations
 
+from itertools import islice
 from struct import Struct
 
 TYPE_CHECKING = False
@@ -26,6 +27,8 @@ SIGNATURES = 512
 LONG = 16 << 10
 #: Strings between two steps: a millisecond or so.
 STEP = 1024
+#: Elements of an array between two steps.
+PACKED = 64
 #: All that an object path is made of.
 _PATH_BYTES = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 
@@ -278,6 +281,7 @@ def _put_string(out: bytearray, value: str) -> None:
 
 
 def _put_strings(out: bytearray, values: Iterable[str]) -> None:
+    out += b"\0" * (-len(out) & 3)
     pack_length = _U32.pack
     raw = b"..."
     for value in values:
@@ -293,6 +297,20 @@ def _put_strings(out: bytearray, values: Iterable[str]) -> None:
     del out[len(out) - 3 + (len(raw) & 3) :]
 
 
+def _put_elements(out: bytearray, element: str, values: Iterable[Any]) -> None:
+    if element == "s" or element == "o":
+        _put_strings(out, values)
+    elif element[0] in "({":
+        parts = split(element[1:-1])
+        for each in values:
+            out += b"\0" * (-len(out) & 7)
+            for part, item in zip(parts, each, strict=True):
+                put(out, part, item)
+    else:
+        for each in values:
+            put(out, element, each)
+
+
 def put(out: bytearray, signature: str, value: Any) -> None:
     """Append one value of a complete type, aligned from the start of ``out``."""
     kind = signature[0]
@@ -305,17 +323,7 @@ def put(out: bytearray, signature: str, value: Any) -> None:
         if element[0] in "({xtd":
             out += b"\0" * (-len(out) & 7)
         start = len(out)
-        if element == "s" or element == "o":
-            _put_strings(out, value)
-        elif element[0] in "({":
-            parts = split(element[1:-1])
-            for each in value.items() if element[0] == "{" else value:
-                out += b"\0" * (-len(out) & 7)
-                for part, item in zip(parts, each, strict=True):
-                    put(out, part, item)
-        else:
-            for each in value:
-                put(out, element, each)
+        _put_elements(out, element, value.items() if element[0] == "{" else value)
         if len(out) - start > MAX_ARRAY:
             raise WireError("array too long")
         _U32.pack_into(out, mark - 4, len(out) - start)
@@ -352,10 +360,10 @@ def pack_in_steps(element: str, values: Iterable[Any]) -> Generator[None, None, 
     """A body of one array, whose elements are asked for as they are packed, with a pause after every few of them."""
     out = bytearray(8 if element[0] in "({xtd" else 4)
     start = len(out)
-    for count, value in enumerate(values):
-        put(out, element, value)
-        if count & 63 == 63:
-            yield
+    rest = iter(values)
+    while some := tuple(islice(rest, PACKED)):
+        _put_elements(out, element, some)
+        yield
     if len(out) - start > MAX_ARRAY:
         raise WireError("array too long")
     _U32.pack_into(out, 0, len(out) - start)
