@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,13 +108,19 @@ class FakeBus:
         self.client.close()
 
 
+def sockets(session: Session) -> int:
+    """How many init has open."""
+    directory = Path(f"/proc/{session.process.pid}/fd")
+    return sum(os.readlink(link).startswith("socket:") for link in directory.iterdir())
+
+
 @pytest.fixture
 def bus(session: Session, tmp_path: Path) -> Iterator[FakeBus]:
-    before = session.descriptors()
+    before = sockets(session)
     made = FakeBus(session, tmp_path)
     yield made
     made.close()
-    wait_for(lambda: session.descriptors() <= before, "descriptors given back")
+    wait_for(lambda: sockets(session) <= before, "sockets given back")
     assert "Internal error" not in session.said(), session.said()
     assert session.client().delay() < 1
 
