@@ -61,7 +61,7 @@ KEPT = {
 }
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
-    "Cgroups": ("_freeze _home _made base home", "found again in the hierarchy"),
+    "Cgroups": ("_freeze _fresh _home _made base home", "found again in the hierarchy"),
     "Configuration": ("_called _everything _paths _under_way _watch", "all files are read again"),
     "Configuration ": ("_asked _told", "clients ask again"),
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),

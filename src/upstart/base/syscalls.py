@@ -19,6 +19,8 @@ RESOLVE_IN_ROOT = 0x10
 #: Only what the kernel has in its cache: the call never waits for a device or a server.
 RESOLVE_CACHED = 0x20
 
+#: struct open_how: flags, mode, resolve.
+_OPEN_HOW = Struct("=3Q")
 _SIGCHLD = 17
 _OPENAT2 = 437
 _CLONE3 = 435
@@ -56,16 +58,12 @@ _holding = ctypes.PyDLL(None, use_errno=True)
 
 _openat2 = _libc.syscall
 _openat2.restype = ctypes.c_long
-_openat2.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
+_openat2.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
 _timerfd_settime = _holding.timerfd_settime
 _timerfd_settime.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
 _clone3 = _holding.syscall
 _clone3.restype = ctypes.c_long
 _clone3.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t]
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
 class _Stack(ctypes.Structure):
@@ -84,8 +82,8 @@ def openat2(dirfd: int, path: bytes, flags: int, resolve: int, mode: int = 0) ->
 
     Raises OSError; ENOSYS on a kernel older than 5.6, EINVAL for flags it does not know.
     """
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    fd: int = _openat2(_OPENAT2, dirfd, path, ctypes.byref(how), ctypes.sizeof(how))
+    how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
+    fd: int = _openat2(_OPENAT2, dirfd, path, how, _OPEN_HOW.size)
     return fd if fd >= 0 else _check(fd, os.fsdecode(path))
 
 

@@ -19,7 +19,7 @@ import resource
 import time
 
 from upstart.process.kernel import read_file, write_file
-from upstart.process.pace import Pace
+from upstart.process.pace import SLOW, Pace
 
 #: Marks the directory of one init, so that a second one in the same cgroup (another PID namespace) takes its own.
 _OWNER = "user.upstart.owner"
@@ -118,6 +118,12 @@ class Group:
 
     def remove(self) -> bool:
         """Remove the directory and those below it; False while there are processes in it."""
+        try:
+            os.rmdir(self.path)
+            return True
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return True
         for directory in reversed(_subtree(self.path)):
             try:
                 os.rmdir(directory)
@@ -159,6 +165,8 @@ class Cgroups:
         self._freeze = -1
         self._pace = Pace()
         self._made: set[str] = set()
+        #: The path made last: nobody has had the time to freeze it.
+        self._fresh = ""
         self._left: list[Group] = []
         if own is None:
             return
@@ -226,6 +234,7 @@ class Cgroups:
         if path not in self._made:
             try:
                 os.mkdir(path, 0o755)
+                self._fresh = path
             except FileExistsError:
                 if not os.path.isdir(path):
                     return None
@@ -237,7 +246,9 @@ class Cgroups:
     def enter(self, group: Group) -> bool:
         """Move init's own process into ``group``; pair with `leave`.  False (and not moved) where it must not."""
         try:
-            if not read_file(group.path + "/cgroup.freeze", 8).startswith(b"0"):
+            if self._fresh == group.path:
+                self._fresh = ""
+            elif not read_file(group.path + "/cgroup.freeze", 8).startswith(b"0"):
                 return False
             fd = os.open(group.path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
             try:
@@ -255,7 +266,8 @@ class Cgroups:
         began = time.monotonic()
         os.write(fd, b"0")
         ended = time.monotonic()
-        self._pace.moved(began, ended, resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw > sleeps)
+        slept = ended - began > SLOW and resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw > sleeps
+        self._pace.moved(began, ended, slept)
 
     def leave(self) -> None:
         """Move init's own process back; should the kernel not let it, it is never moved again."""
