@@ -98,7 +98,7 @@ ANEW = {
     "Restarter": ("_answer _calls _leave_by _process _timer _watch running", "of the re-exec itself"),
     "Running": ("error_watch feed_watch follow_timer log_watch", "of the loop"),
     "Service": ("_serial signatures", "connections end with the program"),
-    "Spawner": ("_into_group", "found out again"),
+    "Spawner": ("_into_group _spare unprepared", "found out and made again"),
     "Turn": ("_held", "of a re-exec"),
     "_Bucket": ("keyed plain", "follows from the conditions"),
     "_Journal": ("_busy _requests", "of one run of the tests"),

@@ -5,8 +5,8 @@ the child (`upstart.process.quick`); whatever goes wrong on it is tried again th
 sets itself up (`upstart.process.child`) and reports through a pipe that the caller watches.  Which way is the quicker
 one for a job with a cgroup depends on what came right before (`upstart.process.pace`).
 
-Nothing here blocks or keeps state between calls but caches.  Every descriptor made is close-on-exec; a job
-inherits its three standard ones, what UPSTART_FDS names, and a script on descriptor 9.
+Nothing here blocks, or keeps more between calls than caches and a pty in reserve.  Every descriptor made is
+close-on-exec; a job inherits its three standard ones, what UPSTART_FDS names, and a script on descriptor 9.
 """
 
 from __future__ import annotations
@@ -155,15 +155,31 @@ class Spawner:
         self._root = os.geteuid() == 0
         self._into_group = True
         self._quick = Quick(user_mode, cgroups)
+        #: A pty for the next process, opened while the one before began its work.
+        self._spare: tuple[int, int] | None = None
+        #: Whether `prepare` should be called when there is time.
+        self.unprepared = False
 
     def close(self) -> None:
         """Close the descriptors kept."""
         self._quick.close()
+        for fd in self._spare or ():
+            os.close(fd)
+        self._spare = None
+
+    def prepare(self) -> None:
+        """Have ready what takes time and can be had before it is known what for; without descriptors, nothing."""
+        self.unprepared = False
+        if self._spare is None:
+            try:
+                self._spare = open_pty()
+            except OSError:
+                pass
 
     def guard(self, now: bool = False) -> None:
         """From now on others run that could hold us: have what may wait watched (`upstart.process.guard`).
 
-        The guard is started ``now``, or when the next process is.
+        The guard is started ``now``, and what `prepare` has ready is made; or when the next process is started.
         """
         from upstart.process.guard import Guard
 
@@ -171,6 +187,7 @@ class Spawner:
             self._quick.guard = Guard()
         if now:
             self._quick.watched()
+            self.prepare()
 
     def noticed(self, pid: int) -> None:
         """A child that is no job's was stopped, or has ended."""
@@ -186,7 +203,7 @@ class Spawner:
         try:
             self._names(setup)
             if request.console == "log":
-                fds.output, fds.output_child = _open_output()
+                fds.output, fds.output_child = self._open_output()
             feed = _open_script(fds, script)
             setup.output, setup.script = fds.output_child, fds.script
             pid = self._quick.spawn(setup)
@@ -247,6 +264,19 @@ class Spawner:
         except CgroupError as error:
             raise SpawnError(describe("cgroup-setup", 0, str(error)))
 
+    def _open_output(self) -> tuple[int, int]:
+        """(our non-blocking end, the job's end) for its output: a pty, or a pipe where there is none."""
+        spare, self._spare = self._spare, None
+        self.unprepared = True
+        if spare is not None:
+            return spare
+        try:
+            return open_pty()
+        except OSError:
+            ours, theirs = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(ours, False)
+            return ours, theirs
+
     def _by_fork(self, setup: child.Setup, fds: _Fds) -> int:
         """Start it with fork(2).  Raises OSError if there can be no new process."""
         fds.error, fds.error_child = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -287,16 +317,6 @@ def _delegate(cgroups: Cgroups, plan: Plan) -> None:
         cgroups.delegate(plan.controllers)
     except CgroupError as error:
         raise CgroupError(f"{plan.settings[0][2]}: {error}")
-
-
-def _open_output() -> tuple[int, int]:
-    """(our non-blocking end, the job's end) for its output: a pty, or a pipe where there is none."""
-    try:
-        return open_pty()
-    except OSError:
-        ours, theirs = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(ours, False)
-        return ours, theirs
 
 
 def _open_script(fds: _Fds, script: str | None) -> bytes:
