@@ -51,7 +51,7 @@ KEPT = {
     "Listening": "socket",
     "LogStore": "unflushed",
     "Loop": "_pending",
-    "Members": "sessions",
+    "Members": "pid sessions",
     "Mending": "_fd_users pids",
     "Performer": "_retries _timers",
     "ProcessInputs": "pids",

@@ -142,10 +142,6 @@ class Performer:
             self._retries.pop((instance, process), None)
         children = self.children
         running = children.running[instance, process] = Running(result.members)
-        if self._spawner.unprepared:
-            # While the program begins its work: nobody waits for us then.
-            self._spawner.unprepared = False
-            self._loop.call_soon(self._spawner.prepare)
         if result.script_feed is not None:
             children.watch_feed(running, *result.script_feed)
         if result.output_fd >= 0 and logdir is not None:
@@ -156,6 +152,10 @@ class Performer:
             self._engine.process_ready(instance, process)
         else:
             children.watch_outcome(instance, process, running, result.error_fd)
+        if self._spawner.unprepared:
+            # While the program begins its work: nobody waits for us then.
+            self._spawner.unprepared = False
+            self._loop.call_soon(self._spawner.prepare)
 
     def _spawn_failed(self, effect: Spawn, error: SpawnError) -> None:
         key = (effect.instance, effect.process)

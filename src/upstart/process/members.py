@@ -59,6 +59,12 @@ class Members:
         self.sessions = {pid}
         self._strangers: set[int] = set()
 
+    def begun(self, pid: int) -> None:
+        """The process now exists; until then its pid was 0."""
+        self.pid = pid
+        self.sessions.discard(0)
+        self.sessions.add(pid)
+
     def processes(self, spare: Collection[int] = (), fresh: bool = False) -> list[ProcInfo]:
         """The living members, oldest first.
 

@@ -149,7 +149,7 @@ class Quick:
     def _execute(self, setup: child.Setup, program: str, actions: list[Action]) -> int:
         """posix_spawn(3) in the job's group, watched."""
         guard, group, cgroups = self.guard, setup.group, self._cgroups
-        pid = 0
+        pid, killed, moved = 0, 0, False
         if guard is not None:
             guard.arm()
         try:
@@ -166,9 +166,13 @@ class Quick:
         except (OSError, ValueError):
             pass
         finally:
-            if group is not None and cgroups is not None:
-                cgroups.leave()
-            killed, moved = guard.disarm() if guard is not None else (0, False)
+            try:
+                if group is not None and cgroups is not None:
+                    cgroups.leave()
+                if guard is not None:
+                    killed, moved = guard.disarm()
+            except MemoryError:
+                pass  # the process must not be lost
         if killed:
             return 0
         if pid and moved and group is not None:

@@ -205,11 +205,15 @@ class Spawner:
             if request.console == "log":
                 fds.output, fds.output_child = self._open_output()
             feed = _open_script(fds, script)
+            # All that can fail comes before there is a process: what exists must not be lost.
+            result = self._result(setup, since, fds, feed)
             setup.output, setup.script = fds.output_child, fds.script
             pid = self._quick.spawn(setup)
-            ready = pid > 0
-            if not ready:
+            if pid:
+                result.ready = True
+            else:
                 pid = self._by_fork(setup, fds)
+                result.error_fd = fds.error
         except OSError as error:
             fds.close_all()
             number = error.errno or 0
@@ -218,12 +222,20 @@ class Spawner:
             fds.close_all()
             raise
         fds.close_child()
+        result.pid = pid
+        result.members.begun(pid)
+        return result
+
+    @staticmethod
+    def _result(setup: child.Setup, since: int, fds: _Fds, feed: bytes) -> SpawnResult:
+        """What `spawn` will give, but for what is known only then."""
+        request = setup.request
         group = setup.group
         if setup.plan is not None:
             group = Group(f"{setup.base}/{setup.plan.name}", False)
         address, chroot = request.env.get("UPSTART_SESSION"), request.env.get("UPSTART_CHROOT")
-        members = Members(pid, since, request.job_class.name, request.instance_name, group, address, chroot)
-        result = SpawnResult(pid, ready, fds.error, members)
+        members = Members(0, since, request.job_class.name, request.instance_name, group, address, chroot)
+        result = SpawnResult(0, False, -1, members)
         result.output_fd = fds.output
         if fds.feed >= 0:
             result.script_feed = (fds.feed, feed)
@@ -288,7 +300,10 @@ class Spawner:
             if pid == 0:
                 child.run(setup)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            except MemoryError:
+                pass  # for the old mask, which nobody wants: the new one is set
         return pid
 
     def _fork(self, setup: child.Setup) -> int:
