@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from upstart.base.glob import match
 from upstart.conf.jobclass import Match
+from upstart.conf.parse import parse_job
 from upstart.engine import state
 from upstart.engine.condition import matches
 from upstart.engine.data import Event
@@ -168,10 +169,25 @@ def test_descriptors_of_an_event_stay_open_while_an_instance_needs_them() -> Non
 
 
 def test_events_of_a_session_reach_its_jobs_only() -> None:
-    world = World(web="start on go\nexec main")
+    world = World(web="start on go\nstop on halt\nexec main")
+    world.engine.define(parse_job("web", "start on go\nstop on halt\nexec main", "web.conf", "/srv/chroot"))
+    own = world.engine.jobs["/srv/chroot", "web"]
+
+    def states() -> tuple[str, list[str]]:
+        world.settle()
+        return world.status("web"), [f"{each.goal}/{each.state}" for each in own.instances.values()]
+
     world.engine.emit("go", {}, session="/srv/chroot")
-    world.settle()
-    assert world.status("web") == "stop/waiting"
+    assert states() == ("stop/waiting", ["start/running"])
+    world.emit("go")
+    assert states() == ("start/running", ["start/running"])
+    world.engine.emit("halt", {}, session="/srv/chroot")
+    assert states() == ("start/running", ["stop/killed"])
+    world.engine.emit("halt", {}, session="/srv/other")
+    assert states() == ("start/running", ["stop/killed"])
+    # The system's reach everybody.
+    world.emit("halt")
+    assert states()[0] == "stop/killed"
 
 
 def test_the_global_table_reaches_jobs_that_run_and_that_start() -> None:
