@@ -98,7 +98,7 @@ def test_a_system_gets_what_the_scripts_give_it(system: Path, tmp_path: Path, na
     assert our_files == their_files, said
     assert ours.keys() == theirs.keys(), said
     # The scripts mount some twice, with other options; ours are among them.
-    assert all(kinds <= theirs[target] or len(theirs[target]) > 1 for target, kinds in ours.items()), (ours, theirs)
+    assert all(kinds <= theirs[target] for target, kinds in ours.items()), (ours, theirs)
     assert all(len(kinds) == 1 for kinds in ours.values())
 
 

@@ -267,13 +267,14 @@ def test_a_missing_console_fails_an_owner_and_not_output(plain: Host, monkeypatc
 
 
 def test_debug_stops_before_the_program(plain: Host) -> None:
-    # It lives long enough for the kernel to have told of its going on before it tells of its end.
-    result = plain.spawn(plain.job("/bin/sleep 1", debug=True))
+    # It ends only when it is told to: the kernel does not tell of the going on of what has ended.
+    result = plain.spawn(plain.job("/bin/sleep 1000", debug=True))
     plain.until(lambda: (result.pid, "stopped", signal.SIGSTOP) in plain.changes)
     assert result.ready and result.error_fd == -1
     os.kill(result.pid, signal.SIGCONT)
     plain.until(lambda: (result.pid, "continued", signal.SIGCONT) in plain.changes)
-    assert plain.wait(result.pid) == 0
+    os.kill(result.pid, signal.SIGTERM)
+    assert plain.wait(result.pid) == signal.SIGTERM << 8
 
 
 def test_a_signal_before_the_program_runs_does_not_reach_inits_handlers(plain: Host) -> None:
