@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from direct_writer import DirectWriter
 from upstart.conf.jobclass import JobClass, ProcessDef
 from upstart.process.cgroup import Cgroups
 from upstart.process.log import JobLog, LogStore
@@ -56,7 +57,7 @@ class Host:
         self.cgroups = cgroups
         self.spawner = Spawner(user_mode, cgroups, debugging=True)
         self.warnings: list[str] = []
-        self.store = LogStore(self.warnings.append)
+        self.store = LogStore(self.warnings.append, DirectWriter())
         self.statuses: dict[int, int] = {}
         self.changes: list[tuple[int, str, int]] = []
         self.started: list[SpawnResult] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hostile import MANAGER, PROPERTIES, UPSTART, Session, wait_for
 
+from direct_writer import DirectWriter
 from upstart.process import log
 
 UNKNOWN = UPSTART + ".Error.UnknownInstance"
@@ -15,7 +16,7 @@ UNKNOWN = UPSTART + ".Error.UnknownInstance"
 
 def test_logs_that_cannot_be_written_take_a_bounded_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(log, "UNFLUSHED", 8)
-    store = log.LogStore(lambda text: None)
+    store = log.LogStore(lambda text: None, DirectWriter())
     for number in range(20):
         read, write = os.pipe()
         os.set_blocking(read, False)

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from process_support import Host, make_host, needs_root
 
+from direct_writer import DirectWriter
 from upstart.process.log import JobLog, LogStore
 
 pytestmark = needs_root
 
-SOURCE = str(Path(__file__).resolve().parents[2] / "src")
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = [str(ROOT / "src"), str(ROOT / "tests")]
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def in_private_mounts(script: str, directory: Path) -> None:
     """Run Python code in a mount namespace of its own; an assertion there fails the test here."""
-    prologue = f"import sys; sys.path[:0] = [{SOURCE!r}, '/usr/lib/python3/dist-packages']; D = {str(directory)!r}\n"
+    prologue = f"import sys; sys.path[:0] = [*{SOURCES!r}, '/usr/lib/python3/dist-packages']; D = {str(directory)!r}\n"
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", prologue + script],
         capture_output=True,
@@ -37,10 +39,11 @@ def in_private_mounts(script: str, directory: Path) -> None:
 
 PREPARE = """
 import os, subprocess
+from direct_writer import DirectWriter
 from upstart.process.log import JobLog, LogStore
 def mount(*words): subprocess.run(["mount", *words], check=True)
 warnings = []
-store = LogStore(warnings.append)
+store = LogStore(warnings.append, DirectWriter())
 read, end = os.pipe2(os.O_CLOEXEC)
 os.set_blocking(read, False)
 log = JobLog(store, D + "/job.log", read)
@@ -128,7 +131,7 @@ def test_a_log_is_read_on_by_the_next_image_of_init(host: Host, tmp_path: Path) 
     child = os.fork()
     if child == 0:
         try:
-            store = LogStore(lambda text: None)
+            store = LogStore(lambda text: None, DirectWriter())
             again = JobLog.load(store, state)
             os.read(read, 1)
             while again.on_readable():

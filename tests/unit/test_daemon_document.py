@@ -47,9 +47,10 @@ KEPT = {
     "pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state stop_env "
     "stop_progress timers unready",
     "Job": "instances job_class name pending session start_progress successor",
-    "JobLog": "_data _dropped fd",
+    "JobLog": "fd",
     "Listening": "socket",
-    "LogStore": "unflushed",
+    "LogFile": "_data _dropped",
+    "LogStore": "files",
     "Loop": "_pending",
     "Members": "pid sessions",
     "Mending": "_fd_users pids",
@@ -57,7 +58,7 @@ KEPT = {
     "ProcessInputs": "pids",
     "Turn": "_starts",
     "Quiesce": "_deadline _phase _reason _started",
-    "Running": "error_fd exited feed following log members",
+    "Running": "ended error_fd exited feed following log members",
 }
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
@@ -82,7 +83,10 @@ ANEW = {
     "Holders": ("_pids _seen", "read again"),
     "InitFifo": ("_watch", "of the loop"),
     "Instance": ("entering", "of an input; what was cut short is mended before a document is made"),
-    "JobLog": ("_warned", "warned of once by each program"),
+    "JobLog": ("_ended", "its process is gone"),
+    "LogFile": ("_again _failing _hangs _waiting sent", "found out again, by writing what is kept"),
+    "LogFile ": ("_warned", "warned of once by each program"),
+    "LogStore": ("unflushed", "follows from what the logs hold"),
     "Listening": ("_pause _session_file", "the file is written again, the address tried again"),
     "Loop": ("_fds _flushes _heap _next _repeated _running _signals _soon _stale _timers _watches", "asked for again"),
     "Loop ": ("_failed _retry _signalled", "of one turn"),
@@ -96,10 +100,13 @@ ANEW = {
     "Programs": ("_roots _seen", "looked up again"),
     "Quick": ("_groups", "found out again"),
     "Restarter": ("_answer _calls _leave_by _process _timer _watch running", "of the re-exec itself"),
-    "Running": ("error_watch feed_watch follow_timer log_watch", "of the loop"),
+    "Running": ("error_watch feed_watch follow_timer log_timer log_watch", "of the loop"),
     "Service": ("_serial signatures", "connections end with the program"),
     "Spawner": ("_into_group _spare unprepared", "found out and made again"),
     "Turn": ("_held", "of a re-exec"),
+    "Writers": ("_backlog _helpers _holding _idle _not_before _notes _ours _serial _small _stalled _theirs _timer",
+                "helpers end with the program, and what they have not written is kept with the log"),
+    "Writers ": ("_under_way _waiting _warned _watch", "the same"),
     "_Bucket": ("keyed plain", "follows from the conditions"),
     "_Journal": ("_busy _requests", "of one run of the tests"),
 }

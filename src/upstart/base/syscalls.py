@@ -31,6 +31,7 @@ _TIMER_SETTING = Struct("@4l")
 #: struct clone_args, CLONE_ARGS_SIZE_VER2: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
 #: set_tid, set_tid_size, cgroup.
 _CLONE_ARGUMENTS = Struct("=11Q")
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _RB_DISABLE_CAD = 0
 # mmap(2)
@@ -128,6 +129,11 @@ def mount(kind: str, path: str, flags: int, data: str | None) -> None:
 def become_subreaper() -> None:
     """Have the kernel give us the orphans among our descendants, prctl(2).  Raises OSError."""
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def die_with_parent(number: int) -> None:
+    """Have the kernel send us signal ``number`` when the process that forked us ends, prctl(2).  Raises OSError."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0))
 
 
 def set_signal_stack(size: int) -> None:

@@ -202,21 +202,3 @@ def enlarge_signal_stack() -> None:
     syscalls.set_signal_stack(SIGNAL_STACK)
 
 
-def show_as(program: str) -> None:
-    """Have ps(1) show our path alone, as the original does, without the interpreter and the options of a re-exec.
-
-    The kernel tells the words of a process from its memory, and if what ends them is overwritten, only the first.
-    Where that does not work, all of them are shown.
-    """
-    try:
-        with open("/proc/self/cmdline", "rb") as file:
-            words = file.read()
-        with open("/proc/self/stat", "rb") as file:
-            start = int(file.read().rpartition(b")")[2].split()[45])
-        # A wrong address is an error here, not a fault of the processor.
-        with open("/proc/self/mem", "r+b", buffering=0) as memory:
-            if os.pread(memory.fileno(), len(words), start) == words:
-                shown = os.fsencode(program)[: len(words) - 2].ljust(len(words) - 1, b"\0") + b" "
-                os.pwrite(memory.fileno(), shown, start)
-    except (OSError, ValueError, IndexError):
-        pass

@@ -2,7 +2,9 @@
 
 What is always true here: a `Running` is kept for each such process, with all that init holds for it; its descriptors
 are closed and its output is taken to the end when it is dropped.  Every child is reaped, whoever's it was.  A main
-process that ends where it was to become a daemon is first asked what it left; only then is its end the job's.
+process that ends where it was to become a daemon is first asked what it left; only then is its end the job's.  What a
+process has said is in its log before its end is known to anybody, unless the log makes us wait for longer than
+`LOG_SECONDS`: whoever waits for a job finds its output there.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members
 from upstart.process.reaper import BATCH, CONTINUED, EXITED, STOPPED, reap
 from upstart.process.spawn import read_outcome
+from upstart.process.writer import Writers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,14 +34,18 @@ if TYPE_CHECKING:
 
 #: How often it is tried to deal with what has become of a child.
 TRIES = 8
+#: Seconds that the end of a process waits for its output to be written, and the end of a session for all of it.
+LOG_SECONDS = 0.5
+#: Seconds that a re-exec waits for what is being written.
+HOLD_SECONDS = 0.05
 
 
 class Running:
     """A process of a job, and what init holds for it; watches and timers are ids of the loop or -1."""
 
     __slots__ = (
-        "error_fd", "error_watch", "exited", "feed", "feed_watch", "follow_timer", "following", "log", "log_watch",
-        "members",
+        "ended", "error_fd", "error_watch", "exited", "feed", "feed_watch", "follow_timer", "following", "log",
+        "log_timer", "log_watch", "members",
     )  # fmt: skip
 
     def __init__(self, members: Members) -> None:
@@ -48,6 +55,9 @@ class Running:
         self.error_watch = -1
         self.log: JobLog | None = None
         self.log_watch = -1
+        #: Pid and status of a process that has ended while its output is being written.
+        self.ended: tuple[int, int] | None = None
+        self.log_timer = -1
         #: Descriptor of a script's pipe, and what must still be written to it.
         self.feed: tuple[int, bytes] | None = None
         self.feed_watch = -1
@@ -72,7 +82,7 @@ class Children:
     ``noticed`` is told of each child that was stopped, and of each end of one that is no job's.
     """
 
-    __slots__ = ("_engine", "_failed", "_logged_in", "_loop", "_noticed", "_warn", "logs", "running")
+    __slots__ = ("_engine", "_failed", "_logged_in", "_loop", "_noticed", "_warn", "_writers", "logs", "running")
 
     def __init__(
         self, engine: Engine, loop: Loop, warn: Callable[[str], None], noticed: Callable[[int], object]
@@ -83,13 +93,25 @@ class Children:
         self._warn = warn
         #: How often what has become of a child could not be dealt with.
         self._failed = 0
-        self.logs = LogStore(warn)
+        self._writers = Writers(loop, warn)
+        self.logs = LogStore(warn, self._writers)
         self._logged_in = utmp.Holders()
         self.running: dict[tuple[Instance, str], Running] = {}
 
     def others(self, instance: Instance, process: str) -> list[int]:
         """The pids of the other processes of an instance."""
         return [pid for name, pid in instance.pids.items() if name != process]
+
+    def close(self) -> None:
+        """The end has come: have written what was said."""
+        self._writers.finish(LOG_SECONDS)
+
+    def hold_logs(self, held: bool) -> None:
+        """Have nothing written any more of what the document has, for the next program writes it; or go on."""
+        if held:
+            self._writers.hold(HOLD_SECONDS)
+        else:
+            self._writers.resume()
 
     def drop(self, instance: Instance, process: str) -> Members | None:
         """The process is gone: take the last of its output and forget it; gives what it consisted of."""
@@ -99,8 +121,10 @@ class Children:
         self._end_outcome(running)
         self._end_feed(running)
         self._loop.remove(running.follow_timer)
+        self._loop.remove(running.log_timer)
         if running.log is not None:
             self._loop.remove(running.log_watch)
+            running.log_watch = -1
             running.log.ended()
         return running.members
 
@@ -111,11 +135,18 @@ class Children:
         running.log = log
 
         def readable(_events: int) -> None:
-            if not log.on_readable():
+            behind = log.file.behind
+            if behind or not log.on_readable():
                 self._loop.remove(running.log_watch)
                 running.log_watch = -1
+            if behind:
+                log.file.when_answered(go_on)
 
-        running.log_watch = self._loop.add_fd(log.fd, READ, readable)
+        def go_on() -> None:
+            if running.log is log and running.log_watch < 0 and log.fd >= 0:
+                running.log_watch = self._loop.add_fd(log.fd, READ, readable)
+
+        go_on()
 
     def watch_feed(self, running: Running, fd: int, data: bytes) -> None:
         """Write the rest of a script as its shell reads it."""
@@ -210,7 +241,7 @@ class Children:
         elif isinstance(decision, Failed):
             if running.exited is not None:
                 (pid, status), running.exited = running.exited, None
-                self._engine.process_exited(pid, status)
+                self._tell_end(running, pid, status)
         else:
             self._engine.follow_gave_up(instance, decision.text)
 
@@ -255,7 +286,40 @@ class Children:
                 return
             if process == "main" and self._left_something(instance, running, pid, status):
                 return
+            self._tell_end(running, pid, status)
+            return
         self._engine.process_exited(pid, status)
+
+    def _tell_end(self, running: Running, pid: int, status: int) -> None:
+        """Tell the engine that a process has ended, once its output is written or will not be soon."""
+        log = running.log
+        if log is not None:
+            log.take_rest()
+            if log.fd < 0:
+                self._loop.remove(running.log_watch)
+                running.log_watch = -1
+            if not log.file.settled:
+                running.ended = (pid, status)
+                running.log_timer = self._loop.call_later(LOG_SECONDS, lambda: self._end_told(running))
+                self._look_at_log(running, log)
+                return
+        self._engine.process_exited(pid, status)
+
+    def _look_at_log(self, running: Running, log: JobLog) -> None:
+        if log.file.settled:
+            self._end_told(running)
+        elif running.ended is not None:
+            log.file.when_answered(lambda: self._look_at_log(running, log))
+
+    def _end_told(self, running: Running) -> None:
+        self._loop.remove(running.log_timer)
+        running.log_timer = -1
+        if running.ended is not None:
+            # Once more, should this fail: nobody else knows of it.
+            running.log_timer = self._loop.call_later(LOG_SECONDS, lambda: self._end_told(running))
+            self._engine.process_exited(*running.ended)
+            running.ended = None
+            self._loop.remove(running.log_timer)
 
     def _left_something(self, instance: Instance, running: Running, pid: int, status: int) -> bool:
         """A main process has ended that may have become a daemon before: true if its end is not the job's."""
@@ -295,10 +359,11 @@ class Children:
                     "feed": [running.feed[0], running.feed[1].decode("latin-1")] if running.feed is not None else None,
                     "following": running.following.dump() if running.following is not None else None,
                     "exited": list(running.exited) if running.exited is not None else None,
+                    "ended": list(running.ended) if running.ended is not None else None,
                 }
                 for (instance, process), running in self.running.items()
             ],
-            "unflushed": [log.dump() for log in self.logs.unflushed.values()],
+            "unflushed": self.logs.dump(),
         }
 
     def descriptors(self) -> list[int]:
@@ -308,16 +373,15 @@ class Children:
     def restore(self, saved: dict[str, Any], find: Callable[[list[Any]], Instance], address: str | None) -> None:
         """Take over what `dump` gave; ``find`` gives the instance for what `name_of` said, ``address`` is what
         UPSTART_SESSION says to our jobs."""
-        for state in saved.get("unflushed", ()):
-            log = JobLog.load(self.logs, state)
-            self.logs.unflushed[log.path] = log
+        self.logs.load(saved.get("unflushed", []))
         for entry in saved["running"]:
             self._restore_one(entry, find(entry["of"]), entry["of"][-1], address)
+        self._loop.call_soon(self.logs.flush_all)
 
     def _restore_one(self, entry: dict[str, Any], instance: Instance, process: str, address: str | None) -> None:
         running = self.running[instance, process] = Running(Members.load(entry["members"], address))
         saved_log, feed, error_fd = entry.get("log"), entry.get("feed"), entry.get("error_fd", -1)
-        exited, following = entry.get("exited"), entry.get("following")
+        exited, ended, following = entry.get("exited"), entry.get("ended"), entry.get("following")
         if saved_log is not None:
             log = JobLog.load(self.logs, saved_log)
             running.log = log
@@ -329,6 +393,9 @@ class Children:
             self.watch_outcome(instance, process, running, error_fd)
         if exited is not None:
             running.exited = (exited[0], exited[1])
+        if ended is not None:
+            running.ended = (ended[0], ended[1])
+            self._loop.call_soon(lambda: self._end_told(running))
         if following is not None:
             running.following = Following.load(following, time.monotonic(), address)
             if running.following.follower.phase in ("following", "settling"):

@@ -159,7 +159,14 @@ class Daemon:
         )
         self.listening.opened = self.endpoints.serve
         self.restarter = Restarter(
-            self.argv, loop, engine, self.turn, self.document, self.endpoints.flush_clients, log
+            self.argv,
+            loop,
+            engine,
+            self.turn,
+            self.document,
+            self.performer.children.hold_logs,
+            self.endpoints.flush_clients,
+            log,
         )
         manager.connect(self.endpoints, self.restarter)
         self.document.register(

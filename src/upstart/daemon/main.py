@@ -13,6 +13,7 @@ import sys
 from upstart.base import syscalls
 from upstart.base.logger import KMSG, Logger
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
+from upstart.base.title import show_as
 from upstart.daemon import boot, xdg
 from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
@@ -78,7 +79,8 @@ def start(argv: list[str], forgiving: bool) -> int:
         if os.getpid() > 1:
             return become_telinit(argv, options)
         problems = prepare_system(options)
-        boot.show_as(argv[0])
+        # Our path alone, as of the original.
+        show_as(argv[0])
     else:
         problems = []
         boot.fill_descriptors()

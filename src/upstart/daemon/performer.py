@@ -16,7 +16,7 @@ from upstart.engine.effects import Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
 from upstart.process.cgroup import Cgroups
-from upstart.process.kill import signal_job, signal_process
+from upstart.process.kill import SIGKILL, kill_members, signal_job, signal_process
 from upstart.process.log import JobLog, log_path
 from upstart.process.spawn import Spawner, SpawnError, SpawnRequest
 
@@ -191,11 +191,16 @@ class Performer:
     def _kill(self, effect: effects.Kill) -> None:
         instance, process = effect.instance, effect.process
         try:
+            running = self.children.running.get((instance, process))
+            members = running.members if running is not None else None
+            if running is not None and running.ended is not None:
+                # It was reaped, and its number may be another's: what is left of it is all that there is to signal.
+                if members is not None and effect.signal == SIGKILL:
+                    kill_members(members, self.children.others(instance, process))
+                return
             if effect.alone:
                 signal_process(effect.pid, effect.signal)
                 return
-            running = self.children.running.get((instance, process))
-            members = running.members if running is not None else None
             signal_job(effect.pid, effect.signal, members, self.children.others(instance, process))
         except OSError as error:
             self._warn(
@@ -227,12 +232,10 @@ class Performer:
     def flush_logs(self) -> None:
         """The disk is writable: write what the logs of ended processes hold, and those of living ones."""
         self.children.logs.flush_all()
-        for running in self.children.running.values():
-            if running.log is not None:
-                running.log.flush()
 
     def close(self) -> None:
         """Give back what outlives us: the cgroups of a session."""
+        self.children.close()
         self._spawner.close()
         if self._cgroups is not None:
             self._cgroups.close()

@@ -44,13 +44,14 @@ class Restarter:
     """The re-exec of one daemon.
 
     ``argv`` is the command line it was started with, the program's path absolute.  The new program logs from the
-    priority of ``engine`` on; ``turn`` is who starts processes for it.  ``flush`` () sends what is queued for clients,
-    as far as sockets take it; ``log`` (priority, text) is init's own.
+    priority of ``engine`` on; ``turn`` is who starts processes for it.  ``hold`` (True) has nothing done any more that
+    the document would not tell, ``hold`` (False) lets it go on.  ``flush`` () sends what is queued for clients, as far
+    as sockets take it; ``log`` (priority, text) is init's own.
     """
 
     __slots__ = (
-        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_leave_by", "_log", "_loop", "_process",
-        "_timer", "_turn", "_watch", "running",
+        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_leave_by", "_log", "_loop",
+        "_process", "_timer", "_turn", "_watch", "running",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,7 @@ class Restarter:
         engine: Engine,
         turn: Turn,
         document: Document,
+        hold: Callable[[bool], object],
         flush: Callable[[], object],
         log: Callable[[int, str], object],
     ) -> None:
@@ -68,6 +70,7 @@ class Restarter:
         self._engine = engine
         self._turn = turn
         self._document = document
+        self._hold = hold
         self._flush = flush
         self._log = log
         #: Whether a re-exec is under way.
@@ -172,6 +175,7 @@ class Restarter:
         # come so far are in the state.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
+            self._hold(True)
             state = memory_file(text_of(self._document))
             os.set_inheritable(state, True)
             self._document.keep_open(True)
@@ -183,6 +187,7 @@ class Restarter:
             if state >= 0:
                 os.close(state)
             self._document.keep_open(False)
+            self._hold(False)
 
     def _refuse(self, reason: str) -> None:
         self.running = False

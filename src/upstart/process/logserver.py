@@ -1,0 +1,113 @@
+"""The helper that appends to the logs of jobs: what it is told, what it answers, and what it notes meanwhile.
+
+What is always true here: only what stands in this file, in `logfile` and in Python itself is needed, so that the
+program is small.  Before a helper writes it notes where; so its successor knows what it had written if it dies.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import sys
+from _struct import Struct  # the public module is no part of the interpreter
+
+from upstart.base.title import show_as
+from upstart.process.logfile import append
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
+
+NAME = "upstart-writer"
+#: Of what is said between init and its helpers; a helper of another version does nothing.
+VERSION = 1
+#: Bytes of the largest request.
+LARGEST = 1 << 17
+
+#: A request: serial, where its last writer was (device, inode, size before), bytes of path and root; then these and the
+#: output.  An answer: serial, bytes written, error.  A note: serial, device, inode, size before.
+REQUEST = Struct("=QQQqHH")
+ANSWER = Struct("=QIi")
+NOTE = Struct("=QQQq")
+#: Noted in place of a serial by a helper that is there, and by one that was asked to end.
+READY = (1 << 64) - 2
+TOLD_TO_END = (1 << 64) - 1
+
+
+def serve(socket: _socket.socket, notes: int, place: int, idle: float, cap: int) -> None:
+    """In the helper: write what comes, until nothing has come for ``idle`` seconds, or init is gone."""
+    working = told = False
+
+    def end() -> None:
+        os.pwrite(notes, NOTE.pack(TOLD_TO_END, 0, 0, 0), place * NOTE.size)
+        os._exit(0)
+
+    def told_to_end(_number: int, _frame: object) -> None:
+        nonlocal told
+        told = True
+        if not working:
+            end()
+
+    os.pwrite(notes, NOTE.pack(READY, 0, 0, 0), place * NOTE.size)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, told_to_end)
+    ready = select.poll()
+    ready.register(socket.fileno(), select.POLLIN)
+    while ready.poll(0 if told else idle * 1000):
+        working = True
+        try:
+            request = socket.recv(LARGEST, _socket.MSG_DONTWAIT)
+            if not request:
+                return
+            _append(socket, notes, place, request, cap)
+        except BlockingIOError:
+            pass  # another helper was quicker
+        working = False
+    if told:
+        end()
+
+
+def _append(socket: _socket.socket, notes: int, place: int, request: bytes, cap: int) -> None:
+    serial, device, inode, size, path_end, root_end = REQUEST.unpack_from(request)
+    path_end += REQUEST.size
+    root_end += path_end
+    path, root = os.fsdecode(request[REQUEST.size : path_end]), os.fsdecode(request[path_end:root_end])
+    output = request[root_end:]
+
+    def note(device: int, inode: int, size: int) -> None:
+        os.pwrite(notes, NOTE.pack(serial, device, inode, size), place * NOTE.size)
+
+    def begin(info: os.stat_result) -> int:
+        if size >= 0 and (info.st_dev, info.st_ino) == (device, inode) and info.st_size >= size:
+            # Our predecessor was here, and what is new in the file is its work.
+            note(device, inode, size)
+            return int(min(info.st_size - size, len(output)))
+        note(info.st_dev, info.st_ino, info.st_size)
+        return 0
+
+    note(device, inode, size)
+    count, error = append(path, root or None, output, cap, begin)
+    socket.send(ANSWER.pack(serial, count, error))
+
+
+def execute(socket: int, notes: int, place: int, idle: float, cap: int) -> None:
+    """In a child of init: become a small program that does the same; returns where that cannot be."""
+    for fd in (socket, notes):
+        os.set_inheritable(fd, True)
+    words = [str(word) for word in (VERSION, socket, notes, place, idle, cap)]
+    text = f"import sys; sys.path += {sys.path!r}; from upstart.process.logserver import main; main()"
+    try:
+        os.execve(sys.executable, [sys.executable, "-ISB", "-c", text, *words], {})
+    except OSError:
+        pass
+
+
+def main() -> None:
+    """The small program."""
+    version, socket, notes, place, idle, cap = sys.argv[1:]
+    if int(version) == VERSION:
+        show_as(NAME, NAME)
+        serve(_socket.socket(fileno=int(socket)), int(notes), int(place), float(idle), int(cap))
