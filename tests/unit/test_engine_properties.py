@@ -217,6 +217,7 @@ def test_a_restored_state_behaves_as_the_unrestored_one(
             for what, pick, value in after:
                 if what != "reexec":
                     step(world, what, pick, value, texts)
+            world.release()
     except Restless:
         assume(False)
     one, other = worlds
@@ -239,6 +240,7 @@ def test_a_journal_told_to_a_new_engine_leads_to_the_same_state(
         for what, pick, value in todo:
             if what != "reexec":
                 step(world, what, pick, value, texts)
+        world.release()
     except Restless:
         assume(False)
     written = json.loads(json.dumps([(given.at, given.name, given.args) for given in journal]))

@@ -98,3 +98,65 @@ def test_stop_then_start_during_post_start_with_a_dead_main_process_starts_it_an
     world.start("web")
     world.exit("web", process="post-start")
     assert world.status("web") == "start/post-start" and world.instance("web").main_pid
+
+
+def fail_slowly(world: World, seconds: float) -> None:
+    world.sleep(seconds)
+    world.exit("web", 1)
+
+
+def test_a_job_that_is_ready_at_a_later_try_is_answered_with_success() -> None:
+    world = World(web="start on go\nexpect fork\nrespawn\nrespawn limit 10 5\nexec main")
+    event, request = world.emit("go"), 0
+    for _ in range(3):
+        fail_slowly(world, 1.5)
+    assert world.answers[event] == []
+    world.fork("web")
+    assert world.answers[event] == ["ok"] and world.status("web") == "start/running" and not world.timers
+    world.stop("web")
+    world.exit("web", 15 << 8)
+    request = world.start("web")
+    fail_slowly(world, 1.5)
+    world.fork("web")
+    assert world.answers[request] == ["ok"]
+
+
+@pytest.mark.parametrize("limit, seconds", [("10 5", 5), ("unlimited", 5), ("30 8", 8)])
+def test_who_starts_a_job_that_fails_slowly_before_it_is_ready_is_told_why(limit: str, seconds: int) -> None:
+    world = World(web=f"expect fork\nrespawn\nrespawn limit {limit}\nexec main")
+    request = world.start("web")
+    fail_slowly(world, 1.5)
+    for _ in range(seconds - 1):
+        fail_slowly(world, 1)
+    assert world.answers[request] == []
+    last = world.pid("web")
+    world.sleep(1)
+    assert world.answers[request] == ["Job failed to start"]
+    assert world.engine.failure_reason("web", "") == f"web main process ({last - 1}) terminated with status 1"
+    # Respawning goes on, and nobody is told anything more.
+    fail_slowly(world, 1)
+    assert world.status("web") == "start/spawned" and world.pid("web") > last
+    world.fork("web")
+    assert world.status("web") == "start/running" and world.answers[request] == ["Job failed to start"]
+
+
+def test_an_event_whose_job_is_not_ready_in_time_is_let_go_and_has_not_failed() -> None:
+    world = World(web="start on go\nrespawn\nexec main\npost-start exec wait")
+    request = world.emit("go")
+    world.exit("web", 1)
+    world.sleep(6)
+    assert world.answers[request] == ["ok"] and "go/failed" not in world.events()
+    world.exit("web", process="post-start")
+    world.exit("web", process="post-start")
+    assert world.status("web") == "start/running"
+
+
+def test_a_stop_ends_the_wait_for_a_job_to_become_ready() -> None:
+    world = World(web="expect fork\nrespawn\nexec main")
+    start = world.start("web")
+    fail_slowly(world, 1)
+    assert [timer for _, timer in world.timers] == ["ready"]
+    stop = world.stop("web")
+    assert world.answers[start] == ["ok"] and [timer for _, timer in world.timers] == ["kill:main"]
+    world.exit("web", 15 << 8)
+    assert world.answers[stop] == ["ok"] and not world.timers

@@ -125,7 +125,8 @@ class Instance:
         self.pids: dict[str, int] = {}
         self.unready: set[str] = set()
         #: The timers that run for it, and when they are due by the clock: ``kill:PROCESS`` for each process that was
-        #: asked to end, ``expect`` for a main process that is to stop itself.
+        #: asked to end, ``expect`` for a main process that is to stop itself, ``ready`` for who waits for a job whose
+        #: main process keeps ending before it is ready.
         self.timers: dict[str, float] = {}
         #: The stop was forced: no process is waited for longer than a kill timeout.
         self.forced = False

@@ -80,6 +80,9 @@ SIGKILL = 9
 
 #: What the names of the timers begin with after which a process is killed; its own name follows.
 KILL_TIMER = "kill:"
+#: A main process that is to stop itself, and a job whose main process keeps ending before it is ready.
+EXPECT_TIMER = "expect"
+READY_TIMER = "ready"
 
 
 class LifeCycle(Core):
@@ -93,6 +96,7 @@ class LifeCycle(Core):
         instance.goal = goal
         if goal == "stop":
             instance.respawning = False
+            self.cancel_timer(instance, READY_TIMER)
         if self.announcing:
             self.effects.append(Announce("GoalChanged", instance, goal))
         state = instance.state
@@ -139,7 +143,7 @@ class LifeCycle(Core):
         state = instance.state
         following: str | None = None
         if instance.entering == "spawned":
-            self.cancel_timer(instance, "expect")
+            self.cancel_timer(instance, EXPECT_TIMER)
         if self.announcing:
             self.effects.append(Announce("StateChanged", instance, state))
         if state in SPAWNING:
@@ -188,6 +192,7 @@ class LifeCycle(Core):
             instance.stop_env = None
             self.release(instance)
             return None
+        self.cancel_timer(instance, READY_TIMER)
         self._emit_job_event(instance, "started")
         if not instance.job_class.task:
             self.release(instance)
@@ -253,6 +258,15 @@ class LifeCycle(Core):
         if KILL_TIMER + process not in instance.timers:
             self.set_timer(instance, KILL_TIMER + process, instance.job_class.kill_timeout)
 
+    @staticmethod
+    def is_over(instance: Instance, timer: str) -> bool:
+        """Whether what a timer is for has ended."""
+        if timer == EXPECT_TIMER:
+            return instance.state != "spawned"
+        if timer == READY_TIMER:
+            return instance.goal == "stop" or instance.state == "running"
+        return timer.removeprefix(KILL_TIMER) not in instance.pids
+
     def cancel_timer(self, instance: Instance, timer: str) -> None:
         """What the timer was for has ended; there may be no such timer."""
         if instance.timers.pop(timer, None) is not None:
@@ -291,13 +305,14 @@ class LifeCycle(Core):
         self.release(instance, failed=True)
         instance.failed = True
 
-    def release(self, instance: Instance, failed: bool = False) -> None:
-        """Let go of everything that waits for the instance."""
+    def release(self, instance: Instance, failed: bool = False, fail_events: bool = True) -> None:
+        """Let go of everything that waits for the instance, where it ``failed`` with an error; events fail then unless
+        ``fail_events`` is False."""
         blocking = instance.blocking
         while blocking:
             blocked = blocking[0]
             if blocked.event is not None:
-                if failed:
+                if failed and fail_events:
                     blocked.event.failed = True
                 self.unblock(blocked.event)
             elif failed:

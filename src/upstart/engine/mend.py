@@ -17,7 +17,7 @@ from upstart.engine.data import FINISHED, HANDLING, PENDING, Job
 from upstart.engine.door import an_input
 from upstart.engine.effects import CloseFd, Follow, Gone, SetTimer, Spawn
 from upstart.engine.index import EventIndex
-from upstart.engine.lifecycle import KILL_TIMER, SPAWNING, WAITING_FOR
+from upstart.engine.lifecycle import EXPECT_TIMER, KILL_TIMER, SPAWNING, WAITING_FOR
 from upstart.engine.processes import EXPECT_SECONDS
 
 TYPE_CHECKING = False
@@ -130,11 +130,7 @@ class Mending(Commands):
 
     def _mend_instance(self, instance: Instance, spawns: set[tuple[int, str]], armed: set[tuple[int, str]]) -> None:
         for timer, due in list(instance.timers.items()):
-            if timer == "expect":
-                ended = instance.state != "spawned"
-            else:
-                ended = timer.removeprefix(KILL_TIMER) not in instance.pids
-            if ended:
+            if self.is_over(instance, timer):
                 self.cancel_timer(instance, timer)
             elif (instance.serial, timer) not in armed:
                 self.effects.append(SetTimer(instance, timer, max(0.0, due - self.clock())))
@@ -227,5 +223,5 @@ class Mending(Commands):
             self.advance(instance)
         elif expect != "stop":
             self.effects.append(Follow(instance))
-        elif "expect" not in instance.timers:
-            self.set_timer(instance, "expect", EXPECT_SECONDS)
+        elif EXPECT_TIMER not in instance.timers:
+            self.set_timer(instance, EXPECT_TIMER, EXPECT_SECONDS)

@@ -12,7 +12,7 @@ from upstart.base.priority import INFO, WARN
 from upstart.base.signals import signal_name
 from upstart.engine.door import an_input
 from upstart.engine.effects import Follow, Gone, Kill, SetTimer
-from upstart.engine.lifecycle import KILL_TIMER, SIGKILL, SIGTERM, WAITING_FOR, LifeCycle
+from upstart.engine.lifecycle import EXPECT_TIMER, KILL_TIMER, READY_TIMER, SIGKILL, SIGTERM, WAITING_FOR, LifeCycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ EXPECT_SECONDS = 10
 
 #: Seconds between two attempts to kill what survived SIGKILL (a process in the kernel, or no child of ours).
 KILL_AGAIN_SECONDS = 5
+
+#: The least seconds that a job has to become ready once its main process has ended before it was.
+READY_SECONDS = 5
+NOT_READY = ("spawned", "post-starting", "post-start")
 
 SIGCONT = 18
 
@@ -62,7 +66,7 @@ class ProcessInputs(LifeCycle):
         if expect == "none":
             self.advance(instance)
         elif expect == "stop":
-            self.set_timer(instance, "expect", EXPECT_SECONDS)
+            self.set_timer(instance, EXPECT_TIMER, EXPECT_SECONDS)
         else:
             self.effects.append(Follow(instance))
 
@@ -192,8 +196,10 @@ class ProcessInputs(LifeCycle):
             self.effects.append(SetTimer(instance, timer, early))
             return
         del instance.timers[timer]
-        if timer == "expect":
+        if timer == EXPECT_TIMER:
             self._expect_ran_out(instance)
+        elif timer == READY_TIMER:
+            self._not_ready_in_time(instance)
         else:
             self._kill_timeout(instance, timer.removeprefix(KILL_TIMER))
 
@@ -210,6 +216,12 @@ class ProcessInputs(LifeCycle):
             instance.display, instance.main_pid, EXPECT_SECONDS,
         )  # fmt: skip
         self.advance(instance)
+
+    def _not_ready_in_time(self, instance: Instance) -> None:
+        """Its respawns go on, and whoever waits for it is told why it is not there; no event has failed by that."""
+        if instance.blocking:
+            self.note_failure(instance, instance.failure or "")
+            self.release(instance, failed=True, fail_events=False)
 
     def _forget_process(self, instance: Instance, process: str, pid: int) -> None:
         self.cancel_timer(instance, KILL_TIMER + process)
@@ -251,6 +263,8 @@ class ProcessInputs(LifeCycle):
                 if not self._runs_away(instance):
                     self.warn("%s %s process ended, respawning", instance.display, "main")
                     instance.respawning = True
+                    if state in NOT_READY:
+                        self._note_not_ready(instance, reason)
                     if held:
                         self.change_goal(instance, "respawn")
                     else:
@@ -264,6 +278,12 @@ class ProcessInputs(LifeCycle):
         self.change_goal(instance, "stop")
         if state != "running" and not held:
             self.advance(instance)
+
+    def _note_not_ready(self, instance: Instance, reason: str) -> None:
+        """It has ended before it was ready: who waits for it does so for a respawn interval from the first time on."""
+        instance.failure = reason
+        if instance.blocking and READY_TIMER not in instance.timers:
+            self.set_timer(instance, READY_TIMER, max(instance.job_class.respawn_interval, READY_SECONDS))
 
     def _is_failure(self, instance: Instance, status: int) -> bool:
         """Whether this end of the main process is one that respawn or failure follows."""

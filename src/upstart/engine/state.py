@@ -37,10 +37,13 @@ _EVENT_PLAIN = ("session", "failed", "fd")
 
 
 def dump(engine: Engine) -> dict[str, Any]:
-    """The state as values that JSON knows; the engine must be at rest (no effect left to perform).
+    """The state as values that JSON knows.
 
-    Tables in it are the engine's own: it is to be written down before the engine goes on.
+    Tables in it are the engine's own: it is to be written down before the engine goes on.  ValueError where somebody
+    has yet to take effects: without them this would be a moment that there never was.
     """
+    if engine.effects:
+        raise ValueError(f"{len(engine.effects)} effects are still to be performed")
     return {
         "version": VERSION,
         "serial": engine._serial,

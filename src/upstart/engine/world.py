@@ -70,6 +70,8 @@ class World:
         self.timers: dict[Key, tuple[float, Instance]] = {}
         #: Processes that are tried again: when, for the how manieth time, and what was asked for.
         self.retries: list[tuple[float, int, fx.Spawn]] = []
+        #: Processes that a re-execution has left to be started by the next program.
+        self.starts: list[fx.Spawn] = []
         #: Processes whose pid is yet to come.
         self.late: list[fx.Spawn] = []
         #: What is kept for each process until it is gone, and all that live.
@@ -228,7 +230,8 @@ class World:
                 if not more:
                     break
                 continue
-            todo = self.engine.take_effects()
+            todo = [*self.starts, *self.engine.take_effects()]
+            self.starts.clear()
             if not todo and not more:
                 break
             for effect in todo:
@@ -239,7 +242,8 @@ class World:
 
     def perform(self, number: int) -> None:
         """Perform the oldest effects of those that are kept."""
-        todo = self.engine.take_effects()
+        todo = [*self.starts, *self.engine.take_effects()]
+        self.starts.clear()
         for effect in todo[:number]:
             self._perform(effect)
         self.engine.put_back(todo[number:])
@@ -325,14 +329,12 @@ class World:
 
     def leave_processes(self) -> None:
         """Perform all that is asked for but the start of processes, which the next program can do as well."""
-        spawns: list[fx.Effect] = []
         while todo := self.engine.take_effects():
             for effect in todo:
                 if isinstance(effect, fx.Spawn):
-                    spawns.append(effect)
+                    self.starts.append(effect)
                 else:
                     self._perform(effect)
-        self.engine.put_back(spawns)
 
     def reexecute(self) -> None:
         """Go on from what can be written down; those who wait for an answer lose their connection."""
@@ -340,7 +342,7 @@ class World:
         text = json.dumps(
             {
                 "engine": state.dump(self.engine),
-                "spawns": [_written(effect) for effect in self.engine.effects if isinstance(effect, fx.Spawn)],
+                "starts": [_written(effect) for effect in self.starts],
                 "late": [_written(effect) for effect in self.late],
                 "retries": [[when, tries, _written(effect)] for when, tries, effect in self.retries],
                 "timers": [[*key, when] for key, (when, _) in self.timers.items()],
@@ -352,7 +354,7 @@ class World:
         self.engine = state.load(saved["engine"], lambda: self.now)
         self.engine.set_priority(priority)
         instances = {instance.serial: instance for instance in self.engine.instances()}
-        self.engine.put_back([_read(entry, instances) for entry in saved["spawns"]])
+        self.starts = [_read(entry, instances) for entry in saved["starts"]]
         self.late = [_read(entry, instances) for entry in saved["late"]]
         self.retries = [(when, tries, _read(entry, instances)) for when, tries, entry in saved["retries"]]
         self.timers = {(serial, timer): (when, instances[serial]) for serial, timer, when in saved["timers"]}
@@ -409,13 +411,15 @@ class World:
             assert "kill:main" in timers or "main" in instance.unready, "killed, and nothing will kill it"
         if "expect" in timers:
             assert instance.state == "spawned", "a timer has outlived its state: expect"
-        for process in (timer.removeprefix("kill:") for timer in timers if timer != "expect"):
+        if "ready" in timers:
+            assert instance.goal != "stop" and instance.state != "running", "a timer has outlived its state: ready"
+        for process in (timer.removeprefix("kill:") for timer in timers - {"expect", "ready"}):
             assert process in instance.pids, f"a timer has outlived its process: {process}"
 
     def _check_what_was_made(self) -> None:
         """Timers, tries to start a process, and processes are those that the engine knows of, and no others."""
         timers = set(self.timers)
-        asked = [(effect.instance.serial, effect.process) for effect in self.late]
+        asked = [(effect.instance.serial, effect.process) for effect in [*self.starts, *self.late]]
         asked += [(effect.instance.serial, effect.process) for _, _, effect in self.retries]
         kept = set(self.kept)
         killed = set()
