@@ -108,8 +108,9 @@ def test_state_file(tmp_path: Path, how: str) -> None:
     init = SessionInit(tmp_path, ECHO, *([how] if option else []), program=PROGRAMS / "init", **environ)
     init.restart()
     path = tmp_path / "CACHE_HOME" / "upstart" / "upstart.state"
+    # A helper writes it.
+    wait_for(lambda: path.exists() and '"engine"' in path.read_text())
     assert path.stat().st_mode & 0o777 == 0o400
-    assert '"engine"' in path.read_text()
     init.close()
 
 

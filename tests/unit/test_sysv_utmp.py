@@ -257,7 +257,16 @@ class TestMarkingAProcessDead:
         fill(files[0], runlevel_record(50), Record(USER_PROCESS, 4711, b"tty1", b"1", b"frodo", b"shire", 9, 9))
 
     def mark(self, files: tuple[Path, Path], pid: int) -> bool:
-        return utmp.mark_dead(pid, str(files[0]), str(files[1]))
+        record = utmp.mark_dead(pid, str(files[0]))
+        if record is not None:
+            utmp.append_dead(record, str(files[1]))
+        return record is not None
+
+    def test_the_history_is_left_to_another_process(self, files: tuple[Path, Path]) -> None:
+        self.records(files)
+        before = files[1].read_bytes()
+        assert utmp.mark_dead(4711, str(files[0])) is not None
+        assert files[1].read_bytes() == before
 
     def test_its_terminal_is_free_and_the_history_says_when(self, files: tuple[Path, Path]) -> None:
         self.records(files)
@@ -284,8 +293,8 @@ class TestMarkingAProcessDead:
 
     def test_a_fifo_or_a_directory_in_its_place_does_not_block(self, files: tuple[Path, Path], tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "fifo")
-        assert not utmp.mark_dead(4711, str(tmp_path / "fifo"), str(files[1]))
-        assert not utmp.mark_dead(4711, str(tmp_path), str(files[1]))
+        assert not utmp.mark_dead(4711, str(tmp_path / "fifo"))
+        assert not utmp.mark_dead(4711, str(tmp_path))
 
     def test_a_locked_file_is_left_alone_at_once(self, files: tuple[Path, Path]) -> None:
         self.records(files)
@@ -305,7 +314,7 @@ class TestMarkingAProcessDead:
     def test_a_damaged_file_does_no_harm(self, tmp_path_factory: pytest.TempPathFactory, data: bytes, pid: int) -> None:
         path = tmp_path_factory.getbasetemp() / "damaged"
         path.write_bytes(data)
-        utmp.mark_dead(pid, str(path), str(path.parent / "no-wtmp"))
+        utmp.mark_dead(pid, str(path))
         assert path.stat().st_size == len(data)
 
 
@@ -322,7 +331,7 @@ class TestHolders:
         assert 4711 in holders and 50 not in holders
         fill(files[0], runlevel_record(50), Record(USER_PROCESS, 4712, b"tty1", b"1", b"frodo"))
         assert 4712 in holders and 4711 not in holders
-        assert utmp.mark_dead(4712, str(files[0]), str(files[1]))
+        assert utmp.mark_dead(4712, str(files[0]))
         assert 4712 not in holders
         files[0].unlink()
         assert 4712 not in holders

@@ -3,7 +3,7 @@
 ``/var/run/utmp`` holds the present state, one slot a kind of record; ``/var/log/wtmp`` is a history that only grows.
 Neither file is ever created here: a system that wants the records makes the files (Debian's bootmisc.sh does), and
 where one is missing there is nothing to keep. The commands wait a bounded time for a file's lock; `mark_dead` and
-`record_runlevel`, the functions meant for PID 1, never wait at all. Only who may write the file is waited for: a reader
+`record_runlevel`, the functions meant for PID 1, wait for no lock. Only who may write the file is waited for: a reader
 takes no lock, for a record is written in one piece, and a lock for reading, which any user may hold on a world-readable
 file, delays nothing.
 """
@@ -289,36 +289,41 @@ class Holders:
         self._pids = frozenset(pid for kind, pid in found if INIT_PROCESS <= kind <= USER_PROCESS)
 
 
-def mark_dead(pid: int, utmp: str = UTMP, wtmp: str = WTMP) -> bool:
-    """Note that process *pid*, which has ended, holds no terminal any more; True if it held one.
+def mark_dead(pid: int, utmp: str = UTMP) -> Record | None:
+    """Note that process *pid*, which has ended, holds no terminal any more; the record for wtmp if it held one.
 
-    Fit for PID 1: it waits for nothing, and a file that is missing, damaged or locked by someone else is left alone.
+    Fit for PID 1: a file that is missing, damaged or locked by someone else is left alone.  `append_dead` is not, for
+    wtmp is on a disk.
     """
     try:
         fd = os.open(utmp, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
         data = _read_all(fd)
         if struct.pack("=i", pid) not in data or not _lock(fd, 0):
-            return False
+            return None
         for offset in range(0, len(data) - SIZE + 1, SIZE):
             record = unpack(data, offset)
             if record.pid == pid and INIT_PROCESS <= record.kind <= USER_PROCESS:
                 break
         else:
-            return False
+            return None
         record.kind = DEAD_PROCESS
         record.user = record.host = b""
         record.seconds = record.microseconds = 0
         os.pwrite(fd, record.pack(), offset)
         record.seconds, record.microseconds = divmod(time.time_ns() // 1000, _MICROSECONDS)
-        _append_quietly(wtmp, record, 0)
-        return True
+        return record
     except OSError:
-        return False
+        return None
     finally:
         os.close(fd)
+
+
+def append_dead(record: Record, wtmp: str = WTMP) -> None:
+    """Add what `mark_dead` gave to the history; a file that is missing or locked by someone else is left alone."""
+    _append_quietly(wtmp, record, 0)
 
 
 def _read_all(fd: int) -> bytes:

@@ -14,6 +14,7 @@ import time
 
 from upstart.base import utmp
 from upstart.base.loop import READ, WRITE
+from upstart.process import helper
 from upstart.process.follow import FIRST_LOOK, Failed, Following, Forked, Wait
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members
@@ -278,7 +279,7 @@ class Children:
             self._orphan_ended(pid)
             return
         if pid in self._logged_in:
-            utmp.mark_dead(pid)
+            self._logged_out(pid)
         instance, process = found
         running = self.running.get((instance, process))
         if running is not None:
@@ -289,6 +290,15 @@ class Children:
             self._tell_end(running, pid, status)
             return
         self._engine.process_exited(pid, status)
+
+    def _logged_out(self, pid: int) -> None:
+        record = utmp.mark_dead(pid)
+        if record is not None:
+            try:
+                # The history is on a disk, which may be frozen, or a server's.
+                helper.start("upstart-wtmp", (), lambda: utmp.append_dead(record))
+            except OSError as error:
+                self._warn(f"Unable to note in wtmp that process {pid} has ended: {error.strerror}")
 
     def _tell_end(self, running: Running, pid: int, status: int) -> None:
         """Tell the engine that a process has ended, once its output is written or will not be soon."""

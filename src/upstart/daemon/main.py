@@ -210,14 +210,14 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
         daemon = Daemon(options, argv, environ, saved)
         daemon.log(INFO, "Stateful re-exec completed")
         if options.write_state_file:
-            statefile.write_file(daemon.logdir, text)
+            statefile.keep_copy(daemon.logdir, text)
         return daemon
     except Exception as error:
         reason = describe(error)
     logger = Logger(options.program)
     logger.to_kernel = options.system
     logger.write(ERROR, f"Failed to read serialisation data - reverting to stateless re-exec: {reason}")
-    statefile.write_file(options.logdir or xdg.log_dir(environ), text)
+    statefile.keep_copy(options.logdir or xdg.log_dir(environ), text)
     # Not from here: half of a daemon may be there, and descriptors that nobody knows any more.  The socket crosses, for
     # once nobody listens on its address, it is anybody's.
     socket = find(address_of(options), open_descriptors())

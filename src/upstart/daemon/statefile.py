@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 
+from upstart.process import helper
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -59,10 +61,17 @@ def read(fd: int) -> str:
     return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
-def write_file(logdir: str | None, text: str) -> None:
-    """Keep a copy for people to look at, readable by its owner alone; failing to is no error."""
-    if logdir is None:
-        return
+def keep_copy(logdir: str | None, text: str) -> None:
+    """Have a helper keep a copy for people to look at, readable by its owner alone; failing to is no error."""
+    if logdir is not None:
+        try:
+            helper.start("upstart-state", (), lambda: write_file(logdir, text))
+        except OSError:
+            pass
+
+
+def write_file(logdir: str, text: str) -> None:
+    """Write the copy; waits for the disk."""
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(f"{logdir}/{STATE_FILE}", flags, 0o400)
