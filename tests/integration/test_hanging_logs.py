@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from daemon_init import JOB, MANAGER, SessionInit, wait_for
+from daemon_init import JOB, MANAGER, UPSTART, SessionInit, wait_for
 from hanging import AT_MOST, Frozen, Fuse, Permission, in_private_mounts, needs_mounts, slowest
 
 pytestmark = needs_mounts
@@ -127,6 +127,20 @@ def test_output_is_in_the_log_when_the_end_of_a_job_is_known(tmp_path: Path) -> 
         for number in range(30):
             client.start("once", f"TEXT={number}")
             assert init.job_log("once").split() == [str(each) for each in range(number + 1)]
+    finally:
+        init.close()
+
+
+def test_who_says_that_the_disk_is_writable_finds_the_logs_written(tmp_path: Path) -> None:
+    logs = tmp_path / "later"
+    init = SessionInit(tmp_path, JOBS, "--logdir", str(logs))
+    try:
+        client = init.client()
+        for number in range(5):
+            client.start("once", f"TEXT={number}")
+        logs.mkdir()
+        client.call(MANAGER, UPSTART, "NotifyDiskWriteable")
+        assert (logs / "once.log").read_text() == "0\n1\n2\n3\n4\n"
     finally:
         init.close()
 

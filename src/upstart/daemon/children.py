@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 TRIES = 8
 #: Seconds that the end of a process waits for its output to be written, and the end of a session for all of it.
 LOG_SECONDS = 0.5
+#: Seconds between two looks whether all logs are written.
+LOOK_SECONDS = 0.01
 #: Seconds that a re-exec waits for what is being written.
 HOLD_SECONDS = 0.05
 
@@ -106,6 +108,19 @@ class Children:
     def close(self) -> None:
         """The end has come: have written what was said."""
         self._writers.finish(LOG_SECONDS)
+
+    def flush_logs(self, done: Callable[[], object]) -> None:
+        """Have written what the logs hold; ``done`` () is called when that is so, or is not to be soon."""
+        self.logs.flush_all()
+        deadline = time.monotonic() + LOG_SECONDS
+
+        def look() -> None:
+            if time.monotonic() >= deadline or all(file.settled for file in self.logs.files.values()):
+                done()
+            else:
+                self._loop.call_later(LOOK_SECONDS, look)
+
+        look()
 
     def hold_logs(self, held: bool) -> None:
         """Have nothing written any more of what the document has, for the next program writes it; or go on."""

@@ -181,8 +181,9 @@ class Manager:
     def do_NotifyDiskWriteable(self, call: Call) -> None:
         self._check(call, "notify disk is writeable")
         if self._chroots.session_of(call.pid) is None:
-            self._performer.flush_logs()
-        call.reply()
+            self._performer.children.flush_logs(call.reply)
+        else:
+            call.reply()
 
     def do_NotifyDBusAddress(self, call: Call, address: str) -> None:
         if os.getpid() == 1:

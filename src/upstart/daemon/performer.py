@@ -229,10 +229,6 @@ class Performer:
         if known is not None:
             self._loop.remove(known[0])
 
-    def flush_logs(self) -> None:
-        """The disk is writable: write what the logs of ended processes hold, and those of living ones."""
-        self.children.logs.flush_all()
-
     def close(self) -> None:
         """Give back what outlives us: the cgroups of a session."""
         self.children.close()
