@@ -1,8 +1,7 @@
 """Whatever one client makes init do, another's call is answered soon: each of the worst we know, at work beside root.
 
 The worst clients run in a process of their own, on the system bus as nobody, or on the private socket as root; a child
-of `worst` repeats what it sends until it is ended.  `LIMIT` is generous, for tests run on loaded machines; what was
-measured on a quiet one is in docs/architecture.md.
+of `worst` repeats what it sends until it is ended.  `LIMIT` is generous, for tests run on loaded machines.
 """
 
 from __future__ import annotations

@@ -150,3 +150,21 @@ def test_the_table_of_headers_is_bounded() -> None:
     for number in range(3 * wire.HEADER_CACHE):
         wire.parse(wire.call(1, "a.b", f"/p{number}", "c.d", "M"))
     assert len(wire._headers) <= wire.HEADER_CACHE
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_string_of_an_array_has_zeros_around_it_and_none_inside(at: int) -> None:
+    body = bytearray(wire.pack("as", ["a", "bcd"]))
+    damaged = {0: (9, 1), 1: (11, 1), 2: (17, 0)}[at]  # the NUL of the first, its padding, a letter of the second
+    body[damaged[0]] = damaged[1]
+    with pytest.raises(wire.WireError):
+        wire.unpack("as", bytes(body))
+
+
+def test_a_header_has_no_long_arrays_and_not_many_fields() -> None:
+    start = wire._fields((1, "o", "/"), (3, "s", "C"))
+    start += b"\0" * (-len(start) & 7)
+    for more in (b"\x64\2ay\0" + b"\0" * 3 + struct.pack("<I", 20_000) + bytes(20_000), b"\x64\1y\0\0\0\0\0" * 70):
+        with pytest.raises(wire.WireError):
+            wire.parse(wire._build(wire.CALL, 0, 1, start + more, b""))
+    assert wire.parse(wire._build(wire.CALL, 0, 1, start + (b"\x64\1y\0\0\0\0\0" * 50)[:-3], b"")).header.member == "C"
