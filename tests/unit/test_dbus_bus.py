@@ -192,6 +192,7 @@ def test_root_does_not_wait_for_the_long_calls_of_strangers(bus: Bus) -> None:
     bus.call(":root", "look")
     bus.until(lambda: ":root" in done)
     assert time.monotonic() - began < 1
+    assert ":root" in bus.asked, "who is who matters once strangers wait"
     assert len(done) < 10, "root was known as root because strangers waited, and was served first"
     bus.until(lambda: len(done) == 21)
 
