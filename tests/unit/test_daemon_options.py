@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upstart.base.errors import UsageError
 from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE
-from upstart.daemon.options import UsageError, help_text, parse
+from upstart.daemon.options import help_text, parse
 
 
 def test_without_options() -> None:

@@ -12,12 +12,13 @@ from upstart.base.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Option:
     """One option. Given, it sets the attribute `target` of the settings to `value`, or to its argument if it takes one
-    (`argument` is then that argument's name in the help); an attribute that is a list is appended to."""
+    (`argument` is then that argument's name in the help); an attribute that is a list is appended to. ``help`` and
+    ``version`` without a `target` end the parsing."""
 
     __slots__ = ("argument", "long", "short", "target", "value")
 
@@ -36,6 +37,14 @@ class Option:
             setattr(settings, self.target, value)
 
 
+class UnknownOption(UsageError):
+    """An option, its value included, that the program does not have."""
+
+    def __init__(self, option: str) -> None:
+        super().__init__(f"invalid option: {option}")
+        self.option = option
+
+
 class ShowHelp(Exception):
     """``--help`` was given."""
 
@@ -45,10 +54,17 @@ class ShowVersion(Exception):
 
 
 class _Parser:
-    __slots__ = ("argv", "end", "index", "options", "settings", "taken")
+    __slots__ = ("argv", "complain", "end", "index", "options", "settings", "taken")
 
-    def __init__(self, argv: Sequence[str], options: Sequence[Option], settings: object) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        options: Sequence[Option],
+        settings: object,
+        complain: Callable[[UsageError], object],
+    ) -> None:
         self.argv = argv
+        self.complain = complain
         self.options = options
         self.settings = settings
         self.index = 0  # the argument being looked at
@@ -65,13 +81,20 @@ class _Parser:
                     arguments.append(word)
                     if stop_at_argument:
                         self.end = index
-            elif word[1] != "-":
-                self._short(word)
-            elif word != "--":
-                self._long(word[2:])
-            else:
+            elif word == "--":
                 self.end = index
+            else:
+                self._option(word)
         return arguments
+
+    def _option(self, word: str) -> None:
+        try:
+            if word[1] != "-":
+                self._short(word)
+            else:
+                self._long(word[2:])
+        except UsageError as error:
+            self.complain(error)
 
     def _past_end(self, index: int) -> bool:
         return self.end != 0 and index > self.end
@@ -82,7 +105,8 @@ class _Parser:
                 if option.short == letter:
                     break
             else:
-                raise UsageError(f"invalid option: -{letter}")
+                self.complain(UnknownOption(f"-{letter}"))
+                continue
             if option.argument and position == 1 and len(word) > 2:
                 option.apply(self.settings, word[2:])
                 return
@@ -94,7 +118,7 @@ class _Parser:
             if option.long == name:
                 break
         else:
-            raise UsageError(f"invalid option: --{text}")
+            raise UnknownOption(f"--{text}")
         if not equals:
             self._given(option)
         elif option.argument:
@@ -104,10 +128,8 @@ class _Parser:
 
     def _given(self, option: Option) -> None:
         """An option without a value of its own."""
-        if option.long == "help":
-            raise ShowHelp
-        if option.long == "version":
-            raise ShowVersion
+        if not option.target:
+            raise ShowHelp if option.long == "help" else ShowVersion
         option.apply(self.settings, self._next_argument() if option.argument else option.value)
 
     def _next_argument(self) -> str:
@@ -123,12 +145,22 @@ class _Parser:
         raise UsageError(f"missing argument: {self.argv[self.index]}")
 
 
+def refuse(error: UsageError) -> None:
+    """What `parse` does with an error unless told otherwise: raise it."""
+    raise error
+
+
 def parse(
-    argv: Sequence[str], options: Sequence[Option], settings: object, stop_at_argument: bool = False
+    argv: Sequence[str],
+    options: Sequence[Option],
+    settings: object,
+    stop_at_argument: bool = False,
+    complain: Callable[[UsageError], object] = refuse,
 ) -> list[str]:
     """The arguments of `argv` (whose first word is skipped) that are not options; the options are set in `settings`.
 
-    With `stop_at_argument` nothing after the first such argument is taken for an option.
+    With `stop_at_argument` nothing after the first such argument is taken for an option. An option that is wrong is
+    left out if `complain`, which is given the error, returns.
     Raises UsageError, ShowHelp or ShowVersion.
     """
-    return _Parser(argv, options, settings).parse(stop_at_argument)
+    return _Parser(argv, options, settings, complain).parse(stop_at_argument)

@@ -11,6 +11,7 @@ import os
 import sys
 
 from upstart.base import syscalls
+from upstart.base.errors import UsageError
 from upstart.base.logger import KMSG, Logger
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.base.title import show_as
@@ -58,7 +59,7 @@ def start(argv: list[str], forgiving: bool) -> int:
     """Read the command line, and be the init that it asks for."""
     try:
         options = command_line.parse(argv, os.environ, forgiving)
-    except command_line.UsageError as error:
+    except UsageError as error:
         complain(str(error))
         return 1
     if options.show and not forgiving:

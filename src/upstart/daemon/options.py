@@ -11,6 +11,9 @@ import os
 import stat
 
 from upstart import VERSION
+from upstart.base import options as base_options
+from upstart.base.errors import UsageError
+from upstart.base.options import Option, ShowHelp, ShowVersion, UnknownOption
 from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE
 
 TYPE_CHECKING = False
@@ -21,47 +24,79 @@ if TYPE_CHECKING:
 CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
 CONSOLES = ("none", "output", "owner", "log")
 
-#: Long option: (name of its argument, attribute, value without an argument, help).
-_OPTIONS: dict[str, tuple[str, str, object, str]] = {
-    "append-confdir": ("DIR", "append_confdirs", None, "specify additional directory to load configuration files from"),
-    "chroot-sessions": ("", "chroot_sessions", True, "enable chroot sessions"),
-    "confdir": ("DIR", "confdirs", None, "specify alternative directory to load configuration files from"),
-    "default-console": ("VALUE", "default_console", None, "default value for console stanza"),
-    "logdir": ("DIR", "logdir", None, "specify alternative directory to store job output logs in"),
-    "no-cgroups": ("", "cgroups", False, "do not support cgroups"),
-    "no-dbus": ("", "dbus", False, "do not connect to a D-Bus bus"),
-    "no-inherit-env": ("", "inherit_env", False, "jobs will not inherit environment of init"),
-    "no-log": ("", "job_logging", False, "disable job logging"),
-    "no-startup-event": ("", "startup", False, "do not emit any startup event (for testing)"),
-    "prepend-confdir": (
-        "DIR",
-        "prepend_confdirs",
-        None,
+
+class ConsoleOption(Option):
+    """The console stanza's default, which is one of `CONSOLES`."""
+
+    __slots__ = ()
+
+    def apply(self, settings: object, value: object) -> None:
+        if value not in CONSOLES:
+            raise _UnknownConsole(f"invalid console type specified: {value}")
+        super().apply(settings, value)
+
+
+class NumberOption(Option):
+    """An option whose value is a whole number."""
+
+    __slots__ = ()
+
+    def apply(self, settings: object, value: object) -> None:
+        if not str(value).lstrip("+-").isdigit():
+            raise UsageError(f"illegal argument: {value}")
+        super().apply(settings, int(str(value)))
+
+
+class _UnknownConsole(UsageError):
+    """The original says this one thing without recommending --help."""
+
+
+#: Each with what --help says of it; one without a text is not told of.
+_OPTIONS: tuple[tuple[Option, str], ...] = (
+    (
+        Option("", "append-confdir", "append_confdirs", argument="DIR"),
+        "specify additional directory to load configuration files from",
+    ),
+    (Option("", "chroot-sessions", "chroot_sessions"), "enable chroot sessions"),
+    (
+        Option("", "confdir", "confdirs", argument="DIR"),
+        "specify alternative directory to load configuration files from",
+    ),
+    (ConsoleOption("", "default-console", "default_console", argument="VALUE"), "default value for console stanza"),
+    (Option("", "logdir", "logdir", argument="DIR"), "specify alternative directory to store job output logs in"),
+    (Option("", "no-cgroups", "cgroups", False), "do not support cgroups"),
+    (Option("", "no-dbus", "dbus", False), "do not connect to a D-Bus bus"),
+    (Option("", "no-inherit-env", "inherit_env", False), "jobs will not inherit environment of init"),
+    (Option("", "no-log", "job_logging", False), "disable job logging"),
+    (Option("", "no-startup-event", "startup", False), "do not emit any startup event (for testing)"),
+    (
+        Option("", "prepend-confdir", "prepend_confdirs", argument="DIR"),
         "specify additional initial directory to load configuration files from",
     ),
-    "restart": ("", "restart", True, "flag a re-exec has occurred"),
-    "state-fd": ("FD", "state_fd", None, "specify file descriptor to read serialisation data from"),
-    "session": ("", "session_bus", True, "use D-Bus session bus rather than system bus (for testing)"),
-    "startup-event": ("NAME", "startup_event", None, "specify an alternative initial event (for testing)"),
-    "user": ("", "user", True, "start in user mode (as used for user sessions)"),
-    "write-state-file": ("", "write_state_file", True, "attempt to write state file on every re-exec"),
-    "quiet": ("", "priority", ERROR, "reduce output to errors only"),
-    "verbose": ("", "priority", INFO, "increase output to include informational messages"),
-    "debug": ("", "priority", DEBUG, ""),
-    "help": ("", "show", "help", "display this help and exit"),
-    "version": ("", "show", "version", "output version information and exit"),
-}
-_SHORT = {"q": "quiet", "v": "verbose"}
+    (Option("", "restart", "restart"), "flag a re-exec has occurred"),
+    (
+        NumberOption("", "state-fd", "state_fd", argument="FD"),
+        "specify file descriptor to read serialisation data from",
+    ),
+    (Option("", "session", "session_bus"), "use D-Bus session bus rather than system bus (for testing)"),
+    (
+        Option("", "startup-event", "startup_event", argument="NAME"),
+        "specify an alternative initial event (for testing)",
+    ),
+    (Option("", "user", "user"), "start in user mode (as used for user sessions)"),
+    (Option("", "write-state-file", "write_state_file"), "attempt to write state file on every re-exec"),
+    (Option("q", "quiet", "priority", ERROR), "reduce output to errors only"),
+    (Option("v", "verbose", "priority", INFO), "increase output to include informational messages"),
+    (Option("", "debug", "priority", DEBUG), ""),
+    (Option("", "help", ""), "display this help and exit"),
+    (Option("", "version", ""), "output version information and exit"),
+)
 
 _COPYRIGHT = """\
 Copyright (C) 2006-2014 Canonical Ltd., 2011 Scott James Remnant
 
 This is free software; see the source for copying conditions.  There is NO
 warranty; not even for MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE."""
-
-
-class UsageError(Exception):
-    """The command line cannot be used; the text goes to standard error."""
 
 
 class Options:
@@ -107,16 +142,28 @@ def parse(argv: list[str], environ: Mapping[str, str], forgiving: bool) -> Optio
     """Read a command line; UsageError where the original would refuse it, unless ``forgiving`` (PID 1 cannot
     exit)."""
     options = Options(argv[0].rpartition("/")[2])
-    words = _Words(argv)
-    for word in words:
-        try:
-            _take(options, words, word)
-        except UsageError as error:
-            if not forgiving:
-                raise
-            options.problems.append(str(error).partition("\n")[0])
-        if options.show and not forgiving:
-            break
+
+    def complain(error: UsageError) -> None:
+        text = str(error)
+        if isinstance(error, UnknownOption):
+            if "=" not in error.option:
+                return
+            text = f"unexpected argument: {error.option}"
+        text = f"{options.program}: {text}"
+        if not forgiving:
+            if not isinstance(error, _UnknownConsole):
+                text += f"\nTry `{options.program} --help' for more information."
+            raise UsageError(text)
+        options.problems.append(text)
+
+    # PID 1 shows nothing, and reads on.
+    known = [option for option, _ in _OPTIONS if option.target or not forgiving]
+    try:
+        base_options.parse(argv, known, options, complain=complain)
+    except ShowHelp:
+        options.show = "help"
+    except ShowVersion:
+        options.show = "version"
     if "UPSTART_USE_SESSION_BUS" in environ:
         options.session_bus = True
     if "UPSTART_WRITE_STATEFILE" in environ:
@@ -169,84 +216,6 @@ def arguments(argv: list[str], state_fd: int, priority: int) -> list[str]:
     return [*kept, "--restart", *state, *level]
 
 
-class _Words:
-    """The arguments, of which options take their values out of turn."""
-
-    def __init__(self, argv: list[str]) -> None:
-        self.argv = argv
-        self.at = 0
-        self.taken = 0
-        self.end = len(argv)
-
-    def __iter__(self) -> _Words:
-        return self
-
-    def __next__(self) -> str:
-        self.at += 1
-        if self.at >= len(self.argv):
-            raise StopIteration
-        return self.argv[self.at]
-
-    def is_option(self, word: str) -> bool:
-        return word.startswith("-") and word != "-" and self.at <= self.end
-
-    def value(self) -> str | None:
-        """The next argument that is no option, which then is used up."""
-        self.taken = max(self.taken, self.at)
-        while self.taken + 1 < len(self.argv):
-            self.taken += 1
-            word = self.argv[self.taken]
-            if not word.startswith("-") or self.taken > self.end:
-                return word
-            if word == "--":
-                self.end = self.taken
-        return None
-
-
-def _take(options: Options, words: _Words, word: str) -> None:
-    if not words.is_option(word):
-        return
-    if word == "--":
-        words.end = words.at
-    elif word.startswith("--"):
-        name, equals, value = word[2:].partition("=")
-        known = _OPTIONS.get(name)
-        if equals and (known is None or not known[0]):
-            raise _refused(options, f"unexpected argument: --{word[2:]}")
-        _set(options, words, name, value if equals else None, word)
-    else:
-        letters = word[1:]
-        for letter in letters:
-            _set(options, words, _SHORT.get(letter, ""), None, word)
-
-
-def _set(options: Options, words: _Words, name: str, value: str | None, word: str) -> None:
-    if name not in _OPTIONS:
-        return
-    argument, attribute, fixed, _ = _OPTIONS[name]
-    if not argument:
-        setattr(options, attribute, fixed)
-        return
-    if value is None:
-        value = words.value()
-    if value is None:
-        raise _refused(options, f"missing argument: {word}")
-    if name == "default-console" and value not in CONSOLES:
-        raise UsageError(f"{options.program}: invalid console type specified: {value}")
-    if name == "state-fd":
-        if not value.lstrip("+-").isdigit():
-            raise _refused(options, f"illegal argument: {value}")
-        options.state_fd = int(value)
-    elif isinstance(getattr(options, attribute), list):
-        getattr(options, attribute).append(value)
-    else:
-        setattr(options, attribute, value)
-
-
-def _refused(options: Options, text: str) -> UsageError:
-    return UsageError(f"{options.program}: {text}\nTry `{options.program} --help' for more information.")
-
-
 def _wrap(text: str, width: int, first: int = 0, rest: int = 0) -> list[str]:
     lines: list[str] = []
     line = " " * first
@@ -261,12 +230,11 @@ def _wrap(text: str, width: int, first: int = 0, rest: int = 0) -> list[str]:
 def help_text(program: str, columns: int = 80) -> str:
     """What ``--help`` prints."""
     lines = [f"Usage: {program} [OPTION]...", "Process management daemon.", "", "Options:"]
-    letters = {name: letter for letter, name in _SHORT.items()}
-    for name, (argument, _, _, text) in _OPTIONS.items():
+    for option, text in _OPTIONS:
         if not text:
             continue
-        head = f"  -{letters[name]}, " if name in letters else "      "
-        head += "--" + name + ("=" + argument if argument else "")
+        head = f"  -{option.short}, " if option.short else "      "
+        head += "--" + option.long + ("=" + option.argument if option.argument else "")
         wrapped = _wrap(text, max(columns, 50) - 31, 0, 2)
         if len(head) > 28:
             lines.append(head)
