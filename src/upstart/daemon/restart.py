@@ -16,7 +16,7 @@ from upstart.base.loop import HANGUP, READ
 from upstart.base.priority import ERROR, INFO
 from upstart.daemon.options import CHECK_VARIABLE, arguments
 from upstart.daemon.statefile import memory_file, text_of
-from upstart.process.child import SIGNALS
+from upstart.process.child import start_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Restarter:
             env[CHECK_VARIABLE] = str(write)
             argv = arguments(self._argv, state, self._engine.priority)
             self._document.keep_open(True)
-            pid = os.posix_spawn(argv[0], argv, env, setsigmask=(), setsigdef=SIGNALS)
+            pid = start_program(argv, env, write)
             # Its number may be another's by the time that we have had enough of it.
             self._process = os.pidfd_open(pid)
             self._watch = self._loop.add_fd(read, READ, self._answered)

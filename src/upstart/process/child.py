@@ -143,13 +143,45 @@ def _prepare(setup: Setup, error: int) -> None:
         raise _step("rlimit", reason, "nofile")
     if request.process != "security":
         _stanzas(setup, SCRIPT_FD if script >= 0 else -1)
+    reset_signals()
+    if setup.pause:
+        os.close(error)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def reset_signals() -> None:
+    """All signals as they are by default, and none blocked."""
     for number in SIGNALS:
         if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if setup.pause:
-        os.close(error)
-        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def start_program(argv: list[str], env: dict[str, str], report: int) -> int:
+    """Start a program of init's own, which gets init's inheritable descriptors; gives its pid.
+
+    Whatever holds the exec does not hold init; why it failed is written to ``report``.  Raises OSError if there can be
+    no new process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, SIGNALS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(argv, env, report)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
+def _become(argv: list[str], env: dict[str, str], report: int) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        reset_signals()
+        os.execve(argv[0], argv, env)
+    except OSError as reason:
+        os.write(report, os.strerror(reason.errno or 0).encode())
+    finally:
+        os._exit(127)
 
 
 def _open_console(console: str, output: int) -> None:

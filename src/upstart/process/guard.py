@@ -22,6 +22,7 @@ import sys
 import time
 
 from upstart.base.syscalls import timerfd_create, timerfd_settime, timerfd_setting
+from upstart.process.child import reset_signals
 from upstart.process.guarding import ACTED, ANSWERS, GROUPS, HEAD, HOME, READY, REQUESTS, TIMER, YES
 from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
 
@@ -212,10 +213,7 @@ def _become_guard(descriptors: dict[int, int], home: str) -> NoReturn:
             write_file("/proc/self/oom_score_adj", b"-1000")
         except OSError:
             pass
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            if signal.getsignal(number) not in (signal.SIG_DFL, None):
-                signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        reset_signals()
         os.execve(sys.executable, [sys.executable, "-IS", "-", "upstart-guard"], {})
     finally:
         os._exit(127)
