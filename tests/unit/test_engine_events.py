@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upstart.base.glob import match
-from upstart.conf.jobclass import Match
+from upstart.conf.jobclass import And, Match, Or
 from upstart.conf.parse import parse_job
 from upstart.engine import state
-from upstart.engine.condition import matches
+from upstart.engine.condition import active_events, is_met, leaves, matches
 from upstart.engine.data import Event
 from upstart.engine.world import World
 
@@ -117,6 +117,30 @@ def test_an_instance_that_cannot_be_named_is_logged_and_holds_nothing() -> None:
     request = world.emit("tty-added")
     assert world.answers[request] == ["ok"]
     assert "Failed to obtain getty instance: Unknown parameter: TTY" in world.log
+
+
+def test_a_condition_of_any_depth_is_met_and_names_its_events() -> None:
+    parts = [Match(f"e{n}") for n in range(5000)]
+    events = [Event(n, part.name, {}) for n, part in enumerate(parts)]
+    left: Match | And | Or = parts[0]
+    right: Match | And | Or = parts[0]
+    for part in parts[1:]:
+        left, right = And(left, part), And(part, right)
+    progress = dict(zip(parts, events, strict=True))
+    assert list(leaves(left)) == parts and list(leaves(right)) == [*reversed(parts)]
+    for condition in (left, right):
+        assert is_met(condition, progress) and set(active_events(condition, progress)) == set(events)
+    del progress[parts[7]]
+    for condition in (left, right):
+        assert not is_met(condition, progress) and not list(active_events(condition, progress))
+        assert list(active_events(Or(condition, parts[1]), progress)) == [events[1]]
+
+
+def test_an_event_with_few_variables_finds_those_who_ask_for_one_of_many() -> None:
+    jobs = {f"j{n}": f"start on dev K{n}=1\nexec x" for n in range(50)}
+    world = World(**jobs, first="start on dev 1\nexec x", other="start on dev K7=2\nexec x")
+    world.emit("dev", K7="1", K9="1", K8="2")
+    assert {job.name for job in world.engine.jobs.values() if job.instances} == {"j7", "j9", "first"}
 
 
 def test_an_event_is_found_by_its_discriminating_argument() -> None:

@@ -73,7 +73,7 @@ class Performer:
         self._handlers: dict[str, Callable[[Any], object]] = {
             "spawn": self._spawn,
             "cancel-spawn": self._cancel_spawn,
-            "kill": self._kill,
+            "signal": self._signal,
             "set-timer": self._set_timer,
             "cancel-timer": self._cancel_timer,
             "follow": self._follow,
@@ -188,7 +188,7 @@ class Performer:
 
     # Signals and timers
 
-    def _kill(self, effect: effects.Kill) -> None:
+    def _signal(self, effect: effects.Signal) -> None:
         instance, process = effect.instance, effect.process
         try:
             running = self.children.running.get((instance, process))

@@ -13,7 +13,7 @@ from upstart.engine import environ
 from upstart.engine.core import CommandError
 from upstart.engine.data import Blocked, Instance
 from upstart.engine.door import an_input
-from upstart.engine.effects import Announce, Kill
+from upstart.engine.effects import Announce, Signal
 from upstart.engine.holding import WorkedOn
 from upstart.engine.processes import ProcessInputs
 
@@ -116,7 +116,7 @@ class Commands(ProcessInputs):
             raise CommandError("NotRunning", f"Job is not running: {instance.display}")
         signal = instance.job_class.reload_signal
         if signal:
-            self.effects.append(Kill(instance, "main", instance.main_pid, signal, alone=True))
+            self.effects.append(Signal(instance, "main", instance.main_pid, signal, alone=True))
 
     @an_input
     def shutdown(self) -> None:

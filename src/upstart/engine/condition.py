@@ -2,7 +2,8 @@
 
 The condition itself is the immutable tree that the parser made, shared by everything that uses it.  What has happened
 so far is its progress: for each leaf that an event has met, that event, which is blocked for as long as it is kept.
-A condition that nothing has met has no progress at all, so a waiting job costs nothing.
+A condition that nothing has met has no progress at all, so a waiting job costs nothing.  However deep a tree is,
+walking it takes time by its size, and nothing recurses.
 """
 
 from __future__ import annotations
@@ -23,20 +24,40 @@ _NOTHING: dict[str, str] = {}
 
 def leaves(condition: Condition) -> Iterator[Match]:
     """The events that a condition names, from left to right."""
-    if isinstance(condition, Match):
-        yield condition
-    else:
-        yield from leaves(condition.left)
-        yield from leaves(condition.right)
+    todo = [condition]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, Match):
+            yield node
+        else:
+            todo += (node.right, node.left)
 
 
 def is_met(condition: Condition, progress: Progress) -> bool:
     """Whether what has happened suffices."""
     if isinstance(condition, Match):
         return condition in progress
-    if isinstance(condition, And):
-        return is_met(condition.left, progress) and is_met(condition.right, progress)
-    return is_met(condition.left, progress) or is_met(condition.right, progress)
+    return condition in _met(condition, progress)
+
+
+def _met(condition: Condition, progress: Progress) -> set[Condition]:
+    """All parts of a condition that are true."""
+    parts = [condition]
+    # Those of a part come after it; the list grows while it is walked.
+    for part in parts:
+        if not isinstance(part, Match):
+            parts += (part.left, part.right)
+    met: set[Condition] = set()
+    for part in reversed(parts):
+        if isinstance(part, Match):
+            true = part in progress
+        elif isinstance(part, And):
+            true = part.left in met and part.right in met
+        else:
+            true = part.left in met or part.right in met
+        if true:
+            met.add(part)
+    return met
 
 
 def active_events(condition: Condition, progress: Progress) -> Iterator[Event]:
@@ -44,13 +65,16 @@ def active_events(condition: Condition, progress: Progress) -> Iterator[Event]:
 
     An event on a branch that is not true as a whole had no part in it and is left out.
     """
-    if not is_met(condition, progress):
-        return
-    if isinstance(condition, Match):
-        yield progress[condition]
-    else:
-        yield from active_events(condition.left, progress)
-        yield from active_events(condition.right, progress)
+    met = _met(condition, progress)
+    todo = [condition]
+    while todo:
+        part = todo.pop()
+        if part not in met:
+            continue
+        if isinstance(part, Match):
+            yield progress[part]
+        else:
+            todo += (part.right, part.left)
 
 
 def split_test(arg: str) -> tuple[str | None, str, bool]:

@@ -51,14 +51,14 @@ class CancelSpawn(Effect):
         self.process = process
 
 
-class Kill(Effect):
+class Signal(Effect):
     """Send ``signal`` to what ``process`` of ``instance`` consists of: its process group, and for SIGKILL all of it.
 
     With ``alone`` only the process itself gets it.
     """
 
     __slots__ = ("alone", "instance", "pid", "process", "signal")
-    kind = "kill"
+    kind = "signal"
 
     def __init__(self, instance: Instance, process: str, pid: int, signal: int, alone: bool = False) -> None:
         self.alone = alone

@@ -91,7 +91,11 @@ class EventIndex(Generic[Owner]):
             return found
         for owner, leaf in bucket.plain:
             found.setdefault(owner, []).append(leaf)
-        for key, values in bucket.keyed.items():
+        keyed = bucket.keyed
+        # Where jobs ask for more variables than the event has, those that it has are looked up.
+        keys = list(keyed) if len(keyed) <= len(event.env) + 1 else [key for key in ("", *event.env) if key in keyed]
+        for key in keys:
+            values = keyed[key]
             value = event.env.get(key) if key else next(iter(event.env.values()), None)
             listeners = values.get(value) if value is not None else None
             if listeners:

@@ -2,16 +2,19 @@
 
 What is always true here:
 
-- The *goal* is what was asked for last (``start`` or ``stop``); the *state* is how far the instance has come.  A
-  change of goal moves nothing by itself except out of the two states of rest, ``waiting`` and ``running`` (and out of
-  ``spawned``, where only a daemon that may never fork would be waited for); elsewhere the work in hand ends first,
-  and `NEXT` then leads the other way.
+- The *goal* is what was asked for last, ``start`` or ``stop``; the *state* is how far the instance has come.  A third
+  goal, ``respawn``, nobody asks for: the main process is to have a successor and has ended beside a post-start or
+  pre-stop process; when that has ended too, the goal is ``start`` again and the way leads through ``stopping``.
+- A change of goal moves nothing by itself except out of the two states of rest, ``waiting`` and ``running`` (and out
+  of ``spawned``, where only a daemon that may never fork, or a process that may never come, would be waited for);
+  elsewhere the work in hand ends first, and `NEXT` then leads the other way.
 - On entering a state its work is begun (an event emitted, a process asked for) or, where there is none, the next
   state is entered.  The ``-ing`` states ask for a process; the state after each waits for it.  Nothing recurses
   through states: one loop enters state after state until one has work to wait for.
 - While a ``starting`` or ``stopping`` event is unfinished, it is the instance's ``blocker`` and no state is left.
 - Whoever waits for the instance (an event, a ``start`` or ``stop`` request) is let go exactly once: when the instance
-  comes to rest, when another command overtakes it, or when it fails.
+  comes to rest, when another command overtakes it, when it fails, or when it is not ready in time.
+- A timer is in ``timers`` exactly while what it is for goes on (`is_over`).
 - An instance whose state is ``waiting`` is gone: it has been taken out of its job when ``stopped`` was emitted.
 
 The table reads: in this state, with this goal, the next state is.  It is the figure of init(5), and the original's
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 from upstart.base.signals import signal_name
 from upstart.engine.core import Core
-from upstart.engine.effects import Announce, CancelSpawn, CancelTimer, Kill, Reply, ReplyError, SetTimer, Spawn
+from upstart.engine.effects import Announce, CancelSpawn, CancelTimer, Reply, ReplyError, SetTimer, Signal, Spawn
 from upstart.engine.holding import WorkedOn
 
 TYPE_CHECKING = False
@@ -168,7 +171,7 @@ class LifeCycle(Core):
             instance.blocker = self._emit_job_event(instance, "stopping", blocking=True)
         elif state == "killed":
             if instance.main_pid:
-                self.kill(instance, "main", instance.job_class.kill_signal)
+                self.end_process(instance, "main", instance.job_class.kill_signal)
             elif "main" not in instance.unready:
                 return self.next_state(instance)
         else:
@@ -239,11 +242,11 @@ class LifeCycle(Core):
         instance.unready.add(process)
         self.effects.append(Spawn(instance, process, env, instance.fds))
 
-    def kill(self, instance: Instance, process: str, signal: int) -> None:
+    def end_process(self, instance: Instance, process: str, signal: int) -> None:
         """Send ``signal`` to a process, and arm the timer after which it is killed."""
         pid = instance.pids[process]
         self.info("Sending %s signal to %s %s process (%d)", signal_name(signal), instance.display, process, pid)
-        self.effects.append(Kill(instance, process, pid, signal))
+        self.effects.append(Signal(instance, process, pid, signal))
         self.set_kill_timer(instance, process)
 
     # Timers: each is the instance's exactly while what it was set for goes on
@@ -282,7 +285,7 @@ class LifeCycle(Core):
         instance.forced = True
         for process in list(instance.pids):
             if process != "main" and KILL_TIMER + process not in instance.timers:
-                self.kill(instance, process, SIGTERM)
+                self.end_process(instance, process, SIGTERM)
         blocker = instance.blocker
         if blocker is None:
             return

@@ -204,7 +204,7 @@ class Mending(Commands):
                 self.advance(instance)
         elif state == "killed" and instance.main_pid:
             if KILL_TIMER + "main" not in instance.timers:
-                self.kill(instance, "main", instance.job_class.kill_signal)
+                self.end_process(instance, "main", instance.job_class.kill_signal)
         elif state == "running":
             lost = "main" in instance.job_class.processes and not instance.main_pid
             if instance.goal != "start" or lost:

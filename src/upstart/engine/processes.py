@@ -11,7 +11,7 @@ from __future__ import annotations
 from upstart.base.priority import INFO, WARN
 from upstart.base.signals import signal_name
 from upstart.engine.door import an_input
-from upstart.engine.effects import Follow, Gone, Kill, SetTimer
+from upstart.engine.effects import Follow, Gone, SetTimer, Signal
 from upstart.engine.lifecycle import EXPECT_TIMER, KILL_TIMER, READY_TIMER, SIGKILL, SIGTERM, WAITING_FOR, LifeCycle
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ class ProcessInputs(LifeCycle):
         known = instance.pids.get(process)
         if known != pid and (known is not None or process not in instance.unready):
             # Nobody asked for it, or for no more than one: whoever made it shall not have it run beside the other.
-            self.effects.append(Kill(instance, process, pid, SIGKILL, alone=True))
+            self.effects.append(Signal(instance, process, pid, SIGKILL, alone=True))
             return
         instance.pids[process] = pid
         self.pids[pid] = (instance, process)
@@ -50,9 +50,9 @@ class ProcessInputs(LifeCycle):
                 # It is there to clean up, and has only begun: it gets the kill timeout to do so.
                 self.set_kill_timer(instance, process)
             else:
-                self.kill(instance, process, SIGTERM)
+                self.end_process(instance, process, SIGTERM)
         if process == "main" and instance.state == "killed":
-            self.kill(instance, "main", instance.job_class.kill_signal)
+            self.end_process(instance, "main", instance.job_class.kill_signal)
 
     @an_input
     def process_ready(self, instance: Instance, process: str) -> None:
@@ -137,7 +137,7 @@ class ProcessInputs(LifeCycle):
             self.advance(instance)
         elif instance.state == "killed" and old != pid:
             self.cancel_timer(instance, KILL_TIMER + "main")
-            self.kill(instance, "main", instance.job_class.kill_signal)
+            self.end_process(instance, "main", instance.job_class.kill_signal)
 
     @an_input
     def follow_gave_up(self, instance: Instance, text: str) -> None:
@@ -157,7 +157,7 @@ class ProcessInputs(LifeCycle):
         if signal != 19 or process != "main" or instance.job_class.expect != "stop":
             return
         if instance.state == "spawned" and "main" not in instance.unready:
-            self.effects.append(Kill(instance, process, pid, SIGCONT, alone=True))
+            self.effects.append(Signal(instance, process, pid, SIGCONT, alone=True))
             self.advance(instance)
 
     @an_input
@@ -206,7 +206,7 @@ class ProcessInputs(LifeCycle):
     def _kill_timeout(self, instance: Instance, process: str) -> None:
         pid = instance.pids[process]
         self.info("Sending %s signal to %s %s process (%d)", "KILL", instance.display, process, pid)
-        self.effects.append(Kill(instance, process, pid, SIGKILL))
+        self.effects.append(Signal(instance, process, pid, SIGKILL))
         self.set_timer(instance, KILL_TIMER + process, KILL_AGAIN_SECONDS)
 
     def _expect_ran_out(self, instance: Instance) -> None:

@@ -291,7 +291,7 @@ class World:
                 self.engine.spawn_withdrawn(effect.instance, effect.process)
                 return
 
-    def _kill(self, effect: fx.Kill) -> None:
+    def _signal(self, effect: fx.Signal) -> None:
         self.kills.append((effect.pid, effect.signal))
         if effect.signal == SIGKILL and effect.pid not in self.engine.pids:
             self.alive.pop(effect.pid, None)
@@ -432,7 +432,7 @@ class World:
                 asked.append((effect.instance.serial, effect.process))
             elif isinstance(effect, fx.Gone):
                 kept.discard((effect.instance.serial, effect.process))
-            elif isinstance(effect, fx.Kill) and effect.signal == SIGKILL:
+            elif isinstance(effect, fx.Signal) and effect.signal == SIGKILL:
                 killed.add(effect.pid)
         instances = list(self.engine.instances())
         assert timers == {(i.serial, timer) for i in instances for timer in i.timers}, "a timer is not the engine's"
