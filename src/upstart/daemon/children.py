@@ -149,20 +149,21 @@ class Children:
     def watch_log(self, running: Running, log: JobLog) -> None:
         """Take the output as it comes."""
         running.log = log
+        self._read_on(running, log)
 
-        def readable(_events: int) -> None:
-            behind = log.file.behind
-            if behind or not log.on_readable():
-                self._loop.remove(running.log_watch)
-                running.log_watch = -1
-            if behind:
-                log.file.when_answered(go_on)
+    # Functions within that name each other would be left to the garbage collector, with all they hold.
 
-        def go_on() -> None:
-            if running.log is log and running.log_watch < 0 and log.fd >= 0:
-                running.log_watch = self._loop.add_fd(log.fd, READ, readable)
+    def _read_on(self, running: Running, log: JobLog) -> None:
+        if running.log is log and running.log_watch < 0 and log.fd >= 0:
+            running.log_watch = self._loop.add_fd(log.fd, READ, lambda events: self._readable(running, log))
 
-        go_on()
+    def _readable(self, running: Running, log: JobLog) -> None:
+        behind = log.file.behind
+        if behind or not log.on_readable():
+            self._loop.remove(running.log_watch)
+            running.log_watch = -1
+        if behind:
+            log.file.when_answered(lambda: self._read_on(running, log))
 
     def watch_feed(self, running: Running, fd: int, data: bytes) -> None:
         """Write the rest of a script as its shell reads it."""

@@ -31,7 +31,7 @@ KEPT_IN_ALL = 8 * 1024 * 1024
 READ = 65536
 LAST_READ = 1024 * 1024
 #: Bytes that are given to a writer at a time, and read in one go while all logs together are much behind.
-PIECE = 65536
+PIECE = 32768
 SMALL_READ = 4096
 #: Logs of ended processes that wait to be written.
 UNFLUSHED = 4096

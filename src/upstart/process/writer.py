@@ -133,7 +133,7 @@ class Writers:
             path, root = os.fsencode(file.path), os.fsencode(file.root or "")
             head = REQUEST.pack(self._serial + 1, *last, len(path), len(root))
             try:
-                self._ours.send(b"".join((head, path, root, file.piece())))
+                self._ours.sendmsg((head, path, root, file.piece()))
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
