@@ -85,10 +85,11 @@ DAEMON_SECOND_TRY = """\
         import os
         import time
 
-        if os.getpid() != 1:
+        # Whoever has jobs tries again; not who only tries the program for them.
+        if os.getpid() != 1 and ("--restart" not in sys.argv or "UPSTART_RESTART_CHECK" in os.environ):
             raise
         print(f"init: Unable to start: {{error}}", file=sys.stderr, flush=True)
-        if os.spawnv(os.P_WAIT, "/sbin/sulogin", ["sulogin"]) == 127:
+        if os.getpid() == 1 and os.spawnv(os.P_WAIT, "/sbin/sulogin", ["sulogin"]) == 127:
             os.execv("/bin/sh", ["sh"])
         time.sleep(1)
         os.execv(sys.argv[0], sys.argv)

@@ -12,6 +12,8 @@ import pytest
 from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, Gone, SessionInit, wait_for
 from test_daemon_pid1 import System
 
+from upstart.daemon.faults import LINES
+
 JOBS = {"service": "exec sleep 1000\n", "other": "start on go\nexec sleep 1000\n", "held": "start on big and never\n"}
 
 
@@ -46,7 +48,8 @@ def test_a_fault_in_an_effect_has_init_begin_anew_with_its_state(tmp_path: Path)
     client.wait_status("other", "stop/waiting")
     # The same fault again is logged, and not answered with one re-exec after the other.
     client.stop("service")
-    assert init.text().count("Internal error: RuntimeError") == 2
+    # What the effect was to do is asked for again meanwhile, and fails again.
+    assert 2 <= init.text().count("Internal error: RuntimeError") <= LINES
     time.sleep(0.3)
     assert init.text().count("Stateful re-exec completed") == 1
     init.close()

@@ -42,6 +42,13 @@ class Logger:
         """Log a line if its priority is high enough."""
         if priority < self.priority:
             return
+        try:
+            self._write(priority, text)
+        except (OSError, MemoryError):
+            # The line is lost, and nothing else.
+            pass
+
+    def _write(self, priority: int, text: str) -> None:
         if self.to_kernel:
             self._put_in_kernel(f"<{_LEVELS[priority]}>{self._program}: {text}")
         if not self.to_standard:

@@ -100,9 +100,14 @@ class Loop:
                 self._epoll.unregister(fd)
             except OSError:
                 pass
-        self._epoll.register(fd, events)
-        self._fds[fd] = (self._next, callback)
-        self._watches[self._next] = fd
+        try:
+            self._fds[fd] = (self._next, callback)
+            self._watches[self._next] = fd
+            self._epoll.register(fd, events)
+        except BaseException:
+            self._watches.pop(self._next, None)
+            self._fds.pop(fd, None)
+            raise
         return self._next
 
     def modify(self, watch: int, events: int) -> None:

@@ -19,7 +19,7 @@ from upstart.process.follow import FIRST_LOOK, Failed, Following, Forked, Wait
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members
 from upstart.process.reaper import BATCH, CONTINUED, EXITED, STOPPED, reap
-from upstart.process.spawn import read_outcome
+from upstart.process.spawn import close, read_outcome
 from upstart.process.writer import Writers
 
 TYPE_CHECKING = False
@@ -41,6 +41,8 @@ LOG_SECONDS = 0.5
 LOOK_SECONDS = 0.01
 #: Seconds that a re-exec waits for what is being written.
 HOLD_SECONDS = 0.05
+#: Seconds until it is tried again to watch what could not be watched.
+WATCH_SECONDS = 1.0
 
 
 class Running:
@@ -48,11 +50,13 @@ class Running:
 
     __slots__ = (
         "ended", "error_fd", "error_watch", "exited", "feed", "feed_watch", "follow_timer", "following", "log",
-        "log_timer", "log_watch", "members",
+        "log_timer", "log_watch", "members", "told",
     )  # fmt: skip
 
     def __init__(self, members: Members) -> None:
         self.members = members
+        #: The engine knows of it.
+        self.told = False
         #: Tells whether the program was executed; closed, and -1, once that is known.
         self.error_fd = -1
         self.error_watch = -1
@@ -144,7 +148,46 @@ class Children:
             running.log.ended()
         return running.members
 
+    def expect(self, instance: Instance, process: str, members: Members) -> Running:
+        """Have a place for a process that is about to be spawned."""
+        running = self.running[instance, process] = Running(members)
+        return running
+
+    def mend(self) -> None:
+        """Tell the engine what it was not told for an exception that came between, and watch what is not watched."""
+        for (instance, process), running in list(self.running.items()):
+            pid = running.members.pid
+            if not pid:
+                del self.running[instance, process]
+                continue
+            running.members.born()
+            if not running.told:
+                self._engine.process_spawned(instance, process, pid)
+                running.told = True
+            if running.error_fd < 0 and process in instance.unready and instance.pids.get(process) == pid:
+                self._engine.process_ready(instance, process)
+            if running.following is not None and running.follow_timer < 0 and instance.pids.get(process):
+                self._look_later(instance, running, FIRST_LOOK)
+            self.watch(instance, process, running)
+
     # Descriptors
+
+    def watch(self, instance: Instance, process: str, running: Running) -> None:
+        """Watch what the process has open to us; where that fails now, try again later."""
+        try:
+            if running.error_fd >= 0 and running.error_watch < 0:
+                self.watch_outcome(instance, process, running, running.error_fd)
+            if running.log is not None and running.log.fd >= 0 and running.log_watch < 0:
+                self.watch_log(running, running.log)
+            if running.feed is not None and running.feed_watch < 0:
+                self.watch_feed(running, *running.feed)
+        except OSError as error:
+            self._warn(f"{instance.display} {process} process: unable to watch it: {error.strerror}")
+            self._loop.call_later(WATCH_SECONDS, lambda: self._watch_again(instance, process, running))
+
+    def _watch_again(self, instance: Instance, process: str, running: Running) -> None:
+        if self.running.get((instance, process)) is running:
+            self.watch(instance, process, running)
 
     def watch_log(self, running: Running, log: JobLog) -> None:
         """Take the output as it comes."""
@@ -187,9 +230,10 @@ class Children:
 
     def _end_feed(self, running: Running) -> None:
         if running.feed is not None:
-            self._loop.remove(running.feed_watch)
-            os.close(running.feed[0])
-            running.feed = None
+            (fd, _), running.feed = running.feed, None
+            watch, running.feed_watch = running.feed_watch, -1
+            self._loop.remove(watch)
+            close(fd)
 
     def watch_outcome(self, instance: Instance, process: str, running: Running, error_fd: int) -> None:
         """Tell the engine whether the program was executed, once that is known."""
@@ -218,9 +262,10 @@ class Children:
 
     def _end_outcome(self, running: Running) -> None:
         if running.error_fd >= 0:
-            self._loop.remove(running.error_watch)
-            os.close(running.error_fd)
-            running.error_fd = -1
+            fd, running.error_fd = running.error_fd, -1
+            watch, running.error_watch = running.error_watch, -1
+            self._loop.remove(watch)
+            close(fd)
 
     # Following daemons
 
@@ -271,6 +316,7 @@ class Children:
             seen += 1
             try:
                 self._changed(pid, kind, value)
+                self._failed = 0
             except Exception:
                 # Reported again by the next call, but not for ever: the others would never have their turn.
                 self._failed += 1
@@ -406,6 +452,7 @@ class Children:
 
     def _restore_one(self, entry: dict[str, Any], instance: Instance, process: str, address: str | None) -> None:
         running = self.running[instance, process] = Running(Members.load(entry["members"], address))
+        running.told = True
         saved_log, feed, error_fd = entry.get("log"), entry.get("feed"), entry.get("error_fd", -1)
         exited, ended, following = entry.get("exited"), entry.get("ended"), entry.get("following")
         if saved_log is not None:

@@ -139,6 +139,12 @@ class Configuration:
         if not self._called:
             self._go_on()
 
+    def look_again(self) -> None:
+        """Look at everything once more: what was read may not have been acted upon."""
+        self._everything = True
+        if not self._called:
+            self._call()
+
     def _go_on(self) -> None:
         """Do what is to be done, for a while; what is left is done when others have had their turn."""
         self._called = False

@@ -99,7 +99,7 @@ class Daemon:
         self.boot = Boot(engine, loop, self.configuration, options.program, log)
         self.system = System(argv[0], engine, loop, self._reconnect_bus, log)
         self.document = Document(self.turn.leave_processes)
-        loop.each_turn = self.turn.settle
+        loop.each_turn = self._settle
         loop.fault = self.faults.handle
         self._register()
         if saved is not None:
@@ -173,6 +173,28 @@ class Daemon:
             "endpoints", self.endpoints.dump, self.endpoints.restore, self.listening.descriptors
         )
 
+    def _settle(self) -> bool:
+        """What each turn of the loop begins with; true if there is more to do."""
+        if self.faults.torn:
+            try:
+                self._mend()
+            except MemoryError:
+                raise
+            except Exception:
+                # It would fail again: what there is may do, until we begin anew.
+                self.faults.mended()
+                raise
+            self.faults.mended()
+        self.faults.check()
+        return self.turn.settle()
+
+    def _mend(self) -> None:
+        """Bring to an end what an exception has cut short."""
+        self.turn.recover()
+        self.performer.mend(self.turn.waiting())
+        self.configuration.look_again()
+        self.performer.children.reap()
+
     # What parts are given that is no part
 
     def log(self, priority: int, text: str) -> None:
@@ -205,10 +227,15 @@ class Daemon:
 
     # Signals
 
+    def _reap(self) -> None:
+        """A child has changed; what is cut short has to be mended first, which then comes to this as well."""
+        if not self.faults.torn:
+            self.performer.children.reap()
+
     def catch_signals(self) -> None:
         """Have signals come to the loop; those that arrive together are handled in this order, TERM last."""
         watch = self.loop.watch_signal
-        watch(signal.SIGCHLD, self.performer.children.reap, repeated=True)
+        watch(signal.SIGCHLD, self._reap, repeated=True)
         watch(signal.SIGHUP, self.configuration.reload)
         watch(signal.SIGALRM, lambda: None)
         # The system's init does more then.

@@ -81,8 +81,8 @@ class InitFifo:
         """Stop listening; the FIFO stays."""
         if self._fd >= 0:
             self._loop.remove(self._watch)
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def _readable(self, _events: int) -> None:
         try:

@@ -19,7 +19,7 @@ from upstart.daemon import boot, xdg
 from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.daemon import Daemon, settle_memory
-from upstart.daemon.faults import BEGUN_VARIABLE, FAULTS_VARIABLE, complain, describe, last_resort
+from upstart.daemon.faults import BEGUN_VARIABLE, FAULTS_VARIABLE, NO_MEMORY, complain, describe, last_resort
 from upstart.daemon.listening import address_of, find
 from upstart.daemon.system import TELINIT, runs_our_telinit
 from upstart.process.child import SIGNALS
@@ -44,13 +44,25 @@ def main(argv: list[str]) -> int:
         return restart.check(answer, lambda: rehearse(argv))
     # Without a path, the way the kernel tells it: the shebang's interpreter got the path of the script.
     argv = [os.path.abspath(argv[0]), *argv[1:]]
-    if os.getpid() != 1:
+    if os.getpid() != 1 and "--restart" not in argv:
         return start(argv, forgiving=False)
+    # The first process of all may not end, and one that has begun anew has jobs that run.
+    reason = "the main loop ended"
     try:
-        start(argv, forgiving=True)
-        reason = "the main loop ended"
+        status = start(argv, forgiving=os.getpid() == 1)
+        if os.getpid() != 1:
+            return status
+    except SystemExit:
+        if os.getpid() != 1:
+            raise
+    except MemoryError:
+        reason = NO_MEMORY
     except BaseException as error:
-        reason = describe(error)
+        reason = type(error).__name__
+        try:
+            reason = describe(error)
+        except MemoryError:
+            pass
     last_resort(argv, reason)
     return 1
 
@@ -165,9 +177,12 @@ def drop_coerced_locale() -> None:
 
 
 def reset_signals() -> None:
-    """Have every signal do what it does by default, whoever started us; our handlers come later."""
+    """Have every signal do what it does by default, whoever started us; our handlers come later.
+
+    A full pipe's other end may go, and a file grow beyond a limit, without ending us.
+    """
     for number in SIGNALS:
-        if number not in (signal.SIGPIPE, signal.SIGCHLD):
+        if number not in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
     syscalls.reset_reserved_signals()
 

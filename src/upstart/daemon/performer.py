@@ -11,14 +11,14 @@ import time
 
 from upstart.base.priority import DEBUG, WARN
 from upstart.daemon import sessionfile
-from upstart.daemon.children import Children, Running, name_of
+from upstart.daemon.children import Children, name_of
 from upstart.engine.effects import Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
 from upstart.process.cgroup import Cgroups
 from upstart.process.kill import SIGKILL, kill_members, signal_job, signal_process
 from upstart.process.log import JobLog, log_path
-from upstart.process.spawn import Spawner, SpawnError, SpawnRequest
+from upstart.process.spawn import Spawner, SpawnError, SpawnRequest, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,6 +120,10 @@ class Performer:
 
     def _spawn(self, effect: Spawn) -> None:
         instance, process = effect.instance, effect.process
+        if process not in instance.unready or process in instance.pids:
+            # Asked for twice, when something was cut short and mended, and spawned already.
+            self._retries.pop((instance, process), None)
+            return
         job_class = instance.job_class
         session = instance.job.session
         logdir = self._logdir
@@ -129,29 +133,35 @@ class Performer:
         request = SpawnRequest(
             job_class, instance.display, process, instance.name, effect.env, effect.fds, console, session
         )
+        children = self.children
+        # Known before it exists: once it does, nothing may lose it.
+        running = children.expect(instance, process, prepare(request))
         try:
-            result = self._spawner.spawn(request)
+            result = self._spawner.spawn(request, running.members)
         except SpawnError as error:
+            children.running.pop((instance, process), None)
             self._spawn_failed(effect, error)
             return
         except Exception as error:
+            if running.members.pid:
+                # Mending tells of it (`Children.mend`).
+                raise
+            children.running.pop((instance, process), None)
             self._retries.pop((instance, process), None)
             self._engine.spawn_failed(instance, process, f"{type(error).__name__}: {error}")
             raise
+        running.error_fd = result.error_fd
+        running.feed = result.script_feed
+        self._engine.process_spawned(instance, process, result.pid)
+        running.told = True
         if self._retries:
             self._retries.pop((instance, process), None)
-        children = self.children
-        running = children.running[instance, process] = Running(result.members)
-        if result.script_feed is not None:
-            children.watch_feed(running, *result.script_feed)
-        if result.output_fd >= 0 and logdir is not None:
-            path = log_path(logdir, instance.job.name, instance.name, session)
-            children.watch_log(running, JobLog(children.logs, path, result.output_fd, session))
-        self._engine.process_spawned(instance, process, result.pid)
         if result.ready:
             self._engine.process_ready(instance, process)
-        else:
-            children.watch_outcome(instance, process, running, result.error_fd)
+        if result.output_fd >= 0 and logdir is not None:
+            path = log_path(logdir, instance.job.name, instance.name, session)
+            running.log = JobLog(children.logs, path, result.output_fd, session)
+        children.watch(instance, process, running)
         if self._spawner.unprepared:
             # While the program begins its work: nobody waits for us then.
             self._spawner.unprepared = False
@@ -177,6 +187,17 @@ class Performer:
         if known is not None:
             self._loop.remove(known[3])
             self._engine.spawn_withdrawn(effect.instance, effect.process)
+
+    def mend(self, waiting: list[tuple[int, str]]) -> None:
+        """Bring to an end what an exception has cut short, here and in the engine; it may be cut short as well, and be
+        done again.
+
+        ``waiting`` are the processes whose turn to be spawned is still to come.
+        """
+        self.children.mend()
+        asked = waiting + [(instance.serial, process) for instance, process in self._retries]
+        timers = [(instance.serial, timer) for instance, timer in self._timers]
+        self._engine.mend(asked, timers)
 
     def _gone(self, effect: effects.Gone) -> None:
         instance = effect.instance

@@ -17,6 +17,7 @@ from upstart.base.priority import ERROR, INFO
 from upstart.daemon.options import CHECK_VARIABLE, arguments
 from upstart.daemon.statefile import memory_file, text_of
 from upstart.process.child import start_program
+from upstart.process.spawn import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,16 +121,17 @@ class Restarter:
         finally:
             for fd in (state, read, write):
                 if fd >= 0:
-                    os.close(fd)
+                    close(fd)
             self._document.keep_open(False)
 
     def _end_trial(self) -> None:
         self._loop.remove(self._watch)
         self._loop.remove(self._timer)
-        for fd in (self._answer, self._process):
-            if fd >= 0:
-                os.close(fd)
+        fds = self._answer, self._process
         self._watch = self._timer = self._answer = self._process = -1
+        for fd in fds:
+            if fd >= 0:
+                close(fd)
 
     def _timed_out(self) -> None:
         try:
@@ -185,15 +187,15 @@ class Restarter:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             if state >= 0:
-                os.close(state)
+                close(state)
             self._document.keep_open(False)
             self._hold(False)
 
     def _refuse(self, reason: str) -> None:
         self.running = False
         self._turn.release()
-        calls, self._calls = self._calls, []
         text = f"Failed to re-execute {self._argv[0]}: {reason}"
+        calls, self._calls = self._calls, []
         self._log(ERROR, text)
         for call in calls:
             call.error("org.freedesktop.DBus.Error.Failed", text)

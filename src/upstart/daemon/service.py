@@ -94,9 +94,13 @@ class Call:
             return
         self._answered = True
         if not self.message.flags & wire.NO_REPLY:
-            self.connection.send(
-                wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body)
-            )
+            try:
+                self.connection.send(
+                    wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body)
+                )
+            except BaseException:
+                self._give_up()
+                raise
 
     def error(self, name: str, text: str) -> None:
         """Answer with an error; ``name`` without dots is one of our own."""
@@ -106,7 +110,18 @@ class Call:
         if not self.message.flags & wire.NO_REPLY:
             if "." not in name:
                 name = ERROR_PREFIX + name
-            self.connection.send(wire.error(self.service.next_serial(), self.message.serial, self.sender, name, text))
+            try:
+                self.connection.send(
+                    wire.error(self.service.next_serial(), self.message.serial, self.sender, name, text)
+                )
+            except BaseException:
+                self._give_up()
+                raise
+
+    def _give_up(self) -> None:
+        """There will be no answer: whoever waits for it is disconnected, if he is not a whole bus."""
+        if self.connection.uid >= 0:
+            self.connection.close()
 
     def take_fd(self, index: int) -> int:
         """Take over the descriptor that an argument of type ``h`` stands for, -1 if it did not come."""

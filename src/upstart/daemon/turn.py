@@ -43,7 +43,7 @@ class Turn:
     and its effects are performed, and says whether that gave it more to do.
     """
 
-    __slots__ = ("_engine", "_fault", "_held", "_perform", "_settled", "_starts")
+    __slots__ = ("_done", "_engine", "_fault", "_held", "_perform", "_settled", "_starts", "_taken")
 
     def __init__(
         self,
@@ -59,6 +59,19 @@ class Turn:
         #: Processes to be started; and descriptors to be closed, which one of those before them may be given.
         self._starts: deque[Effect] = deque()
         self._held = False
+        #: What was taken from the engine, and how much of that has had its turn.
+        self._taken: list[Effect] = []
+        self._done = 0
+
+    def recover(self) -> None:
+        """After a turn that was cut short: what it has not come to is the engine's again."""
+        if self._done < len(self._taken):
+            self._engine.put_back(self._taken[self._done :])
+        self._done = len(self._taken)
+
+    def waiting(self) -> list[tuple[int, str]]:
+        """The processes whose turn to be started is still to come: serial of their instance, and name."""
+        return [(effect.instance.serial, effect.process) for effect in self._starts if isinstance(effect, Spawn)]
 
     def settle_first(self) -> None:
         """Start what the first events start, for at most `FIRST_SECONDS`: jobs may go on starting each other."""
@@ -75,14 +88,17 @@ class Turn:
         deadline = 0.0
         while True:
             more = engine.run()
-            effects = engine.take_effects()
+            self._done, self._taken = 0, engine.take_effects()
+            effects = self._taken
             if not effects and not more and (self._held or not starts):
                 break
             deadline = deadline or time.monotonic() + SLICE
-            for done, effect in enumerate(effects, 1):
+            while self._done < len(effects):
+                effect = effects[self._done]
+                self._done += 1
                 self._begin(effect)
-                if not done & 15 and time.monotonic() > deadline:
-                    engine.put_back(effects[done:])
+                if not self._done & 15 and time.monotonic() > deadline:
+                    self.recover()
                     return True
             while starts and not self._held:
                 self._do(starts.popleft())
@@ -103,6 +119,16 @@ class Turn:
             self._perform(effect)
         except Exception as error:
             self._fault(error)
+            if isinstance(error, MemoryError) and not isinstance(effect, Spawn):
+                self._do_again(effect)
+
+    def _do_again(self, effect: Effect) -> None:
+        """Memory lacked, and there is some now: nobody else would perform it, but for processes, which are asked for
+        again by what mends the engine."""
+        try:
+            self._perform(effect)
+        except Exception:
+            pass
 
     def hold(self) -> None:
         """Start no process until `release`: there is something to be done that needs the processor more."""

@@ -47,6 +47,8 @@ LONG_MESSAGE = 64 << 10
 #: The kernel had no memory for what we send or take: seconds until we try again.
 RETRY_SECONDS = 0.05
 _NO_MEMORY = (errno.ENOBUFS, errno.ENOMEM)
+#: What send(2) says where the peer takes nothing more.
+_GONE = (errno.EPIPE, errno.ECONNRESET)
 
 _INT = Struct("@i")
 _ANCILLARY = _socket.CMSG_SPACE(_INT.size * MAX_FDS)
@@ -144,8 +146,12 @@ class Connection:
             return
         self.gone = True
         self._loop.remove(self._watch)
-        self.sock.close()
-        self._close_fds()
+        try:
+            self.sock.close()
+            self._close_fds()
+        except OSError:
+            # They are gone whatever close(2) says.
+            pass
         self._in = b""
         self._drop_queue()
         self._end_work()
@@ -153,9 +159,8 @@ class Connection:
         self.on_close(self)
 
     def _close_fds(self) -> None:
-        for fd in self._fds:
-            os.close(fd)
-        self._fds = []
+        while self._fds:
+            os.close(self._fds.pop())
 
     def _end_work(self) -> None:
         self._work = None
@@ -189,11 +194,18 @@ class Connection:
             if self._events & WRITE:
                 self._account()
             else:
-                self._flush_due = True
                 self._loop.before_wait(self.flush)
+                self._flush_due = True
 
     def flush(self) -> None:
-        """Send what the socket takes now."""
+        """Send what the socket takes now.  A peer that may miss something of it is disconnected, and so knows."""
+        try:
+            self._flush()
+        except BaseException:
+            self.close()
+            raise
+
+    def _flush(self) -> None:
         self._flush_due = False
         if self.gone or not self.queued:
             return
@@ -209,11 +221,13 @@ class Connection:
                 self._flush_due = True
                 self._loop.call_later(RETRY_SECONDS, self.flush)
                 sent = 0
-            else:
+            elif error.errno in _GONE:
                 # The end of what it sent tells that it has gone.
                 self._mute = True
                 self._drop_queue()
                 sent = 0
+            else:
+                raise
         self._out = self._out[sent:]
         self.queued -= sent
         if self.held or self.queued:
@@ -235,8 +249,8 @@ class Connection:
         if self.queued <= PAUSE and not self._backlog:
             events |= READ
         if events != self._events:
-            self._events = events
             self._loop.modify(self._watch, events)
+            self._events = events
 
     # From the peer
 

@@ -131,14 +131,18 @@ class PrivateServer:
 
     def _pause(self) -> None:
         if not self._paused:
+            self._loop.call_later(1.0, self._resume)
             self._paused = True
             self._loop.modify(self._watch, 0)
-            self._loop.call_later(1.0, self._resume)
 
     def _resume(self) -> None:
         self._paused = False
         if self._sock.fileno() >= 0:
-            self._loop.modify(self._watch, READ)
+            try:
+                self._loop.modify(self._watch, READ)
+            except OSError:
+                self._pause()
+                raise
 
     def _closed(self, client: Connection) -> None:
         self.clients.pop(client, None)

@@ -73,6 +73,8 @@ class Core:
         self._fd_users: dict[int, int] = {}
         #: The event that is handled, and the jobs and instances whose condition it has completed.
         self.serving: Event | None = None
+        #: How often that was cut short.
+        self.tries = 0
         self.served: set[Job | Instance] = set()
         #: What became of a process, while that is being acted upon: instance, process, state before, pid or 0, status
         #: or None where it could not be spawned, reason.
@@ -204,6 +206,10 @@ class Core:
             if event.progress == PENDING:
                 self.info("Handling %s event", event.name)
                 # Pending until it is handled as a whole: where that is cut short, it is handled again (`mend`).
+                if self.serving is not event:
+                    self.served.clear()
+                    self.serving = event
+                    self.tries = 0
                 self._handle(event)
                 event.progress = HANDLING
             if event.progress == HANDLING and not event.blockers:

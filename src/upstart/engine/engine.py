@@ -117,9 +117,6 @@ class Engine(Mending):
         Where that was cut short and is done again, those whose condition has been dealt with do not meet the event a
         second time.
         """
-        if self.serving is not event:
-            self.served.clear()
-            self.serving = event
         self._stop_on(event)
         self._start_on(event)
 

@@ -24,6 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.engine.data import Event, Instance
 
+#: How often an event is handled that cannot be handled to the end.
+TRIES = 4
+
 
 class Mending(Commands):
     """The layer that knows what must be so when nothing is under way."""
@@ -36,6 +39,11 @@ class Mending(Commands):
         instance and name; ``timers`` the timers it has armed.
         """
         self._index_anew()
+        if self.serving is not None and self.serving.progress == PENDING:
+            self.tries += 1
+            if self.tries >= TRIES:
+                # It will never do: others wait.
+                self.serving.progress = HANDLING
         self._count_anew()
         self._tell_again()
         spawns, armed = set(asked), set(timers)
@@ -57,18 +65,21 @@ class Mending(Commands):
     # What follows from the rest
 
     def _index_anew(self) -> None:
-        self.start_index, self.stop_index = EventIndex(), EventIndex()
-        self.pids = {}
+        start_index: EventIndex[Job] = EventIndex()
+        stop_index: EventIndex[Instance] = EventIndex()
+        pids: dict[int, tuple[Instance, str]] = {}
         instances: list[Instance] = []
         for job in self.jobs.values():
             if job.job_class.start_on is not None:
-                self.start_index.add(job, job.job_class.start_on)
+                start_index.add(job, job.job_class.start_on)
             instances += job.instances.values()
         for instance in sorted(instances, key=lambda instance: instance.serial):
             if instance.job_class.stop_on is not None:
-                self.stop_index.add(instance, instance.job_class.stop_on)
+                stop_index.add(instance, instance.job_class.stop_on)
             for process, pid in instance.pids.items():
-                self.pids[pid] = (instance, process)
+                pids[pid] = (instance, process)
+        # None of them is ever there by half.
+        self.start_index, self.stop_index, self.pids = start_index, stop_index, pids
 
     def _count_anew(self) -> None:
         """Who holds which event, which of them can go on, and which descriptors are in use."""

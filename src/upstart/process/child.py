@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from upstart.process.cgroup import Group
     from upstart.process.cgroupkeys import Plan
+    from upstart.process.members import Members
     from upstart.process.spawn import SpawnRequest
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
@@ -58,11 +59,13 @@ class Setup:
 
     __slots__ = (
         "argv", "base", "error", "group", "groups", "no_chdir",
-        "output", "pause", "plan", "profile", "request", "script", "umask",
+        "members", "output", "pause", "plan", "profile", "request", "script", "umask",
     )
 
-    def __init__(self, request: SpawnRequest, argv: list[str], error: int) -> None:
+    def __init__(self, request: SpawnRequest, argv: list[str], error: int, members: Members) -> None:
         self.request = request
+        #: Init's, told of the pid as soon as there is one.
+        self.members = members
         self.argv = argv
         #: Writing end of the error pipe; reading end of the script's pipe and terminal for output, or -1.
         self.error = error

@@ -300,8 +300,12 @@ class JobLog:
     def close(self) -> None:
         """Close the descriptor, keeping what has been read."""
         if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1
+            try:
+                os.close(fd)
+            except OSError:
+                # It is gone whatever close(2) says.
+                pass
 
     def dump(self) -> dict[str, object]:
         """As plain values; what has been read is in the store's."""

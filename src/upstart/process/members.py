@@ -59,11 +59,11 @@ class Members:
         self.sessions = {pid}
         self._strangers: set[int] = set()
 
-    def begun(self, pid: int) -> None:
-        """The process now exists; until then its pid was 0."""
-        self.pid = pid
-        self.sessions.discard(0)
-        self.sessions.add(pid)
+    def born(self) -> None:
+        """The process that was prepared for, with pid 0, exists; its pid is known."""
+        if self.pid not in self.sessions:
+            self.sessions.clear()
+            self.sessions.add(self.pid)
 
     def processes(self, spare: Collection[int] = (), fresh: bool = False) -> list[ProcInfo]:
         """The living members, oldest first.

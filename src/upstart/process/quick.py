@@ -154,7 +154,7 @@ class Quick:
             guard.arm()
         try:
             if group is None or cgroups is None or self._enter(group, cgroups):
-                pid = os.posix_spawn(
+                pid = setup.members.pid = os.posix_spawn(
                     program,
                     setup.argv,
                     setup.request.env,
@@ -174,6 +174,7 @@ class Quick:
             except MemoryError:
                 pass  # the process must not be lost
         if killed:
+            setup.members.pid = 0
             return 0
         if pid and moved and group is not None:
             # Perhaps before there was a child: then it is where we belong.

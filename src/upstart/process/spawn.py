@@ -110,6 +110,14 @@ def read_outcome(error_fd: int) -> str | None:
     return decode_failure(data) if data else ""
 
 
+def close(fd: int) -> None:
+    """Close a descriptor; it is gone whatever close(2) says."""
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+
+
 class _Fds:
     """Descriptors made for one spawn: those the child gets, and those init keeps if it succeeds."""
 
@@ -122,14 +130,14 @@ class _Fds:
     def close_child(self) -> None:
         for fd in (self.script, self.output_child, self.error_child):
             if fd >= 0:
-                os.close(fd)
+                close(fd)
         self.script = self.output_child = self.error_child = -1
 
     def close_all(self) -> None:
         self.close_child()
         for fd in (self.feed, self.output, self.error):
             if fd >= 0:
-                os.close(fd)
+                close(fd)
         self.feed = self.output = self.error = -1
 
 
@@ -154,6 +162,7 @@ class Spawner:
         self._debugging = debugging
         self._root = os.geteuid() == 0
         self._into_group = True
+        self._own = os.getpid()
         self._quick = Quick(user_mode, cgroups)
         #: A pty for the next process, opened while the one before began its work.
         self._spare: tuple[int, int] | None = None
@@ -194,51 +203,42 @@ class Spawner:
         if self._quick.guard is not None:
             self._quick.guard.noticed(pid)
 
-    def spawn(self, request: SpawnRequest) -> SpawnResult:
-        """Start the process; it leads a session and process group of its own.  Raises SpawnError."""
+    def spawn(self, request: SpawnRequest, members: Members | None = None) -> SpawnResult:
+        """Start the process; it leads a session and process group of its own.  Raises SpawnError.
+
+        ``members``, where it is given, is that of `prepare`, and has the pid as soon as there is a process: whatever
+        is raised from then on, it exists.
+        """
         argv, script = arguments(request.job_class.processes[request.process])
-        setup = child.Setup(request, argv, -1)
+        members = members or prepare(request)
+        setup = child.Setup(request, argv, -1, members)
         fds = _Fds()
-        since = boot_ticks()
+        result = SpawnResult(0, False, -1, members)
+        feed = b""
         try:
             self._names(setup)
             if request.console == "log":
                 fds.output, fds.output_child = self._open_output()
             feed = _open_script(fds, script)
-            # All that can fail comes before there is a process: what exists must not be lost.
-            result = self._result(setup, since, fds, feed)
             setup.output, setup.script = fds.output_child, fds.script
-            pid = self._quick.spawn(setup)
-            if pid:
-                result.ready = True
-            else:
-                pid = self._by_fork(setup, fds)
-                result.error_fd = fds.error
-        except OSError as error:
-            fds.close_all()
-            number = error.errno or 0
-            raise SpawnError(f"Temporary process spawn error: {os.strerror(number)}", number in _TEMPORARY)
+            if fds.feed >= 0:
+                result.script_feed = (fds.feed, feed)
+            members.group = setup.group if setup.plan is None else Group(f"{setup.base}/{setup.plan.name}", False)
+            if not self._quick.spawn(setup):
+                self._by_fork(setup, fds)
+        except (OSError, MemoryError) as error:
+            if not members.pid:
+                fds.close_all()
+                number = (error.errno or 0) if isinstance(error, OSError) else errno.ENOMEM
+                raise SpawnError(f"Temporary process spawn error: {os.strerror(number)}", number in _TEMPORARY)
         except BaseException:
-            fds.close_all()
-            raise
+            if not members.pid:
+                fds.close_all()
+                raise
+        result.pid = members.pid
+        members.born()
         fds.close_child()
-        result.pid = pid
-        result.members.begun(pid)
-        return result
-
-    @staticmethod
-    def _result(setup: child.Setup, since: int, fds: _Fds, feed: bytes) -> SpawnResult:
-        """What `spawn` will give, but for what is known only then."""
-        request = setup.request
-        group = setup.group
-        if setup.plan is not None:
-            group = Group(f"{setup.base}/{setup.plan.name}", False)
-        address, chroot = request.env.get("UPSTART_SESSION"), request.env.get("UPSTART_CHROOT")
-        members = Members(0, since, request.job_class.name, request.instance_name, group, address, chroot)
-        result = SpawnResult(0, False, -1, members)
-        result.output_fd = fds.output
-        if fds.feed >= 0:
-            result.script_feed = (fds.feed, feed)
+        result.ready, result.error_fd, result.output_fd = fds.error < 0, fds.error, fds.output
         return result
 
     def _names(self, setup: child.Setup) -> None:
@@ -289,42 +289,57 @@ class Spawner:
             os.set_blocking(ours, False)
             return ours, theirs
 
-    def _by_fork(self, setup: child.Setup, fds: _Fds) -> int:
+    def _by_fork(self, setup: child.Setup, fds: _Fds) -> None:
         """Start it with fork(2).  Raises OSError if there can be no new process."""
         fds.error, fds.error_child = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         setup.error = fds.error_child
         # Our handlers must not run in the child: it shares the pipe that wakes our loop.
         before = signal.pthread_sigmask(signal.SIG_SETMASK, child.SIGNALS)
         try:
-            pid = self._fork(setup)
-            if pid == 0:
+            if self._fork(setup) == 0:
                 child.run(setup)
+        except BaseException:
+            if os.getpid() != self._own:
+                # The child, which must never do what is init's to do.
+                os._exit(1)
+            raise
         finally:
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             except MemoryError:
                 pass  # for the old mask, which nobody wants: the new one is set
-        return pid
 
     def _fork(self, setup: child.Setup) -> int:
-        """fork(2), into the job's own group if it has one; the child then need not move."""
-        if setup.group is None or not self._into_group:
-            return os.fork()
-        try:
-            directory = os.open(setup.group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            return os.fork()
-        try:
-            pid = fork_into(directory)
-        except OSError as error:
-            if error.errno in _CANNOT_CLONE:
-                self._into_group = False
-            return os.fork()
-        finally:
-            os.close(directory)
-        if pid == 0:
-            setup.group = None
+        """fork(2), into the job's own group if it has one; the child then need not move.
+
+        The pid is said as soon as it is known.
+        """
+        if setup.group is not None and self._into_group:
+            try:
+                directory = os.open(setup.group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                directory = -1
+            if directory >= 0:
+                try:
+                    setup.members.pid = pid = fork_into(directory)
+                except OSError as error:
+                    if error.errno in _CANNOT_CLONE:
+                        self._into_group = False
+                else:
+                    if pid == 0:
+                        setup.group = None
+                    return pid
+                finally:
+                    close(directory)
+        setup.members.pid = pid = os.fork()
         return pid
+
+
+def prepare(request: SpawnRequest) -> Members:
+    """What a process will consist of that is about to be started."""
+    env = request.env
+    job, instance = request.job_class.name, request.instance_name
+    return Members(0, boot_ticks(), job, instance, None, env.get("UPSTART_SESSION"), env.get("UPSTART_CHROOT"))
 
 
 def _delegate(cgroups: Cgroups, plan: Plan) -> None:
