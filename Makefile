@@ -1,6 +1,7 @@
 # make          every command below build/sbin/, running the modules of this checkout
 # make run      boots a real Debian with our init, checks its daemons, and gives a shell inside
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
+# make faults   a thousand trials of an init that lacks memory, processes, descriptors or disk, or a system call's success
 # make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
 # make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
 # make vm-all   virtual machines that boot, end and are rescued in every way
@@ -35,7 +36,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm vm-all autopkgtest mutants bench bench-boot clean
+.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm vm-all autopkgtest mutants bench bench-boot faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -109,7 +110,12 @@ autopkgtest: deb
 # One pytest for all suites, at the end, so that its closing line counts them all.
 check: all lint lintian
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
-	$(PYTHON) -m pytest tests/unit tests/integration tests/boot
+	$(PYTHON) -m pytest tests/unit tests/integration tests/faults tests/boot
+
+# TRIALS=, SEED=, KINDS=, WORKERS= and LIFE= are explained in the program.
+faults: all
+	@$(NEED) $(RUN_PACKAGES) util-linux mount
+	@$(PYTHON) tests/faults/faults.py $(if $(LIFE),--life $(LIFE))
 
 $(MUTANTS)/done: build-aux/requirements-mutants.txt
 	@$(NEED) python3-venv python3-pip ca-certificates

@@ -1,0 +1,468 @@
+"""An init under trial, in a session or as PID 1 of namespaces: what can be asked of it, and what must be true of it.
+
+`verify` is the judgement: it lives, it answers, what it says of its jobs is so, all that was started is known to it,
+and jobs can be started and stopped.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src")]
+
+from injected import FIRED, LEFT, MODE, OFF, SIZE  # noqa: E402
+
+from upstart.daemon.paths import escape  # noqa: E402
+from upstart.dbus import wire  # noqa: E402
+
+MANAGER = "/com/ubuntu/Upstart"
+UPSTART = "com.ubuntu.Upstart0_6"
+EXTENSION = UPSTART + ".Extension"
+JOB = UPSTART + ".Job"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+#: Seconds: until an init that begins anew on a busy machine answers, an answer from then on, and all coming to rest.
+PATIENCE = 15.0
+ANSWER = 1.0
+REST = 30.0
+#: Bytes that init may log about one trial.
+LOG_BYTES = 64 << 10
+
+JOBS = {
+    "svc": "respawn\nrespawn limit unlimited\nexec sleep 1000\n",
+    "plain": "exec sleep 1000\n",
+    "chained": "start on started svc\nstop on stopping svc\nexec sleep 1000\n",
+    "prepared": "pre-start exec true\npost-start exec true\npost-stop exec true\nexec sleep 1000\n",
+    "script": "script\n  echo begun\n  exec sleep 1000\nend script\n",
+    "talker": "script\n  while :; do echo a line of output; sleep 0.02; done\nend script\n",
+    "nice": "nice 1\nexec sleep 1000\n",
+    "many": "instance $N\nexec sleep 1000\n",
+    "daemon": "expect fork\nexec sh -c 'sleep 1000 & exit 0'\n",
+    "stopper": "expect stop\nexec sh -c 'kill -STOP $$; exec sleep 1000'\n",
+    "slow": "kill timeout 1\nexec sh -c 'trap \"\" TERM; while :; do sleep 0.05; done'\n",
+    "tick": "start on tick\ntask\nexec true\n",
+    "ticks": "start on tick\ntask\ninstance $N\nexec true\n",
+    "failing": "start on tick\ntask\nexec false\n",
+    "missing": "exec /nonexistent\n",
+    "both": "start on tick and tock\ntask\nexec true\n",
+}
+#: The tests that follow a trial.
+PROBES = {
+    "probe": "exec sleep 1000\n",
+    "probed": "start on probing\ntask\nexec true\n",
+    "keeper": "respawn\nrespawn limit unlimited\nexec sleep 1000\n",
+}
+
+
+class Dead(Exception):
+    """It ended, or began anew without its state."""
+
+
+class Deaf(Exception):
+    """It does not answer, or not in time."""
+
+
+class Untrue(Exception):
+    """What it says is not so, or it did not do what was asked for."""
+
+
+def wait_for(what: Callable[[], Any], seconds: float) -> Any:
+    """The first true value of ``what``, or its last value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = what()
+        if value or time.monotonic() > deadline:
+            return value
+        time.sleep(0.02)
+
+
+class Client:
+    """A connection that never waits for long; ``pending`` are the calls not answered yet, by serial."""
+
+    def __init__(self, address: str) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(2)
+        self.pending: dict[int, str] = {}
+        self._serial = 0
+        self._data = b""
+        self._ready = False
+        user = str(os.getuid()).encode().hex().encode()
+        try:
+            self.sock.connect(address)
+            self.sock.sendall(b"\0AUTH EXTERNAL " + user + b"\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n")
+        except OSError:
+            self.sock.close()
+            raise
+
+    def send(self, path: str, interface: str, member: str, signature: str = "", *values: Any) -> int:
+        self._serial += 1
+        message = wire.call(self._serial, "com.ubuntu.Upstart", path, interface, member, signature, *values)
+        self.sock.sendall(message)
+        self.pending[self._serial] = f"{member} {path} {values}"
+        return self._serial
+
+    def job(self, member: str, job: str, env: list[str], wait: bool) -> int:
+        return self.send(f"{MANAGER}/jobs/{escape(job)}", JOB, member, "asb", env, wait)
+
+    def emit(self, name: str, env: list[str], wait: bool) -> int:
+        return self.send(MANAGER, UPSTART, "EmitEvent", "sasb", name, env, wait)
+
+    def read(self, seconds: float) -> wire.Message | None:
+        """The next message, None where none comes in time; EOFError or OSError when init has hung up."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if not self._ready and self._data.count(b"\r\n") >= 2:
+                self._data = self._data.split(b"\r\n", 2)[2]
+                self._ready = True
+            if self._ready and len(self._data) >= wire.FIXED:
+                length = wire.message_length(self._data, 0)
+                if len(self._data) >= length:
+                    message = wire.parse(self._data[:length])
+                    self._data = self._data[length:]
+                    if message.header.reply_serial:
+                        self.pending.pop(message.header.reply_serial, None)
+                    return message
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self.sock.settimeout(left)
+            try:
+                data = self.sock.recv(1 << 16)
+            except TimeoutError:
+                return None
+            if not data:
+                raise EOFError
+            self._data += data
+
+    def answer(self, serial: int, seconds: float) -> tuple[Any, ...]:
+        """The arguments of an answer, the name of an error in front; Deaf where there is none in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            message = self.read(max(0.0, deadline - time.monotonic()))
+            if message is None:
+                raise Deaf(f"no answer within {seconds:g} s: {self.pending.get(serial)}")
+            if message.header.reply_serial == serial:
+                error = (message.header.error_name or "?",) if message.type == wire.ERROR else ()
+                return (*error, *message.args())
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Control:
+    """The page that says what is to fail."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(bytes(SIZE))
+        with path.open("r+b") as file:
+            self.page = memoryview(mmap.mmap(file.fileno(), SIZE)).cast("I")
+
+    def fail(self, mode: int, left: int, times: int, every: int, number: int) -> None:
+        self.page[MODE] = OFF
+        for place, value in enumerate((left, times, every, number), LEFT):
+            self.page[place] = value
+        self.page[FIRED] = 0
+        self.page[MODE] = mode
+
+    def off(self) -> int:
+        """Let nothing fail any more; gives how many did."""
+        self.page[MODE] = OFF
+        return self.page[FIRED]
+
+
+#: Namespaces and devices of a PID 1; the network's is that of the trials.
+PREPARE = r"""
+mount -t tmpfs -o mode=755 tmpfs /run; : >/run/utmp
+mount -t tmpfs -o mode=755 tmpfs /dev; mkdir /dev/pts; mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/tty c 5 0
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts /dev/pts; mknod -m 666 /dev/ptmx c 5 2
+ln -s "$W/kmsg" /dev/kmsg; ln -s "$W/console" /dev/console
+w=$W; unset W
+exec "$@" --confdir "$w/conf" --logdir "$w/log" --no-startup-event --no-dbus
+"""
+
+
+class Subject:
+    """An init with `JOBS`, of the checkout ``root``; ``first`` is PID 1 of namespaces of its own."""
+
+    def __init__(self, directory: Path, root: Path, first: bool) -> None:
+        self.directory = directory
+        self.first = first
+        self.conf = directory / "conf"
+        self.logs = directory / "log"
+        for made in (self.conf, self.logs):
+            made.mkdir(parents=True, exist_ok=True)
+        for name, text in {**JOBS, **PROBES}.items():
+            (self.conf / f"{name}.conf").write_text(text)
+        self.control = Control(directory / "control")
+        program = self._program(root)
+        environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "TERM": "dumb"}
+        for name in ("CONFIG_HOME", "CACHE_HOME", "RUNTIME_DIR"):
+            environ["XDG_" + name] = str(directory)
+        self.log = directory / ("kmsg" if first else "messages")
+        with open(directory / "messages", "wb") as output:
+            if first:
+                for name in ("kmsg", "console"):
+                    (directory / name).touch()
+                environ["W"] = str(directory)
+                command = ["unshare", "-p", "-f", "-m", "--mount-proc", "--kill-child", "sh", "-ec", PREPARE, "sh"]
+                command.append(str(program))
+            else:
+                command = [str(program), "--user", "--confdir", str(self.conf), "--logdir", str(self.logs)]
+                command += ["--no-startup-event", "--no-dbus"]
+            self.process = subprocess.Popen(
+                command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        self.pid = wait_for(self._find, PATIENCE) if first else self.process.pid
+        if first:
+            self.proc = Path(f"/proc/{self.pid}/root/proc")
+            self.own, self.address = 1, "\0/com/ubuntu/upstart"
+        else:
+            self.proc = Path("/proc")
+            self.own, self.address = self.pid, f"\0/com/ubuntu/upstart-session/{os.getuid()}/{self.pid}"
+        self.answers(PATIENCE)
+        self.began = self.started(self.own)
+
+    def _program(self, root: Path) -> Path:
+        """A copy of the init program in which things can be made to fail."""
+        programs = self.directory / "sbin"
+        shutil.copytree(root / "build" / "sbin", programs)
+        script = programs / "init"
+        load = (
+            f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+            f"import injected\ninjected.install({str(self.directory / 'control')!r})\n"
+        )
+        script.write_text(script.read_text().replace("sys.dont_write", load + "sys.dont_write", 1))
+        return script
+
+    def _find(self) -> int:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0]) if children and Path(f"/proc/{children[0]}/comm").read_text() == "init\n" else 0
+
+    # What can be seen of it
+
+    def alive(self) -> None:
+        """Dead where it is not."""
+        if self.process.poll() is not None:
+            raise Dead(f"ended with {self.process.returncode}: {self.said()[-600:]}")
+        if not self.pid or self.stat(self.own)[:1] in ([], ["Z"]):
+            raise Dead(f"ended: {self.said()[-600:]}")
+
+    def said(self) -> str:
+        text = self.log.read_text(errors="replace")
+        return text + (self.directory / "console").read_text(errors="replace") if self.first else text
+
+    def stat(self, pid: int) -> list[str]:
+        """The fields of /proc/PID/stat from the state on; none where there is no such process."""
+        try:
+            return (self.proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return []
+
+    def started(self, pid: int) -> str:
+        return (self.stat(pid) + ["?"] * 20)[19]
+
+    def client(self) -> Client:
+        return Client(self.address)
+
+    def answers(self, seconds: float) -> None:
+        """Wait for an answer; Dead or Deaf where there is none in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.alive()
+            try:
+                client = self.client()
+                try:
+                    serial = client.send(MANAGER, PROPERTIES, "Get", "ss", UPSTART, "version")
+                    client.answer(serial, max(0.1, deadline - time.monotonic()))
+                    return
+                finally:
+                    client.close()
+            except (OSError, EOFError) as error:
+                if time.monotonic() > deadline:
+                    self.alive()
+                    raise Deaf(f"no connection within {seconds:g} s: {error!r}")
+                time.sleep(0.02)
+
+    def status(self, client: Client) -> list[Any]:
+        found: list[Any] = client.answer(client.send(MANAGER, EXTENSION, "GetStatusAll"), PATIENCE)[0]
+        return found
+
+    def children(self) -> dict[int, str]:
+        """The processes whose parent it is, and their states."""
+        found = {}
+        for name in os.listdir(self.proc):
+            if name.isdigit():
+                fields = self.stat(int(name))
+                if len(fields) > 1 and int(fields[1]) == self.own:
+                    found[int(name)] = fields[0]
+        return found
+
+    def descriptors(self) -> int:
+        return len(os.listdir(self.proc / str(self.own) / "fd"))
+
+    def memory(self, key: str) -> int:
+        """Bytes."""
+        for line in (self.proc / str(self.own) / "status").read_text().splitlines():
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) << 10
+        raise AssertionError(key)
+
+    def limit(self, number: int, value: int) -> None:
+        resource.prlimit(self.pid, number, (value, resource.prlimit(self.pid, number)[1]))
+
+    # What must be true of it
+
+    def verify(self, logged: int) -> None:
+        """Raise Dead, Deaf or Untrue where it is so; ``logged`` is how long its log was before."""
+        self.answers(PATIENCE)
+        self.answers(ANSWER)
+        if self.started(self.own) != self.began:
+            raise Dead("another process")
+        client = self.client()
+        try:
+            self._comes_to_rest(client)
+            self._works(client)
+            self._comes_to_rest(client)
+        except (OSError, EOFError):
+            # It begins anew: what was true has to be true then.
+            client.close()
+            self.answers(PATIENCE)
+            client = self.client()
+            self._comes_to_rest(client)
+            self._works(client)
+        finally:
+            client.close()
+        more = self.log.stat().st_size - logged
+        if more > LOG_BYTES:
+            raise Untrue(f"{more} bytes were logged")
+
+    def _comes_to_rest(self, client: Client) -> None:
+        wrong: list[str] = []
+
+        def right() -> bool:
+            wrong[:] = self._wrong(client)
+            return not wrong
+
+        if not wait_for(right, REST):
+            raise Untrue("; ".join(wrong))
+
+    def _wrong(self, client: Client) -> Iterator[str]:
+        self.alive()
+        known: set[int] = set()
+        for entry in self.status(client):
+            job, name, goal, state, pids = entry[:5]
+            shown = f"{job} ({name}) {goal}/{state} {pids}"
+            known.update(pid for _, pid in pids)
+            for _, pid in pids:
+                fields = self.stat(pid)
+                if not fields:
+                    yield f"{shown}: no process {pid}"
+                elif fields[0] == "Z":
+                    yield f"{shown}: {pid} is a zombie"
+                elif not self._belongs(pid, job):
+                    yield f"{shown}: {pid} is a stranger"
+            if (goal, state) == ("stop", "waiting"):
+                continue
+            if (goal, state) != ("start", "running"):
+                yield f"{shown}: not at rest"
+            elif "main" not in dict(pids):
+                yield f"{shown}: no process"
+        for pid, state in self.children().items():
+            # The helper that watches the start of processes is init's own.
+            if pid not in known and "upstart-guard" not in self.command(pid):
+                yield f"child {pid} ({self.command(pid)}, {state}) is known to nobody"
+
+    def _belongs(self, pid: int, job: str) -> bool:
+        try:
+            return f"UPSTART_JOB={job}\0".encode() in (self.proc / str(pid) / "environ").read_bytes()
+        except OSError:
+            return True
+
+    def command(self, pid: int) -> str:
+        try:
+            return (self.proc / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            return "gone"
+
+    def _works(self, client: Client) -> None:
+        def call(member: str, job: str) -> None:
+            answer = client.answer(client.job(member, job, [], True), PATIENCE)
+            if answer and "Error" in str(answer[0]):
+                raise Untrue(f"{member} {job}: {answer}")
+
+        def main_of(job: str) -> int:
+            for entry in self.status(client):
+                if entry[0] == job and entry[3] == "running":
+                    return int(dict(entry[4]).get("main", 0))
+            return 0
+
+        for job in PROBES:
+            if job != "probed" and main_of(job):
+                call("Stop", job)
+        for job in ("probe", "keeper"):
+            call("Start", job)
+            if not main_of(job):
+                raise Untrue(f"{job} was started and does not run")
+        answer = client.answer(client.emit("probing", [], True), PATIENCE)
+        if answer:
+            raise Untrue(f"emit: {answer}")
+        before = main_of("keeper")
+        self.kill(before)
+        if not wait_for(lambda: main_of("keeper") not in (0, before), PATIENCE):
+            raise Untrue("keeper was not respawned")
+        for job in ("probe", "keeper"):
+            pid = main_of(job)
+            call("Stop", job)
+            if self.stat(pid)[:1] not in ([], ["Z"]):
+                raise Untrue(f"{job} was stopped and process {pid} lives")
+
+    def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
+        """Send a signal to a process of its namespace."""
+        if not self.first:
+            os.kill(pid, number)
+            return
+        subprocess.run(
+            ["nsenter", "-t", str(self.pid), "-p", "kill", f"-{int(number)}", str(pid)],
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+
+    def end(self) -> None:
+        """End it, and all that it started."""
+        if self.first and self.pid:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        left = [] if self.first else self._tree()
+        self.process.kill()
+        self.process.wait(20)
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def _tree(self) -> list[int]:
+        """All of a session's jobs: what has its address in the environment."""
+        mark = f"UPSTART_SESSION=unix:abstract={self.address[1:]}\0".encode()
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) != os.getpid():
+                try:
+                    if mark in Path(f"/proc/{name}/environ").read_bytes():
+                        found.append(int(name))
+                except OSError:
+                    continue
+        return found
