@@ -379,8 +379,8 @@ class Subject:
             elif "main" not in dict(pids):
                 yield f"{shown}: no process"
         for pid, state in self.children().items():
-            # The helper that watches the start of processes is init's own.
-            if pid not in known and "upstart-guard" not in self.command(pid):
+            # The helpers that watch the start of processes and write logs are init's own.
+            if pid not in known and "upstart-" not in self.command(pid):
                 yield f"child {pid} ({self.command(pid)}, {state}) is known to nobody"
 
     def _belongs(self, pid: int, job: str) -> bool:
