@@ -149,6 +149,7 @@ class Daemon:
             self.performer,
             self.quiescer,
             self.document,
+            loop,
             self.initial_job_environ,
             self.set_priority,
             log,

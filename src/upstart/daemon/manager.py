@@ -16,7 +16,7 @@ from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
 from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
 from upstart.daemon.paths import path_of_job
 from upstart.daemon.service import LONGEST_PATH, Service, steps
-from upstart.daemon.statefile import text_of
+from upstart.daemon.statefile import tell
 from upstart.engine import environ
 from upstart.engine.core import CommandError
 
@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from upstart.base.loop import Loop
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.configuration import Configuration
     from upstart.daemon.document import Document
@@ -47,8 +48,8 @@ class Manager:
     (priority) has init log from there on, ``log`` (priority, text) is its log, ``version`` what it says it is."""
 
     __slots__ = (
-        "_chroots", "_configuration", "_document", "_endpoints", "_engine", "_initial_environ", "_log", "_performer",
-        "_quiescer", "_restarter", "_set_priority", "_version", "service",
+        "_chroots", "_configuration", "_document", "_endpoints", "_engine", "_initial_environ", "_log", "_loop",
+        "_performer", "_quiescer", "_restarter", "_set_priority", "_version", "service",
     )  # fmt: skip
     interfaces = MANAGER_OBJECT
     path = paths.ROOT
@@ -62,6 +63,7 @@ class Manager:
         performer: Performer,
         quiescer: Quiesce,
         document: Document,
+        loop: Loop,
         initial_environ: Callable[[], dict[str, str]],
         set_priority: Callable[[int], object],
         log: Callable[[int, str], object],
@@ -73,6 +75,7 @@ class Manager:
         self._performer = performer
         self._quiescer = quiescer
         self._document = document
+        self._loop = loop
         self._initial_environ = initial_environ
         self._set_priority = set_priority
         self._log = log
@@ -168,7 +171,7 @@ class Manager:
         if self._from_chroot(call, "state query"):
             call.reply("s", "")
         else:
-            call.reply("s", text_of(self._document))
+            tell(self._document, self._loop, lambda text: call.reply("s", text))
 
     def do_Restart(self, call: Call) -> None:
         self._check(call, "request restart")

@@ -1,4 +1,4 @@
-"""The state document as it crosses to the next program: JSON in a memory file, and a copy for people.
+"""The state document: JSON in a memory file for the next program, a copy for people, and what GetState answers.
 
 What is always true here: nothing is left open where something fails.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 
+from upstart.base.loop import READ
 from upstart.process import helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from upstart.base.loop import Loop
     from upstart.daemon.document import Document
 
 STATE_FILE = "upstart.state"
@@ -59,6 +62,41 @@ def read(fd: int) -> str:
     finally:
         os.close(fd)
     return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def tell(document: Document, loop: Loop, told: Callable[[str], object]) -> None:
+    """Give ``told`` the text of this moment, which a child writes: that of thousands of jobs takes longer than a client
+    may be made to wait."""
+    fd = os.memfd_create("upstart-state")
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+
+    def work() -> None:
+        # What ends unfinished leaves nothing: the note comes last.
+        with open(fd, "w", encoding="ascii", closefd=False) as file:
+            file.write(text_of(document))
+        os.write(writer, b".")
+
+    def done(_events: int) -> None:
+        loop.remove(watch)
+        whole = os.read(reader, 1)
+        os.close(reader)
+        os.lseek(fd, 0, os.SEEK_SET)
+        text = read(fd)
+        told(text if whole else text_of(document))
+
+    try:
+        watch = loop.add_fd(reader, READ, done)
+        try:
+            helper.start("upstart-state", (fd, writer), work)
+        except BaseException:
+            loop.remove(watch)
+            raise
+    except BaseException:
+        os.close(reader)
+        os.close(fd)
+        raise
+    finally:
+        os.close(writer)
 
 
 def keep_copy(logdir: str | None, text: str) -> None:
