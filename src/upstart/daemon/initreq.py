@@ -1,17 +1,23 @@
 """The FIFO of sysvinit, ``/run/initctl``, on which other programs ask PID 1 for a runlevel.
 
 What is always true here: the FIFO is root's alone and is opened for both reading and writing, so that it never ends;
-a request is exactly `SIZE` bytes that begin with the magic number, anything else is thrown away.  The policy is not
-ours: a request for a runlevel runs telinit(8), as long as that is Upstart's.  The layout is that of sysvinit's
-initreq.h.
+what does not begin as a request is thrown away.  The policy is not ours: a request for a runlevel runs telinit(8), as
+long as that is Upstart's.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from struct import Struct
 
+from upstart.base.initctl import (
+    BEGINNING,
+    POWER_FAIL,
+    POWER_FAIL_NOW,
+    POWER_OK,
+    REQUEST,
+    RUNLEVEL,
+    SET_ENVIRON,
+)
 from upstart.base.loop import READ
 
 TYPE_CHECKING = False
@@ -21,18 +27,10 @@ if TYPE_CHECKING:
 
     from upstart.base.loop import Loop
 
-PATH = "/run/initctl"
-LEGACY_PATH = "/dev/initctl"
-MAGIC = 0x03091969
-SIZE = 384
-RUNLVL, POWERFAIL, POWERFAILNOW, POWEROK, UNSETENV_SETENV = 1, 2, 3, 4, 6
 LEVELS = "0123456SsQqUu"
 #: Variables that a request may set: sysvinit takes only names that begin so, and no more than this many.
 PREFIX = "INIT_"
 MAX_VARIABLES = 16
-
-_REQUEST = Struct("=4i")
-_MAGIC = MAGIC.to_bytes(4, sys.byteorder)
 
 
 class InitFifo:
@@ -86,23 +84,23 @@ class InitFifo:
 
     def _readable(self, _events: int) -> None:
         try:
-            self._data += os.read(self._fd, SIZE * 16)
+            self._data += os.read(self._fd, REQUEST.size * 16)
         except BlockingIOError:
             return
         while True:
             # Whatever lies before a magic number was never a request.
-            at = self._data.find(_MAGIC)
-            self._data = self._data[at:] if at >= 0 else self._data[-len(_MAGIC) + 1 :]
-            if at < 0 or len(self._data) < SIZE:
+            at = self._data.find(BEGINNING)
+            self._data = self._data[at:] if at >= 0 else self._data[-len(BEGINNING) + 1 :]
+            if at < 0 or len(self._data) < REQUEST.size:
                 return
-            request, self._data = self._data[:SIZE], self._data[SIZE:]
-            _, command, level, _ = _REQUEST.unpack_from(request)
-            if command == RUNLVL and 0 < level < 128 and chr(level) in LEVELS:
+            request, self._data = self._data[: REQUEST.size], self._data[REQUEST.size :]
+            _, command, level, _, data = REQUEST.unpack(request)
+            if command == RUNLEVEL and 0 < level < 128 and chr(level) in LEVELS:
                 self._change(chr(level), [f"{key}={value}" for key, value in self._variables.items()])
-            elif command in (POWERFAIL, POWERFAILNOW, POWEROK):
+            elif command in (POWER_FAIL, POWER_FAIL_NOW, POWER_OK):
                 self._power()
-            elif command == UNSETENV_SETENV:
-                self._set_variables(request[_REQUEST.size :])
+            elif command == SET_ENVIRON:
+                self._set_variables(data)
 
     def _set_variables(self, data: bytes) -> None:
         for word in data.split(b"\0"):

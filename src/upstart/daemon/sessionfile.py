@@ -1,6 +1,7 @@
 """The file by which clients find a session init: ``$XDG_RUNTIME_DIR/upstart/sessions/PID.session``.
 
-It holds the one line ``UPSTART_SESSION=ADDRESS``, and is there exactly while the init can be spoken to.
+It holds the one line ``UPSTART_SESSION=ADDRESS``.  It is there from the start of an init, which may not answer yet, to
+its end; the file of one that was killed stays, and names an address where nobody listens.
 """
 
 from __future__ import annotations

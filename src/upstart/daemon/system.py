@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 
 from upstart.base import syscalls, utmp
+from upstart.base.initctl import LEGACY_PATH
+from upstart.base.initctl import PATH as FIFO
 from upstart.base.priority import ERROR, WARN
 from upstart.daemon import boot
-from upstart.daemon.initreq import LEGACY_PATH, InitFifo
-from upstart.daemon.initreq import PATH as FIFO
+from upstart.daemon.initreq import InitFifo
 from upstart.process.child import SIGNALS
 
 TYPE_CHECKING = False

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 
+from upstart.base import initctl
 from upstart.sysv import machine
 
 TYPE_CHECKING = False
@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 SYSTEMD = "/run/systemd/system"
 SYSTEMCTL = "/usr/bin/systemctl"
 
-#: Where init's FIFO is; the second was sysvinit's place before /run.
-FIFOS = ("/run/initctl", "/dev/initctl")
-
-# struct init_request of sysvinit's initreq.h: magic, command, runlevel, seconds between TERM and KILL, data.
-_REQUEST = struct.Struct("=iiii368s")
-_MAGIC = 0x03091969
-_CMD_RUNLEVEL = 1
-_CMD_SETENV = 6
+FIFOS = (initctl.PATH, initctl.LEGACY_PATH)
 _SLEEPTIME = 5
 
 _SYSTEMCTL_VERBS = {
@@ -75,8 +68,8 @@ def _write_requests(runlevel: str, env: list[str]) -> bool:
             if not stat.S_ISFIFO(os.fstat(fd).st_mode):
                 continue
             for setting in env:
-                os.write(fd, _REQUEST.pack(_MAGIC, _CMD_SETENV, 0, 0, setting.encode(errors="surrogateescape")))
-            os.write(fd, _REQUEST.pack(_MAGIC, _CMD_RUNLEVEL, ord(runlevel), _SLEEPTIME, b""))
+                os.write(fd, initctl.request(initctl.SET_ENVIRON, data=setting.encode(errors="surrogateescape")))
+            os.write(fd, initctl.request(initctl.RUNLEVEL, ord(runlevel), _SLEEPTIME))
             return True
         except OSError:
             continue

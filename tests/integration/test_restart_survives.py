@@ -1,0 +1,148 @@
+"""What a re-exec must not end: the end of a session, and that init can be spoken to, and asked for another one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from daemon_init import MANAGER, PROGRAMS, UPSTART, SessionInit, lose_state, wait_for
+
+from upstart.daemon import options
+
+STUBBORN = "kill timeout 2\nexpect stop\nscript\ntrap '' TERM\nkill -STOP $$\nsleep 1000\nend script\n"
+
+
+def with_code(directory: Path, code: str) -> Path:
+    """A copy of init that runs ``code`` before its main function."""
+    programs = directory / "sbin"
+    shutil.copytree(PROGRAMS, programs)
+    begin, call, rest = (programs / "init").read_text().rpartition("sys.exit(")
+    (programs / "init").write_text(begin + code + call + rest)
+    return programs / "init"
+
+
+def test_a_session_that_is_ending_ends_after_a_re_exec(tmp_path: Path) -> None:
+    init = SessionInit(tmp_path, {"stubborn": STUBBORN, "respawns": "respawn\nexec sleep 1000\n"}, "--verbose")
+    try:
+        client = init.client()
+        client.start("stubborn")
+        client.start("respawns")
+        os.kill(init.pid, signal.SIGTERM)
+        wait_for(lambda: "Quiescing" in init.text())
+        client = init.restart()
+        assert client.status("stubborn")[0] == "stop/killed"
+        wait_for(lambda: init.process.poll() is not None)
+        assert init.process.returncode == 0
+        assert "Quiesce shutdown sequence took" in init.text()
+        assert init.text().count("Quiescing") == 1
+        assert not init.session_file.exists()
+    finally:
+        init.close()
+
+
+def refuse(init: SessionInit, turn: int) -> None:
+    """Ask for a re-exec that fails, as ``turn - 1`` did before; init goes on starting what it is asked to start."""
+    client = init.client()
+    client.call(MANAGER, UPSTART, "Restart")
+    wait_for(lambda: init.text().count("RuntimeError: too late") == turn)
+    client.start("task")
+    client.close()
+
+
+def test_a_re_exec_after_a_fault_between_trial_and_exec_can_be_asked_for_again(tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from upstart.daemon.restart import Restarter\n"
+        "execute = Restarter._execute\n"
+        "def broken(self):\n"
+        f"    if not os.path.exists('{tmp_path}/better'):\n"
+        "        raise RuntimeError('too late')\n"
+        "    execute(self)\n"
+        "Restarter._execute = broken\n"
+    )
+    init = SessionInit(tmp_path, {"task": "task\nexec true\n"}, program=with_code(tmp_path, code))
+    try:
+        refuse(init, 1)
+        descriptors = init.descriptors()
+        for turn in (2, 3):
+            refuse(init, turn)
+        wait_for(lambda: init.descriptors() <= descriptors)
+        (tmp_path / "better").touch()
+        init.restart()
+    finally:
+        init.close()
+
+
+def test_an_address_that_is_taken_is_tried_until_it_is_free(tmp_path: Path) -> None:
+    code = (
+        "import os, socket, time\n"
+        "taken = socket.socket(socket.AF_UNIX)\n"
+        "taken.bind(f'\\0/com/ubuntu/upstart-session/{os.getuid()}/{os.getpid()}')\n"
+        "if os.fork() == 0:\n"
+        f"    while not os.path.exists('{tmp_path}/free'):\n"
+        "        time.sleep(0.01)\n"
+        "    os._exit(0)\n"
+        "taken.close()\n"
+    )
+    init = SessionInit(tmp_path, {}, program=with_code(tmp_path, code))
+    try:
+        wait_for(lambda: "Unable to listen for private connections: Address already in use" in init.text())
+        (tmp_path / "free").touch()
+        wait_for(lambda: "Listening for private connections at last" in init.text())
+        init.client().call(MANAGER, UPSTART, "GetAllJobs")
+        assert init.text().count("Unable to listen") == 1
+    finally:
+        (tmp_path / "free").touch()
+        init.close()
+
+
+def test_nobody_can_take_the_address_while_init_begins_anew_without_a_state(tmp_path: Path) -> None:
+    init = SessionInit(tmp_path, {}, program=lose_state(tmp_path) / "init")
+    name = "\0" + init.address.removeprefix("unix:abstract=")
+    taken: list[bool] = []
+    ended = threading.Event()
+
+    def take() -> None:
+        while not ended.is_set():
+            with socket.socket(socket.AF_UNIX) as mine:
+                try:
+                    mine.bind(name)
+                except OSError:
+                    continue
+                taken.append(True)
+                ended.wait()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    try:
+        for turn in range(1, 4):
+            init.restart()
+            assert init.text().count("reverting to stateless re-exec") == turn
+        assert not taken
+    finally:
+        ended.set()
+        thread.join()
+        init.close()
+
+
+def test_a_variable_alone_does_not_make_a_trial_of_an_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("1", "x", ""):
+        init = SessionInit(tmp_path, {}, UPSTART_RESTART_CHECK=value)
+        init.client().call(MANAGER, UPSTART, "GetAllJobs")
+        init.close()
+    read, write = os.pipe()
+    argv = ["init", "--restart", "--state-fd", "5"]
+    assert options.trial_answer(argv, str(write)) == write
+    assert options.trial_answer(argv[:2], str(write)) == -1
+    with open(os.devnull) as file:
+        assert options.trial_answer(argv, str(file.fileno())) == -1
+    assert options.trial_answer(argv, str(1 << 20)) == -1
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert options.trial_answer(argv, str(write)) == -1
+    os.close(read)
+    os.close(write)
