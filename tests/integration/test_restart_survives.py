@@ -45,6 +45,27 @@ def test_a_session_that_is_ending_ends_after_a_re_exec(tmp_path: Path) -> None:
         init.close()
 
 
+def test_a_timer_that_runs_for_weeks_crosses_a_re_exec(tmp_path: Path) -> None:
+    jobs = {"stubborn": STUBBORN.replace("kill timeout 2\n", "kill timeout 2592000\n")}
+    init = SessionInit(tmp_path, jobs)
+    pid = 0
+    try:
+        client = init.client()
+        client.start("stubborn")
+        pid = client.status("stubborn")[1]["main"]
+        client.stop("stubborn", wait=False)
+        for _ in range(2):
+            client = init.restart()
+            assert client.status("stubborn") == ("stop/killed", {"main": pid})
+        assert "Internal error" not in init.text()
+        os.kill(pid, signal.SIGKILL)
+        client.wait_status("stubborn", "stop/waiting")
+    finally:
+        if pid and init.client_at_last().status("stubborn")[1]:
+            os.kill(pid, signal.SIGKILL)
+        init.close()
+
+
 def refuse(init: SessionInit, turn: int) -> None:
     """Ask for a re-exec that fails, as ``turn - 1`` did before; init goes on starting what it is asked to start."""
     client = init.client()

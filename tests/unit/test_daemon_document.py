@@ -6,9 +6,12 @@ import ast
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,11 +19,12 @@ from upstart.base.loop import Loop
 from upstart.conf.parse import parse_job
 from upstart.daemon.document import Document
 from upstart.daemon.initreq import InitFifo
+from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
 from upstart.daemon.turn import Turn
 from upstart.engine import state
 from upstart.engine.data import Instance
-from upstart.engine.effects import Effect, Spawn
+from upstart.engine.effects import Effect, Signal, Spawn
 from upstart.engine.engine import Engine
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "upstart"
@@ -401,3 +405,17 @@ def test_a_descriptor_is_not_closed_before_the_process_that_is_given_it_is_start
     (spawn,) = [effect for effect in new.performed[: kinds(new).index("close")] if isinstance(effect, Spawn)]
     assert spawn.fds == (fd,)
     os.close(fd)
+
+
+def test_a_signal_for_a_process_that_has_ended_meanwhile_reaches_nobody() -> None:
+    half = starting(1)
+    half.turn.settle()
+    instance = half.find([None, "job0", ""])  # type: ignore[list-item]
+    child = subprocess.Popen(["sleep", "100"])
+    stale = Signal(instance, "main", child.pid, signal.SIGKILL, alone=True)
+    performer: Any = SimpleNamespace(children=SimpleNamespace(running={}))
+    Performer._signal(performer, stale)
+    assert child.poll() is None
+    instance.pids["main"] = child.pid
+    Performer._signal(performer, stale)
+    assert child.wait(10) == -signal.SIGKILL

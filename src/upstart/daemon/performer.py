@@ -211,6 +211,8 @@ class Performer:
 
     def _signal(self, effect: effects.Signal) -> None:
         instance, process = effect.instance, effect.process
+        if instance.pids.get(process) != effect.pid:
+            return  # it has ended since this was asked for, and its number may be another's
         try:
             running = self.children.running.get((instance, process))
             members = running.members if running is not None else None
