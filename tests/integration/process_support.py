@@ -15,7 +15,7 @@ from direct_writer import DirectWriter
 from upstart.conf.jobclass import JobClass, ProcessDef
 from upstart.process.cgroup import Cgroups
 from upstart.process.log import JobLog, LogStore
-from upstart.process.members import Members
+from upstart.process.members import Members, reaped
 from upstart.process.procfs import all_pids, look
 from upstart.process.reaper import EXITED, KILLED, reap
 from upstart.process.spawn import Spawner, SpawnRequest, SpawnResult, read_outcome
@@ -116,6 +116,7 @@ class Host:
             self.changes.append((pid, kind, value))
             if kind in (EXITED, KILLED):
                 self.statuses[pid] = value if kind == EXITED else value << 8
+                reaped(pid)
                 for result in self.started:
                     if result.pid == pid:
                         self._outcome(result)

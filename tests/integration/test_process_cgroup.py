@@ -125,6 +125,37 @@ def test_a_group_with_left_processes_is_removed_when_they_have_gone(host: Host) 
     assert not os.path.exists(group.path)
 
 
+def test_a_group_with_left_processes_is_kept_in_mind_once(host: Host) -> None:
+    group = None
+    for _ in range(5):
+        result = host.spawn(host.job("setsid sleep 60 & :", script=True, name="first"))
+        host.wait(result.pid)
+        group = result.members.group
+        cgroups(host).release_of("first", "")
+    assert group is not None and list(cgroups(host)._left) == [group.path]
+    assert group.kill()
+    host.until(lambda: not group.populated())
+    cgroups(host).release_of("first", "")
+    cgroups(host).release(group)
+    assert not os.path.exists(group.path) and not cgroups(host)._left
+
+
+def test_groups_are_known_again_after_a_restart_of_init(host: Host) -> None:
+    paths = []
+    for name in ("lives", "left"):
+        host.run(host.job("/bin/true", name=name))
+        paths.append(f"{base(host)}/upstart/{name}")
+    result = host.spawn(host.job("setsid sleep 60 & :", script=True, name="left"))
+    host.wait(result.pid)
+    cgroups(host).release_of("left", "")
+    assert result.members.group is not None and result.members.group.kill()
+    host.until(lambda: not result.members.processes())
+    again = Cgroups(session=True)
+    again.restore(cgroups(host).dump())
+    again.release_of("lives", "")
+    assert not any(map(os.path.exists, paths))
+
+
 def test_groups_that_a_job_makes_below_its_own_are_its_too(host: Host) -> None:
     script = "d=$B/upstart/maker; mkdir $d/inner; echo $$ >$d/inner/cgroup.procs; sleep 60"
     result = host.spawn(host.job(script, script=True, name="maker"), env={"B": base(host)})

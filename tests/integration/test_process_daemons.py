@@ -74,7 +74,20 @@ if shape == "two":
     os._exit(0)
 if shape == "parent-stays":
     if os.fork(): stay()
+    os.setsid(); note(); stay()
+if shape == "parent-stays-with-worker":
+    if os.fork(): note(); stay()
+    stay()
+if shape == "double-lingering-middle":
+    if os.fork(): os._exit(0)
+    os.setsid()
+    if os.fork(): time.sleep(0.3); os._exit(0)
     note(); stay()
+if shape == "one-worker":
+    if os.fork(): time.sleep(0.05); os._exit(0)
+    os.setsid()
+    if os.fork(): note(); stay()
+    stay()
 if shape == "parent-stays-double":
     child = os.fork()
     if child: os.waitpid(child, 0); stay()
@@ -120,7 +133,7 @@ class Followed:
         self.spawned = self.pid = result.pid
         self.members = result.members
         self.following = Following(expect, "test-job", result.members, time.monotonic())
-        self.decision: Decision = Wait(0.005)
+        self.decision: Decision = Wait(0.005, self.pid)
         self.due = time.monotonic()
         self.judged: set[int] = set()
 
@@ -183,6 +196,7 @@ class Followed:
         ("daemon", "double-session-last"),
         ("daemon", "double-parent-waits"),
         ("daemon", "parent-stays-double"),
+        ("daemon", "double-lingering-middle"),
     ],
 )
 def test_a_correct_stanza_gives_the_daemon_and_no_note(host: Host, expect: str, shape: str) -> None:
@@ -196,6 +210,8 @@ def test_a_correct_stanza_gives_the_daemon_and_no_note(host: Host, expect: str, 
     [
         ("daemon", "fork", "fork"),
         ("daemon", "workers", "fork"),
+        ("daemon", "one-worker", "fork"),
+        ("daemon", "parent-stays", "fork"),
         ("daemon", "fork-without-session", None),
         ("fork", "double", "daemon"),
         ("fork", "double-slow-middle", "daemon"),
@@ -228,6 +244,20 @@ def test_a_daemon_that_never_forks_is_waited_for(host: Host, expect: str) -> Non
         followed.turn()
         time.sleep(0.01)
     assert isinstance(followed.decision, Wait) and pid == followed.spawned
+
+
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+def test_a_program_that_stays_with_a_worker_is_the_service(host: Host, expect: str) -> None:
+    followed = Followed(host, expect, command(host, "parent-stays-with-worker"))
+    assert noted(host) == followed.spawned
+
+    def running() -> bool:
+        followed.turn()
+        return isinstance(followed.decision, Wait) and followed.decision.running
+
+    began = time.monotonic()
+    until(running)
+    assert time.monotonic() - began < 1.5 and followed.pid == followed.spawned
 
 
 @pytest.mark.parametrize("expect", ["fork", "daemon"])

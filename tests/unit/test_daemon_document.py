@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from upstart.base.loop import Loop
 from upstart.conf.parse import parse_job
+from upstart.daemon.children import Children
 from upstart.daemon.document import Document
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.performer import Performer
@@ -36,7 +38,7 @@ DATA = ("Event", "Instance", "Job", "Running")
 #: What changes while init runs and is in the document, by class.
 KEPT = {
     "Boot": "_again_at _began _event _name _shell _watched",
-    "Cgroups": "_left",
+    "Cgroups": "_left _made",
     "Children": "running",
     "Chroots": "roots",
     "Commands": "_serial shutting_down",
@@ -45,7 +47,7 @@ KEPT = {
     "Engine": "job_environ jobs pids respawning_allowed",
     "Event": "blockers env failed fd name progress serial session waiting",
     "Faults": "last",
-    "Follower": "changed phase pid",
+    "Follower": "changed launched phase pid running",
     "InitFifo": "_data _fd _variables",
     "Instance": "blocker blocking env exit_status failed failed_process failure fds forced goal job job_class name "
     "pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state stop_env "
@@ -56,17 +58,17 @@ KEPT = {
     "LogFile": "_data _dropped",
     "LogStore": "files",
     "Loop": "_pending",
-    "Members": "sessions",
+    "Members": "known left sessions user",
     "Mending": "_fd_users pids",
-    "Performer": "_retries _timers",
+    "Performer": "_retries _shared _timers",
     "ProcessInputs": "pids",
     "Turn": "_starts",
     "Quiesce": "_deadline _phase _reason _started",
-    "Running": "ended error_fd exited feed following log members",
+    "Running": "ended error_fd feed following held kills log members",
 }
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
-    "Cgroups": ("_freeze _fresh _home _made base home", "found again in the hierarchy"),
+    "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
     "Configuration": ("_called _everything _paths _under_way _watch", "all files are read again"),
     "Configuration ": ("_asked _told", "clients ask again"),
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
@@ -80,9 +82,10 @@ ANEW = {
     "EventIndex": ("_buckets", "follows from the conditions"),
     "Event": ("queued request", "connections end with the program"),
     "Faults": ("_again _calming _left_out _lines _reserve _since torn", "nothing has failed in the new program yet"),
-    "Follower": ("_born _children _orphans _parents _since _still _wait", "seen again at the next look"),
+    "Follower": ("_children _last _orphans _parents _since _still _tended _wait", "seen again at the next look"),
     "Following": ("_seen", "seen again at the next look"),
     "Guard": ("_answers _began _home _ready _requests _rest _timer pid", "each program has its own"),
+    "Held": ("_watch pidfd", "held again, if it is still the same process"),
     "Holders": ("_pids _seen", "read again"),
     "InitFifo": ("_watch", "of the loop"),
     "Instance": ("entering", "of an input; what was cut short is mended before a document is made"),
@@ -413,7 +416,8 @@ def test_a_signal_for_a_process_that_has_ended_meanwhile_reaches_nobody() -> Non
     instance = half.find([None, "job0", ""])  # type: ignore[list-item]
     child = subprocess.Popen(["sleep", "100"])
     stale = Signal(instance, "main", child.pid, signal.SIGKILL, alone=True)
-    performer: Any = SimpleNamespace(children=SimpleNamespace(running={}))
+    children: Any = SimpleNamespace(running={})
+    performer: Any = SimpleNamespace(children=SimpleNamespace(kill=partial(Children.kill, children)))
     Performer._signal(performer, stale)
     assert child.poll() is None
     instance.pids["main"] = child.pid

@@ -164,3 +164,26 @@ def test_what_comes_late_from_another_life_changes_nothing() -> None:
     world.engine.process_spawned(instance, "main", 8)
     world.settle()
     assert world.pid("web") != 8 and world.kills[-1] == (8, 9)
+
+
+def test_an_end_with_unknown_status_is_no_failure_and_says_so() -> None:
+    world = World(web="expect fork\nexec main", after="start on stopped web\nexec main")
+    world.start("web")
+    pid = world.fork("web")
+    world.exit("web", None)
+    assert world.status("web") == "stop/waiting"
+    env = world.spawned[-1][3]
+    assert world.spawned[-1][0] == "after" and env["RESULT"] == "ok" and "EXIT_STATUS" not in env
+    assert f"web main process ({pid}) ended with unknown status: it is no child of init" in world.log
+
+
+def test_an_end_with_unknown_status_respawns_where_the_job_says_so() -> None:
+    world = World(web="expect fork\nrespawn\nexec main")
+    world.start("web")
+    world.fork("web")
+    world.exit("web", None)
+    assert world.status("web") == "start/spawned" and world.pid("web") == world.spawned[-1][2]
+    world.fork("web")
+    request = world.stop("web")
+    world.exit("web", None)
+    assert world.status("web") == "stop/waiting" and world.answers[request] == ["ok"]

@@ -141,7 +141,7 @@ class TornWorld(World):
         self.tell(lambda: self.engine.process_spawned(effect.instance, effect.process, pid))
         self.engine.process_ready(effect.instance, effect.process)
 
-    def end(self, pid: int, status: int) -> None:
+    def end(self, pid: int, status: int | None) -> None:
         """A process ends, if it has not."""
         self.tell(lambda: self.engine.process_exited(pid, status))
         self.settle()

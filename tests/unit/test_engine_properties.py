@@ -125,7 +125,7 @@ def of_a_process(world: World, what: str, pick: int, value: int) -> None:
     pid = pids[pick % len(pids)]
     instance, process = world.engine.pids[pid]
     if what == "exit":
-        world.end(pid, (0, 1, 15 << 8, 9 << 8)[value])
+        world.end(pid, (0, 1, 15 << 8, None)[value])
     elif what == "stopped":
         world.engine.process_stopped(pid)
     elif what == "ready":

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.process.follow import PATIENCE, Failed, Follower, Forked, GaveUp, Sight, Wait
+from upstart.process.follow import PATIENCE, Decision, Failed, Follower, Forked, GaveUp, Wait
 from upstart.process.procfs import ProcInfo
+from upstart.process.sight import Sight
 
 MAIN = 100
 
 
-def proc(pid: int, ppid: int, sid: int | None = None, start: int | None = None) -> ProcInfo:
+def proc(
+    pid: int, ppid: int, sid: int | None = None, start: int | None = None, forked: bool = True, state: str = "S"
+) -> ProcInfo:
     sid = MAIN if sid is None else sid
-    return ProcInfo(pid, ppid, sid, sid, pid if start is None else start)
+    return ProcInfo(pid, ppid, sid, sid, pid if start is None else start, state, "", forked)
 
 
 def follower(expect: str) -> Follower:
@@ -112,26 +116,61 @@ def test_of_several_left_the_oldest_orphan_is_taken() -> None:
     assert pid_of(follower("fork").main_ended(0.01, 0, Sight([proc(101, 1), proc(102, 1, 102)]))) == 101
 
 
-def test_parent_that_lives_on_gives_its_child_after_two_looks() -> None:
-    f = follower("fork")
-    sight = Sight([proc(101, MAIN)], kin={101})
-    assert isinstance(f.look(0.01, sight), Wait)
-    assert isinstance(f.look(0.03, sight), Wait)
-    assert pid_of(f.look(0.07, sight)) == 101
+def drive(f: Follower, sight: Sight, until: float, now: float = 0.0) -> tuple[float, Decision]:
+    """Look as often as is asked for, until there is a decision or the job is running, or ``until``."""
+    decision = f.look(now, sight)
+    while isinstance(decision, Wait) and not decision.running and now < until:
+        now += decision.seconds
+        decision = f.look(now, sight)
+    return now, decision
 
 
-def test_parent_that_lives_on_gives_its_oldest_child() -> None:
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+def test_job_of_a_program_that_stays_with_workers_is_running_with_the_program(expect: str) -> None:
+    for workers in ([proc(101, MAIN)], [proc(101, MAIN), proc(102, MAIN)], [proc(101, MAIN, forked=False)]):
+        f = follower(expect)
+        now, decision = drive(f, Sight(workers), 2.0)
+        assert isinstance(decision, Wait) and decision.running and decision.pid == MAIN and 0.5 < now <= 1.0
+        assert isinstance(f.main_ended(3.0, 9 << 8, Sight([proc(101, 1)])), Failed)
+
+
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+def test_workers_that_each_lead_a_session_are_no_daemon(expect: str) -> None:
+    f = follower(expect)
+    drive(f, Sight([proc(101, MAIN, 101)]), 0.2)
+    now, decision = drive(f, Sight([proc(101, MAIN, 101), proc(102, MAIN, 102)]), 2.0, 0.3)
+    assert isinstance(decision, Wait) and decision.running and now <= 1.1
+
+
+def test_job_of_a_program_that_stays_with_a_worker_is_followed_when_the_program_ends() -> None:
     f = follower("fork")
-    sight = Sight([proc(101, MAIN), proc(102, MAIN)], kin={101, 102})
-    f.look(0.01, sight)
-    assert pid_of(f.look(0.07, sight)) == 101
+    drive(f, Sight([proc(101, MAIN)]), 2.0)
+    assert pid_of(f.main_ended(3.0, 0, Sight([proc(101, 1)]))) == 101
+
+
+def test_child_in_a_session_of_a_program_that_stays_is_the_daemon() -> None:
+    for expect, forked, longest in (("fork", False, 0.2), ("fork", True, 1.0), ("daemon", False, 1.0)):
+        now, decision = drive(follower(expect), Sight([proc(101, MAIN, 101, forked=forked)]), 2.0)
+        assert pid_of(decision) == 101 and now <= longest
+        assert isinstance(decision, Forked) and (decision.note is None) == (expect == "fork")
+
+
+def test_what_a_launcher_was_told_to_run_is_the_daemon() -> None:
+    chain = [proc(101, MAIN, forked=False), proc(102, 101, forked=False)]
+    for expect, shell, longest in (("fork", False, 1.0), ("daemon", False, 1.0), ("fork", True, 2.5)):
+        f = follower(expect)
+        now, decision = drive(f, Sight(chain, shell, launched={102}), 3.0)
+        assert pid_of(decision) == 102 and now <= longest
+        # The launcher ends in its turn, with the status.
+        assert pid_of(f.main_ended(20.0, None, Sight([proc(MAIN, 1, forked=False)], shell))) == MAIN
+        assert isinstance(f.main_ended(20.1, 3, Sight([])), Failed)
 
 
 def test_grandchild_of_a_parent_that_lives_on_is_the_daemon() -> None:
     f = follower("daemon")
-    f.look(0.01, Sight([proc(101, MAIN, 101), proc(102, 101, 101)], kin={101, 102}))
-    f.look(0.02, Sight([proc(102, 1, 101)], kin={102}))
-    assert pid_of(f.look(0.08, Sight([proc(102, 1, 101)], kin={102}))) == 102
+    f.look(0.01, Sight([proc(101, MAIN, 101), proc(102, 101, 101)]))
+    f.look(0.02, Sight([proc(102, 1, 101)]))
+    assert pid_of(f.look(0.08, Sight([proc(102, 1, 101)]))) == 102
 
 
 def test_commands_of_a_shell_script_are_no_daemons() -> None:
@@ -184,14 +223,11 @@ def test_daemon_that_never_forks_counts_as_running() -> None:
 
 
 def test_text_names_the_stanza_that_fits_a_parent_that_lives_on() -> None:
-    decision = give_up(follower("daemon"), Sight([proc(101, MAIN, 101)]))
-    assert isinstance(decision, GaveUp) and '"expect fork" would fit' in decision.text
     decision = give_up(follower("fork"), Sight([proc(102, 1, 101)], shell=True))
     assert isinstance(decision, GaveUp) and '"expect daemon" would fit' in decision.text
-
-
-def test_old_child_of_a_program_that_lives_on_is_the_daemon_in_the_end() -> None:
-    assert pid_of(give_up(follower("fork"), Sight([proc(101, MAIN)]))) == 101
+    for expect in ("fork", "daemon"):
+        decision = give_up(follower(expect), Sight([proc(101, MAIN)]))
+        assert isinstance(decision, GaveUp) and "a job without expect would fit" in decision.text
 
 
 def test_late_fork_is_still_followed() -> None:
@@ -224,13 +260,13 @@ def test_following_always_comes_to_an_end_and_takes_only_what_lives(
     def sight(shape: list[tuple[int, int, bool, bool]], main: bool) -> Sight:
         processes = [
             proc(MAIN + pid, MAIN + parent if parent < pid and (parent or main) else 1, MAIN + pid if leads else None)
-            for pid, parent, leads, _kin in sorted(shape)
+            for pid, parent, leads, _background in sorted(shape)
         ]
-        return Sight(processes, kin={MAIN + pid for pid, _, _, kin in shape if kin})
+        return Sight(processes, background={MAIN + pid for pid, _, _, background in shape if background})
 
     f = follower(expect)
     now = 0.0
-    decision: object = Wait(0)
+    decision: object = Wait(0, MAIN)
     last = Sight([])
     for shape in before:
         last = sight(shape, True)
@@ -248,7 +284,7 @@ def test_following_always_comes_to_an_end_and_takes_only_what_lives(
             now += decision.seconds
             last = sight(shape, False)
             decision = f.look(now, last)
-        assert not isinstance(decision, Wait) or now - ended < 0.6
+        assert not isinstance(decision, Wait) or now - ended < 1.2
     if isinstance(decision, Forked):
         assert decision.pid in {info.pid for info in last.processes}
     if isinstance(decision, Failed):
@@ -266,24 +302,85 @@ def test_no_stanza_is_named_where_a_process_in_between_may_have_ended() -> None:
 
 def test_workers_of_a_child_are_not_taken_for_a_second_fork() -> None:
     f = follower("daemon")
-    sight = Sight([proc(101, MAIN, 101), proc(102, 101, 101), proc(103, 101, 101)], kin={101, 102, 103})
-    for step in range(10):
+    sight = Sight([proc(101, MAIN, 101), proc(102, 101, 101), proc(103, 101, 101)])
+    for step in range(5):
         assert isinstance(f.look(0.1 * step, sight), Wait)
     left = [proc(101, 1, 101), proc(102, 101, 101), proc(103, 101, 101)]
-    f.main_ended(1.0, 0, Sight(left))
-    decision = f.look(1.3, Sight(left))
+    f.main_ended(0.5, 0, Sight(left))
+    decision = f.look(0.8, Sight(left))
     assert pid_of(decision) == 101
     assert isinstance(decision, Forked) and decision.note is not None and '"expect fork" would fit' in decision.note
 
 
-def test_child_of_a_child_that_lingers_is_the_daemon() -> None:
+@pytest.mark.parametrize("seconds", [0.08, 0.3, 0.8])
+def test_a_middle_that_lingers_is_not_the_daemon(seconds: float) -> None:
     f = follower("daemon")
     f.look(0.01, Sight([proc(101, MAIN, 101)]))
-    left = [proc(101, 1, 101), proc(102, 101, 101)]
-    f.main_ended(0.02, 0, Sight(left))
-    assert pid_of(f.look(0.3, Sight(left))) == 102
+    left = Sight([proc(101, 1, 101), proc(102, 101, 101)])
+    now, decision = 0.02, f.main_ended(0.02, 0, left)
+    while now < seconds:
+        assert isinstance(decision, Wait) and decision.pid == 101
+        now += decision.seconds
+        decision = f.look(now, left)
+    decision = f.main_ended(now, 0, Sight([proc(102, 1, 101)]))
+    assert pid_of(decision) == 102
+    assert isinstance(decision, Forked) and decision.note is None
 
 
-def test_second_fork_of_parents_that_live_on_is_the_daemon_in_the_end() -> None:
-    sight = Sight([proc(101, MAIN, 101), proc(102, 101, 101)], kin={101, 102})
-    assert pid_of(give_up(follower("daemon"), sight)) == 102
+def test_a_middle_that_lingers_for_long_is_replaced_when_it_ends() -> None:
+    f = follower("daemon")
+    left = Sight([proc(101, 1, 101), proc(102, 101, 101)])
+    now, decision = 0.02, f.main_ended(0.02, 0, left)
+    while isinstance(decision, Wait):
+        now += decision.seconds
+        decision = f.look(now, left)
+    assert pid_of(decision) == 101 and now <= 1.0
+    assert pid_of(f.main_ended(1.5, 0, Sight([proc(102, 1, 101)]))) == 102
+
+
+def test_a_middle_that_still_works_is_about_to_fork() -> None:
+    f = follower("daemon")
+    busy = Sight([proc(101, 1, 101, state="R")])
+    now, decision = 0.02, f.main_ended(0.02, 0, busy)
+    while now < 0.5:
+        assert isinstance(decision, Wait)
+        now += decision.seconds
+        decision = f.look(now, busy)
+
+
+def test_a_manager_that_was_executed_is_final_whatever_it_keeps() -> None:
+    f = follower("daemon")
+    f.look(0.01, Sight([proc(101, MAIN, 101, forked=False), proc(102, 101, 101, forked=False)], shell=True))
+    left = Sight([proc(101, 1, 101, forked=False), proc(102, 101, 101, forked=False)])
+    now, decision = 0.3, f.main_ended(0.3, 0, left)
+    while isinstance(decision, Wait):
+        now += decision.seconds
+        decision = f.look(now, left)
+    assert pid_of(decision) == 101 and now < 0.6
+
+
+def test_unknown_end_beside_a_main_process_that_waits_is_the_jobs() -> None:
+    f = follower("fork")
+    main = proc(MAIN, 1, forked=False)
+    drive(f, Sight([proc(101, MAIN, 101, forked=False)]), 2.0)
+    assert isinstance(f.main_ended(0.5, None, Sight([main])), Failed)
+
+
+def test_unknown_end_beside_a_main_process_with_workers_gives_the_main_process() -> None:
+    f = follower("fork")
+    main = proc(MAIN, 1, forked=False)
+    drive(f, Sight([proc(101, MAIN, 101)]), 2.0)
+    assert pid_of(f.main_ended(1.5, None, Sight([main, proc(105, MAIN, 105)]))) == MAIN
+
+
+def test_unknown_end_that_leaves_an_orphan_gives_the_orphan() -> None:
+    f = follower("fork")
+    main = proc(MAIN, 1, forked=False)
+    drive(f, Sight([proc(101, MAIN, 101, forked=False)]), 2.0)
+    assert pid_of(f.main_ended(0.5, None, Sight([main, proc(105, 1, 101)]))) == 105
+
+
+def test_child_in_a_session_whose_parents_live_on_is_the_daemon_with_the_wrong_stanza_too() -> None:
+    decision = drive(follower("daemon"), Sight([proc(101, MAIN, 101), proc(102, 101, 101)]), 2.0)[1]
+    assert pid_of(decision) == 101
+    assert isinstance(decision, Forked) and decision.note is not None and '"expect fork" would fit' in decision.note

@@ -2,9 +2,11 @@
 
 What is always true here: a `Running` is kept for each such process, with all that init holds for it; its descriptors
 are closed and its output is taken to the end when it is dropped.  Every child is reaped, whoever's it was.  A main
-process that ends where it was to become a daemon is first asked what it left; only then is its end the job's.  What a
-process has said is in its log before its end is known to anybody, unless the log makes us wait for longer than
-`LOG_SECONDS`: whoever waits for a job finds its output there.
+process that ends where it was to become a daemon is first asked what it left; only then is its end the job's.  A
+main process that is not the one spawned may be no child of ours: it is held by a pidfd, through which its end is seen
+and signals go to it and to nobody else, whoever gets its number.  What a process has said is in its log before its
+end is known to anybody, unless the log makes us wait for longer than `LOG_SECONDS`: whoever waits for a job finds its
+output there.
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ from upstart.base import utmp
 from upstart.base.loop import READ, WRITE
 from upstart.process import helper
 from upstart.process.follow import FIRST_LOOK, Failed, Following, Forked, Wait
+from upstart.process.held import Held
+from upstart.process.kill import SIGKILL, kill_members, signal_job, signal_process
 from upstart.process.log import JobLog, LogStore
-from upstart.process.members import Members
+from upstart.process.members import Members, reaped
+from upstart.process.procfs import look
 from upstart.process.reaper import BATCH, CONTINUED, EXITED, STOPPED, reap
 from upstart.process.spawn import close, read_outcome
 from upstart.process.writer import Writers
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
     from upstart.base.loop import Loop
     from upstart.engine.data import Instance
+    from upstart.engine.effects import Signal
     from upstart.engine.engine import Engine
     from upstart.process.follow import Decision
 
@@ -49,7 +55,7 @@ class Running:
     """A process of a job, and what init holds for it; watches and timers are ids of the loop or -1."""
 
     __slots__ = (
-        "ended", "error_fd", "error_watch", "exited", "feed", "feed_watch", "follow_timer", "following", "log",
+        "ended", "error_fd", "error_watch", "feed", "feed_watch", "follow_timer", "following", "held", "kills", "log",
         "log_timer", "log_watch", "members", "told",
     )  # fmt: skip
 
@@ -63,15 +69,16 @@ class Running:
         self.log: JobLog | None = None
         self.log_watch = -1
         #: Pid and status of a process that has ended while its output is being written.
-        self.ended: tuple[int, int] | None = None
+        self.ended: tuple[int, int | None] | None = None
         self.log_timer = -1
         #: Descriptor of a script's pipe, and what must still be written to it.
         self.feed: tuple[int, bytes] | None = None
         self.feed_watch = -1
         self.following: Following | None = None
         self.follow_timer = -1
-        #: Pid and status of a main process that has ended while it is not yet clear what it left.
-        self.exited: tuple[int, int] | None = None
+        self.held: Held | None = None
+        #: How often SIGKILL was sent to it.
+        self.kills = 0
 
     def descriptors(self) -> list[int]:
         """All that are open."""
@@ -140,6 +147,7 @@ class Children:
             return None
         self._end_outcome(running)
         self._end_feed(running)
+        self._let_go(running)
         self._loop.remove(running.follow_timer)
         self._loop.remove(running.log_timer)
         if running.log is not None:
@@ -279,6 +287,7 @@ class Children:
     @staticmethod
     def _begin_following(instance: Instance, running: Running) -> Following:
         expect = instance.job_class.expect
+        running.members.note_user()
         running.following = Following(expect, instance.display, running.members, time.monotonic())
         return running.following
 
@@ -294,18 +303,70 @@ class Children:
 
     def _decide(self, instance: Instance, running: Running, decision: Decision) -> None:
         if isinstance(decision, Wait):
+            if decision.pid != instance.main_pid or (decision.running and instance.state == "spawned"):
+                self._engine.process_forked(instance, decision.pid, decision.running)
             self._look_later(instance, running, decision.seconds)
         elif isinstance(decision, Forked):
-            running.exited = None
             if decision.note is not None:
                 self._warn(decision.note)
             self._engine.process_forked(instance, decision.pid)
+            self._hold(instance, running, decision.pid, decision.start)
         elif isinstance(decision, Failed):
-            if running.exited is not None:
-                (pid, status), running.exited = running.exited, None
-                self._tell_end(running, pid, status)
+            # Nothing is left, and the end of the last is not yet told.
+            self._hold(instance, running, instance.main_pid, -1)
         else:
             self._engine.follow_gave_up(instance, decision.text)
+
+    # Main processes that may be no children of ours
+
+    def _hold(self, instance: Instance, running: Running, pid: int, start: int) -> None:
+        """Have the end of the main process seen, whoever its parent is."""
+        self._let_go(running)
+
+        def ended(waits_for_us: bool) -> None:
+            if waits_for_us:
+                self.reap()
+            elif self.running.get((instance, "main")) is running and instance.main_pid == pid and not running.ended:
+                self._main_ended(instance, running, pid, None)
+
+        running.held = Held(self._loop, pid, start, ended)
+
+    @staticmethod
+    def _let_go(running: Running) -> None:
+        if running.held is not None:
+            running.held.close()
+            running.held = None
+
+    def kill(self, effect: Signal) -> None:
+        """Send a signal to a process of a job that the engine knows of.  Raises OSError."""
+        instance, process, pid = effect.instance, effect.process, effect.pid
+        running = self.running.get((instance, process))
+        if running is not None and running.ended is not None:
+            # It was reaped, and its number may be another's: what is left of it is all that there is to signal.
+            if effect.signal == SIGKILL:
+                kill_members(running.members, self.others(instance, process))
+            return
+        held = running.held if running is not None else None
+        pidfd = held.pidfd if held is not None else -1
+        if held is not None and pidfd < 0 and not held.lives():
+            return
+        if effect.alone:
+            signal_process(pid, effect.signal, pidfd)
+            return
+        if running is None:
+            signal_job(pid, effect.signal, None)
+            return
+        if effect.signal == SIGKILL:
+            running.kills += 1
+            self._killed_again(instance, process, pid, running.kills)
+        signal_job(pid, effect.signal, running.members, self.others(instance, process), pidfd)
+
+    def _killed_again(self, instance: Instance, process: str, pid: int, times: int) -> None:
+        """Say what keeps a process alive that SIGKILL was sent to before."""
+        info = look(pid)
+        if times == 2 and info is not None:
+            why = "it waits in the kernel (state D)" if info.state == "D" else f"it is in state {info.state}"
+            self._warn(f"{instance.display} {process} process ({pid}) does not end by SIGKILL: {why}")
 
     # The end of processes
 
@@ -335,6 +396,7 @@ class Children:
             self._ended(pid, value if kind == EXITED else value << 8)
 
     def _ended(self, pid: int, status: int) -> None:
+        reaped(pid)
         found = self._engine.pids.get(pid)
         if found is None:
             self._noticed(pid)
@@ -347,7 +409,8 @@ class Children:
         if running is not None:
             if self._outcome(instance, process, running):
                 return
-            if process == "main" and self._left_something(instance, running, pid, status):
+            if process == "main":
+                self._main_ended(instance, running, pid, status)
                 return
             self._tell_end(running, pid, status)
             return
@@ -362,7 +425,7 @@ class Children:
             except OSError as error:
                 self._warn(f"Unable to note in wtmp that process {pid} has ended: {error.strerror}")
 
-    def _tell_end(self, running: Running, pid: int, status: int) -> None:
+    def _tell_end(self, running: Running, pid: int, status: int | None) -> None:
         """Tell the engine that a process has ended, once its output is written or will not be soon."""
         log = running.log
         if log is not None:
@@ -393,26 +456,23 @@ class Children:
             running.ended = None
             self._loop.remove(running.log_timer)
 
-    def _left_something(self, instance: Instance, running: Running, pid: int, status: int) -> bool:
-        """A main process has ended that may have become a daemon before: true if its end is not the job's."""
+    def _main_ended(self, instance: Instance, running: Running, pid: int, status: int | None) -> None:
+        """A main process has ended that may have become a daemon before: tell the engine, unless it has left one."""
         following = running.following
-        if following is None:
-            if instance.job_class.expect not in ("fork", "daemon") or instance.state != "spawned":
-                return False
+        if following is None and instance.job_class.expect in ("fork", "daemon") and instance.state == "spawned":
             following = self._begin_following(instance, running)
-        self._loop.remove(running.follow_timer)
-        running.exited = (pid, status)
-        stopping = instance.goal == "stop"
-        decision = following.main_ended(time.monotonic(), status, self.others(instance, "main"), stopping)
-        if isinstance(decision, Failed):
-            running.exited = None
-            return False
-        self._decide(instance, running, decision)
-        return True
+        if following is not None:
+            self._loop.remove(running.follow_timer)
+            stopping = instance.goal == "stop"
+            decision = following.main_ended(time.monotonic(), status, self.others(instance, "main"), stopping)
+            if not isinstance(decision, Failed):
+                self._decide(instance, running, decision)
+                return
+        self._tell_end(running, pid, status)
 
     def _orphan_ended(self, pid: int) -> None:
         for (instance, _), running in list(self.running.items()):
-            if running.exited is not None and running.following is not None:
+            if running.following is not None:
                 decision = running.following.orphan_ended(pid, time.monotonic(), self.others(instance, "main"))
                 if decision is not None:
                     self._decide(instance, running, decision)
@@ -430,8 +490,9 @@ class Children:
                     "log": running.log.dump() if running.log is not None else None,
                     "feed": [running.feed[0], running.feed[1].decode("latin-1")] if running.feed is not None else None,
                     "following": running.following.dump() if running.following is not None else None,
-                    "exited": list(running.exited) if running.exited is not None else None,
                     "ended": list(running.ended) if running.ended is not None else None,
+                    "held": [running.held.pid, running.held.start] if running.held is not None else None,
+                    "kills": running.kills,
                 }
                 for (instance, process), running in self.running.items()
             ],
@@ -455,6 +516,8 @@ class Children:
         running.told = True
         saved_log, feed, error_fd = entry.get("log"), entry.get("feed"), entry.get("error_fd", -1)
         exited, ended, following = entry.get("exited"), entry.get("ended"), entry.get("following")
+        held = entry.get("held")
+        running.kills = entry.get("kills", 0)
         if saved_log is not None:
             log = JobLog.load(self.logs, saved_log)
             running.log = log
@@ -464,15 +527,24 @@ class Children:
             self.watch_feed(running, feed[0], feed[1].encode("latin-1"))
         if error_fd >= 0:
             self.watch_outcome(instance, process, running, error_fd)
-        if exited is not None:
-            running.exited = (exited[0], exited[1])
         if ended is not None:
             running.ended = (ended[0], ended[1])
             self._loop.call_soon(lambda: self._end_told(running))
         if following is not None:
             running.following = Following.load(following, time.monotonic(), address)
+            running.following.members = running.members
             if running.following.follower.phase in ("following", "settling"):
                 self._look_later(instance, running, FIRST_LOOK)
+        main = instance.main_pid
+        if exited is not None:
+            # An older build kept it while it was not yet clear what the process had left.
+            self._loop.call_soon(lambda: self._main_ended(instance, running, *exited))
+        if held is None and exited is None and process == "main" and main not in (0, running.members.pid):
+            # An older build held nothing: what has the number now is what it followed, if anything is.
+            info = look(main)
+            held = [main, info.start if info is not None else -1]
+        if held is not None:
+            self._hold(instance, running, *held)
 
 
 def name_of(instance: Instance) -> tuple[str | None, str, str]:

@@ -15,8 +15,7 @@ from upstart.daemon.children import Children, name_of
 from upstart.engine.effects import Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
-from upstart.process.cgroup import Cgroups
-from upstart.process.kill import SIGKILL, kill_members, signal_job, signal_process
+from upstart.process.cgroup import Cgroups, Group
 from upstart.process.log import JobLog, log_path
 from upstart.process.spawn import Spawner, SpawnError, SpawnRequest, prepare
 
@@ -70,6 +69,8 @@ class Performer:
         self._timers: dict[tuple[Instance, str], tuple[int, float]] = {}
         #: Spawns that will be tried again: how often they were, when that will be, and the timer of that.
         self._retries: dict[tuple[Instance, str], tuple[Spawn, int, float, int]] = {}
+        #: Groups that cgroup stanzas name, of instances that have had a process in them.
+        self._shared: dict[Instance, Group] = {}
         self._handlers: dict[str, Callable[[Any], object]] = {
             "spawn": self._spawn,
             "cancel-spawn": self._cancel_spawn,
@@ -83,6 +84,7 @@ class Performer:
             "log": self._log,
             "close": self._close,
             "gone": self._gone,
+            "ended": self._ended,
         }
 
     def perform(self, effect: effects.Effect) -> None:
@@ -200,12 +202,18 @@ class Performer:
         self._engine.mend(asked, timers)
 
     def _gone(self, effect: effects.Gone) -> None:
+        members = self.children.drop(effect.instance, effect.process)
+        if members is not None and members.group is not None and not members.group.exclusive:
+            self._shared[effect.instance] = members.group
+
+    def _ended(self, effect: effects.Ended) -> None:
+        # Its last process may have ended long before.
         instance = effect.instance
-        members = self.children.drop(instance, effect.process)
-        if members is None or members.group is None or self._cgroups is None or instance.pids:
-            return
-        if instance.job.instances.get(instance.name) is not instance:
-            self._cgroups.release(members.group)
+        shared = self._shared.pop(instance, None)
+        if self._cgroups is not None:
+            self._cgroups.release_of(instance.job.name, instance.name, instance.job.session)
+            if shared is not None:
+                self._cgroups.release(shared)
 
     # Signals and timers
 
@@ -214,17 +222,7 @@ class Performer:
         if instance.pids.get(process) != effect.pid:
             return  # it has ended since this was asked for, and its number may be another's
         try:
-            running = self.children.running.get((instance, process))
-            members = running.members if running is not None else None
-            if running is not None and running.ended is not None:
-                # It was reaped, and its number may be another's: what is left of it is all that there is to signal.
-                if members is not None and effect.signal == SIGKILL:
-                    kill_members(members, self.children.others(instance, process))
-                return
-            if effect.alone:
-                signal_process(effect.pid, effect.signal)
-                return
-            signal_job(effect.pid, effect.signal, members, self.children.others(instance, process))
+            self.children.kill(effect)
         except OSError as error:
             self._warn(
                 f"Failed to send signal {effect.signal} to {instance.display} {process} process ({effect.pid}): "
@@ -266,6 +264,7 @@ class Performer:
         return {
             "limits": limits.dump(),
             "groups": self._cgroups.dump() if self._cgroups is not None else [],
+            "shared": [[*name_of(instance), group.path] for instance, group in self._shared.items()],
             "children": self.children.dump(),
             "timers": [[*name_of(instance), timer, due] for (instance, timer), (_, due) in self._timers.items()],
             "retries": [
@@ -281,6 +280,8 @@ class Performer:
             self._cgroups.restore(saved.get("groups", []))
         address = sessionfile.address() if self._options.user else None
         self.children.restore(saved["children"], self.find, address)
+        for entry in saved.get("shared", ()):
+            self._shared[self.find(entry)] = Group(entry[3], False)
         for session, job, name, timer, due in saved["timers"]:
             # Of an instance that is gone there may have been one in older documents.
             known = self._engine.jobs.get((session, job))

@@ -165,7 +165,7 @@ class CloseFd(Effect):
 
 
 class Gone(Effect):
-    """``process`` of ``instance`` with ``pid`` has ended and was reaped: flush its log, forget what was kept for it."""
+    """``process`` of ``instance`` with ``pid`` has ended: flush its log, forget what was kept for it."""
 
     __slots__ = ("instance", "pid", "process")
     kind = "gone"
@@ -174,3 +174,13 @@ class Gone(Effect):
         self.instance = instance
         self.process = process
         self.pid = pid
+
+
+class Ended(Effect):
+    """``instance`` is no more: what is kept for it beyond its processes can go."""
+
+    __slots__ = ("instance",)
+    kind = "ended"
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance

@@ -25,7 +25,17 @@ from __future__ import annotations
 
 from upstart.base.signals import signal_name
 from upstart.engine.core import Core
-from upstart.engine.effects import Announce, CancelSpawn, CancelTimer, Reply, ReplyError, SetTimer, Signal, Spawn
+from upstart.engine.effects import (
+    Announce,
+    CancelSpawn,
+    CancelTimer,
+    Ended,
+    Reply,
+    ReplyError,
+    SetTimer,
+    Signal,
+    Spawn,
+)  # fmt: skip
 from upstart.engine.holding import WorkedOn
 
 TYPE_CHECKING = False
@@ -210,6 +220,7 @@ class LifeCycle(Core):
         job = instance.job
         job.instances.pop(instance.name, None)
         self._forget_instance(instance)
+        self.effects.append(Ended(instance))
         self.debug("Destroyed inactive instance %s", instance.display)
         if self.announcing:
             self.effects.append(Announce("InstanceRemoved", instance))

@@ -30,6 +30,9 @@ NOT_READY = ("spawned", "post-starting", "post-start")
 
 SIGCONT = 18
 
+#: The status of a process that another than init has waited for.
+UNKNOWN = -2
+
 
 class ProcessInputs(LifeCycle):
     """The inputs that tell of processes and timers."""
@@ -123,8 +126,8 @@ class ProcessInputs(LifeCycle):
             self.advance(instance)
 
     @an_input
-    def process_forked(self, instance: Instance, pid: int) -> None:
-        """The main process has become a daemon: it is ``pid`` now."""
+    def process_forked(self, instance: Instance, pid: int, ready: bool = True) -> None:
+        """The main process has become a daemon: it is ``pid`` now; unless ``ready``, it may become another yet."""
         old = instance.main_pid
         if not old:
             return
@@ -133,7 +136,7 @@ class ProcessInputs(LifeCycle):
             self.pids.pop(old, None)
             instance.pids["main"] = pid
             self.pids[pid] = (instance, "main")
-        if instance.state == "spawned":
+        if instance.state == "spawned" and ready:
             self.advance(instance)
         elif instance.state == "killed" and old != pid:
             self.cancel_timer(instance, KILL_TIMER + "main")
@@ -169,8 +172,11 @@ class ProcessInputs(LifeCycle):
             self.info("%s %s process (%d) continued by %s signal", found[0].display, found[1], pid, name)
 
     @an_input
-    def process_exited(self, pid: int, status: int) -> None:
-        """A process has ended: ``status`` is its exit code, or the signal that killed it shifted left by 8."""
+    def process_exited(self, pid: int, status: int | None) -> None:
+        """A process has ended: ``status`` is its exit code, or the signal that killed it shifted left by 8.
+
+        ``None``: that is not known, for another process than init waits for it.
+        """
         found = self.pids.get(pid)
         if found is None:
             return
@@ -178,6 +184,8 @@ class ProcessInputs(LifeCycle):
         if process in instance.unready:
             # Nothing was wrong with its set-up, or that would have been reported first: it was just quick.
             self.process_ready(instance, process)
+        if status is None:
+            status = UNKNOWN
         reason = self._log_exit(instance, process, pid, status)
         self.told = (instance, process, instance.state, pid, status, reason)
         self._forget_process(instance, process, pid)
@@ -231,6 +239,10 @@ class ProcessInputs(LifeCycle):
 
     def _log_exit(self, instance: Instance, process: str, pid: int, status: int) -> str:
         """Log how a process ended; returns that as a reason."""
+        if status == UNKNOWN:
+            text = f"{instance.display} {process} process ({pid}) ended with unknown status: it is no child of init"
+            self.warn("%s", text)
+            return text
         if status == 0:
             self.info("%s %s process (%d) exited normally", instance.display, process, pid)
             return f"{instance.display} {process} process ({pid}) exited normally"
@@ -288,6 +300,8 @@ class ProcessInputs(LifeCycle):
     def _is_failure(self, instance: Instance, status: int) -> bool:
         """Whether this end of the main process is one that respawn or failure follows."""
         job_class = instance.job_class
+        if status == UNKNOWN:
+            return job_class.respawn and self.respawning_allowed and instance.goal == "start"
         if instance.goal != "start" or status in job_class.normal_exit:
             return False
         if status or (job_class.respawn and not job_class.task):
@@ -321,7 +335,7 @@ class ProcessInputs(LifeCycle):
         return False
 
     def _other_ended(self, instance: Instance, process: str, status: int, reason: str) -> None:
-        if status and not (instance.forced and instance.goal == "stop"):
+        if status > 0 and not (instance.forced and instance.goal == "stop"):
             # post-start and pre-stop are on their own: their failure is logged and changes nothing.
             if process == "pre-start" or (process == "post-stop" and not instance.respawning):
                 self.fail(instance, process, status, reason)

@@ -160,11 +160,11 @@ class World:
 
     # What processes do
 
-    def exit(self, name: str, status: int = 0, process: str = "main", instance: str = "") -> None:
+    def exit(self, name: str, status: int | None = 0, process: str = "main", instance: str = "") -> None:
         """A process ends."""
         self.end(self.pid(name, process, instance), status)
 
-    def end(self, pid: int, status: int) -> None:
+    def end(self, pid: int, status: int | None) -> None:
         """The process ``pid`` ends."""
         self.alive.pop(pid, None)
         self.engine.process_exited(pid, status)
@@ -361,6 +361,9 @@ class World:
         self.following = [instances[serial] for serial in saved["following"] if serial in instances]
         self.answers = {request: answers for request, answers in self.answers.items() if answers}
         self.settle()
+
+    def _ended(self, effect: fx.Ended) -> None:
+        pass
 
     # What holds at any moment
 

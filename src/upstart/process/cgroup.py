@@ -167,7 +167,7 @@ class Cgroups:
         self._made: set[str] = set()
         #: The path made last: nobody has had the time to freeze it.
         self._fresh = ""
-        self._left: list[Group] = []
+        self._left: dict[str, Group] = {}
         if own is None:
             return
         home = own
@@ -230,7 +230,7 @@ class Cgroups:
         impossible."""
         if self.base is None:
             return None
-        path = f"{self.base}/upstart/{directory_name(job, instance, session)}"
+        path = self._own_path(job, instance, session)
         if path not in self._made:
             try:
                 os.mkdir(path, 0o755)
@@ -242,6 +242,9 @@ class Cgroups:
                 return None
             self._made.add(path)
         return Group(path, True)
+
+    def _own_path(self, job: str, instance: str, session: str | None) -> str:
+        return f"{self.base}/upstart/{directory_name(job, instance, session)}"
 
     def enter(self, group: Group) -> bool:
         """Move init's own process into ``group``; pair with `leave`.  False (and not moved) where it must not."""
@@ -277,21 +280,32 @@ class Cgroups:
             os.close(self._home)
             self._home = -1
 
+    def release_of(self, job: str, instance: str, session: str | None = None) -> None:
+        """The job instance is gone: remove its own group now, or later if processes have been left in it."""
+        path = self._own_path(job, instance, session)
+        if path in self._made:
+            self.release(Group(path, True))
+
     def release(self, group: Group) -> None:
-        """The job instance is gone: remove its group now, or later if processes have been left in it."""
+        """Nothing is started in a group any more: remove it now, or later if processes have been left in it."""
         self._made.discard(group.path)
-        waiting, self._left = self._left[:_SWEEP], self._left[_SWEEP:]
-        for one in [*waiting, group]:
+        waiting = [self._left.pop(path) for path in list(self._left)[:_SWEEP]]
+        for one in {each.path: each for each in (*waiting, group)}.values():
             if one.path not in self._made and not one.remove():
-                self._left.append(one)
+                self._left[one.path] = one
 
     def dump(self) -> list[list[object]]:
-        """The groups of instances that are gone and could not be removed yet, as plain values."""
-        return [[group.path, group.exclusive] for group in self._left]
+        """The groups made for instances, and those that could not be removed when these were gone, as plain values."""
+        left = [[group.path, group.exclusive, False] for group in self._left.values()]
+        return [*left, *([path, True, True] for path in self._made)]
 
     def restore(self, saved: list[list[object]]) -> None:
         """Take over what `dump` gave."""
-        self._left = [Group(str(path), bool(exclusive)) for path, exclusive in saved]
+        for path, exclusive, *made in saved:
+            if made and made[0]:
+                self._made.add(str(path))
+            else:
+                self._left[str(path)] = Group(str(path), bool(exclusive))
 
     def close(self) -> None:
         """Remove what is empty and close the descriptors; for a session init that ends."""

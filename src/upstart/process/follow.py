@@ -3,15 +3,19 @@
 `Follower` decides from what is seen of the job's processes at some moments; it does no I/O.  `Following` looks.
 init adopts every orphan, so nothing a job starts can get away; what has to be told is which process is the daemon.
 
-While the main process lives (looks after 5, 10, 20 ms and so on, then every 250 ms):
+While the main process lives (looks after 5, 10, 20 ms and so on, then every 250 ms) it is another's only where that
+process is no mere command of it and no worker:
 
-- ``expect fork``: a child of it is the daemon, as in the original, once it has been there for 50 ms and is no mere
-  command that the main process waits for: it leads a session, or it runs the same program as a main process that is
-  no shell, or it was started with ``&`` by one that is.  Of several, the oldest.
-- ``expect daemon``: a process two forks away is, after the same 50 ms: one whose parent has ended already.
-- After 10 seconds without one, what is 5 seconds old is the daemon: with ``expect fork`` a child of a main process
-  that is no shell, with ``expect daemon`` a child's child that is no mere command.  Else the follower gives up: the job
-  counts as running with the main process, and the text names the stanza that would fit.
+- A child is the daemon, with ``expect fork`` once it has been there for 50 ms, with ``expect daemon`` after 0.7 s, if
+  the main process is a shell that started it with ``&``, or if it alone of the children leads a session.  One that
+  leads a session and has executed no program yet may be the first of several workers: it is given 0.7 s, too.
+- What runs just what the command line of the main process says is the daemon after 0.7 s, for that is a launcher
+  (su, sudo, setsid, timeout), one of which may start the next; under a shell (``sh -c``) after 2 s.
+- With ``expect daemon`` a process two forks away is, after 50 ms: one whose parent has ended already.
+- Any other child becomes the daemon only when the main process ends.  When one has been there for 0.9 s the job is
+  running with the main process, unless that is a shell, which may run any commands before it executes or starts the
+  daemon.  From then on only an end with status 0 makes another process the daemon.
+- After 10 seconds the job is running with the main process in any case, and the log names the stanza that would fit.
 
 When the main process has ended:
 
@@ -19,18 +23,25 @@ When the main process has ended:
 - One process is left: it is the daemon, whatever the stanza says.
 - Several are left: the oldest of those whose parent has ended is.
 - With ``expect daemon`` what is left may be about to fork again.  A process in a session whose leader has ended has
-  forked twice and is taken at once; any other is taken when nothing has changed for 50 ms, or after 250 ms.  If it was
-  seen to be the main process's child and has just one child itself, that one is; several are its workers.
+  forked twice and is taken at once; any other when it sleeps and nothing has changed for 50 ms, or after 250 ms.  One
+  that has a single child and has executed no program since it was forked may be the middle of the two forks that
+  lingers: it is given 0.9 s to end.  One that has executed a program is final, as in the original, however many
+  children it keeps.
 
 A wrong guess is mended: a process that was taken for the daemon, ends with status 0 within 10 seconds and leaves
-others behind was not it, and the oldest of these is taken; likewise a main process that was given up on and ends with
-status 0 after all.  A shell script as main process may run any commands before it executes or starts the daemon.
+orphans behind was not it, and the oldest of these is taken; likewise a main process that was given up on and ends with
+status 0 after all.  Where the status is not known, for another process than init waited for it, it may have been 0.
+A launcher that still lives then is about to end with that status, and a main process with children that it forked is
+their master: the job is the main process's again.
+
+What is taken is held by a pidfd (`upstart.process.held`), for init cannot wait for it while its parent lives.
 """
 
 from __future__ import annotations
 
 from upstart.process.members import Members
-from upstart.process.procfs import executable, in_background, look
+from upstart.process.procfs import is_shell
+from upstart.process.sight import Sight, see
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,36 +54,41 @@ FIRST_LOOK = 0.005
 LONGEST_WAIT = 0.25
 STEADY = 0.05
 SETTLE = 0.25
+ALONE = 0.7
+PATIENT = 2.0
+RUNNING = 0.9
 PATIENCE = 10.0
-OLD = 5.0
-
-#: Names of shells: their children are commands, not daemons, unless put into the background.
-SHELLS = frozenset(("ash", "bash", "busybox", "dash", "ksh", "ksh93", "mksh", "posh", "sh", "yash", "zsh"))
+NEVER = 1e9
 
 
 class Forked:
-    """The daemon is ``pid``; ``note`` is a line for the log if another stanza would have said so, else ``None``."""
+    """The daemon is ``pid``, started at ``start`` (clock ticks since boot); ``note`` is a line for the log if another
+    stanza would have said so, else ``None``."""
 
-    __slots__ = ("note", "pid")
+    __slots__ = ("note", "pid", "start")
 
-    def __init__(self, pid: int, note: str | None = None) -> None:
+    def __init__(self, pid: int, start: int, note: str | None = None) -> None:
         self.pid = pid
+        self.start = start
         self.note = note
 
 
 class Failed:
-    """The main process has ended and left nothing: its exit is the job's."""
+    """Nothing is left that would be the daemon: the end of the process that was followed is the job's."""
 
     __slots__ = ()
 
 
 class Wait:
-    """Nothing can be said yet: look again in ``seconds``."""
+    """Nothing can be said yet: look again in ``seconds``.  Until then ``pid`` is the main process, and ``running``
+    says whether the job counts as running."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("pid", "running", "seconds")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, pid: int, running: bool = False) -> None:
         self.seconds = seconds
+        self.pid = pid
+        self.running = running
 
 
 class GaveUp:
@@ -87,39 +103,18 @@ class GaveUp:
 Decision = Forked | Failed | Wait | GaveUp
 
 
-class Sight:
-    """What was seen at one moment: the job's processes without the main one, oldest first.
-
-    ``shell``: the main process is a shell.  ``kin``: those that run the main process's program (none of a shell's).
-    ``background``: those that a shell started with ``&``.
-    """
-
-    __slots__ = ("background", "kin", "processes", "shell")
-
-    def __init__(
-        self,
-        processes: list[ProcInfo],
-        shell: bool = False,
-        kin: Collection[int] = (),
-        background: Collection[int] = (),
-    ) -> None:
-        self.processes = processes
-        self.shell = shell
-        self.kin = kin
-        self.background = background
-
-
 class Follower:
     """The decisions for one main process ``pid``, spawned at ``now`` (seconds of any steady clock).
 
     ``name`` is the instance's display name, for texts.  ``phase`` is ``following``, ``settling`` (the main process
-    has ended), ``followed`` or ``gave-up``.
+    has ended), ``followed`` or ``gave-up``; ``running``: the job counts as running with the main process;
+    ``launched``: what is followed was run by a launcher, the main process.
     """
 
     __slots__ = (
-        "_born", "_children", "_main", "_orphans", "_parents", "_since", "_still", "_wait",
-        "began", "changed", "expect", "name", "phase", "pid",
-    )
+        "_children", "_last", "_main", "_orphans", "_parents", "_since", "_still", "_tended", "_wait",
+        "began", "changed", "expect", "launched", "name", "phase", "pid", "running",
+    )  # fmt: skip
 
     def __init__(self, expect: str, name: str, pid: int, now: float) -> None:
         self.expect = expect
@@ -128,48 +123,71 @@ class Follower:
         self.began = now
         self.changed = now
         self.phase = "following"
+        self.running = False
+        self.launched = False
         self._wait = FIRST_LOOK
         self._main = pid
         self._children: set[int] = set()
-        #: When each process was first seen, and the parent it then had.
-        self._born: dict[int, float] = {}
+        #: The parent that each process had when it was first seen.
         self._parents: dict[int, int] = {}
         #: Processes without a job that have ended meanwhile: any may have been between main process and daemon.
         self._orphans: set[int] = set()
         self._since: dict[int, tuple[int, float]] = {}
         self._still: tuple[frozenset[int], float] = (frozenset(), -1.0)
+        #: When the last look was, and for how many seconds the main process, no shell, has been seen with children.
+        self._last = now
+        self._tended = 0.0
 
     def look(self, now: float, sight: Sight) -> Decision:
         """Decide from ``sight`` while the main process lives, or while what it left settles."""
         if self.phase == "settling":
             return self._settle(now, sight)
-        self._remember(now, sight)
-        self._children.update(info.pid for info in sight.processes if info.ppid == self.pid)
-        steady = self._steady(now, [info for info in sight.processes if self._qualifies(info, sight)])
-        if steady:
-            return self._forked(now, steady[0], None)
+        self._remember(sight)
+        children = [info for info in sight.processes if info.ppid == self.pid]
+        self._children.update(info.pid for info in children)
+        if not self.running:
+            if children and not sight.shell:
+                self._tended += now - self._last
+            self._last = now
+            ripe = self._ripe(now, sight, self._tended >= RUNNING)
+            if ripe is not None:
+                self.launched = ripe.pid in sight.launched
+                return self._forked(now, ripe, None if self._forked_away(ripe, sight) else self._note(ripe, 1))
+            self.running = self._tended >= RUNNING
         if now - self.began < PATIENCE:
-            return self._again()
-        for info in sight.processes:
-            if now - self._born[info.pid] >= OLD and self._qualifies_at_last(info, sight):
-                return self._forked(now, info, None)
+            return self._again(RUNNING - self._tended)
         self.phase = "gave-up"
         return GaveUp(self._gave_up_text(sight))
 
-    def main_ended(self, now: float, status: int, sight: Sight, stopping: bool = False) -> Decision:
+    def main_ended(self, now: float, status: int | None, sight: Sight, stopping: bool = False) -> Decision:
         """Decide when the process that counts as the main one has ended.
 
-        ``status`` is its exit status (a signal shifted left by 8), ``stopping`` that it was told to.
+        ``status`` is its exit status (a signal shifted left by 8; ``None``: unknown), ``stopping`` that it was told to.
         """
-        if self.phase == "following":
+        if self.phase == "settling":
+            return self._settle(now, sight)
+        if self.phase == "following" and not self.running:
             self.phase = "settling"
             self.changed = now
             self._wait = FIRST_LOOK
             return self._settle(now, sight)
-        late = self.phase == "gave-up" or now - self.changed <= PATIENCE
-        if status != 0 or stopping or not late or not sight.processes:
+        if status or stopping:
             return Failed()
-        chosen = _eldest(sight.processes)
+        early = self.phase != "followed" or now - self.changed <= PATIENCE
+        main = next((info for info in sight.processes if info.pid == self._main), None)
+        left = [info for info in sight.processes if info is not main]
+        if main is not None:
+            # A launcher ends with what it ran, and with its status; workers have a master.
+            workers = not sight.shell and any(info.ppid == main.pid and info.forked for info in left)
+            if self.launched or (workers and early):
+                self.launched = False
+                self.pid = main.pid
+                return Forked(main.pid, main.start)
+            living = {info.pid for info in sight.processes}
+            left = [info for info in left if info.ppid not in living]
+        if not left or not early:
+            return Failed()
+        chosen = _eldest(left)
         return self._forked(now, chosen, self._note(chosen, self._depth(chosen, sight)))
 
     def orphan_ended(self, pid: int) -> None:
@@ -177,40 +195,31 @@ class Follower:
         if self.phase in ("following", "settling"):
             self._orphans.add(pid)
 
-    def _qualifies(self, info: ProcInfo, sight: Sight) -> bool:
-        """Whether a process is the stanza's number of forks away, and no mere command."""
-        if self.expect == "fork":
-            return info.ppid == self.pid and self._independent(info, sight)
-        return self._forked_away(info, sight)
-
-    def _qualifies_at_last(self, info: ProcInfo, sight: Sight) -> bool:
-        """The same when there is no more time, of a process that has been there for long."""
-        if self.expect == "fork":
-            return info.ppid == self.pid and not sight.shell
-        return info.ppid in self._children and self._independent(info, sight)
-
-    @staticmethod
-    def _independent(info: ProcInfo, sight: Sight) -> bool:
-        """Whether a process is no mere command that its parent waits for."""
-        return info.sid == info.pid or info.pid in sight.kin or info.pid in sight.background
-
-    def _steady(self, now: float, candidates: list[ProcInfo]) -> list[ProcInfo]:
-        """Those that have been candidates for long enough; remembers the others."""
-        before = self._since
-        self._since = {}
-        steady = []
-        for info in candidates:
-            start, since = before.get(info.pid, (info.start, now))
-            if start != info.start:
-                since = now
-            self._since[info.pid] = (info.start, since)
-            if now - since >= STEADY:
-                steady.append(info)
-        return steady
-
-    def _remember(self, now: float, sight: Sight) -> None:
+    def _ripe(self, now: float, sight: Sight, last: bool) -> ProcInfo | None:
+        """The oldest process that has looked like the daemon for as long as it must, while the main process lives;
+        if this is the ``last`` chance, for however long."""
+        leaders = [info.pid for info in sight.processes if info.ppid == self.pid and info.sid == info.pid]
+        before, self._since = self._since, {}
+        ripe = None
         for info in sight.processes:
-            self._born.setdefault(info.pid, now)
+            if info.pid in sight.launched:
+                need = PATIENT if sight.shell else ALONE
+            elif info.ppid != self.pid:
+                need = STEADY if self.expect == "daemon" and self._forked_away(info, sight) else NEVER
+            elif info.pid in sight.background or (leaders == [info.pid] and not sight.launched):
+                at_once = self.expect == "fork" and (info.pid in sight.background or not info.forked)
+                need = STEADY if at_once else ALONE
+            else:
+                need = NEVER
+            if need < NEVER:
+                start, since = before.get(info.pid, (info.start, now))
+                self._since[info.pid] = (info.start, since if start == info.start else now)
+                if ripe is None and (last or now - self._since[info.pid][1] >= need):
+                    ripe = info
+        return ripe
+
+    def _remember(self, sight: Sight) -> None:
+        for info in sight.processes:
             self._parents.setdefault(info.pid, info.ppid)
 
     def _settle(self, now: float, sight: Sight) -> Decision:
@@ -219,18 +228,25 @@ class Follower:
             return Failed()
         chosen = _eldest(sight.processes)
         depth = self._depth(chosen, sight)
-        self._remember(now, sight)
+        self._remember(sight)
         if self.expect != "daemon" or depth == 2:
             return self._forked(now, chosen, self._note(chosen, depth))
+        self.pid = chosen.pid
         pids = frozenset(info.pid for info in sight.processes)
         if pids != self._still[0]:
             self._still = (pids, now)
-        if now - self._still[1] < STEADY and now - self.changed < SETTLE:
-            return self._again()
-        children = [info for info in sight.processes if info.ppid == chosen.pid]
-        if depth == 1 and len(children) == 1:
-            return self._forked(now, children[0], None)
+        passed = now - self.changed
+        if passed < RUNNING and self._unfinished(chosen, sight):
+            return self._again(RUNNING - passed)
+        if passed < SETTLE and now - self._still[1] < STEADY:
+            return self._again(SETTLE - passed)
         return self._forked(now, chosen, self._note(chosen, depth))
+
+    @staticmethod
+    def _unfinished(info: ProcInfo, sight: Sight) -> bool:
+        """Whether a process looks like the middle of two forks: it has executed nothing, and works or has one child."""
+        children = sum(other.ppid == info.pid for other in sight.processes)
+        return info.forked and (children == 1 or (children == 0 and info.state != "S"))
 
     def _depth(self, info: ProcInfo, sight: Sight) -> int:
         """How many forks lie between the main process and this one, whose parent has ended: 1, 2, or 0 if unknown.
@@ -252,7 +268,7 @@ class Follower:
         self.phase = "followed"
         self.changed = now
         self.pid = info.pid
-        return Forked(info.pid, note)
+        return Forked(info.pid, info.start, note)
 
     def _note(self, info: ProcInfo, depth: int) -> str | None:
         """A line that names the stanza that fits what was seen, if that is another than the job's."""
@@ -271,8 +287,6 @@ class Follower:
             f'{self.name} main process ({self.pid}) has not forked within {PATIENCE:.0f} seconds as '
             f'"expect {self.expect}" says, it counts as running: '
         )
-        if self.expect == "daemon" and any(info.ppid == self.pid and info.sid == info.pid for info in sight.processes):
-            return text + '"expect fork" would fit'
         if self.expect == "fork" and any(self._forked_away(info, sight) for info in sight.processes):
             return text + '"expect daemon" would fit'
         return text + "a job without expect would fit"
@@ -280,10 +294,11 @@ class Follower:
     def _forked_away(self, info: ProcInfo, sight: Sight) -> bool:
         return info.ppid != self.pid and all(info.ppid != other.pid for other in sight.processes)
 
-    def _again(self) -> Wait:
+    def _again(self, mark: float) -> Wait:
+        """Look again, and where something is decided ``mark`` seconds from now, at that time."""
         seconds = self._wait
         self._wait = min(seconds * 2, LONGEST_WAIT)
-        return Wait(seconds)
+        return Wait(min(seconds, mark) if mark > 0 else seconds, self.pid, self.running)
 
 
 def _eldest(processes: list[ProcInfo]) -> ProcInfo:
@@ -312,9 +327,10 @@ class Following:
         return self.follower.look(now, self._sight(spare, True))
 
     def main_ended(
-        self, now: float, status: int, spare: Collection[int] = (), stopping: bool = False
+        self, now: float, status: int | None, spare: Collection[int] = (), stopping: bool = False
     ) -> Decision:
-        """The main process was reaped with ``status`` (a signal: shifted left by 8); ``stopping``: it was told to."""
+        """The main process has ended with ``status`` (a signal: shifted left by 8; ``None``: unknown); ``stopping``: it
+        was told to."""
         sight = self._sight(spare, False)
         if not sight.processes:
             # A process that forked and ended while /proc was read can hide its child from the first reading.
@@ -330,15 +346,14 @@ class Following:
 
     def _sight(self, spare: Collection[int], main_lives: bool) -> Sight:
         main = self.follower.pid
-        processes = [info for info in self.members.processes(spare, fresh=not main_lives) if info.pid != main]
+        processes = self.members.processes(spare, fresh=not main_lives)
+        if self.follower.phase != "settling":
+            processes = [info for info in processes if info.pid != main]
         self._seen = {info.pid for info in processes}
         if not processes or not main_lives or self.follower.phase != "following":
-            return Sight(processes)
-        leader = look(main)
-        if leader is not None and leader.name in SHELLS:
-            return Sight(processes, True, (), {info.pid for info in processes if in_background(info.pid)})
-        program = executable(main)
-        return Sight(processes, False, {info.pid for info in processes if program == executable(info.pid)})
+            launcher = any(info.pid == self.members.pid for info in processes)
+            return Sight(processes, launcher and is_shell(self.members.pid))
+        return see(main, processes)
 
     def dump(self) -> dict[str, object]:
         """As plain values, for the state document; times are not kept: following starts anew after a re-exec."""
@@ -347,6 +362,8 @@ class Following:
             "name": self.follower.name,
             "pid": self.follower.pid,
             "phase": self.follower.phase,
+            "running": self.follower.running,
+            "launched": self.follower.launched,
             "members": self.members.dump(),
         }
 
@@ -362,4 +379,6 @@ class Following:
         following = cls(str(state["expect"]), str(state["name"]), Members.load(members, address), now)
         following.follower.pid = pid
         following.follower.phase = str(state["phase"])
+        following.follower.running = bool(state.get("running", False))
+        following.follower.launched = bool(state.get("launched", False))
         return following

@@ -1,11 +1,17 @@
 """Which processes belong to one process of a job: what it started, and all that these started.
 
-With a cgroup of the job's own that is the cgroup's content.  Elsewhere a process belongs if it is in a session or
-process group known to be the job's, is the child of a member, or was started with what tells the job's processes from
-all others: UPSTART_JOB, UPSTART_INSTANCE, the UPSTART_SESSION of our init, whose jobs are not those of other inits, and
-the UPSTART_CHROOT of a chroot session, whose jobs are not the system's.  (The root directory would not do: daemons
-change it.)  Only processes younger than the spawn count, so what an earlier run or pre-start has left behind is never
-taken for this run's daemon.
+With a cgroup of the job's own that is the cgroup's content, and what has left it.  Elsewhere, and for what has left,
+the family is walked from parent to child, beginning with the process spawned and with the orphans that init has
+adopted.  An orphan belongs if it was seen as a descendant while its parents lived, if it is in a session or process
+group seen so, or if init's own variables in its environment tell the job from all others: UPSTART_JOB,
+UPSTART_INSTANCE, the UPSTART_SESSION of our init, whose jobs are not those of other inits, and the UPSTART_CHROOT of a
+chroot session, whose jobs are not the system's.  (The root directory would not do: daemons change it.)  Anybody can
+set variables, so they count for nothing by themselves: only with an orphan that runs as the user that the job runs
+as, and that has been given no privileges since (a set-user-ID program keeps the environment of whoever called it).
+In a cgroup that jobs share they tell whose a process is.
+
+Only processes younger than the spawn count, so what an earlier run or pre-start has left behind is never taken for
+this run's daemon.  A look costs what the job and the orphans of init consist of, not what else the machine runs.
 """
 
 from __future__ import annotations
@@ -14,13 +20,22 @@ import os
 import time
 
 from upstart.process.cgroup import Group
-from upstart.process.procfs import ProcInfo, all_pids, environment, look
+from upstart.process.procfs import ProcInfo, all_pids, children, environment, look, privileged, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+#: When the orphans that init has adopted were started.  A number is nobody else's until init has reaped it.
+_starts: dict[int, int] = {}
+
+
+def reaped(pid: int) -> None:
+    """A child of init has been reaped: its number may be given out again."""
+    _starts.pop(pid, None)
 
 
 def boot_ticks() -> int:
@@ -36,7 +51,10 @@ class Members:
     and UPSTART_CHROOT say.
     """
 
-    __slots__ = ("_strangers", "address", "chroot", "group", "instance", "job", "pid", "sessions", "since")
+    __slots__ = (
+        "_strangers", "address", "chroot", "group", "instance", "job", "known", "left", "pid", "sessions",
+        "since", "user",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -57,6 +75,12 @@ class Members:
         self.group = group
         #: Sessions and process groups that are the job's; the spawned process leads the first.
         self.sessions = {pid}
+        #: Descendants that were seen, by their start times.
+        self.known: dict[int, int] = {}
+        #: Whether the spawned process was seen outside of the job's own group.
+        self.left = False
+        #: User that the spawned process was seen to run as.
+        self.user = os.geteuid()
         self._strangers: set[int] = set()
 
     def born(self) -> None:
@@ -74,47 +98,118 @@ class Members:
         if fresh:
             self._strangers.clear()
         group = self.group
-        found = self._in_group(group) if group is not None and group.exclusive else self._in_sessions(group)
+        found = self._in_group(group) if group is not None and group.exclusive else self._family(group)
         own = os.getpid()
         found = [info for info in found if info.sid not in spare and info.pid not in spare and info.pid != own]
         found.sort(key=_age)
         return found
 
-    def _in_group(self, group: Group) -> list[ProcInfo]:
-        return [info for info in map(look, group.pids()) if info is not None and info.start >= self.since]
+    def note_user(self) -> None:
+        """The program runs: remember who runs it."""
+        seen = users(self.pid)
+        if len(seen) == 1:
+            self.user = min(seen)
 
-    def _in_sessions(self, group: Group | None) -> list[ProcInfo]:
-        pids: Iterable[int] = group.pids() if group is not None else all_pids()
+    def _in_group(self, group: Group) -> list[ProcInfo]:
+        pids = group.pids()
+        found = [info for info in map(look, pids) if info is not None and info.start >= self.since]
+        if not self.left:
+            main = look(self.pid)
+            self.left = main is not None and main.start >= self.since and self.pid not in pids
+        if self.left or not found:
+            there = {info.pid for info in found}
+            found += [info for info in self._family(None) if info.pid not in there]
+        return found
+
+    def _family(self, group: Group | None) -> list[ProcInfo]:
+        """The spawned process, the orphans that are the job's, and their descendants; of a shared group also what
+        the job has in it."""
+        init = os.getpid()
+        orphans = children(init)
+        if orphans is None:
+            return self._among(all_pids(), init)
+        members: dict[int, ProcInfo] = {}
+        heads = [self.pid, *orphans]
+        if group is not None:
+            heads += group.pids()
+        since, starts, strangers = self.since, _starts, self._strangers
+        undecided = []
+        for pid in heads:
+            # Strangers are by far the most, where there are many.
+            if starts.get(pid, since) < since or pid in strangers or pid == init:
+                continue
+            info = look(pid)
+            if info is None:
+                continue
+            if info.ppid == init:
+                starts[pid] = info.start
+            if info.start >= since:
+                undecided.append(info)
+        undecided.sort(key=_age)
+        found = True
+        while found:
+            found = False
+            for info in undecided:
+                if info.pid not in members and self._belongs(info, members, init, group is not None):
+                    self._descend(info, members)
+                    found = True
+        strangers.update(info.pid for info in undecided if info.pid not in members)
+        self.known = {info.pid: info.start for info in members.values()}
+        return list(members.values())
+
+    def _descend(self, head: ProcInfo, members: dict[int, ProcInfo]) -> None:
+        """Add a member and its descendants."""
+        self._add(head, members)
+        parents = [head]
+        for parent in parents:
+            for pid in children(parent.pid, parent.threads) or ():
+                child = look(pid) if pid not in members else None
+                if child is not None and child.start >= self.since:
+                    self._add(child, members)
+                    parents.append(child)
+
+    def _among(self, pids: list[int], init: int) -> list[ProcInfo]:
+        """The members among all processes, where the kernel does not tell the children of one."""
         strangers = self._strangers
         candidates = []
         for pid in pids:
-            if pid <= 1 or pid in strangers:
+            if pid <= 1 or pid in strangers or pid == init:
                 continue
             info = look(pid)
-            if info is None or info.start < self.since or info.ppid in (0, 2) or pid == os.getpid():
+            if info is None or info.start < self.since or info.ppid in (0, 2):
                 strangers.add(pid)
             else:
                 candidates.append(info)
         candidates.sort(key=_age)
         members: dict[int, ProcInfo] = {}
         for info in candidates:
-            if self._belongs(info, members):
-                members[info.pid] = info
-                self.sessions.add(info.sid)
-                self.sessions.add(info.pgid)
+            if info.ppid in members or self._belongs(info, members, init, False):
+                self._add(info, members)
             else:
                 strangers.add(info.pid)
+        self.known = {info.pid: info.start for info in members.values()}
         return list(members.values())
 
-    def _belongs(self, info: ProcInfo, members: dict[int, ProcInfo]) -> bool:
-        if info.pid == self.pid or info.sid in self.sessions or info.pgid in self.sessions or info.ppid in members:
+    def _add(self, info: ProcInfo, members: dict[int, ProcInfo]) -> None:
+        members[info.pid] = info
+        self.sessions.add(info.sid)
+        self.sessions.add(info.pgid)
+
+    def _belongs(self, info: ProcInfo, members: dict[int, ProcInfo], init: int, shared: bool) -> bool:
+        """Whether a process is one of the job's; ``shared``: it may be one of a cgroup that the job shares."""
+        if info.pid == self.pid or info.sid in self.sessions or info.pgid in self.sessions:
             return True
+        if self.known.get(info.pid) == info.start or info.ppid in members:
+            return True
+        if info.ppid != init and not shared:
+            return False
         variables = environment(info.pid)
         return (
             variables.get(b"UPSTART_JOB") == os.fsencode(self.job)
             and variables.get(b"UPSTART_INSTANCE") == os.fsencode(self.instance)
             and variables.get(b"UPSTART_SESSION") == (None if self.address is None else os.fsencode(self.address))
             and variables.get(b"UPSTART_CHROOT") == (None if self.chroot is None else os.fsencode(self.chroot))
+            and (shared or (users(info.pid) == {self.user} and not privileged(info.pid)))
         )
 
     def dump(self) -> dict[str, object]:
@@ -129,6 +224,9 @@ class Members:
             "chroot": self.chroot,
             "group": group,
             "sessions": sorted(self.sessions),
+            "known": [list(entry) for entry in self.known.items()],
+            "left": self.left,
+            "user": self.user,
         }
 
     @classmethod
@@ -150,6 +248,12 @@ class Members:
         if not isinstance(sessions, list):
             raise TypeError("sessions")
         members.sessions.update(map(_number, sessions))
+        known = state.get("known", [])
+        if not isinstance(known, list):
+            raise TypeError("known")
+        members.known = {_number(pid): _number(start) for pid, start in known}
+        members.left = bool(state.get("left", False))
+        members.user = _number(state.get("user", members.user))
         return members
 
 

@@ -6,18 +6,46 @@ A process may be gone at any moment: every function then returns ``None`` or lea
 from __future__ import annotations
 
 import os
+import sys
 
 from upstart.process.kernel import read_file
 
 _INT, _QUIT = 1 << 1, 1 << 2  # bits of SIGINT and SIGQUIT in a signal mask
+_FORKNOEXEC = 0x40  # PF_FORKNOEXEC of the kernel's sched.h: forked, and no program executed since
+_AT_SECURE = 23  # getauxval(3): the program was given privileges that its caller had not
+#: Threads of one process whose children are looked at: to look at more would hold init.
+_THREADS = 1000
+
+#: Programs whose children are commands, not daemons, unless put into the background.
+SHELLS = frozenset(
+    (
+        "ash", "bash", "bash-static", "dash", "ksh", "ksh93", "lksh", "mksh", "mksh-static", "posh", "rbash", "sash",
+        "sh", "yash", "zsh", "zsh-static", "zsh5",
+    )
+)  # fmt: skip
 
 
 class ProcInfo:
-    """One process at one moment.  ``start`` is its start time in clock ticks since boot: it tells a reused pid."""
+    """One process at one moment.
 
-    __slots__ = ("name", "pgid", "pid", "ppid", "sid", "start", "state")
+    ``start`` is its start time in clock ticks since boot: it tells a reused pid.  ``forked``: it has executed no
+    program since it was forked.
+    """
 
-    def __init__(self, pid: int, ppid: int, pgid: int, sid: int, start: int, state: str = "S", name: str = "") -> None:
+    __slots__ = ("forked", "name", "pgid", "pid", "ppid", "sid", "start", "state", "threads")
+
+    def __init__(
+        self,
+        pid: int,
+        ppid: int,
+        pgid: int,
+        sid: int,
+        start: int,
+        state: str = "S",
+        name: str = "",
+        forked: bool = False,
+        threads: int = 1,
+    ) -> None:
         self.pid = pid
         self.ppid = ppid
         self.pgid = pgid
@@ -25,6 +53,8 @@ class ProcInfo:
         self.start = start
         self.state = state
         self.name = name
+        self.forked = forked
+        self.threads = threads
 
     def __repr__(self) -> str:
         return f"<{self.pid} {self.name} ppid={self.ppid} pgid={self.pgid} sid={self.sid} {self.state}>"
@@ -40,10 +70,10 @@ def look(pid: int) -> ProcInfo | None:
     fields = text[closing + 2 :].split()
     if closing < 0 or len(fields) < 20 or fields[0] in (b"Z", b"X"):
         return None
-    name = text[opening + 1 : closing].decode("utf-8", "replace")
     return ProcInfo(
-        pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), fields[0].decode(), name
-    )
+        pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), fields[0].decode(),
+        text[opening + 1 : closing].decode("utf-8", "replace"), bool(int(fields[6]) & _FORKNOEXEC), int(fields[17]),
+    )  # fmt: skip
 
 
 def all_pids() -> list[int]:
@@ -52,6 +82,22 @@ def all_pids() -> list[int]:
         return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
     except OSError:
         return []
+
+
+def children(pid: int, threads: int = 1) -> list[int] | None:
+    """The children of ``pid``, which has so many threads; ``None`` where the kernel does not tell."""
+    try:
+        tasks = [str(pid)] if threads <= 1 else os.listdir(f"/proc/{pid}/task")[:_THREADS]
+    except OSError:
+        return []
+    found: list[int] = []
+    for task in tasks:
+        try:
+            found += map(int, read_file(f"/proc/{pid}/task/{task}/children", 1 << 22).split())
+        except OSError:
+            if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+                return None
+    return found
 
 
 def environment(pid: int) -> dict[bytes, bytes]:
@@ -63,6 +109,38 @@ def environment(pid: int) -> dict[bytes, bytes]:
     return dict(entry.split(b"=", 1) for entry in text.split(b"\0") if b"=" in entry)
 
 
+def users(pid: int) -> frozenset[int]:
+    """The user ids of a process: real, effective, saved and that for files; empty where they cannot be read."""
+    try:
+        text = read_file(f"/proc/{pid}/status", 8192)
+    except OSError:
+        return frozenset()
+    start = text.find(b"\nUid:")
+    return frozenset(map(int, text[start + 5 : text.find(b"\n", start + 5)].split())) if start >= 0 else frozenset()
+
+
+def privileged(pid: int) -> bool:
+    """Whether a process runs a program that was given privileges which its caller had not, and with the caller's
+    environment; true where that cannot be read."""
+    try:
+        text = read_file(f"/proc/{pid}/auxv", 4096)
+    except OSError:
+        return True
+    # Keys are small: the upper half of a key of 64 bits is empty.
+    size = 4 if sys.maxsize < 1 << 32 or int.from_bytes(text[:8], sys.byteorder) >> 32 else 8
+    words = [int.from_bytes(text[at : at + size], sys.byteorder) for at in range(0, len(text) - size + 1, size)]
+    return any(key == _AT_SECURE and value for key, value in zip(words[::2], words[1::2], strict=False))
+
+
+def command(pid: int) -> list[bytes]:
+    """The command line of a process, as it may have changed it; empty where it cannot be read."""
+    try:
+        text = read_file(f"/proc/{pid}/cmdline", 1 << 20)
+    except OSError:
+        return []
+    return text.split(b"\0")[:-1]
+
+
 def executable(pid: int) -> str | None:
     """Path of the program that a process runs; ``None`` where it cannot be seen.
 
@@ -72,6 +150,15 @@ def executable(pid: int) -> str | None:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:
         return None
+
+
+def is_shell(pid: int) -> bool:
+    """Whether what runs is a shell: the name of a process is that of the script, where it runs one."""
+    program = (executable(pid) or "").removesuffix(" (deleted)").rpartition("/")[2]
+    if program != "busybox":
+        return program in SHELLS
+    names = [os.fsdecode(word).rpartition("/")[2].lstrip("-") for word in command(pid)[:2]]
+    return bool(names) and names[-1 if names[0] == "busybox" else 0] in SHELLS
 
 
 def in_background(pid: int) -> bool:

@@ -1,0 +1,80 @@
+"""A process that is followed and may be no child of init, held by a pidfd, pidfd_open(2).
+
+No SIGCHLD tells of the end of such a process while its parent lives, and its number may be used again at any time.
+What is always true here: the end is told once, whoever the parent is; a number that another process has got counts as
+an end; without a descriptor to be had the process is looked at every second instead.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upstart.base.loop import READ
+from upstart.process.procfs import look
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from upstart.base.loop import Loop
+
+#: Seconds between two looks at a process that could not be held.
+LOOK_SECONDS = 1.0
+
+
+class Held:
+    """The process ``pid`` that was started at ``start`` (clock ticks since boot).
+
+    ``ended`` is called from the loop once it has ended, or had before: with True where init is to wait for it, so that
+    its status will be known.  ``pidfd`` is -1 where there is none.
+    """
+
+    __slots__ = ("_ended", "_loop", "_watch", "pid", "pidfd", "start")
+
+    def __init__(self, loop: Loop, pid: int, start: int, ended: Callable[[bool], object]) -> None:
+        self._loop = loop
+        self._ended = ended
+        self._watch = -1
+        self.pid = pid
+        self.pidfd = -1
+        self.start = start
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            pass
+        except OSError:
+            self._watch = self._loop.call_later(LOOK_SECONDS, self._look)
+            return
+        if self.pidfd >= 0 and self.lives():
+            self._watch = self._loop.add_fd(self.pidfd, READ, self._look)
+        else:
+            self._watch = self._loop.call_later(0.0, self._look)
+
+    def lives(self) -> bool:
+        """Whether it is there, and no other process with its number."""
+        info = look(self.pid)
+        return info is not None and info.start == self.start
+
+    def _look(self, _events: int = 0) -> None:
+        if self.pidfd < 0 and self.lives():
+            self._open()
+            return
+        self._loop.remove(self._watch)
+        self._ended(self._waits_for_us())
+
+    def _waits_for_us(self) -> bool:
+        kind, number = (os.P_PIDFD, self.pidfd) if self.pidfd >= 0 else (os.P_PID, self.pid)
+        try:
+            return os.waitid(kind, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of it; its end is not told any more."""
+        self._loop.remove(self._watch)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
