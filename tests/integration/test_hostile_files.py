@@ -40,10 +40,13 @@ def test_what_is_in_the_place_of_a_log_is_left_alone(tmp_path: Path) -> None:
         (session.logs / "dangling.log").symlink_to(tmp_path / "none")
         os.mkfifo(session.logs / "fifo.log")
         (session.logs / "directory.log").mkdir()
-        before = session.descriptors()
         for name in names:
             assert session.run("start", name).returncode == 0
             assert f"Failed to write to log file {session.logs}/{name}.log" in session.said()
+        # What writes the logs is there by now.
+        before = session.descriptors()
+        for name in names:
+            assert session.run("start", name).returncode == 0
         assert victim.read_text() == "mine\n" and not (tmp_path / "none").exists()
         # The last client may not have been seen to leave yet.
         wait_for(lambda: session.descriptors() <= before)

@@ -18,7 +18,7 @@ CIRCLE = {
 }
 LOAD = "def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:\n"
 RESTORE = "    def restore(self, saved: dict[str, Any]) -> None:\n"
-LOAD_ALL = "    def load(self) -> list[Change]:\n"
+LOAD_ALL = "    def load(self) -> Steps:\n"
 MAKE = "        daemon = Daemon(options, argv, environ, saved)\n"
 
 
@@ -74,7 +74,7 @@ def broken(source: Path, old: str, new: str) -> None:
         ("daemon/main.py", "import sys\n", "import sys\nimport os\nos.write(1, b'x' * 100_000)\nos._exit(1)\n"),
         ("daemon/performer.py", RESTORE, RESTORE + "        raise RuntimeError('no')\n"),
         ("daemon/endpoints.py", RESTORE, RESTORE + "        return self.restore(saved)\n"),
-        ("daemon/options.py", '"state-fd": ("FD", "state_fd"', '"state-fd": ("", "state_fd"'),
+        ("daemon/options.py", '"state-fd", "state_fd", argument="FD"', '"state-fd", "state_fd"'),
         ("conf/sources.py", LOAD_ALL, LOAD_ALL + "        return None + self\n"),
     ],
 )

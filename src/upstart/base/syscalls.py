@@ -57,12 +57,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 #: The same, with the interpreter's lock kept during the call.
 _holding = ctypes.PyDLL(None, use_errno=True)
 
-_openat2 = _libc.syscall
+# By index each is a function of its own: what is said of the types of one's arguments holds for no other system call.
+_openat2 = _libc["syscall"]
 _openat2.restype = ctypes.c_long
 _openat2.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
 _timerfd_settime = _holding.timerfd_settime
 _timerfd_settime.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
-_clone3 = _holding.syscall
+_clone3 = _holding["syscall"]
 _clone3.restype = ctypes.c_long
 _clone3.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t]
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 ERROR_PREFIX = MANAGER + ".Error."
 #: Characters.  An instance whose name would make its path longer than this is not to be found by it.
-LONGEST_PATH = 48 << 10
+LONGEST_PATH = 256 << 10
 MACHINE_IDS = ("/var/lib/dbus/machine-id", "/etc/machine-id")
 
 
