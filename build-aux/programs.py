@@ -58,7 +58,9 @@ SECOND_TRY = """\
 #: The daemon's: nothing that is loaded is ever let go of, and `settle_memory` ends this.
 DAEMON_FIRST = """\
 import gc
+import os
 import sys
+import time
 
 gc.disable()
 """
@@ -82,17 +84,19 @@ DAEMON_SECOND_TRY = """\
     try:
         from {module} import main
     except Exception as error:
-        import os
-        import time
-
         # Whoever has jobs tries again; not who only tries the program for them.
         if os.getpid() != 1 and ("--restart" not in sys.argv or "UPSTART_RESTART_CHECK" in os.environ):
             raise
-        print(f"init: Unable to start: {{error}}", file=sys.stderr, flush=True)
-        if os.getpid() == 1 and os.spawnv(os.P_WAIT, "/sbin/sulogin", ["sulogin"]) == 127:
-            os.execv("/bin/sh", ["sh"])
-        time.sleep(1)
-        os.execv(sys.argv[0], sys.argv)
+        while True:
+            try:
+                print(f"init: Unable to start: {{error}}", file=sys.stderr, flush=True)
+                if os.getpid() == 1 and os.spawnv(os.P_WAIT, "/sbin/sulogin", ["sulogin"]) == 127:
+                    os.execv("/bin/sh", ["sh"])
+                time.sleep(1)
+                os.execv(sys.argv[0], sys.argv)
+            except Exception:
+                # There is no memory for that now.
+                pass
 """
 DAEMON = "upstart.daemon.main"
 

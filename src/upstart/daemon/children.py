@@ -176,7 +176,22 @@ class Children:
                 self._engine.process_ready(instance, process)
             if running.following is not None and running.follow_timer < 0 and instance.pids.get(process):
                 self._look_later(instance, running, FIRST_LOOK)
+            if running.ended is not None and running.log_timer < 0:
+                self._end_told(running)
             self.watch(instance, process, running)
+        self._tell_lost_ends()
+
+    def _tell_lost_ends(self) -> None:
+        """Where a process is no more, and its end waits for nothing, that has come to nobody's knowledge."""
+        waiting = {running.ended[0] for running in self.running.values() if running.ended is not None}
+        for pid in list(self._engine.pids):
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                if pid not in waiting:
+                    self._engine.process_exited(pid, None)
+            except OSError:
+                pass
 
     # Descriptors
 

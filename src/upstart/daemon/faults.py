@@ -47,7 +47,8 @@ class Faults:
     """The faults of one daemon: ``log`` (priority, text) says what happened, ``restart`` () has it begin anew."""
 
     __slots__ = (
-        "_again", "_calming", "_left_out", "_lines", "_log", "_loop", "_reserve", "_restart", "_since", "last", "torn",
+        "_again", "_calming", "_checked", "_left_out", "_lines", "_log", "_loop", "_reserve", "_restart", "_since",
+        "last", "torn",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, log: Callable[[int, str], object], restart: Callable[[], object]) -> None:
@@ -59,6 +60,8 @@ class Faults:
         self.last = -FAULT_SECONDS
         #: Something may have been cut short, and is not mended yet.
         self.torn = False
+        #: Since the last one all has been looked at once more, when it was calm.
+        self._checked = True
         #: A re-exec is still to come.
         self._again = False
         #: Whether `_calm` will be called.
@@ -76,6 +79,7 @@ class Faults:
     def in_call(self, error: BaseException) -> None:
         """A client's call failed for a reason that is ours: the client has its error, the log says where."""
         self.torn = True
+        self._checked = False
         if isinstance(error, MemoryError):
             self._reserve = None
         self._say("Internal error in a call", error)
@@ -85,6 +89,7 @@ class Faults:
         if isinstance(error, SystemExit):
             raise error
         self.torn = True
+        self._checked = False
         self._again = True
         if isinstance(error, MemoryError):
             self._reserve = None
@@ -110,7 +115,7 @@ class Faults:
     def mended(self) -> None:
         """All that was cut short goes on: what is left to do may need memory."""
         self.torn = False
-        if not self._calming:
+        if not self._calming and not self._checked:
             self._calming = True
             self._loop.call_later(CALM_SECONDS, self._calm)
         self._begin_anew()
@@ -123,8 +128,10 @@ class Faults:
             self._restart()
 
     def _calm(self) -> None:
-        """Get the reserve back, and say how many lines were left out."""
+        """Get the reserve back, say how many lines were left out, and have all be looked at once more."""
         self._calming = False
+        if not self._checked:
+            self._checked = self.torn = True
         try:
             if self._reserve is None:
                 self._reserve = bytes(RESERVE)
