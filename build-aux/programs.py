@@ -89,13 +89,16 @@ DAEMON_SECOND_TRY = """\
             raise
         while True:
             try:
-                print(f"init: Unable to start: {{error}}", file=sys.stderr, flush=True)
+                time.sleep(1)
+                os.write(2, f"init: Unable to start: {{error}}\\n".encode())
+            except Exception:
+                # There is no memory for that now, or nothing to write it to.
+                pass
+            try:
                 if os.getpid() == 1 and os.spawnv(os.P_WAIT, "/sbin/sulogin", ["sulogin"]) == 127:
                     os.execv("/bin/sh", ["sh"])
-                time.sleep(1)
                 os.execv(sys.argv[0], sys.argv)
             except Exception:
-                # There is no memory for that now.
                 pass
 """
 DAEMON = "upstart.daemon.main"
