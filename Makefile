@@ -7,6 +7,7 @@
 # make vm-all   virtual machines that boot, end and are rescued in every way
 # make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
 # make mutants    random changes of the code, and which of them no test notices
+# make check-daemons  a dozen real servers and ten wrappers, with each of expect none, fork and daemon
 # make bench    how fast all that is, beside another init where one is given
 # make bench-boot  a boot to the login prompt and its memory, beside every other init of the release
 # make deb      the Debian packages, below build/deb/
@@ -36,7 +37,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-packages check-services vm vm-all autopkgtest mutants bench bench-boot faults clean
+.PHONY: all check lint unit integration deb lintian run boot check-packages check-services check-daemons vm vm-all autopkgtest mutants bench bench-boot faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -91,6 +92,11 @@ check-packages:
 check-services: deb
 	@$(NEED) $(BOOT_PACKAGES) dpkg-dev
 	@PYTHONPATH=tests/boot $(PYTHON) -m services --release $(RELEASE) $(if $(WRITE),--write) $(SERVICES)
+
+# WRITE=1 records the result in docs/daemons.md; DAEMONS=, a list of servers and wrappers, tries only those.
+check-daemons: all
+	@$(NEED) $(RUN_PACKAGES) util-linux iproute2
+	@$(PYTHON) tests/daemons/check.py $(if $(WRITE),--write) $(DAEMONS)
 
 # INITRD=1 has an initrd of initramfs-tools find and mount the root.
 vm: deb
