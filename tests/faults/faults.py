@@ -25,12 +25,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "boot")]
 
-from injected import CALLS, ERRORS, LINES
-from subject import JOBS, MANAGER, UPSTART, Client, Dead, Deaf, Subject, Untrue
+from groups import remove_groups, unified_hierarchy  # noqa: E402
+from injected import CALLS, ERRORS, LINES  # noqa: E402
+from subject import JOBS, MANAGER, UPSTART, Client, Dead, Deaf, Subject, Untrue  # noqa: E402
 
-from upstart.dbus.wire import WireError
+from upstart.dbus.wire import WireError  # noqa: E402
 
 #: Trials in the life of one init.
 ROUNDS = 5
@@ -89,7 +90,8 @@ class Load:
         self._clients.remove(client)
 
     def _kill_one(self) -> None:
-        children = sorted(self._subject.children())
+        # What a daemon's first process has forked stays where that is killed, as it does with the original.
+        children = sorted(pid for pid in self._subject.children() if "sleep 1000 &" not in self._subject.command(pid))
         if children:
             try:
                 self._subject.kill(self._chance.choice(children))
@@ -196,7 +198,12 @@ def prepare(kind: str, subject: Subject) -> None:
 
 
 def clean(kind: str, subject: Subject) -> None:
+    hierarchy = unified_hierarchy()
+    groups = [hierarchy / name for name in subject.groups] if hierarchy is not None else []
     subject.end()
+    deadline = time.monotonic() + 5
+    while any(group.exists() and not remove_groups(group) for group in groups) and time.monotonic() < deadline:
+        time.sleep(0.05)
     if kind == "disk":
         subprocess.run(["umount", "-l", str(subject.logs)], check=False)
     if kind == "pids":

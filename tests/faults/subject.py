@@ -230,6 +230,9 @@ class Subject:
         else:
             self.proc = Path("/proc")
             self.own, self.address = self.pid, f"\0/com/ubuntu/upstart-session/{os.getuid()}/{self.pid}"
+        #: What it may make of control groups beside the system's own.
+        namespace = os.stat(f"/proc/{self.pid}/ns/pid").st_ino
+        self.groups = [f"upstart-{namespace}"] if first else [f"upstart-session-{self.pid}"]
         self.answers(PATIENCE)
         self.began = self.started(self.own)
 
@@ -381,13 +384,21 @@ class Subject:
         for pid, state in self.children().items():
             # The helpers that watch the start of processes and write logs are init's own.
             if pid not in known and "upstart-" not in self.command(pid):
-                yield f"child {pid} ({self.command(pid)}, {state}) is known to nobody"
+                yield f"child {pid} ({self.command(pid)}, {state}) of {self._job(pid)} is known to nobody"
 
     def _belongs(self, pid: int, job: str) -> bool:
         try:
             return f"UPSTART_JOB={job}\0".encode() in (self.proc / str(pid) / "environ").read_bytes()
         except OSError:
             return True
+
+    def _job(self, pid: int) -> str:
+        """The job that its environment names."""
+        try:
+            words = (self.proc / str(pid) / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return "?"
+        return next((word[12:].decode() for word in words if word.startswith(b"UPSTART_JOB=")), "no job")
 
     def command(self, pid: int) -> str:
         try:
