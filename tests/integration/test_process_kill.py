@@ -12,7 +12,7 @@ from process_support import Host, alive, left, make_host, needs_root, until
 
 from upstart.process.kill import kill_members, signal_group, signal_job, signal_process
 from upstart.process.members import Members, boot_ticks
-from upstart.process.procfs import all_pids, environment, look
+from upstart.process.procfs import ProcInfo, all_pids, environment, look
 from upstart.process.reaper import reap
 
 pytestmark = needs_root
@@ -82,6 +82,25 @@ def test_kill_leaves_jobs_of_the_same_name_of_other_inits_and_chroots_alone(host
     host.until(lambda: all(result.ready for result in spawned))
     for result in spawned:
         assert left(Members.load(result.members.dump())) == [result.pid]
+
+
+def test_a_look_costs_what_the_job_consists_of_and_not_what_else_runs(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 600 & sleep 601 & done; wait"
+    crowd = host.spawn(host.job(script, script=True, name="crowd"))
+    host.until(lambda: len(left(crowd.members)) >= 19)
+    result = host.spawn(host.job("/bin/sleep 60"))
+    host.until(lambda: result.ready)
+    looks: list[int] = []
+
+    def counted(pid: int) -> ProcInfo | None:
+        looks.append(pid)
+        return look(pid)
+
+    monkeypatch.setattr("upstart.process.members.look", counted)
+    assert left(result.members) == [result.pid]
+    assert len(looks) <= 6
 
 
 def test_kill_spares_the_jobs_other_processes(host: Host) -> None:

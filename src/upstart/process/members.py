@@ -24,11 +24,14 @@ from upstart.process.procfs import ProcInfo, all_pids, children, environment, lo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
+#: Processes looked at, and environments read, at once: what is left has its turn at the next look.
+_LOOKS = 400
+_READS = 100
 #: When the orphans that init has adopted were started.  A number is nobody else's until init has reaped it.
 _starts: dict[int, int] = {}
 
@@ -128,34 +131,63 @@ class Members:
         orphans = children(init)
         if orphans is None:
             return self._among(all_pids(), init)
-        members: dict[int, ProcInfo] = {}
-        heads = [self.pid, *orphans]
+        heads = dict.fromkeys((self.pid, *self.known, *reversed(orphans)))
         if group is not None:
-            heads += group.pids()
+            heads.update(dict.fromkeys(group.pids()))
+        undecided = self._undecided(heads, init, group is not None)
+        members: dict[int, ProcInfo] = {}
+        asked: set[int] = set()
+        found = True
+        while found:
+            found = False
+            for info in undecided:
+                if info.pid in members:
+                    continue
+                belongs = self._related(info, members)
+                if not belongs and info.pid not in asked and len(asked) < _READS:
+                    asked.add(info.pid)
+                    belongs = (group is not None or info.ppid == init) and self._says(info.pid, group is not None)
+                if belongs:
+                    self._descend(info, members)
+                    found = True
+        self._strangers.update(asked.difference(members))
+        self.known = {info.pid: info.start for info in members.values()}
+        return list(members.values())
+
+    def _undecided(self, heads: Iterable[int], init: int, shared: bool) -> list[ProcInfo]:
+        """Those of ``heads`` that may belong, oldest first; strangers are by far the most, where there are many."""
         since, starts, strangers = self.since, _starts, self._strangers
-        undecided = []
+        found = []
+        looks = _LOOKS
         for pid in heads:
-            # Strangers are by far the most, where there are many.
             if starts.get(pid, since) < since or pid in strangers or pid == init:
                 continue
-            info = look(pid)
+            if pid != self.pid and not shared and self._foreign(pid):
+                strangers.add(pid)
+                continue
+            looks -= 1
+            info = look(pid) if looks >= 0 else None
             if info is None:
                 continue
             if info.ppid == init:
                 starts[pid] = info.start
             if info.start >= since:
-                undecided.append(info)
-        undecided.sort(key=_age)
-        found = True
-        while found:
-            found = False
-            for info in undecided:
-                if info.pid not in members and self._belongs(info, members, init, group is not None):
-                    self._descend(info, members)
-                    found = True
-        strangers.update(info.pid for info in undecided if info.pid not in members)
-        self.known = {info.pid: info.start for info in members.values()}
-        return list(members.values())
+                found.append(info)
+        found.sort(key=_age)
+        return found
+
+    def _foreign(self, pid: int) -> bool:
+        """Whether an orphan is another user's, and in no session of ours; told without reading much."""
+        try:
+            return (
+                pid not in self.known
+                and os.getsid(pid) not in self.sessions
+                and os.getpgid(pid) not in self.sessions
+                # What has changed its user may be shown as root's.
+                and os.stat(f"/proc/{pid}").st_uid not in (self.user, 0)
+            )
+        except OSError:
+            return False
 
     def _descend(self, head: ProcInfo, members: dict[int, ProcInfo]) -> None:
         """Add a member and its descendants."""
@@ -183,7 +215,7 @@ class Members:
         candidates.sort(key=_age)
         members: dict[int, ProcInfo] = {}
         for info in candidates:
-            if info.ppid in members or self._belongs(info, members, init, False):
+            if self._related(info, members) or (info.ppid == init and self._says(info.pid, False)):
                 self._add(info, members)
             else:
                 strangers.add(info.pid)
@@ -195,21 +227,26 @@ class Members:
         self.sessions.add(info.sid)
         self.sessions.add(info.pgid)
 
-    def _belongs(self, info: ProcInfo, members: dict[int, ProcInfo], init: int, shared: bool) -> bool:
-        """Whether a process is one of the job's; ``shared``: it may be one of a cgroup that the job shares."""
-        if info.pid == self.pid or info.sid in self.sessions or info.pgid in self.sessions:
-            return True
-        if self.known.get(info.pid) == info.start or info.ppid in members:
-            return True
-        if info.ppid != init and not shared:
-            return False
-        variables = environment(info.pid)
+    def _related(self, info: ProcInfo, members: dict[int, ProcInfo]) -> bool:
+        """Whether a process is one of the job's by what was seen of it."""
+        return (
+            info.pid == self.pid
+            or info.sid in self.sessions
+            or info.pgid in self.sessions
+            or self.known.get(info.pid) == info.start
+            or info.ppid in members
+        )
+
+    def _says(self, pid: int, shared: bool) -> bool:
+        """Whether a process is one of the job's by its variables; ``shared``: it may be one of a cgroup that the job
+        shares."""
+        variables = environment(pid)
         return (
             variables.get(b"UPSTART_JOB") == os.fsencode(self.job)
             and variables.get(b"UPSTART_INSTANCE") == os.fsencode(self.instance)
             and variables.get(b"UPSTART_SESSION") == (None if self.address is None else os.fsencode(self.address))
             and variables.get(b"UPSTART_CHROOT") == (None if self.chroot is None else os.fsencode(self.chroot))
-            and (shared or (users(info.pid) == {self.user} and not privileged(info.pid)))
+            and (shared or (users(pid) == {self.user} and not privileged(pid)))
         )
 
     def dump(self) -> dict[str, object]:
