@@ -66,13 +66,6 @@ def test_one_module_alone_calls_the_c_library() -> None:
     assert users == {Path("base/syscalls.py")}
 
 
-#: Modules that still import each other in a circle, each such group as one: to be told apart, or made one file.
-KNOWN_CIRCLES = {
-    frozenset({"upstart.initctl.context", "upstart.initctl.usage"}),
-    frozenset(f"upstart.process.{name}" for name in ("child", "guard", "quick", "spawn")),
-}
-
-
 def module_name(path: Path) -> str:
     """The dotted name of a module of the package."""
     return ".".join(["upstart", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
@@ -101,8 +94,7 @@ def circles(imports: dict[str, set[str]]) -> set[frozenset[str]]:
 def test_no_modules_import_each_other_in_a_circle_not_even_for_their_types() -> None:
     names = {module_name(path) for path in MODULES}
     imports = {module_name(path): (imported_modules(path) & names) - {module_name(path)} for path in MODULES}
-    new = [circle for circle in circles(imports) if not any(circle <= known for known in KNOWN_CIRCLES)]
-    assert not new
+    assert circles(imports) == set()
 
 
 def test_a_circle_is_found_however_long_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posix
 import re
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_line_is_broken_at_the_last_blank_that_fits_even_one_column_beyond() -
     [("", 80), ("0", 80), ("100", 100), (" +70", 70), ("60 ", 80), ("0x50", 80), ("-3", 1 << 31), ("1_0", 80)],
 )
 def test_columns_is_read_as_strtoul_reads_it(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
-    monkeypatch.setattr(usage, "getenv", {"COLUMNS": columns}.get)
+    monkeypatch.setitem(posix.environ, b"COLUMNS", columns.encode())
     monkeypatch.setattr("posix.get_terminal_size", _no_terminal)
     assert real_screen_width() == width
 

@@ -5,14 +5,23 @@ Loaded only when one of them is asked for. Texts are wrapped to the width of COL
 
 from __future__ import annotations
 
+import posix
+
 from upstart import VERSION
-from upstart.initctl.context import Context, getenv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Protocol
 
     from upstart.base.options import Option
+
+    class Context(Protocol):
+        """What of `upstart.initctl.context.Context` is used here."""
+
+        program: str
+
+        def write(self, text: str) -> None: ...
 
 COPYRIGHT = "Copyright (C) 2006-2014 Canonical Ltd., 2011 Scott James Remnant"
 NO_WARRANTY = (
@@ -177,14 +186,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 def screen_width() -> int:
     """Columns of the screen: of COLUMNS (as strtoul(3) reads it: a negative one is huge), the terminal, or 80."""
-    text = (getenv("COLUMNS") or "").lstrip(" \t\n\v\f\r")
+    text = posix.environ.get(b"COLUMNS", b"").decode("utf-8", "surrogateescape").lstrip(" \t\n\v\f\r")
     digits = text[1:] if text[:1] in ("+", "-") else text
     width = int(digits) if digits.isascii() and digits.isdigit() else 0
     if width and text[0] == "-":
         width = 1 << 31
     if not width:
-        import posix
-
         try:
             width = posix.get_terminal_size(1).columns
         except OSError:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from upstart.process.cgroup import Group
     from upstart.process.cgroupkeys import Plan
     from upstart.process.members import Members
-    from upstart.process.spawn import SpawnRequest
+    from upstart.process.request import SpawnRequest
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
