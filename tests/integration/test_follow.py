@@ -202,7 +202,8 @@ def test_a_server_in_a_wrapper_is_followed_and_stopped(init: SessionInit, wrappe
     command = server(init, "plain")
     line = wrapper.format(command, arguments=command.partition(" ")[2])
     client = init.client()
-    init.write("web", f"expect {expect}\nexec {line}\n")
+    # nohup leaves what it is told where it runs.
+    init.write("web", f"expect {expect}\nchdir {init.directory}\nexec {line}\n")
     known(client, "web")
     client.start("web", wait=False)
     pid = served(init)

@@ -305,3 +305,27 @@ def test_thousands_of_cancelled_timers_leave_the_others_in_order(loop: Loop) -> 
     loop.call_later(0.05, loop.stop)
     loop.run()
     assert seen == list(reversed(range(20)))
+
+
+def test_what_is_ready_is_not_told_to_who_gets_its_number(loop: Loop) -> None:
+    told: list[str] = []
+    pipes = [os.pipe() for _ in range(3)]
+    quiet, _ = pipes[2]
+
+    def first(_events: int) -> None:
+        # Whichever of the two comes first takes the other's number for a descriptor on which nothing is to be had.
+        for read, _write in pipes[:2]:
+            loop.remove(watches[read])
+            os.dup2(quiet, read)
+            loop.add_fd(read, READ, lambda events: told.append("too often"))
+        told.append("once")
+
+    watches = {read: loop.add_fd(read, READ, first) for read, _ in pipes[:2]}
+    for _, write in pipes[:2]:
+        os.write(write, b"x")
+    loop.turn(1)
+    loop.turn(0)
+    assert told == ["once"]
+    for pair in pipes:
+        for fd in pair:
+            os.close(fd)

@@ -230,11 +230,12 @@ class Loop:
         except BaseException as error:
             self._fail(error)
             ready = []
+        last = self._next
         for fd, events in ready:
             watch = self._fds.get(fd)
-            # A callback of this turn may have closed the descriptor and opened another of the same number: being
-            # called once too often is harmless, since every descriptor here is non-blocking.
-            if watch is not None:
+            # A callback of this turn may have closed the descriptor and opened another of the same number, which is
+            # not what is ready: what is added in a turn is called in the next.
+            if watch is not None and watch[0] <= last:
                 try:
                     watch[1](events)
                 except BaseException as error:

@@ -59,8 +59,9 @@ class Held:
         return info is not None and info.start == self.start
 
     def _look(self, _events: int = 0) -> None:
-        if self.pidfd < 0 and self.lives():
-            self._open()
+        if self.lives():
+            if self.pidfd < 0:
+                self._open()
             return
         self._loop.remove(self._watch)
         self._ended(self._waits_for_us())
