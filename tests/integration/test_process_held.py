@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from process_support import alive, needs_root, until
 
-from upstart.base.loop import Loop
+from upstart.base.loop import READ, Loop
 from upstart.process.held import Held
 from upstart.process.procfs import look
 
@@ -23,7 +23,7 @@ SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 REUSED = """
 import os, signal, sys, time
 sys.path[:0] = [SOURCE]
-from upstart.base.loop import Loop
+from upstart.base.loop import READ, Loop
 from upstart.process.held import Held
 from upstart.process.kill import SIGKILL, _kill_exactly, signal_group, signal_process
 from upstart.process.procfs import look
@@ -96,6 +96,36 @@ def test_the_end_of_a_child_of_ours_is_left_to_who_waits_for_it(loop: Loop) -> N
     assert told == [True]
     assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
     held.close()
+
+
+def test_a_call_that_was_for_another_descriptor_of_that_number_is_no_end(loop: Loop) -> None:
+    pid = child()
+    info = look(pid)
+    assert info is not None
+    told: list[bool] = []
+    held: list[Held] = []
+    read, write = os.pipe()
+    other, its_end = os.pipe()
+
+    def change(_events: int) -> None:
+        # What the other was ready for in this turn is what the loop calls the new one for.
+        loop.remove(its)
+        os.close(other)
+        held.append(Held(loop, pid, info.start, told.append))
+        loop.remove(first)
+
+    first = loop.add_fd(read, READ, change)
+    its = loop.add_fd(other, READ, lambda _events: None)
+    os.write(write, b"x")
+    os.write(its_end, b"x")
+    loop.turn(10)
+    assert held[0].pidfd == other and not told
+    os.kill(pid, signal.SIGKILL)
+    loop.turn(10)
+    assert told == [True] and os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+    held[0].close()
+    for fd in (read, write, its_end):
+        os.close(fd)
 
 
 def test_without_a_descriptor_the_process_is_looked_at(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
