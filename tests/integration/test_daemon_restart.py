@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, SessionInit, lose_state, wait_for
+from daemon_init import MANAGER, PROGRAMS, UPSTART, Client, DBusError, SessionInit, lose_state, wait_for
 
 from upstart.daemon.options import arguments
 
@@ -67,6 +67,17 @@ STATES = {
 }
 
 
+def in_its_state(client: Client, job: str) -> dict[str, int]:
+    """Wait until a job has come to its state, and has the process that this one asks for; gives its processes."""
+
+    def look() -> list[dict[str, int]]:
+        state, pids = client.status(job)
+        return [pids] if state == STATES[job][0] and (job in pids or job in ("starting", "spawned", "stopping")) else []
+
+    found: dict[str, int] = wait_for(look)[0]
+    return found
+
+
 @pytest.mark.parametrize("job", STATES)
 def test_in_every_state_the_job_goes_on(init: SessionInit, job: str) -> None:
     state, last = STATES[job]
@@ -76,7 +87,7 @@ def test_in_every_state_the_job_goes_on(init: SessionInit, job: str) -> None:
     else:
         client.start(job)
         client.stop(job, wait=False)
-    before = client.wait_status(job, state)
+    before = in_its_state(client, job)
     client = init.restart()
     assert client.status(job) == (state, before)
     (init.directory / job).touch()
@@ -95,7 +106,7 @@ def test_all_of_them_at_once_and_again(init: SessionInit) -> None:
         client.start(job, wait=last != "start/running")
         if last != "start/running":
             client.stop(job, wait=False)
-    before = {job: client.wait_status(job, state) for job, (state, _) in STATES.items()}
+    before = {job: in_its_state(client, job) for job in STATES}
     for _ in range(3):
         client = init.restart()
         assert {job: client.status(job) for job in STATES} == {
