@@ -254,17 +254,20 @@ def test_a_trial_leaves_nothing_behind_and_jobs_inherit_nothing_of_it(tmp_path: 
     refusing = "from upstart.daemon import restart\nrestart.CHECK_OK = b'of no use'\n"
     (programs / "init").write_text(begin + refusing + call + "main(sys.argv))\n")
 
-    def surroundings() -> tuple[list[str], str, dict[str, int], int]:
+    def surroundings() -> tuple[list[str], str, dict[str, int]]:
         groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/upstart-session-{init.pid}/**")]
-        return sorted(groups), init.session_file.read_text(), client.status("running")[1], init.descriptors()
+        return sorted(groups), init.session_file.read_text(), client.status("running")[1]
 
-    before = surroundings()
+    # What writes the log is there by then.
+    wait_for(lambda: init.job_log("running") == "before\n")
+    before, descriptors = surroundings(), init.descriptors()
     client.call(MANAGER, UPSTART, "GetState")
     said = init.text()
     for _ in range(2):
         with pytest.raises(DBusError, match="of no use"):
             client.call(MANAGER, UPSTART, "Restart")
     assert surroundings() == before
+    wait_for(lambda: init.descriptors() <= descriptors)
     assert [line for line in init.text()[len(said) :].splitlines() if "of no use" not in line] == []
     client.start("look")
     assert init.job_log("look").split() == ["0", "1", "2", "3"]
