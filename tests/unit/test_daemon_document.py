@@ -98,7 +98,7 @@ ANEW = {
     "Loop": ("_fds _flushes _heap _next _repeated _running _signals _soon _stale _timers _watches", "asked for again"),
     "Loop ": ("_failed _retry _signalled", "of one turn"),
     "Manager": ("_endpoints _restarter", "parts, made once"),
-    "Members": ("_strangers", "what was found to be none of ours, looked at again"),
+    "Members": ("_strangers dying", "what was found to be none of ours or cannot be told, looked at again"),
     "Mending": ("_cursor _next_pass _pass start_index stop_index told tries", "follow from the rest"),
     "ProcessInputs": ("told", "of an input; what was cut short is mended before a document is made"),
     "Options": ("append_confdirs confdirs prepend_confdirs problems", "the command line is read again"),

@@ -57,6 +57,19 @@ def test_daemon_waits_for_a_child_that_is_about_to_fork_again() -> None:
     assert isinstance(decision, Forked) and decision.note is None
 
 
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+def test_an_orphan_that_is_on_its_way_out_is_waited_for(expect: str) -> None:
+    f = follower(expect)
+    assert isinstance(f.main_ended(0.01, 0, Sight([], dying=True)), Wait)
+    assert pid_of(f.look(0.02, Sight([proc(102, 1, 101)]))) == 102
+    f = follower(expect)
+    now, decision = 0.01, f.main_ended(0.01, 0, Sight([], dying=True))
+    while isinstance(decision, Wait):
+        now += decision.seconds
+        decision = f.look(now, Sight([], dying=True))
+    assert isinstance(decision, Failed) and now < 0.5
+
+
 def test_second_fork_that_makes_its_own_session_is_known_by_having_come_later() -> None:
     f = follower("daemon")
     f.main_ended(0.01, 0, Sight([proc(101, 1)]))

@@ -19,7 +19,8 @@ process is no mere command of it and no worker:
 
 When the main process has ended:
 
-- Nothing is left: its exit is the job's.
+- Nothing is left: its exit is the job's.  While an orphan is on its way out, which cannot be asked any more and may be
+  the middle of two forks, there is another look, for 250 ms at most.
 - One process is left: it is the daemon, whatever the stanza says.
 - Several are left: the oldest of those whose parent has ended is.
 - With ``expect daemon`` what is left may be about to fork again.  A process in a session whose leader has ended has
@@ -225,7 +226,8 @@ class Follower:
     def _settle(self, now: float, sight: Sight) -> Decision:
         """The main process has ended: choose among what it left, or wait until that stops changing."""
         if not sight.processes:
-            return Failed()
+            passed = now - self.changed
+            return self._again(SETTLE - passed) if sight.dying and passed < SETTLE else Failed()
         chosen = _eldest(sight.processes)
         depth = self._depth(chosen, sight)
         self._remember(sight)
@@ -352,7 +354,7 @@ class Following:
         self._seen = {info.pid for info in processes}
         if not processes or not main_lives or self.follower.phase != "following":
             launcher = any(info.pid == self.members.pid for info in processes)
-            return Sight(processes, launcher and is_shell(self.members.pid))
+            return Sight(processes, launcher and is_shell(self.members.pid), dying=self.members.dying)
         return see(main, processes)
 
     def dump(self) -> dict[str, object]:

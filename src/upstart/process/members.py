@@ -55,7 +55,7 @@ class Members:
     """
 
     __slots__ = (
-        "_strangers", "address", "chroot", "group", "instance", "job", "known", "left", "pid", "sessions",
+        "_strangers", "address", "chroot", "dying", "group", "instance", "job", "known", "left", "pid", "sessions",
         "since", "user",
     )  # fmt: skip
 
@@ -82,6 +82,8 @@ class Members:
         self.known: dict[int, int] = {}
         #: Whether the spawned process was seen outside of the job's own group.
         self.left = False
+        #: Whether the last look met an orphan on its way out, whose job cannot be told, nor what it leaves.
+        self.dying = False
         #: User that the spawned process was seen to run as.
         self.user = os.geteuid()
         self._strangers: set[int] = set()
@@ -100,6 +102,7 @@ class Members:
         """
         if fresh:
             self._strangers.clear()
+        self.dying = False
         group = self.group
         found = self._in_group(group) if group is not None and group.exclusive else self._family(group)
         own = os.getpid()
@@ -150,6 +153,10 @@ class Members:
                 if belongs:
                     self._descend(info, members)
                     found = True
+        for info in undecided:
+            if info.exiting and info.pid not in members:
+                asked.discard(info.pid)
+                self.dying = True
         self._strangers.update(asked.difference(members))
         self.known = {info.pid: info.start for info in members.values()}
         return list(members.values())

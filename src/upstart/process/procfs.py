@@ -29,10 +29,10 @@ class ProcInfo:
     """One process at one moment.
 
     ``start`` is its start time in clock ticks since boot: it tells a reused pid.  ``forked``: it has executed no
-    program since it was forked.
+    program since it was forked.  ``exiting``: it is about to be a zombie, and cannot be asked for its environment.
     """
 
-    __slots__ = ("forked", "name", "pgid", "pid", "ppid", "sid", "start", "state", "threads")
+    __slots__ = ("exiting", "forked", "name", "pgid", "pid", "ppid", "sid", "start", "state", "threads")
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class ProcInfo:
         name: str = "",
         forked: bool = False,
         threads: int = 1,
+        exiting: bool = False,
     ) -> None:
         self.pid = pid
         self.ppid = ppid
@@ -55,6 +56,7 @@ class ProcInfo:
         self.name = name
         self.forked = forked
         self.threads = threads
+        self.exiting = exiting
 
     def __repr__(self) -> str:
         return f"<{self.pid} {self.name} ppid={self.ppid} pgid={self.pgid} sid={self.sid} {self.state}>"
@@ -73,6 +75,7 @@ def look(pid: int) -> ProcInfo | None:
     return ProcInfo(
         pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), fields[0].decode(),
         text[opening + 1 : closing].decode("utf-8", "replace"), bool(int(fields[6]) & _FORKNOEXEC), int(fields[17]),
+        len(fields) > 20 and fields[20] == b"0",
     )  # fmt: skip
 
 

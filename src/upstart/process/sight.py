@@ -19,10 +19,11 @@ class Sight:
     """What was seen at one moment: the job's processes without the one followed, oldest first.
 
     ``shell``: the main process is a shell.  ``background``: those that a shell started with ``&``.  ``launched``:
-    the one that runs just what the command line of the main process, a launcher, says.
+    the one that runs just what the command line of the main process, a launcher, says.  ``dying``: something that may
+    be the job's is on its way out, and may leave a daemon.
     """
 
-    __slots__ = ("background", "launched", "processes", "shell")
+    __slots__ = ("background", "dying", "launched", "processes", "shell")
 
     def __init__(
         self,
@@ -30,11 +31,13 @@ class Sight:
         shell: bool = False,
         background: Collection[int] = (),
         launched: Collection[int] = (),
+        dying: bool = False,
     ) -> None:
         self.processes = processes
         self.shell = shell
         self.background = background
         self.launched = launched
+        self.dying = dying
 
 
 def see(main: int, processes: list[ProcInfo]) -> Sight:
