@@ -474,16 +474,23 @@ class Children:
     def _main_ended(self, instance: Instance, running: Running, pid: int, status: int | None) -> None:
         """A main process has ended that may have become a daemon before: tell the engine, unless it has left one."""
         following = running.following
-        if following is None and instance.job_class.expect in ("fork", "daemon") and instance.state == "spawned":
+        if following is None and self._unfollowed(instance, running, pid):
             following = self._begin_following(instance, running)
         if following is not None:
             self._loop.remove(running.follow_timer)
-            stopping = instance.goal == "stop"
+            stopping = instance.goal == "stop" or instance.state == "killed"
             decision = following.main_ended(time.monotonic(), status, self.others(instance, "main"), stopping)
             if not isinstance(decision, Failed):
                 self._decide(instance, running, decision)
                 return
         self._tell_end(running, pid, status)
+
+    @staticmethod
+    def _unfollowed(instance: Instance, running: Running, pid: int) -> bool:
+        """Whether a process that was to become a daemon has ended before anybody looked: the job may be being stopped
+        since before that process was there."""
+        expected = instance.job_class.expect in ("fork", "daemon") and running.members.pid == pid
+        return expected and instance.state in ("spawned", "stopping", "killed")
 
     def _orphan_ended(self, pid: int) -> None:
         for (instance, _), running in list(self.running.items()):

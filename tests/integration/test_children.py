@@ -1,0 +1,166 @@
+"""The table of a job's processes beside a real engine, with real processes, where ends and commands cross each other.
+
+Each process is spawned, and each end is taken, when the test says so: what a daemon meets once in a thousand starts
+is the order of every run here.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from process_support import PATH, alive, make_host, needs_root, until
+
+from upstart.base.loop import Loop
+from upstart.conf.parse import parse_job
+from upstart.daemon.options import Options
+from upstart.daemon.performer import Performer
+from upstart.engine.effects import Effect, Spawn
+from upstart.engine.engine import Engine
+
+pytestmark = needs_root
+
+
+class Table:
+    """A session init's engine and performer; processes are spawned by `spawn`, and nothing happens by itself."""
+
+    def __init__(self) -> None:
+        options = Options("init")
+        options.user, options.cgroups, options.default_console = True, False, "none"
+        self.loop = Loop()
+        self.engine = Engine(time.monotonic)
+        self.engine.reset_job_environ({"PATH": PATH})
+        self.engine.set_announcing(False)
+        self.performer = Performer(
+            options, self.engine, self.loop, None, os.getpid(), 0o22, lambda *_: None, lambda _: None
+        )
+        self.children = self.performer.children
+        self.waiting: list[Effect] = []
+
+    def settle(self) -> None:
+        """Perform what the engine asks for, but the start of processes."""
+        while True:
+            more = self.engine.run()
+            effects = self.engine.take_effects()
+            if not effects and not more:
+                return
+            for effect in effects:
+                if isinstance(effect, Spawn):
+                    self.waiting.append(effect)
+                else:
+                    self.performer.perform(effect)
+
+    def spawn(self) -> None:
+        """Start the processes asked for."""
+        while self.waiting:
+            self.performer.perform(self.waiting.pop(0))
+
+    def turn(self) -> None:
+        """One turn of the loop, and note of what has ended."""
+        self.loop.turn(0.01)
+        self.children.reap()
+        self.settle()
+
+    def close(self) -> None:
+        self.performer.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Table]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hosts = make_host(tmp_path, cgroups=False, user_mode=True)
+    next(hosts)
+    made = Table()
+    try:
+        yield made
+    finally:
+        made.close()
+        for _ in hosts:
+            pass
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+#: A first process that leaves a daemon, out of reach of signals to its group, and ends.
+DAEMON = "exec sh -c 'setsid sh -c \"echo \\$\\$ >%s; exec sleep 600\" & while ! test -s %s; do sleep .01; done'"
+
+
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+@pytest.mark.parametrize("held", [False, True], ids=["killed", "stopping"])
+@pytest.mark.parametrize("again", [False, True], ids=["stop", "restart"])
+def test_a_daemon_of_which_nothing_was_known_when_its_job_was_stopped_is_stopped(
+    table: Table, tmp_path: Path, expect: str, held: bool, again: bool
+) -> None:
+    path = tmp_path / "pid"
+    engine = table.engine
+    job = engine.define(parse_job("web", f"expect {expect}\n{DAEMON % (path, path)}\n", "web"))
+    if held:
+        engine.define(parse_job("holder", "start on stopping web\ntask\nexec sleep 600\n", "holder"))
+    engine.start_job(job, {})
+    table.settle()
+    instance = job.instances[""]
+    assert instance.state == "spawned" and not instance.main_pid
+    if again:
+        engine.restart_job(job, {})
+    else:
+        engine.stop_job(job, {})
+    # Its process was asked for, and comes all the same.
+    main = table.waiting[:1]
+    table.settle()
+    holder = table.waiting[1:]
+    table.waiting = main
+    table.spawn()
+    pid = instance.main_pid
+    assert instance.state == ("stopping" if held else "killed") and pid
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    daemon = int(path.read_text())
+    # Its end is known before anything was sent to it.
+    table.children.reap()
+    assert instance.main_pid == daemon
+    table.waiting = holder
+    table.spawn()
+    for other in engine.jobs.values():
+        if held and other is not job:
+            os.kill(other.instances[""].main_pid, 9)
+
+    def stopped() -> bool:
+        table.turn()
+        return instance.main_pid != daemon
+
+    until(stopped)
+    assert not alive(daemon)
+    assert ("" in job.instances) is again
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["stop", "restart"])
+def test_what_outlives_a_daemon_that_was_told_to_end_stays(table: Table, tmp_path: Path, again: bool) -> None:
+    path, session = tmp_path / "pid", tmp_path / "session"
+    daemon = tmp_path / "daemon"
+    daemon.write_text(f"trap 'exit 0' TERM\nsetsid sleep 600 &\necho $! >{session}\necho $$ >{path}\nwait\n")
+    engine = table.engine
+    job = engine.define(parse_job("web", f"expect fork\nexec sh -c 'setsid sh {daemon} & exit 0'\n", "web"))
+    engine.start_job(job, {})
+    table.settle()
+    table.spawn()
+    instance = job.instances[""]
+
+    def running() -> bool:
+        table.turn()
+        return instance.state == "running" and path.exists() and path.read_text() == f"{instance.main_pid}\n"
+
+    until(running)
+    if again:
+        engine.restart_job(job, {})
+    else:
+        engine.stop_job(job, {})
+
+    def ended() -> bool:
+        table.turn()
+        return bool(table.waiting) if again else not job.instances
+
+    until(ended)
+    assert not instance.main_pid and alive(int(session.read_text()))
