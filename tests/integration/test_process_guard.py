@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ from hostile import Client, Session, wait_for
 from process_support import Host, alive, make_host, needs_root, until
 
 from upstart.process.cgroup import find_own
-from upstart.process.guard import Guard
-from upstart.process.guarding import end_child
+from upstart.process.guard import HELD, Guard
+from upstart.process.guarding import find_child
 
 pytestmark = needs_root
 
@@ -155,10 +156,45 @@ def test_a_fork_s_child_that_waits_is_not_taken_for_the_one_that_holds_init() ->
         os._exit(7)
     os.close(read)
     try:
-        assert end_child(str(os.getpid())) == 0
+        assert find_child(str(os.getpid())) == ""
     finally:
         os.close(write)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+@pytest.fixture
+def little_processor() -> Iterator[None]:
+    """For us and our children, a small part of one processor, and that in pieces far apart."""
+    allowed, nice = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+    os.sched_setaffinity(0, {min(allowed)})
+    busy = [subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) for _ in range(4)]
+    os.setpriority(os.PRIO_PROCESS, 0, 12)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        os.sched_setaffinity(0, allowed)
+        for each in busy:
+            each.kill()
+            each.wait()
+
+
+def test_an_exec_that_only_waits_for_a_processor_is_not_cut_short(
+    host: Host, tmp_path: Path, little_processor: None
+) -> None:
+    guard = guarded(host)
+    os.setpriority(os.PRIO_PROCESS, guard.pid, -10)
+    slow = 0
+    for number in range(100):
+        (tmp_path / str(number)).mkdir()
+        path = program(tmp_path / str(number))
+        assert guard.watches(host.cgroups.home if host.cgroups is not None else "")
+        host.spawn(host.job(str(path)))
+        slow += guard.armed_for() > HELD
+        if slow == 8:
+            break
+    assert slow, "the machine was quick"
+    assert not guard._rest
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])

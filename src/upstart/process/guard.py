@@ -4,13 +4,14 @@ posix_spawn waits until the child has executed its program, and neither a signal
 there.  The child can be held for ever: by a fanotify(7) daemon that does not answer for the program, by a file server,
 or because the cgroup of its job was frozen, and then init itself is frozen with it.  So, around each
 posix_spawn, init sets a timer whose descriptor it shares with a small process that sleeps on it (two system calls, and
-no switch between processes).  Should it ever run out, that process kills the child, which has executed nothing yet,
-and moves init out of the job's cgroup; init then starts the job by a fork, for which it need not wait, and goes on
-doing so for `REST` seconds.  The same process looks into files for init, since opening one may wait as well.
+no switch between processes).  Should it ever run out, and what it waits for is not merely a processor, that process
+kills the child, which has executed nothing yet, and moves init out of the job's cgroup; init then starts the job by a
+fork, for which it need not wait, and goes on doing so for `REST` seconds.  The same process looks into files for init,
+since opening one may wait as well.
 
-What is always true here: init waits for the guard no longer than `ANSWER_SECONDS`, and does without it (by forks) where
-it does not run, does not answer, or was killed or stopped.  It is started by a fork, so that its own start holds
-nothing; it ends when init closes its pipe, ends, or executes itself.
+What is always true here: init waits for the guard no longer than `ANSWER_SECONDS`, `BUSY_SECONDS` while it lacks a
+processor, and does without it (by forks) where it does not run, does not answer, or was killed or stopped.  It is
+started by a fork, so that its own start holds nothing; it ends when init closes its pipe, ends, or executes itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import time
 
 from upstart.base.syscalls import timerfd_create, timerfd_settime, timerfd_setting
 from upstart.process.child import reset_signals
-from upstart.process.guarding import ACTED, ANSWERS, GROUPS, HEAD, HOME, READY, REQUESTS, TIMER, YES
+from upstart.process.guarding import ACTED, ANSWERS, GROUPS, HEAD, HOME, READY, REQUESTS, TIMER, YES, runs
 from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
 
 TYPE_CHECKING = False
@@ -38,8 +39,9 @@ else:
 HELD = 0.025
 #: Seconds that init waits for an answer: a file that is not to be had sooner is started with a fork.
 ANSWER_SECONDS = 0.02
-#: The same for what the guard has done: it is at work then, and must not be taken for idle.
-ACTED_SECONDS = 0.2
+#: The same for what the guard has done: it is at work then, and must not be taken for idle; and for any answer while
+#: the guard only waits for a processor.
+BUSY_SECONDS = 0.2
 #: Seconds without the guard after it had to act or was lost.  Longer than the scripts of a shutdown wait for processes
 #: that they have told to end: a new guard would be one more.
 REST = 15.0
@@ -99,7 +101,7 @@ class Guard:
         timerfd_settime(self._timer, _OFF)
         if self.armed_for() < HELD:
             return 0, False
-        answer = self._ask(ACTED, ACTED_SECONDS)
+        answer = self._ask(ACTED, BUSY_SECONDS)
         if answer is None:
             return 0, False
         killed, moved = map(int, answer.split())
@@ -127,7 +129,7 @@ class Guard:
     def _ask(self, request: bytes, seconds: float) -> bytes | None:
         try:
             os.write(self._requests, request)
-            if self._poll.poll(seconds * 1000):
+            if self._poll.poll(seconds * 1000) or (self._runs() and self._poll.poll(BUSY_SECONDS * 1000)):
                 answer = os.read(self._answers, 4096)
                 if answer:
                     return answer
@@ -135,6 +137,9 @@ class Guard:
             pass
         self._lose()
         return None
+
+    def _runs(self) -> bool:
+        return runs(str(self.pid))
 
     def noticed(self, pid: int) -> None:
         """A child was stopped or has ended: should it be the guard, we do without."""

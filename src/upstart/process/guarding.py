@@ -4,7 +4,8 @@ opens them.
 This is a program of its own, fed to an interpreter by `upstart.process.guard`, which explains it; so it imports nothing
 of the package, and init reads it once, when it is loaded, so that an upgrade changes nothing for a running init.  It
 waits in poll(2) until init's timer says that init has been held, or init asks; it ends when init is gone.  What it does
-to init's child it may do only while init waits: in posix_spawn, or for the answer to `ACTED`.
+to init's child it may do only while init waits: in posix_spawn, or for the answer to `ACTED`.  Init or a child that
+merely waits for a processor, as on a busy machine, is not held: it is given more time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _GROUP_FILE = "/etc/group"
 #: /proc/PID/stat, flags: PF_FORKNOEXEC of the kernel, a process that has not executed a program since its fork.
 _NOT_EXECUTED = 0x40
 #: /proc/PID/stat, fields behind the name.
-_PARENT, _FLAGS, _SIZES = 1, 6, slice(20, 22)
+_STATE, _PARENT, _FLAGS, _SIZES = 0, 1, 6, slice(20, 22)
+#: Times that the timer may run out while init or its child runs: a group may have too little of a processor.
+_RUNNING_LOOKS = 10
 
 
 def _read(path: str, limit: int = 1 << 22) -> bytes:
@@ -51,8 +54,8 @@ def _fields(pid: str) -> list[bytes]:
     return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
-def end_child(init: str) -> int:
-    """Kill the child for whose exec ``init`` waits; gives its pid, 0 where there is none.
+def find_child(init: str) -> str:
+    """The child for whose exec ``init`` waits, "" where there is none.
 
     It has executed nothing yet, and shares init's memory until it does: the sizes of that are the same, to the page.
     """
@@ -67,9 +70,13 @@ def end_child(init: str) -> int:
         except OSError:
             continue
         if int(fields[_PARENT]) == int(init) and int(fields[_FLAGS]) & _NOT_EXECUTED and fields[_SIZES] == sizes:
-            os.kill(int(pid), signal.SIGKILL)
-            return int(pid)
-    return 0
+            return pid
+    return ""
+
+
+def runs(pid: str) -> bool:
+    """Whether a process runs, or would if there were a processor for it."""
+    return _fields(pid)[_STATE] == b"R"
 
 
 def _group(pid: str) -> bytes:
@@ -115,13 +122,19 @@ def main() -> None:
     poll.register(REQUESTS, select.POLLIN)
     poll.register(TIMER, select.POLLIN)
     os.write(ANSWERS, READY)
-    killed, moved = 0, False
+    killed, moved, looks = 0, False, 0
     while True:
         ready = [fd for fd, _events in poll.poll()]
         if TIMER in ready:
             try:
                 os.read(TIMER, 8)
-                killed = end_child(init) or killed
+                looks += 1
+                child = find_child(init)
+                if looks <= _RUNNING_LOOKS and runs(child or init):
+                    continue
+                if child:
+                    os.kill(int(child), signal.SIGKILL)
+                    killed = int(child)
                 moved = move_home(init) or moved
             except (BlockingIOError, ProcessLookupError, FileNotFoundError):
                 pass
@@ -131,7 +144,7 @@ def main() -> None:
                 return
             if request == ACTED:
                 os.write(ANSWERS, b"%d %d" % (killed, moved))
-                killed, moved = 0, False
+                killed, moved, looks = 0, False, 0
             else:
                 os.write(ANSWERS, _answer(request))
 
