@@ -57,6 +57,7 @@ SECOND_TRY = """\
 """
 #: The daemon's: nothing that is loaded is ever let go of, and `settle_memory` ends this.
 DAEMON_FIRST = """\
+import _signal
 import gc
 import os
 import sys
@@ -95,6 +96,10 @@ DAEMON_SECOND_TRY = """\
                 # There is no memory for that now, or nothing to write it to.
                 pass
             try:
+                # As they were before Python changed them (upstart/base/inherited.py).
+                os.environ.pop("LC_CTYPE", None)
+                for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+                    _signal.signal(number, _signal.SIG_DFL)
                 if os.getpid() == 1 and os.spawnv(os.P_WAIT, "/sbin/sulogin", ["sulogin"]) == 127:
                     os.execv("/bin/sh", ["sh"])
                 os.execv(sys.argv[0], sys.argv)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from upstart.base.names import DISCONNECTED, UNKNOWN_JOB
 from upstart.sysv import change, rcs
 from upstart.sysv.bootorder import BootOrder
 
+SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 FAILED = "com.ubuntu.Upstart0_6.Error.EventFailed"
 
 
@@ -121,6 +124,21 @@ def test_scripts_see_what_every_system_v_init_tells_them(boot: Boot) -> None:
     boot.script("S01a", f"echo $RUNLEVEL $PREVLEVEL $runlevel $previous $PATH > {boot.root}/trace")
     boot.run()
     assert boot.ran == ["S", "N", "S", "N", "/sbin:/usr/sbin:/bin:/usr/bin"]
+
+
+def test_scripts_ignore_no_signal_and_have_the_locale_of_the_boot(boot: Boot) -> None:
+    # The loop ends by SIGPIPE alone.
+    boot.script("S01a", f"""{{
+        while :; do echo x; done | head -n1
+        sed -n 's/^SigIgn:[[:space:]]*//p' /proc/self/status
+        env -u PATH /usr/bin/env | sed -n 's/^LC_CTYPE=//p'
+        }} > {boot.root}/trace""")
+    code = (f"import sys; sys.path[:0] = {[SOURCE, '/usr/lib/python3/dist-packages']!r}\n"
+            f"from upstart.sysv import rcs; rcs.SCRIPTS = {str(boot.root / 'init.d')!r}\n"
+            "rcs.BootScripts(rcs.BootOrder(['S01a']), print).run()")
+    subprocess.run([sys.executable, "-IS", "-c", code], env={}, check=True, timeout=20)
+    first, ignored, *locale = boot.ran
+    assert first == "x" and not int(ignored, 16) & (1 << 12 | 1 << 24) and not locale
 
 
 def test_what_cannot_be_run_is_named_and_the_rest_runs(boot: Boot) -> None:

@@ -23,6 +23,7 @@ import sys
 
 from upstart.base import names
 from upstart.base.errors import DBusError
+from upstart.base.inherited import restore_locale
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,6 +231,9 @@ def connect_bus(system: bool = True, destination: str = names.SERVICE, loop: Any
     """
     try:
         kind = _dbus_bindings.BUS_SYSTEM if system else _dbus_bindings.BUS_SESSION
+        if not system:
+            # Where there is no session bus libdbus may start one.
+            restore_locale()
         raw = _Raw._new_for_bus(kind) if loop is None else _Raw._new_for_bus(kind, mainloop=loop)
         raw.set_exit_on_disconnect(False)
     except Exception as error:

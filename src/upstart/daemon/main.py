@@ -12,6 +12,7 @@ import sys
 
 from upstart.base import syscalls
 from upstart.base.errors import UsageError
+from upstart.base.inherited import restore_locale
 from upstart.base.logger import KMSG, Logger
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.base.title import show_as
@@ -97,7 +98,7 @@ def start(argv: list[str], forgiving: bool) -> int:
     else:
         problems = []
         boot.fill_descriptors()
-    drop_coerced_locale()
+    restore_locale()
     if not options.restart:
         reset_signals()
     daemon = make_daemon(options, argv)
@@ -122,10 +123,12 @@ def become_telinit(argv: list[str], options: Options) -> int:
 
     Its messages name the program that was called.
     """
+    from upstart.sysv import machine
+
     for path in (os.path.join(os.path.dirname(os.path.realpath(argv[0])), "telinit"), TELINIT):
         try:
             if not runs_our_telinit(path):
-                os.execv(path, argv)
+                machine.execute(path, argv)
         except OSError:
             continue
         # Not executed: the kernel would give the script its own path in place of that name.
@@ -159,21 +162,6 @@ def prepare_system(options: Options) -> list[str]:
     except OSError:
         pass
     return problems
-
-
-def drop_coerced_locale() -> None:
-    """Take back the LC_CTYPE that Python sets for itself in a plain C locale (PEP 538): jobs are to have what we
-    had."""
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            given = file.read().split(b"\0")
-    except OSError:
-        return
-    for word in given:
-        if word.startswith(b"LC_CTYPE="):
-            os.environ["LC_CTYPE"] = os.fsdecode(word[9:])
-            return
-    os.environ.pop("LC_CTYPE", None)
 
 
 def reset_signals() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]
 import os
 
+from upstart.base import inherited
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -19,9 +21,6 @@ WTMPDB = "/usr/bin/wtmpdb"
 
 #: Seconds that wtmpdb may take, as it waits for a busy disk.
 WTMPDB_PATIENCE = 3.0
-
-# What Python ignores, and what a program started by us would then ignore too.
-_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 # Commands of reboot(2), from <linux/reboot.h>.
 RESTART = 0x01234567
@@ -56,9 +55,14 @@ def init_is_interpreted() -> bool:
 
 def execute(path: str, arguments: list[str]) -> NoReturn:
     """Become the program *path*, with *arguments* from argv[0] on.  Raises OSError."""
-    for number in _IGNORED:
+    environment = inherited.environment()
+    for number in inherited.IGNORED:
         signal.signal(number, signal.SIG_DFL)
-    os.execv(path, arguments)
+    try:
+        os.execve(path, arguments, environment)
+    finally:
+        for number in inherited.IGNORED:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def reboot(command: int, argument: str | None = None) -> None:
@@ -80,8 +84,8 @@ def tell_wtmpdb(event: str) -> None:
         return
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        pid = os.posix_spawn(WTMPDB, [WTMPDB, event], os.environ,
-                             file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)], setsigdef=_IGNORED)
+        pid = os.posix_spawn(WTMPDB, [WTMPDB, event], inherited.environment(), setsigdef=inherited.IGNORED,
+                             file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)])
     except OSError:
         return
     finally:

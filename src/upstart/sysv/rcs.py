@@ -20,7 +20,7 @@ import select
 import termios
 import time
 
-from upstart.base import names
+from upstart.base import inherited, names
 from upstart.base.errors import DBusError, UsageError
 from upstart.client.init import Init
 from upstart.client.job import Job
@@ -147,7 +147,7 @@ class BootScripts:
         job = job_of(name)
         if job is not None and self._leave_to(job, name):
             return False
-        env = {**posix.environ, **ENVIRONMENT}
+        env = {**inherited.environment(), **ENVIRONMENT}
         if job is not None:
             # Within rc-sysinit a script that has a job file leaves its work to it.
             env.pop(b"UPSTART_JOB", None)
@@ -262,11 +262,13 @@ def _spawn(name: str, env: dict[bytes, bytes], console: bool) -> Script:
 def _exec(name: str, actions: list[tuple[int, int, int]], env: dict[bytes, bytes]) -> int:
     path = f"{SCRIPTS}/{name}"
     try:
-        return posix.posix_spawn(path, [path, "start"], env, file_actions=actions)
+        return posix.posix_spawn(path, [path, "start"], env, file_actions=actions, setsigdef=inherited.IGNORED)
     except OSError as error:
         if error.errno != errno.ENOEXEC:
             raise
-    return posix.posix_spawn("/bin/sh", ["sh", path, "start"], env, file_actions=actions)
+    return posix.posix_spawn(
+        "/bin/sh", ["sh", path, "start"], env, file_actions=actions, setsigdef=inherited.IGNORED
+    )
 
 
 def boot_order() -> BootOrder:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
+from upstart.base.inherited import restore_locale
 from upstart.conf.files import OVERRIDE
 from upstart.tools.checkjob import Invalid, check
 from upstart.tools.packagefiles import is_package
@@ -128,6 +129,8 @@ def main(argv: list[str]) -> int:
     """The command; returns its exit status: 0 for a valid file, 1 for everything else, help among it."""
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    # Shells and unpackers that are run from here are given the locale that we were given.
+    restore_locale()
     program = os.path.basename(argv[0])
     options = parse_options(argv[1:])
     for complaint in options.complaints:
