@@ -23,11 +23,6 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "init": ("upstart-sysv", "sbin", "upstart.daemon.main"),
     "upstart": ("upstart-core", "sbin", "upstart.daemon.main"),
     "initctl": ("upstart-core", "sbin", "upstart.initctl.main"),
-    "start": ("upstart-core", "sbin", "upstart.initctl.main"),
-    "stop": ("upstart-core", "sbin", "upstart.initctl.main"),
-    "restart": ("upstart-core", "sbin", "upstart.initctl.main"),
-    "reload": ("upstart-core", "sbin", "upstart.initctl.main"),
-    "status": ("upstart-core", "sbin", "upstart.initctl.main"),
     "telinit": ("upstart-sysv", "sbin", "upstart.sysv.telinit"),
     "runlevel": ("upstart-sysv", "sbin", "upstart.sysv.runlevel"),
     "shutdown": ("upstart-sysv", "sbin", "upstart.sysv.shutdown"),
@@ -38,6 +33,10 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
 }
+
+# name -> the program beside it that it is a link to, and which goes by the name that it is called by. Who puts another
+# program in the place of initctl, as the makers of container images do, has replaced these too.
+LINKS: dict[str, str] = dict.fromkeys(("start", "stop", "restart", "reload", "status"), "initctl")
 
 #: The second try reads no compiled modules: what compiles them does not notice a full disk, which cuts them short.
 SCRIPT = """\
@@ -132,19 +131,34 @@ def write_script(path: str, module: str, paths: list[str], installed: bool) -> N
     os.chmod(path, 0o755)
 
 
+def write_links(path: str) -> None:
+    """Makes the links to the program `path`, which stand beside it; what is in their place is replaced."""
+    directory, program = os.path.split(path)
+    for name, target in LINKS.items():
+        link = os.path.join(directory, name)
+        if target != program or (os.path.islink(link) and os.readlink(link) == target):
+            continue
+        made = f"{link}.{os.getpid()}"
+        os.symlink(target, made)
+        os.rename(made, link)
+
+
 def checkout(directory: str) -> None:
     """Scripts for the tests and for trying things out: every program in one directory, modules from the checkout."""
     source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "src")
     for name, (_, _, module) in PROGRAMS.items():
-        write_script(os.path.join(directory, name), module, [source, DIST_PACKAGES], False)
+        path = os.path.join(directory, name)
+        write_script(path, module, [source, DIST_PACKAGES], False)
+        write_links(path)
 
 
 def install(root: str, package: str, sbin: str) -> None:
-    """Scripts of one Debian package below `root`, each in its final directory."""
+    """Scripts of one Debian package below `root`, each in its final directory, and the links to them."""
     for name, (owner, place, module) in PROGRAMS.items():
         if owner == package:
-            directory = sbin if place == "sbin" else place
-            write_script(f"{root}{directory}/{name}", module, [DIST_PACKAGES], True)
+            path = f"{root}{sbin if place == 'sbin' else place}/{name}"
+            write_script(path, module, [DIST_PACKAGES], True)
+            write_links(path)
 
 
 def main(argv: list[str]) -> int:
@@ -153,7 +167,8 @@ def main(argv: list[str]) -> int:
     elif argv[1:2] == ["install"] and len(argv) == 5:
         install(argv[2], argv[3], argv[4])
     elif argv[1:] == ["list"]:
-        for name, (package, _, module) in PROGRAMS.items():
+        for name in (*PROGRAMS, *LINKS):
+            package, _, module = PROGRAMS[LINKS.get(name, name)]
             print(name, package, module)
     else:
         print(__doc__, file=sys.stderr)
