@@ -107,13 +107,13 @@ def test_a_job_without_a_script_is_a_service(machine: Machine) -> None:
 
 def test_a_job_that_does_not_start_says_so(machine: Machine) -> None:
     status, output = machine("service", "broken", "start")
-    assert (status, output.splitlines()[0]) == (1, "initctl: Job failed to start")
+    assert (status, output.splitlines()[0]) == (1, "start: Job failed to start")
 
 
 def test_variables_name_an_instance(machine: Machine) -> None:
     assert machine("service", "many", "start", "NUMBER=2") == (0, "many (2) start/running, process N\n")
     assert len(machine.pids("1000022")) == 1
-    assert machine("service", "many", "stop", "NUMBER=3") == (1, "initctl: Unknown instance: 3\n")
+    assert machine("service", "many", "stop", "NUMBER=3") == (1, "stop: Unknown instance: 3\n")
     assert machine("service", "many", "stop", "NUMBER=2") == (0, "many stop/waiting\n")
     assert machine.pids("1000022") == []
 
