@@ -8,6 +8,7 @@ from __future__ import annotations
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_INTERFACE
 from upstart.daemon.paths import ROOT, path_of_instance, path_of_job
 from upstart.dbus import wire
+from upstart.engine.lifecycle import NEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ _BUILD = {
     for interface in (MANAGER_INTERFACE, *JOB_OBJECT, *INSTANCE_OBJECT)
     for name, args in interface.signals.items()
 }
+#: The bodies of GoalChanged and StateChanged.
+_WORDS = {word: wire.pack("s", word) for word in ("start", "stop", *NEXT)}
 _MANAGER = MANAGER_INTERFACE.name
 _JOB = JOB_OBJECT[0].name
 _INSTANCE = INSTANCE_OBJECT[0].name
@@ -34,6 +37,9 @@ def build(serial: int, effect: Announce) -> bytes:
     """The signal for an effect."""
     name = effect.signal
     subject: Any = effect.subject
+    if name == "StateChanged" or name == "GoalChanged":
+        word: Any = effect.value
+        return _BUILD[_INSTANCE, name](serial, path_of_instance(subject), _WORDS[word])
     if name == "EventEmitted":
         value: Any = effect.value
         event, env = value
@@ -43,5 +49,4 @@ def build(serial: int, effect: Announce) -> bytes:
         return _BUILD[_MANAGER, name](serial, ROOT, wire.pack("o", path_of_job(subject)))
     if name == "InstanceAdded" or name == "InstanceRemoved":
         return _BUILD[_JOB, name](serial, path_of_job(subject.job), wire.pack("o", path_of_instance(subject)))
-    body = wire.pack("i" if name == "Failed" else "s", effect.value)
-    return _BUILD[_INSTANCE, name](serial, path_of_instance(subject), body)
+    return _BUILD[_INSTANCE, "Failed"](serial, path_of_instance(subject), wire.pack("i", effect.value))

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 ROOT = "/com/ubuntu/Upstart"
 JOBS = ROOT + "/jobs"
 
+#: Names that need escaping, as they were escaped; so many at most, none longer than that.
+_escaped: dict[str, str] = {}
+_MOST, _LONGEST = 1024, 64
+
 _BYTE = {byte: chr(byte) if chr(byte).isalnum() and byte < 128 else f"_{byte:02x}" for byte in range(256)}
 
 
@@ -22,7 +26,15 @@ def escape(name: str) -> str:
         return name
     if not name:
         return "_"
-    return "".join([_BYTE[byte] for byte in name.encode("utf-8", "surrogateescape")])
+    known = _escaped.get(name)
+    if known is None:
+        known = "".join([_BYTE[byte] for byte in name.encode("utf-8", "surrogateescape")])
+        if len(name) > _LONGEST:
+            return known
+        if len(_escaped) >= _MOST:
+            _escaped.clear()
+        _escaped[name] = known
+    return known
 
 
 def unescape(element: str) -> str | None:

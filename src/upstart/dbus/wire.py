@@ -226,16 +226,27 @@ def error(serial: int, to: int, destination: str | None, name: str, message: str
 
 
 def signal_builder(interface: str, member: str, signature: str) -> Callable[[int, str, bytes], bytes]:
-    """A function (serial, path, body) that builds a signal: the fields that never change are packed once."""
+    """A function (serial, path, body) that builds a signal: the fields that never change are packed once.
+
+    Those of a path are kept for the next signal, which is often from the same object.
+    """
     tail = (
         _fields((2, "s", interface), (3, "s", member), (8, "g", signature))
         if signature
         else _fields((2, "s", interface), (3, "s", member))
     )
+    last = ""
+    fields = b""
+    ending = b""
 
     def build(serial: int, path: str, body: bytes) -> bytes:
-        raw = path.encode()
-        head = b"\1\1o\0" + _U32.pack(len(raw)) + raw + b"\0"
-        return _build(SIGNAL, NO_REPLY, serial, head + b"\0" * (-len(head) & 7) + tail, body)
+        nonlocal last, fields, ending
+        if path != last:
+            raw = path.encode()
+            head = b"\1\1o\0" + _U32.pack(len(raw)) + raw + b"\0"
+            fields = head + b"\0" * (-len(head) & 7) + tail
+            ending = b"\0" * (-len(fields) & 7)
+            last = path
+        return _LITTLE.pack(0x6C, SIGNAL, NO_REPLY, 1, len(body), serial, len(fields)) + fields + ending + body
 
     return build
