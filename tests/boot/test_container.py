@@ -114,6 +114,26 @@ def test_an_upgrade_of_the_packages_keeps_every_job_and_its_process(booted: Cont
     assert running_jobs(booted) == before
 
 
+def as_user(container: Container, command: str) -> str:
+    """What a plain user sees of a command, errors too."""
+    return container.run("su", "-s", "/bin/sh", "-c", f"PATH=/sbin:/usr/sbin:$PATH; {command} 2>&1", "nobody").stdout
+
+
+def test_a_plain_user_reaches_init_by_the_bus_of_which_nobody_has_told_it(booted: Container) -> None:
+    def connected() -> bool:
+        return ":" in as_user(
+            booted,
+            "dbus-send --system --print-reply --dest=org.freedesktop.DBus / "
+            "org.freedesktop.DBus.GetNameOwner string:com.ubuntu.Upstart | grep string",
+        )
+
+    assert wait_for(connected, 10), "after the boot"
+    assert as_user(booted, "status memcached").startswith("memcached start/running, process ")
+    assert booted.run("service", "dbus", "restart").returncode == 0
+    assert as_user(booted, "status memcached").startswith("memcached start/running, process ")
+    assert connected()
+
+
 @contextmanager
 def booted_alone(
     directory: Path,

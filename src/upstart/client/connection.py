@@ -83,7 +83,20 @@ class Connection:
         `timeout` is in seconds: None means libdbus's default (25), `NEVER` no limit.
         Raises DBusError, for an error reply as for a lost connection.
         """
-        message = self._message(path, interface, method, signature, args)
+        reply = self._exchange(self._message(path, interface, method, signature, args), timeout)
+        if self.destination == names.SERVICE and reply.get_error_name() == names.NAME_HAS_NO_OWNER and self._comes():
+            reply = self._exchange(self._message(path, interface, method, signature, args), timeout)
+        values = reply.get_args_list()
+        error_name = reply.get_error_name()
+        if error_name is not None:
+            text = str(values[0]) if values and isinstance(values[0], str) else "Unknown error"
+            raise DBusError(str(error_name), text)
+        if returns is not None and reply.get_signature() != returns:
+            raise DBusError(names.INVALID_ARGS, _BAD_REPLY)
+        return tuple(values)
+
+    def _exchange(self, message: Any, timeout: float | None) -> Any:
+        """Sends a call and waits for its reply."""
         replies: list[Any] = []
         try:
             pending = self._raw.send_message_with_reply(message, replies.append, -1.0 if timeout is None else timeout)
@@ -94,15 +107,16 @@ class Connection:
         if not replies or (replies[0].get_error_name() == names.NO_REPLY and not self._raw.get_is_connected()):
             # libdbus makes up an answer to what was asked of a connection that is gone.
             raise DBusError(names.DISCONNECTED, "Connection was disconnected before a reply was received")
-        reply = replies[0]
-        values = reply.get_args_list()
-        error_name = reply.get_error_name()
-        if error_name is not None:
-            text = str(values[0]) if values and isinstance(values[0], str) else "Unknown error"
-            raise DBusError(str(error_name), text)
-        if returns is not None and reply.get_signature() != returns:
-            raise DBusError(names.INVALID_ARGS, _BAD_REPLY)
-        return tuple(values)
+        return replies[0]
+
+    def _comes(self) -> bool:
+        """Has the bus tell an init that is not on it yet; whether it comes."""
+        bus = self.to(names.BUS_INTERFACE)
+        try:
+            bus.call(names.BUS_PATH, names.BUS_INTERFACE, "StartServiceByName", "su", names.SERVICE, 0, returns="u")
+        except DBusError:
+            return False
+        return True
 
     def post(self, path: str, interface: str, method: str, signature: str = "", *args: Any) -> None:
         """Sends a call that wants no reply, and waits only until it is written. Raises DBusError."""
