@@ -79,7 +79,7 @@ ANEW = {
     "Daemon": ("endpoints restarter", "parts, made once"),
     "Document": ("_parts", "registered again"),
     "Endpoints": ("server", "serves the socket, which is kept; clients connect again"),
-    "EventIndex": ("_buckets", "follows from the conditions"),
+    "EventIndex": ("_buckets _moving", "follows from the conditions"),
     "Event": ("queued request", "connections end with the program"),
     "Faults": ("_again _calming _checked _left_out _lines _reserve _since torn",
                "nothing has failed in the new program yet"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -265,3 +267,97 @@ def test_jobs_that_start_each_other_for_ever_are_named_and_can_be_ended() -> Non
     while world.engine.run():
         pass
     assert not world.engine.events
+
+
+def test_an_instance_is_found_by_the_value_that_its_stop_condition_refers_to() -> None:
+    world = World(web="instance $N\nstop on gone JOB=web N=$N or gone N!=$N OTHER=$N\nexec main")
+    for number in range(50):
+        world.start("web", N=str(number))
+    index = world.engine.stop_index
+    assert [instance.name for instance in index.candidates(event("gone", JOB="web", N="7"))] == ["7"]
+    assert [instance.name for instance in index.candidates(event("gone", JOB="x", N="7", OTHER="8"))] == ["7", "8"]
+    world.emit("gone", JOB="web", N="7")
+    assert {name for name, each in world.job("web").instances.items() if each.goal == "stop"} == {"7"}
+    for name in list(world.job("web").instances):
+        world.engine.stop(world.instance("web", name)) if name != "7" else None
+        world.settle()
+        world.exit("web", 15 << 8, instance=name)
+    assert not world.job("web").instances and not index._buckets and not index._moving
+
+
+def test_what_a_stop_condition_refers_to_may_change_while_the_instance_runs() -> None:
+    world = World(web="stop on gone N=$N\nexec main")
+    world.start("web")
+
+    def stops(**env: str) -> bool:
+        found = list(world.engine.stop_index.candidates(event("gone", **env)))
+        world.emit_env("gone", env)
+        assert bool(found) == (world.status("web") == "stop/killed"), "who stops has been a candidate, and nobody else"
+        return bool(found)
+
+    engine = world.engine
+    web = world.instance("web")
+    assert not stops(N="") and not stops(N="$N")
+
+    def start_anew() -> None:
+        engine.reset_job_environ({"N": "4"})
+        engine.reset_instance_environ(web)
+
+    changes: list[Callable[[], None]] = [
+        lambda: engine.set_instance_environ(web, "N=1", True),
+        lambda: engine.set_job_environ("N=2", True),
+        lambda: engine.unset_job_environ("N"),
+        lambda: engine.set_instance_environ(web, "N=*", True),
+        lambda: engine.unset_instance_environ(web, "N"),
+        start_anew,
+    ]
+    for change, value in zip(changes, ("1", "2", None, "anything", None, "4"), strict=True):
+        change()
+        assert not stops(N="never") if value != "anything" else True
+        if value is not None:
+            # Started again while it stops: it has the same environment, and its condition once more.
+            assert stops(N=value)
+            world.engine.start(web)
+            world.exit("web", 15 << 8)
+            assert world.status("web") == "start/running"
+
+
+def test_after_a_re_execution_a_stop_condition_waits_for_what_it_did() -> None:
+    world = World(web="instance $N\nstop on gone N=$N\nexec main")
+    for number in (1, 2, 3):
+        world.start("web", N=str(number))
+    world.reexecute()
+    assert [each.name for each in world.engine.stop_index.candidates(event("gone", N="2"))] == ["2"]
+    world.engine.mend([], [])
+    assert [each.name for each in world.engine.stop_index.candidates(event("gone", N="2"))] == ["2"]
+
+
+def test_instances_stop_in_the_order_of_their_start_whatever_their_condition() -> None:
+    world = World(a="stop on end N=1\nexec main", b="stop on end\nexec main", c="instance $N\nstop on end N=$N\nexec x")
+    for name in ("a", "c", "b"):
+        world.start(name, N="1")
+    world.emit("end", N="1")
+    stopped = [name for signal, name, value in world.signals if (signal, value) == ("GoalChanged", "stop")]
+    assert stopped == ["a", "c (1)", "b"]
+
+
+def test_a_variable_without_a_name_is_not_the_first_value() -> None:
+    world = World(web="start on go =yes\nexec main")
+    world.emit_env("go", {"A": "yes", "": "no"})
+    assert world.status("web") == "stop/waiting"
+    world.emit_env("go", {"A": "no", "": "yes"})
+    assert world.status("web") == "start/running"
+
+
+def test_an_event_of_many_variables_is_matched_in_time_by_their_number() -> None:
+    many = {f"K{number}": "v" for number in range(100_000)}
+    tests = [f"K{number}=v v" for number in range(0, 100_000, 40)]
+
+    def seconds(size: int) -> float:
+        asked = leaf("huge " + " ".join(tests[:size]))
+        found = Event(1, "huge", many)
+        began = time.process_time()
+        assert matches(asked, found, None)
+        return time.process_time() - began
+
+    assert seconds(2500) < 20 * min(seconds(250) for _ in range(3)), "ten times the tests"

@@ -39,7 +39,7 @@ class Commands(ProcessInputs):
         self._serial += 1
         instance = job.instances[name] = Instance(self._serial, job, job.job_class, name)
         if job.job_class.stop_on is not None:
-            self.stop_index.add(instance, job.job_class.stop_on)
+            self.stop_index.add(instance, job.job_class.stop_on, instance.env)
         if self.announcing:
             self.effects.append(Announce("InstanceAdded", instance))
         return instance

@@ -8,6 +8,8 @@ walking it takes time by its size, and nothing recurses.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from upstart.base.glob import match as glob_match
 from upstart.conf.expand import ExpandError, expand
 from upstart.conf.jobclass import And, Match
@@ -97,25 +99,28 @@ def matches(leaf: Match, event: Event, env: Mapping[str, str] | None) -> bool:
     """
     if leaf.name != event.name:
         return False
-    if not leaf.args:
-        return True
-    keys = list(event.env)
-    position = 0
+    env = _NOTHING if env is None else env
+    values = event.env
+    after: dict[str, str] | None = None
+    last: str | None = None
     for arg in leaf.args:
         key, pattern, negated = split_test(arg)
-        if key is not None:
-            if key not in event.env:
-                return False
-            if position >= len(keys) or keys[position] != key:
-                position = keys.index(key)
-        elif position >= len(keys):
+        if key is None:
+            if last is None:
+                key = next(iter(values), None)
+            else:
+                if after is None:
+                    # An event may have as many variables as a message takes.
+                    after = dict(zip(values, islice(values, 1, None), strict=False))
+                key = after.get(last)
+        if key is None or key not in values:
             return False
         if "$" in pattern:
             try:
-                pattern = expand(pattern, env if env is not None else _NOTHING)
+                pattern = expand(pattern, env)
             except ExpandError:
                 return False
-        if glob_match(pattern, event.env[keys[position]]) == negated:
+        if glob_match(pattern, values[key]) == negated:
             return False
-        position += 1
+        last = key
     return True

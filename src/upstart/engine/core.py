@@ -114,6 +114,11 @@ class Core:
         for job in self.jobs.values():
             yield from job.instances.values()
 
+    def note_environ(self, instance: Instance) -> None:
+        """The environment of an instance is another: its ``stop on`` may wait for other values."""
+        if instance.job_class.stop_on is not None:
+            self.stop_index.move(instance, instance.job_class.stop_on, instance.env)
+
     # What it asks for
 
     def take_effects(self) -> list[Effect]:

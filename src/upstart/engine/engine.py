@@ -121,7 +121,8 @@ class Engine(Mending):
         self._start_on(event)
 
     def _stop_on(self, event: Event) -> None:
-        for instance, found in self.stop_index.candidates(event).items():
+        candidates = self.stop_index.candidates(event)
+        for instance, found in sorted(candidates.items(), key=lambda candidate: candidate[0].serial):
             if event.session not in (None, instance.job.session) or instance.state == "waiting":
                 continue
             if instance in self.served:
@@ -274,6 +275,7 @@ class Engine(Mending):
         """Have an instance that does not exist run with a main process that does: nothing else is known of it."""
         instance = self.new_instance(job, name)
         instance.env = self.job_environment(job)
+        self.note_environ(instance)
         instance.goal, instance.state = "start", "running"
         instance.pids["main"] = pid
         self.pids[pid] = (instance, "main")
@@ -287,6 +289,7 @@ class Engine(Mending):
         environ.append(self.job_environ, (entry,), self.environ, replace)
         for instance in self.instances():
             environ.append(instance.env, (entry,), self.environ, replace)
+            self.note_environ(instance)
 
     @an_input
     def unset_job_environ(self, key: str) -> None:
@@ -294,6 +297,7 @@ class Engine(Mending):
         self.job_environ.pop(key, None)
         for instance in self.instances():
             instance.env.pop(key, None)
+            self.note_environ(instance)
 
     @an_input
     def reset_job_environ(self, table: dict[str, str]) -> None:
@@ -306,13 +310,16 @@ class Engine(Mending):
     def set_instance_environ(self, instance: Instance, entry: str, replace: bool) -> None:
         """Set ``KEY=VALUE`` (or ``KEY``, from init's own environment) for what an instance starts from now on."""
         environ.append(instance.env, (entry,), self.environ, replace)
+        self.note_environ(instance)
 
     @an_input
     def unset_instance_environ(self, instance: Instance, key: str) -> None:
         """Remove a variable of an instance."""
         instance.env.pop(key, None)
+        self.note_environ(instance)
 
     @an_input
     def reset_instance_environ(self, instance: Instance) -> None:
         """Give an instance the environment that its job begins with."""
         instance.env = self.job_environment(instance.job)
+        self.note_environ(instance)

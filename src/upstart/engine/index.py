@@ -1,23 +1,30 @@
 """Who listens to what: an event costs what it matches, however many jobs are loaded.
 
-Each leaf of each condition is filed under its event's name and, where its first test compares one variable (or the
-first positional value) with a literal, under that value too: of ten thousand jobs with ``start on started X`` an event
-``started JOB=y`` touches just those that wrote ``y``.
+Each leaf of each condition is filed under its event's name and, where its first test compares a variable (or the
+first value) with a literal, under that value too: of ten thousand jobs with ``start on started X`` an event
+``started JOB=y`` touches just those that wrote ``y``.  A test that refers to the environment of its owner counts with
+the value that it has there, and before all others, since it tells the instances of a job apart: of ten thousand
+instances with ``stop on gone ID=$ID`` an event touches one.  A leaf with a reference to what is not set passes no
+event, and is filed nowhere; the owner is filed again (`move`) whenever its environment changes.
 """
 
 from __future__ import annotations
 
 from upstart.base.glob import is_literal
+from upstart.conf.expand import ExpandError, expand
 from upstart.engine.condition import leaves, split_test
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Generic, TypeVar
 
     from upstart.conf.jobclass import Condition, Match
     from upstart.engine.data import Event
 
     Owner = TypeVar("Owner")
+    #: A variable, or None for the first value of an event, and what it must be.
+    Place = tuple[str | None, str]
 else:
     Owner = None
 
@@ -30,6 +37,11 @@ else:
             return cls
 
 
+_NOTHING: dict[str, str] = {}
+#: The place of a leaf that any event of its name may match.
+_ANY: Place = (None, "*")
+
+
 class _Bucket(Generic[Owner]):
     """The listeners of one event name."""
 
@@ -37,54 +49,76 @@ class _Bucket(Generic[Owner]):
 
     def __init__(self) -> None:
         self.plain: dict[tuple[Owner, Match], None] = {}
-        #: variable ("" for the first positional value) -> literal -> listeners.
-        self.keyed: dict[str, dict[str, dict[tuple[Owner, Match], None]]] = {}
+        #: variable (None for the first value) -> literal -> listeners.
+        self.keyed: dict[str | None, dict[str, dict[tuple[Owner, Match], None]]] = {}
 
 
 class EventIndex(Generic[Owner]):
-    """Conditions by event name and first literal argument."""
+    """Conditions by event name and the value of one argument."""
 
-    __slots__ = ("_buckets",)
+    __slots__ = ("_buckets", "_moving")
 
     def __init__(self) -> None:
         self._buckets: dict[str, _Bucket[Owner]] = {}
+        #: Where the leaves are that refer to an environment, None for nowhere: it may be another one by now.
+        self._moving: dict[tuple[Owner, Match], Place | None] = {}
 
-    def add(self, owner: Owner, condition: Condition) -> None:
-        """File all leaves of ``condition`` for ``owner``."""
+    def add(self, owner: Owner, condition: Condition, env: Mapping[str, str] = _NOTHING) -> None:
+        """File all leaves of ``condition`` for ``owner``, whose environment is ``env``."""
         for leaf in leaves(condition):
-            bucket = self._buckets.get(leaf.name)
-            if bucket is None:
-                bucket = self._buckets[leaf.name] = _Bucket()
-            discriminator = _discriminator(leaf)
-            if discriminator is None:
-                bucket.plain[owner, leaf] = None
-            else:
-                key, value = discriminator
-                bucket.keyed.setdefault(key, {}).setdefault(value, {})[owner, leaf] = None
+            place = _place(leaf, env)
+            if _refers(leaf):
+                self._moving[owner, leaf] = place
+            self._file(owner, leaf, place)
+
+    def move(self, owner: Owner, condition: Condition, env: Mapping[str, str]) -> None:
+        """The environment of ``owner``, which was added with ``condition``, is ``env`` now."""
+        for leaf in leaves(condition):
+            if _refers(leaf):
+                old, place = self._moving.get((owner, leaf)), _place(leaf, env)
+                if place != old:
+                    self._take_out(owner, leaf, old)
+                    self._moving[owner, leaf] = place
+                    self._file(owner, leaf, place)
 
     def remove(self, owner: Owner, condition: Condition) -> None:
         """Undo `add`; what becomes empty is dropped, so that names do not pile up."""
         for leaf in leaves(condition):
-            bucket = self._buckets.get(leaf.name)
-            if bucket is None:
-                continue
-            discriminator = _discriminator(leaf)
-            if discriminator is None:
-                bucket.plain.pop((owner, leaf), None)
-            else:
-                key, value = discriminator
-                values = bucket.keyed.get(key, {})
-                listeners = values.get(value, {})
-                listeners.pop((owner, leaf), None)
-                if not listeners:
-                    values.pop(value, None)
-                    if not values:
-                        bucket.keyed.pop(key, None)
-            if not bucket.plain and not bucket.keyed:
-                del self._buckets[leaf.name]
+            place = self._moving.pop((owner, leaf), None) if _refers(leaf) else _place(leaf, _NOTHING)
+            self._take_out(owner, leaf, place)
+
+    def _file(self, owner: Owner, leaf: Match, place: Place | None) -> None:
+        if place is None:
+            return
+        bucket = self._buckets.get(leaf.name)
+        if bucket is None:
+            bucket = self._buckets[leaf.name] = _Bucket()
+        if place is _ANY:
+            bucket.plain[owner, leaf] = None
+        else:
+            key, value = place
+            bucket.keyed.setdefault(key, {}).setdefault(value, {})[owner, leaf] = None
+
+    def _take_out(self, owner: Owner, leaf: Match, place: Place | None) -> None:
+        bucket = self._buckets.get(leaf.name)
+        if bucket is None or place is None:
+            return
+        if place is _ANY:
+            bucket.plain.pop((owner, leaf), None)
+        else:
+            key, value = place
+            values = bucket.keyed.get(key, {})
+            listeners = values.get(value, {})
+            listeners.pop((owner, leaf), None)
+            if not listeners:
+                values.pop(value, None)
+                if not values:
+                    bucket.keyed.pop(key, None)
+        if not bucket.plain and not bucket.keyed:
+            del self._buckets[leaf.name]
 
     def candidates(self, event: Event) -> dict[Owner, list[Match]]:
-        """The listeners whose leaves ``event`` may match, with those leaves."""
+        """The listeners whose leaves ``event`` may match, with those leaves; in no order that means anything."""
         found: dict[Owner, list[Match]] = {}
         bucket = self._buckets.get(event.name)
         if bucket is None:
@@ -93,10 +127,10 @@ class EventIndex(Generic[Owner]):
             found.setdefault(owner, []).append(leaf)
         keyed = bucket.keyed
         # Where jobs ask for more variables than the event has, those that it has are looked up.
-        keys = list(keyed) if len(keyed) <= len(event.env) + 1 else [key for key in ("", *event.env) if key in keyed]
+        keys = list(keyed) if len(keyed) <= len(event.env) + 1 else [key for key in (None, *event.env) if key in keyed]
         for key in keys:
             values = keyed[key]
-            value = event.env.get(key) if key else next(iter(event.env.values()), None)
+            value = event.env.get(key) if key is not None else next(iter(event.env.values()), None)
             listeners = values.get(value) if value is not None else None
             if listeners:
                 for owner, leaf in listeners:
@@ -104,10 +138,27 @@ class EventIndex(Generic[Owner]):
         return found
 
 
-def _discriminator(leaf: Match) -> tuple[str, str] | None:
-    if not leaf.args:
-        return None
-    key, value, negated = split_test(leaf.args[0])
-    if negated or "$" in value or not is_literal(value):
-        return None
-    return key or "", value
+def _refers(leaf: Match) -> bool:
+    """Whether a leaf means something else in another environment."""
+    return any("$" in arg for arg in leaf.args)
+
+
+def _place(leaf: Match, env: Mapping[str, str]) -> Place | None:
+    """Where a leaf is filed; None where no event matches it in this environment."""
+    place = _ANY
+    for position, arg in enumerate(leaf.args):
+        key, value, negated = split_test(arg)
+        refers = "$" in value
+        if refers:
+            try:
+                value = expand(value, env)
+            except ExpandError:
+                return None
+        # What a later value without a name is compared with depends on the test before it.
+        if negated or (key is None and position) or not is_literal(value):
+            continue
+        if refers:
+            return key, value
+        if not position:
+            place = (key, value)
+    return place

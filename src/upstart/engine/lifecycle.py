@@ -191,6 +191,7 @@ class LifeCycle(Core):
     def _begin(self, instance: Instance) -> None:
         if instance.start_env is not None:
             instance.env, instance.start_env = instance.start_env, None
+            self.note_environ(instance)
         instance.stop_env = None
         instance.failed = False
         instance.failed_process = None

@@ -75,7 +75,7 @@ class Mending(Commands):
             instances += job.instances.values()
         for instance in sorted(instances, key=lambda instance: instance.serial):
             if instance.job_class.stop_on is not None:
-                stop_index.add(instance, instance.job_class.stop_on)
+                stop_index.add(instance, instance.job_class.stop_on, instance.env)
             for process, pid in instance.pids.items():
                 pids[pid] = (instance, process)
         # None of them is ever there by half.

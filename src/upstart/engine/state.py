@@ -82,7 +82,7 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
         _load_job(engine, entry)
     for instance in sorted(engine.instances(), key=lambda instance: instance.serial):
         if instance.job_class.stop_on is not None:
-            engine.stop_index.add(instance, instance.job_class.stop_on)
+            engine.stop_index.add(instance, instance.job_class.stop_on, instance.env)
     for event in engine.events.values():
         if event.progress == PENDING or not event.blockers:
             engine._queue(event)
