@@ -20,17 +20,19 @@ from pathlib import Path
 
 from dropin import INSTANCE, JOB, MANAGER, UPSTART, Heard, Session, job_path
 
+#: The default limit, in an interval that no machine is too slow for: a start that is not ready after one is answered.
+RESPAWN = "respawn\nrespawn limit 10 1000\n"
 BESIDE = ("pre-start", "post-start", "pre-stop", "post-stop")
 #: Name: (stanzas, processes beside the main one, whether there is a main one).
 VARIANTS: dict[str, tuple[str, tuple[str, ...], bool]] = {
     "service": ("", BESIDE, True),
-    "respawn": ("respawn\n", BESIDE, True),
+    "respawn": (RESPAWN, BESIDE, True),
     "limit": ("respawn\nrespawn limit 1 1000\n", BESIDE, True),
-    "normal": ("respawn\nnormal exit 0 3 TERM\n", BESIDE, True),
+    "normal": (RESPAWN + "normal exit 0 3 TERM\n", BESIDE, True),
     "task": ("task\n", BESIDE, True),
     "deaf": ("kill timeout 1000\n", BESIDE, True),
     "direct": ("", ("pre-start", "post-start", "post-stop"), True),
-    "directrespawn": ("respawn\n", ("pre-start", "post-start", "post-stop"), True),
+    "directrespawn": (RESPAWN, ("pre-start", "post-start", "post-stop"), True),
     "directtask": ("task\n", ("pre-start", "post-start", "post-stop"), True),
     "bare": ("", (), True),
     "nomain": ("", BESIDE, False),
