@@ -110,8 +110,8 @@ class Host:
                 if not rest:
                     os.close(fd)
         for log in self.logs.values():
-            if log.fd >= 0:
-                log.on_readable()
+            if log.fd >= 0 and not log.on_readable():
+                log.close()
         for pid, kind, value in reap():
             self.changes.append((pid, kind, value))
             if kind in (EXITED, KILLED):

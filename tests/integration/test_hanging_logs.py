@@ -209,3 +209,51 @@ def test_output_that_never_stops_crosses_a_re_exec_whole(tmp_path: Path) -> None
         assert init.job_log("flood") == "".join(f"line {n}\n" for n in range(60000))
     finally:
         init.close()
+
+
+def busy(init: SessionInit) -> float:
+    """Seconds of the processor that init has had."""
+    fields = Path(f"/proc/{init.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_output_that_ends_while_a_child_hangs_before_its_exec_costs_nothing_and_nobody(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    def body() -> None:
+        fuse = Fuse(tmp_path / "hang")
+        jobs = {
+            "speaks": f"task\nscript\nread x <{gate}\necho $x\nend script\n",
+            "hangs": f"chdir {tmp_path}/hang/below\nexec true\n",
+            "tick": "task\nexec sleep 1\n",
+        }
+        init = SessionInit(tmp_path, jobs)
+        try:
+            client = init.client()
+            # The child that hangs has the other's pty open, which ends before it.
+            client.start("speaks", wait=False)
+            wait_for(lambda: client.status("speaks")[1])
+            client.start("hangs", wait=False)
+            pid = client.wait_status("hangs", "start/spawned")["main"]
+            wait_for(lambda: is_waiting(pid))
+            gate.write_text("said\n")
+            client.wait_status("speaks", "stop/waiting")
+            # Who gets its number now is not taken for it.
+            others = [init.client() for _ in range(3)]
+            before = busy(init)
+            client.start("tick")
+            assert busy(init) - before < 0.5
+            for other in others:
+                other.call(MANAGER, UPSTART, "GetAllJobs")
+            assert init.job_log("speaks") == "said\n"
+        finally:
+            fuse.go()
+            init.close()
+
+    in_private_mounts(body)
+
+
+def is_waiting(pid: int) -> bool:
+    """Whether it waits in the kernel for what cannot be interrupted, or for a server of files."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "DS"

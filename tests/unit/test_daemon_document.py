@@ -96,7 +96,7 @@ ANEW = {
     "LogStore": ("unflushed", "follows from what the logs hold"),
     "Listening": ("_pause _session_file", "the file is written again, the address tried again"),
     "Loop": ("_fds _flushes _heap _next _repeated _running _signals _soon _stale _timers _watches", "asked for again"),
-    "Loop ": ("_failed _retry _signalled", "of one turn"),
+    "Loop ": ("_closed_first _failed _retry _signalled", "of one turn"),
     "Manager": ("_endpoints _restarter", "parts, made once"),
     "Members": ("_strangers dying", "what was found to be none of ours or cannot be told, looked at again"),
     "Mending": ("_cursor _next_pass _pass start_index stop_index told tries", "follow from the rest"),

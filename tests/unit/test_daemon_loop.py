@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -329,3 +331,64 @@ def test_what_is_ready_is_not_told_to_who_gets_its_number(loop: Loop) -> None:
     for pair in pipes:
         for fd in pair:
             os.close(fd)
+
+
+def test_what_was_closed_before_it_was_removed_is_never_heard_of_again(loop: Loop) -> None:
+    told: list[int] = []
+    read, write = os.pipe()
+    # As a child has it between its fork and its exec.
+    copy = os.dup(read)
+    watch = loop.add_fd(read, READ, told.append)
+    os.close(read)
+    loop.remove(watch)
+    os.close(write)
+    other, end = os.pipe()
+    assert other == read
+    loop.add_fd(other, READ, told.append)
+    began = time.monotonic()
+    loop.turn(0.05)
+    assert not told and time.monotonic() - began >= 0.05, "nothing is ready"
+    os.write(end, b"x")
+    loop.turn(1)
+    assert told == [READ]
+    for fd in (copy, other, end):
+        os.close(fd)
+
+
+def test_a_change_of_what_is_waited_for_outlives_a_descriptor_that_was_closed_first(loop: Loop) -> None:
+    told: list[str] = []
+    pipes = [os.pipe() for _ in range(2)]
+    quiet = loop.add_fd(pipes[0][0], READ, lambda events: told.append("quiet"))
+    loop.modify(quiet, 0)
+    closed = loop.add_fd(pipes[1][0], READ, lambda events: told.append("closed"))
+    os.close(pipes[1][0])
+    loop.remove(closed)
+    os.write(pipes[0][1], b"x")
+    loop.turn(0)
+    assert not told
+    loop.modify(quiet, READ)
+    loop.turn(1)
+    assert told == ["quiet"]
+    for fd in (*pipes[0], pipes[1][1]):
+        os.close(fd)
+
+
+def test_without_a_descriptor_to_begin_anew_it_is_tried_again(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    read, write = os.pipe()
+    copy = os.dup(read)
+    watch = loop.add_fd(read, READ, told.append)
+    os.close(read)
+    loop.remove(watch)
+    os.close(write)
+
+    def lacking() -> select.epoll:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(select, "epoll", lacking)
+    loop.turn(0)
+    monkeypatch.undo()
+    began = time.monotonic()
+    loop.turn(0.05)
+    assert not told and time.monotonic() - began >= 0.05
+    os.close(copy)

@@ -78,12 +78,14 @@ def test_no_output_makes_no_file(tmp_path: Path) -> None:
     assert not os.listdir(tmp_path)
 
 
-def test_the_end_of_the_pipe_closes_the_log(tmp_path: Path) -> None:
+def test_the_end_of_the_pipe_is_told_and_the_descriptor_left_to_be_closed(tmp_path: Path) -> None:
     output = Output(tmp_path / "job.log")
     os.write(output.end, b"last words")
     os.close(output.end)
     assert not output.log.on_readable()
-    assert output.log.fd == -1
+    os.fstat(output.log.fd)  # as long as it is watched
+    output.log.close()
+    assert output.log.fd == -1 and not output.log.take_rest()
     assert (tmp_path / "job.log").read_text() == "last words"
 
 
@@ -260,6 +262,7 @@ def test_the_state_of_a_log_survives_a_restart_of_init(tmp_path: Path) -> None:
     os.write(output.end, b"after\n")
     os.close(output.end)
     assert not again.on_readable()
+    again.close()
     assert (directory / "job.log").read_bytes() == "b\x00y\u00e9\nafter\n".encode()
     output.log.fd = -1
 

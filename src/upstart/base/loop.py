@@ -4,7 +4,9 @@ What is always true here: nothing but `Loop.run` waits, and it waits only in epo
 never ends the loop; it goes to ``Loop.fault`` and the next callback runs, even where telling of it fails as well.  A
 turn in which something failed is followed by a pause, so that what fails every time costs little, and everybody else is
 still served.  A signal is never lost: the handler notes its number, and the wake-up pipe only cuts the wait short.  A
-descriptor or timer that was removed is not called any more, not even when it was ready in the same turn.
+descriptor or timer that was removed is not called any more, not even when it was ready in the same turn.  One that was
+closed before it was removed, where another process has it open, neither keeps the loop awake nor is taken for who gets
+its number.
 
 The loop itself needs no memory to go on: what is to be called is called before it is forgotten.
 """
@@ -52,14 +54,18 @@ class Loop:
     """
 
     __slots__ = (
-        "_epoll", "_failed", "_fds", "_flushes", "_heap", "_next", "_pending", "_repeated", "_retry", "_running",
-        "_signalled", "_signals", "_soon", "_stale", "_timers", "_wake_read", "_wake_write", "_watches", "each_turn",
-        "fault",
+        "_closed_first", "_epoll", "_failed", "_fds", "_flushes", "_heap", "_next", "_pending", "_repeated", "_retry",
+        "_running", "_signalled", "_signals", "_soon", "_stale", "_timers", "_wake_read", "_wake_write", "_watches",
+        "each_turn", "fault",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._fds: dict[int, tuple[int, Callable[[int], object]]] = {}
+        #: For each descriptor the id of its watch, its callback, and the events that are waited for.
+        self._fds: dict[int, tuple[int, Callable[[int], object], int]] = {}
+        #: A descriptor was closed while it was watched: where a child has it open, too, the kernel goes on reporting
+        #: it, and nothing can name it any more.
+        self._closed_first = False
         self._watches: dict[int, int] = {}
         self._timers: dict[int, Callable[[], object]] = {}
         self._heap: list[tuple[float, int]] = []
@@ -96,12 +102,9 @@ class Loop:
         self._next += 1
         if fd in self._fds:  # the owner closed it without a word, and the number was given out again
             self._watches.pop(self._fds[fd][0], None)
-            try:
-                self._epoll.unregister(fd)
-            except OSError:
-                pass
+            self._unregister(fd)
         try:
-            self._fds[fd] = (self._next, callback)
+            self._fds[fd] = (self._next, callback, events)
             self._watches[self._next] = fd
             self._epoll.register(fd, events)
         except BaseException:
@@ -112,7 +115,9 @@ class Loop:
 
     def modify(self, watch: int, events: int) -> None:
         """Wait for other events on a watched descriptor."""
-        self._epoll.modify(self._watches[watch], events)
+        fd = self._watches[watch]
+        self._epoll.modify(fd, events)
+        self._fds[fd] = (watch, self._fds[fd][1], events)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> int:
         """Call ``callback`` once, ``seconds`` from now; gives an id for `remove`."""
@@ -134,14 +139,32 @@ class Loop:
         fd = self._watches.pop(ident, None)
         if fd is not None:
             del self._fds[fd]
-            try:
-                self._epoll.unregister(fd)
-            except OSError:
-                pass
+            self._unregister(fd)
         elif self._timers.pop(ident, None) is not None:
             self._stale += 1
             if self._stale > STALE_TIMERS:
                 self._drop_stale()
+
+    def _unregister(self, fd: int) -> None:
+        try:
+            self._epoll.unregister(fd)
+        except OSError:
+            self._closed_first = True
+
+    def _begin_anew(self) -> None:
+        """Watch what is watched, and nothing else."""
+        try:
+            epoll = select.epoll()
+        except OSError:
+            return  # no descriptor left: the next turn tries again
+        for fd, (_, _, events) in self._fds.items():
+            try:
+                epoll.register(fd, events)
+            except OSError:
+                pass  # closed, and its owner has yet to say so
+        old, self._epoll = self._epoll, epoll
+        self._closed_first = False
+        old.close()
 
     def _drop_stale(self) -> None:
         kept = 0
@@ -247,6 +270,8 @@ class Loop:
 
     def _wait(self, wait: float) -> list[tuple[int, int]]:
         """What is ready within ``wait`` seconds, or before the next timer is due."""
+        if self._closed_first:
+            self._begin_anew()
         heap = self._heap
         while heap and heap[0][1] not in self._timers:
             heappop(heap)

@@ -151,8 +151,7 @@ class Children:
         self._loop.remove(running.follow_timer)
         self._loop.remove(running.log_timer)
         if running.log is not None:
-            self._loop.remove(running.log_watch)
-            running.log_watch = -1
+            self._watch_log_no_more(running)
             running.log.ended()
         return running.members
 
@@ -224,12 +223,16 @@ class Children:
             running.log_watch = self._loop.add_fd(log.fd, READ, lambda events: self._readable(running, log))
 
     def _readable(self, running: Running, log: JobLog) -> None:
-        behind = log.file.behind
-        if behind or not log.on_readable():
-            self._loop.remove(running.log_watch)
-            running.log_watch = -1
-        if behind:
+        if log.file.behind:
+            self._watch_log_no_more(running)
             log.file.when_answered(lambda: self._read_on(running, log))
+        elif not log.on_readable():
+            self._watch_log_no_more(running)
+            log.close()
+
+    def _watch_log_no_more(self, running: Running) -> None:
+        watch, running.log_watch = running.log_watch, -1
+        self._loop.remove(watch)
 
     def watch_feed(self, running: Running, fd: int, data: bytes) -> None:
         """Write the rest of a script as its shell reads it."""
@@ -277,7 +280,7 @@ class Children:
             self._engine.process_ready(instance, process)
             return False
         if running.log is not None:
-            self._loop.remove(running.log_watch)
+            self._watch_log_no_more(running)
             running.log.discard()
             running.log = None
         self._engine.spawn_failed(instance, process, text)
@@ -444,10 +447,9 @@ class Children:
         """Tell the engine that a process has ended, once its output is written or will not be soon."""
         log = running.log
         if log is not None:
-            log.take_rest()
-            if log.fd < 0:
-                self._loop.remove(running.log_watch)
-                running.log_watch = -1
+            if not log.take_rest():
+                self._watch_log_no_more(running)
+                log.close()
             if not log.file.settled:
                 running.ended = (pid, status)
                 running.log_timer = self._loop.call_later(LOG_SECONDS, lambda: self._end_told(running))

@@ -237,18 +237,21 @@ class JobLog:
         self.fd = fd
 
     def on_readable(self) -> bool:
-        """Take what the descriptor has; False when it is at its end and `fd` is closed (stop watching it)."""
+        """Take what the descriptor has; False when it is at its end: stop watching it, and `close` it then.
+
+        Never the other way round: a child between its fork and its exec still has it open, and what is closed here
+        while it is watched would be reported for as long as that child takes.
+        """
         return self._take(READ if self._store.kept < KEPT_IN_ALL // 2 else SMALL_READ)
 
-    def take_rest(self) -> None:
-        """The process has ended: take the last of its output."""
-        if self.fd >= 0:
-            self._take(LAST_READ)
+    def take_rest(self) -> bool:
+        """The process has ended: take the last of its output; False when the descriptor is at its end."""
+        return self.fd >= 0 and self._take(LAST_READ)
 
     def _take(self, limit: int) -> bool:
         parts: list[bytes] = []
         size = 0
-        open_still = True
+        more = True
         while size < limit:
             try:
                 part = os.read(self.fd, min(READ, limit))
@@ -258,18 +261,16 @@ class JobLog:
                 continue
             except OSError:
                 # EIO: no process has the slave side of the pty open any more.
-                open_still = False
+                more = False
                 break
             if not part:
-                open_still = False
+                more = False
                 break
             parts.append(part)
             size += len(part)
         if parts:
             self.file.append(parts[0] if len(parts) == 1 else b"".join(parts))
-        if not open_still:
-            self.close()
-        return open_still
+        return more
 
     def ended(self) -> None:
         """The process is gone: take the last of its output, and leave what is not written yet to the store.
