@@ -95,6 +95,7 @@ ANEW = {
     "LogFile ": ("_warned", "warned of once by each program"),
     "LogStore": ("unflushed", "follows from what the logs hold"),
     "Listening": ("_pause _session_file", "the file is written again, the address tried again"),
+    "Loop   ": ("_epoll", "made anew"),
     "Loop": ("_fds _flushes _heap _next _repeated _running _signals _soon _stale _timers _watches", "asked for again"),
     "Loop ": ("_closed_first _failed _retry _signalled", "of one turn"),
     "Manager": ("_endpoints _restarter", "parts, made once"),
