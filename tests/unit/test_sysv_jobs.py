@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from upstart.conf.parse import parse_job
+from upstart.initctl.commands_config import INIT_EVENTS
 
 DIRECTORY = Path(__file__).parents[2] / "etc/init"
 FILES = sorted(DIRECTORY.glob("*.conf"))
@@ -337,3 +338,31 @@ class TestWaitForState:
     def test_needs_to_know_who_waits_for_what(self, sandbox: Sandbox) -> None:
         assert self.wait(sandbox, WAIT_FOR="") == []
         assert sandbox.status == 1
+
+
+def events_of(title: str) -> set[str]:
+    """Events in the table below that heading of upstart-events(7)."""
+    page = (DIRECTORY.parents[1] / "man/upstart-events.7").read_text().replace("\\-", "-")
+    table = page.partition(f".SS {title}\n")[2].partition(".TE\n")[0]
+    return set(re.findall(r"^(?:\\fB)?([a-z-]+)(?:\\fP\(7\))?@", table, re.MULTILINE)) - {"event"}
+
+
+def test_check_config_knows_every_event_that_init_and_the_boot_emit() -> None:
+    emitted = [event for file in FILES for event in parse_job(file.stem, file.read_text(), file.name).emits]
+    of_init, of_boot = events_of("Events of init"), events_of("Events of the boot and of System V commands")
+    others = events_of("Events that need a program of their own")
+    assert {"startup", "child-subreaper-failed"} <= of_init and {"static-network-up", "runlevel"} <= of_boot
+    # A session's end is announced in sessions alone.
+    assert of_init == {*INIT_EVENTS, "session-end"} - {"debug"}
+    assert of_boot <= set(emitted) <= of_boot | others
+    assert len(emitted) == len(set(emitted))
+
+
+def test_what_a_job_or_a_hook_emits_some_job_declares() -> None:
+    emitted = {event for file in FILES for event in parse_job(file.stem, file.read_text(), file.name).emits}
+    found = set()
+    root = DIRECTORY.parents[1]
+    for file in [*FILES, *(root / "etc/network").glob("*/*"), *(root / "src/libexec").iterdir()]:
+        found |= set(re.findall(r"\bemit (?:--no-wait )?([a-z][a-z-]+)", file.read_text()))
+    assert found >= {"net-device-up", "net-device-down", "static-network-up", "container", "not-container"}
+    assert found <= emitted
