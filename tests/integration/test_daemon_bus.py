@@ -188,6 +188,23 @@ def test_after_a_re_exec_init_is_on_the_bus_again_and_says_so(init: SessionInit,
     monitor.wait()
 
 
+@pytest.mark.parametrize(("options", "which"), [([], "SYSTEM"), (["--session"], "SESSION")])
+def test_a_session_init_tries_one_bus_by_itself(bus: Bus, tmp_path: Path, options: list[str], which: str) -> None:
+    environ = {f"DBUS_{name}_BUS_ADDRESS": "unix:path=/nonexistent" for name in ("SYSTEM", "SESSION")}
+    environ |= {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)}
+    environ[f"DBUS_{which}_BUS_ADDRESS"] = bus.address
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/service.conf").write_text("exec sleep 1000\n")
+    command = [str(PROGRAMS / "init"), "--user", "--confdir", str(tmp_path / "conf"), "--no-startup-event", *options]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(bus.owner)
+            assert "/jobs/service" in bus.send(UPSTART + ".GetAllJobs").stdout
+        finally:
+            process.terminate()
+    wait_for(lambda: not bus.owner())
+
+
 def test_the_test_mode_is_on_the_session_bus_and_nowhere_else(bus: Bus, tmp_path: Path) -> None:
     conf = tmp_path / "conf"
     conf.mkdir()

@@ -131,7 +131,7 @@ def test_a_job_that_is_unknown_for_what_its_file_says_is_explained_on_a_second_l
     path.write_text("start on news\nexce sleep 1000\n")
     program = command.split()[0]
     unknown = f"{program}: {'Invalid job class' if 'check' in command else 'Unknown job'}: typo\n"
-    wait_for(lambda: session.run(f"{command} typo") == (1, "", f"{unknown}{program}:{path}:2: Unknown stanza\n"))
+    wait_for(lambda: session.run(f"{command} typo") == (1, "", f"{unknown}{program}: {path}:2: Unknown stanza\n"))
     path.unlink()
     wait_for(lambda: session.run(f"{command} typo") == (1, "", unknown))
 
@@ -174,6 +174,25 @@ def test_a_changed_job_is_known_after_reload_configuration(session: Session) -> 
     shown = "late\n  emits nothing\n  start on ((a and b) or c)\n"
     assert session.run("initctl show-config late") == (0, shown, "")
     assert session.run("initctl check-config late")[0] == 1
+
+
+def test_check_config_names_the_files_that_cannot_be_read(session: Session) -> None:
+    bad, override = session.directory / "conf/bad-file.conf", session.directory / "conf/web.override"
+    bad.write_text("start on startup\nexce sleep 1000\n")
+    override.write_text("nonsense\n")
+    (session.directory / "conf/fine.conf").write_text("start on startup\n")
+    assert session.run("initctl reload-configuration")[0] == 0
+    try:
+        status, out, err = session.run("initctl check-config")
+        assert (status, err) == (1, "")
+        assert {f"{bad}:2: Unknown stanza", f"{override}:1: Unknown stanza"} <= set(out.splitlines())
+        assert session.run("initctl check-config web") == (1, f"{override}:1: Unknown stanza\n", "")
+        assert session.run("initctl check-config fine") == (0, "", "")
+    finally:
+        bad.unlink()
+        override.unlink()
+        assert session.run("initctl reload-configuration")[0] == 0
+    assert str(bad) not in session.run("initctl check-config")[1]
 
 
 def test_the_session_is_listed(session: Session) -> None:

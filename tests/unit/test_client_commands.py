@@ -188,7 +188,7 @@ def test_what_is_wrong_with_the_file_of_an_unknown_job_follows_on_a_second_line(
     init.answers["FailureReason"] = lambda job, instance: ("/etc/init/web.conf:3: Unknown stanza",)
     outcome = command("start web")
     assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err == "start: Unknown job: web\nstart:/etc/init/web.conf:3: Unknown stanza\n"
+    assert outcome.err == "start: Unknown job: web\nstart: /etc/init/web.conf:3: Unknown stanza\n"
 
 
 def test_who_is_not_root_is_told_what_a_refusal_means(

@@ -22,14 +22,22 @@ Jobs = dict[str, tuple[list[str], Items, Items]]
 
 
 class FakeInit:
-    """Jobs by name: what they emit, their start on and stop on, in reverse Polish notation."""
+    """Jobs by name: what they emit, their start on and stop on, in reverse Polish notation.
 
-    def __init__(self, jobs: Jobs) -> None:
+    ``errors`` are what is wrong with files; None has the init be an original, which does not tell.
+    """
+
+    def __init__(self, jobs: Jobs, errors: list[str] | None = None) -> None:
         self.jobs = jobs
+        self.errors = errors
 
     def call(self, path: str, interface: str, method: str, signature: str = "", *args: Any, returns: str) -> Any:
         if method == "GetAllJobs":
             return ([f"/job/{name}" for name in self.jobs],)
+        if method == "ConfigurationErrors":
+            if self.errors is None:
+                raise DBusError(UNKNOWN_METHOD, "no such method")
+            return (self.errors,)
         if args[0] not in self.jobs:
             raise DBusError(names.MANAGER + ".Error.UnknownJob", f"Unknown job: {args[0]}")
         return (f"/job/{args[0]}",)
@@ -60,8 +68,10 @@ JOBS: Jobs = {
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    def carry_out(*words: str, jobs: Jobs = JOBS) -> tuple[int, list[str], str]:
-        monkeypatch.setattr(Context, "open", lambda self: Init(cast(Connection, FakeInit(jobs))))
+    def carry_out(
+        *words: str, jobs: Jobs = JOBS, errors: list[str] | None = None
+    ) -> tuple[int, list[str], str]:
+        monkeypatch.setattr(Context, "open", lambda self: Init(cast(Connection, FakeInit(jobs, errors))))
         status = run(["initctl", *words])
         captured = capfd.readouterr()
         return status, captured.out.splitlines(), captured.err
@@ -117,6 +127,16 @@ def test_an_alternative_makes_up_for_an_unknown_event_unless_warnings_are_wanted
     jobs: Jobs = {"x": (["foo"], rpn("foo, nope, or"), [])}
     assert ask("check-config", jobs=jobs) == (0, [], "")
     assert ask("check-config", "-w", jobs=jobs) == (1, ["x", "  start on: unknown event nope"], "")
+
+
+def test_files_with_errors_are_told_first(ask: Any) -> None:
+    jobs: Jobs = {"x": ([], rpn("nope"), []), "y": ([], [], [])}
+    errors = ["/etc/init/bad.conf:2: Unknown stanza", "/etc/init/y.override:1: Expected token"]
+    complaint = ["x", "  start on: unknown event nope"]
+    assert ask("check-config", jobs=jobs, errors=errors) == (1, [*errors, *complaint], "")
+    assert ask("check-config", "x", jobs=jobs, errors=errors) == (1, complaint, "")
+    assert ask("check-config", "y", jobs=jobs, errors=errors) == (1, errors[1:], "")
+    assert ask("check-config", "y", jobs=jobs, errors=errors[:1]) == (0, [], "")
 
 
 def test_both_operands_are_told_the_last_first(ask: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import types
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,42 @@ def test_log_lines(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     logger.write(ERROR, "two")
     assert capfd.readouterr() == ("one\n", "init: only here\n")
     assert (tmp_path / "kmsg").read_text() == "<6>init: one\n<3>init: two\n"
+
+
+@pytest.mark.parametrize(
+    ("device", "printk", "shown"),
+    [
+        (os.makedev(5, 1), "7 4 1 7\n", ""),  # the kernel shows it
+        (os.makedev(5, 1), "4 4 1 7\n", ""),  # with the word quiet errors, too
+        (os.makedev(5, 1), "3 4 1 7\n", "init: once\n"),
+        (os.makedev(5, 1), "", "init: once\n"),
+        (os.makedev(136, 0), "7 4 1 7\n", "init: once\n"),  # a container's
+    ],
+)
+def test_the_console_shows_each_line_once(
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: int,
+    printk: str,
+    shown: str,
+) -> None:
+    (tmp_path / "kmsg").touch()
+    (tmp_path / "printk").write_text(printk)
+    monkeypatch.setattr("upstart.base.logger.KMSG", str(tmp_path / "kmsg"))
+    monkeypatch.setattr("upstart.base.logger.PRINTK", str(tmp_path / "printk"))
+    real = os.fstat
+
+    def fstat(fd: int) -> object:
+        return types.SimpleNamespace(st_rdev=device, st_mode=real(fd).st_mode)
+
+    monkeypatch.setattr("upstart.base.logger.os.fstat", fstat)
+    logger = Logger("init")
+    logger.to_kernel = True
+    logger.write(ERROR, "once")
+    monkeypatch.undo()
+    assert capfd.readouterr().err == shown
+    assert (tmp_path / "kmsg").read_text() == "<3>init: once\n"
 
 
 def test_a_terminal_that_nobody_reads_blocks_nobody() -> None:

@@ -7,6 +7,10 @@ class ClientError(Exception):
     """Something failed; the text is the message without the program's name."""
 
 
+class Reason(ClientError):
+    """Why something failed that has been told already: it stands on a line of its own."""
+
+
 class UsageError(ClientError):
     """A program was called the wrong way: --help is recommended."""
 

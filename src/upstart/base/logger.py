@@ -17,6 +17,9 @@ import stat
 from upstart.base.priority import MESSAGE, WARN
 
 KMSG = "/dev/kmsg"
+#: Its first number: lines of lower levels are shown on the console.
+PRINTK = "/proc/sys/kernel/printk"
+_CONSOLE = os.makedev(5, 1)
 #: syslog(3) levels of our priorities, debug first.
 _LEVELS = "765432"
 #: A pipe that is ready takes this much at once, and the kernel's ring buffer little more in one record.
@@ -27,7 +30,8 @@ class Logger:
     """Writes lines of at least ``priority``: ``to_kernel`` to its ring buffer, ``to_standard`` to output and error.
 
     PID 1 does both until it has read its jobs: the console shows what is wrong with them whatever the kernel may show
-    there, and whoever was not at the console finds it in the kernel's log.
+    there, and whoever was not at the console finds it in the kernel's log. What the kernel shows on the console by
+    itself is not written there again.
     """
 
     __slots__ = ("_program", "priority", "to_kernel", "to_standard")
@@ -49,9 +53,11 @@ class Logger:
             pass
 
     def _write(self, priority: int, text: str) -> None:
+        shown = False
         if self.to_kernel:
-            self._put_in_kernel(f"<{_LEVELS[priority]}>{self._program}: {text}")
-        if not self.to_standard:
+            level = _LEVELS[priority]
+            shown = self._put_in_kernel(f"<{level}>{self._program}: {text}") and _shows_on_console(level)
+        if shown or not self.to_standard:
             return
         if priority >= WARN:
             # GNU's convention: no blank before a message of the form "something: what is wrong with it".
@@ -61,16 +67,17 @@ class Logger:
             self._put(1, text)
 
     @staticmethod
-    def _put_in_kernel(line: str) -> None:
+    def _put_in_kernel(line: str) -> bool:
+        """Whether the kernel took it."""
         try:
             # Opened for every line: the kernel limits the rate of lines of one open file.
             fd = os.open(KMSG, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
-            return
+            return False
         try:
-            os.write(fd, _encode(line))
+            return os.write(fd, _encode(line)) > 0
         except OSError:
-            pass
+            return False
         finally:
             os.close(fd)
 
@@ -90,6 +97,25 @@ class Logger:
                 os.close(own)
         except OSError:
             pass
+
+
+def _shows_on_console(level: str) -> bool:
+    """Whether standard error is the kernel's console, and the kernel shows lines of that level there.
+
+    In a container it is a terminal of the manager's, and what the kernel shows is shown elsewhere.
+    """
+    try:
+        if os.fstat(2).st_rdev != _CONSOLE:
+            return False
+        fd = os.open(PRINTK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return int(os.read(fd, 64).split()[0]) > int(level)
+    except (OSError, ValueError, IndexError):
+        return False
+    finally:
+        os.close(fd)
 
 
 def _open_again(fd: int) -> int:

@@ -124,6 +124,11 @@ class Init:
         """Have init look at its job files again."""
         self.connection.call(PATH, MANAGER, "ReloadConfiguration")
 
+    def configuration_errors(self) -> list[str]:
+        """Our extension: what is wrong with job files as they now are, ``FILE:LINE: text`` each."""
+        (errors,) = self.connection.call(PATH, EXTENSION, "ConfigurationErrors", returns="as")
+        return [str(error) for error in errors]
+
     def restart(self, timeout: float) -> None:
         """Have init re-execute itself; ``timeout`` in seconds.  The answer may be lost with the connection."""
         self.connection.call(PATH, MANAGER, "Restart", timeout=timeout)

@@ -106,14 +106,15 @@ class Endpoints:
 
     @property
     def bus_name(self) -> str:
-        """Which bus is ours by default: "session" or "system"."""
+        """Which bus messages call ours: "session" or "system"."""
         return "session" if self._options.user or self._options.session_bus else "system"
 
     def connect_bus(self, address: str | None, then: Callable[[tuple[str, str] | None], object]) -> None:
         """Connect to a bus, by default the one that fits; ``then`` gets None, or the error's name and text."""
         environ = self._environ
         self._notified = address is not None
-        if address is None and self.bus_name == "session":
+        # A session's init, too, tries that of the system by itself, as the original does.
+        if address is None and self._options.session_bus:
             address = environ.get("DBUS_SESSION_BUS_ADDRESS", "")
         if address is None:
             address = environ.get("DBUS_SYSTEM_BUS_ADDRESS", systembus.DEFAULT_ADDRESS)
@@ -150,8 +151,9 @@ class Endpoints:
         self.connect_bus(None, lambda error: self._log(WARN, text + error[1]) if error else None)
 
     def update_activation_environment(self, entries: list[str]) -> None:
-        """Tell the session's bus of variables, for the services that it starts."""
-        if self._options.user and self.bus is not None and self.bus.ready:
+        """Tell the session's bus of variables, for the services that it starts; that of the system has others."""
+        own = self._options.user and (self._notified or self._options.session_bus)
+        if own and self.bus is not None and self.bus.ready:
             table = dict([entry.partition("=")[::2] for entry in entries])
             self.bus.call("UpdateActivationEnvironment", None, "a{ss}", table)
 

@@ -305,8 +305,9 @@ def open_to_clients(daemon: Daemon) -> None:
     bus = "session" if options.session_bus else "system"
     if not options.dbus:
         daemon.log(INFO, f"Not connecting to {bus} bus")
-    elif not options.user and daemon.endpoints.bus is None:
-        # It is not expected to be there yet: whoever starts it sends SIGUSR1.
+    elif daemon.endpoints.bus is None:
+        # It is not expected to be there yet: whoever starts it sends SIGUSR1, or tells a session its address. That of
+        # the system refuses most users the name.
         daemon.endpoints.connect_bus(None, lambda error: None)
 
 

@@ -359,6 +359,17 @@ class Manager:
                     break
         call.reply("s", reason.partition("\n")[0])
 
+    def do_ConfigurationErrors(self, call: Call) -> Work:
+        session = self._chroots.session_of(call.pid)
+        # Each text begins with the path of its file; those of a chroot session are below its root.
+        found = self._configuration.sources.standing()
+        if session is not None:
+            found = [error for error in found if error.startswith(session + "/")]
+        else:
+            roots = tuple(root + "/" for root in self._chroots.roots)
+            found = [error for error in found if not error.startswith(roots)]
+        return call.reply_array("s", (error.partition("\n")[0] for error in found))
+
     def do_Quiet(self, call: Call) -> None:
         if call.connection.uid >= 0:
             call.connection.quiet = True

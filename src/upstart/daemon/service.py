@@ -333,6 +333,7 @@ _READING = frozenset(
         "GetStatusAll",
         "GetStatus",
         "FailureReason",
+        "ConfigurationErrors",
         "Quiet",
     )
 )

@@ -1,14 +1,15 @@
 """show-config and check-config: what jobs emit and wait for, and which of it nothing can ever bring about.
 
-Both ask init, not the files. A condition comes as a list in reverse Polish notation; each item is a list of words:
-either an operator alone (/AND, /OR) or an event's name with what it must match. Output and its order are the
-original's, down to the order in which check-config goes through the jobs.
+Both ask init, not the files; check-config asks also which of these have errors. A condition comes as a list in reverse
+Polish notation; each item is a list of words: either an operator alone (/AND, /OR) or an event's name with what it must
+match. Output and its order are the original's, down to the order in which check-config goes through the jobs.
 """
 
 from __future__ import annotations
 
 from upstart.base.errors import ClientError, DBusError
 from upstart.base.glob import match
+from upstart.base.names import NO_EXTENSION
 from upstart.initctl.context import Context
 from upstart.initctl.target import Target
 
@@ -16,12 +17,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from upstart.client.init import Init
     from upstart.client.job import Job
 
 AND, OR = "/AND", "/OR"
 JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 #: Events that init itself emits.
-INIT_EVENTS = ("startup", "debug", "control-alt-delete", "keyboard-request", "power-status-changed", *JOB_EVENTS)
+INIT_EVENTS = (
+    "startup", "debug", "control-alt-delete", "keyboard-request", "power-status-changed", "child-subreaper-failed",
+    *JOB_EVENTS,
+)  # fmt: skip
 CONDITIONS = (("start_on", "start on"), ("stop_on", "stop on"))
 
 
@@ -179,7 +184,10 @@ class Checker:
 
 
 def check_config(context: Context) -> int:
-    """check-config [CONF]: status 1 if anything cannot be reached; 0, as in the original, if init cannot be asked."""
+    """check-config [CONF]: status 1 if a file has an error, or if anything cannot be reached.
+
+    It is 0, as in the original, if init cannot be asked.
+    """
     settings = context.settings
     ignored = [event for events in settings.ignored for event in events.split(",")]
     try:
@@ -189,13 +197,16 @@ def check_config(context: Context) -> int:
             name = job.name
             checker.emitted += _emits(context, job)
             checker.jobs[name] = [_condition(job, key) for key, _ in CONDITIONS]
+        errors = _errors(init, context.args[0] if context.args else None)
     except ClientError as error:
         context.fail(error)
         return 0
     wanted = context.args[0] if context.args else None
     if wanted is not None and wanted not in checker.jobs:
         raise Target(context).explained(init, ClientError(f"Invalid job class: {wanted}"))
-    status = 0
+    for text in errors:
+        context.message(text)
+    status = 1 if errors else 0
     for name in sorted(checker.jobs, key=_place):
         if wanted is None or name == wanted:
             lines: list[str] = []
@@ -205,6 +216,19 @@ def check_config(context: Context) -> int:
                 context.message(line)
                 status = 1
     return status
+
+
+def _errors(init: Init, job: str | None) -> list[str]:
+    """What is wrong with the files of jobs, or with those of one: an original init does not tell."""
+    try:
+        errors = init.configuration_errors()
+    except DBusError as failure:
+        if failure.name not in NO_EXTENSION:
+            raise
+        return []
+    if job is None:
+        return errors
+    return [error for error in errors if error.partition(":")[0].endswith((f"/{job}.conf", f"/{job}.override"))]
 
 
 def _place(name: str) -> int:

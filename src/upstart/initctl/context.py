@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from upstart.base.errors import ClientError, DBusError, UsageError
+from upstart.base.errors import ClientError, DBusError, Reason, UsageError
 from upstart.base.names import ACCESS_DENIED
 from upstart.base.options import ShowVersion
 
@@ -75,12 +75,21 @@ class Context:
     def error(self, text: str) -> None:
         """A line on standard error after the program's name; GNU's convention for "FILE:LINE: ..." is kept."""
         word = text.split(" ", 1)[0]
-        separator = ":" if ":" in word else ": "
-        _write(2, f"{self.program}{separator}{text}\n")
+        if ":" in word:
+            _write(2, f"{self.program}:{text}\n")
+        else:
+            self.reason(text)
+
+    def reason(self, text: str) -> None:
+        """A line on standard error after the program's name and a blank, whatever it is; the original has none such."""
+        _write(2, f"{self.program}: {text}\n")
 
     def fail(self, error: ClientError) -> None:
         """What is to be said about an error that ends the command."""
-        self.error(str(error))
+        if isinstance(error, Reason):
+            self.reason(str(error))
+        else:
+            self.error(str(error))
         if isinstance(error, DBusError) and error.name == ACCESS_DENIED and posix.getuid():
             # The bus tells which rule of its policy refused, and not what that means.
             self.error("Only root may do this, and the owner of a session in it")

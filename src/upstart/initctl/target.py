@@ -6,7 +6,7 @@ command was called by a process of a job, and means the very instance that the p
 
 from __future__ import annotations
 
-from upstart.base.errors import ClientError, DBusError, UsageError
+from upstart.base.errors import ClientError, DBusError, Reason, UsageError
 from upstart.base.names import UNKNOWN_JOB
 from upstart.initctl.context import Context, getenv
 
@@ -54,7 +54,7 @@ class Target:
         if not reason:
             return error
         self.context.error(str(error))
-        return ClientError(reason)
+        return Reason(reason)
 
     def find_instance(self, job: Job) -> Instance:
         """The instance of the job. Raises DBusError."""
