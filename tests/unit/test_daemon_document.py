@@ -62,7 +62,7 @@ KEPT = {
     "Mending": "_fd_users pids",
     "Performer": "_retries _shared _timers",
     "ProcessInputs": "pids",
-    "Turn": "_starts",
+    "Turn": "_queued _starts",
     "Quiesce": "_deadline _phase _reason _started",
     "Running": "ended error_fd feed following held kills log members",
 }
@@ -381,6 +381,28 @@ def test_a_slice_ends_after_the_process_that_used_it_up(monkeypatch: pytest.Monk
     assert sorted(set(started)) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("process", ["main", "pre-start"])
+def test_what_is_stopped_before_its_turn_to_be_started_is_not_started(process: str) -> None:
+    half = Half()
+    for number in range(3):
+        text = "start on go\nexec sleep 1\n" + ("pre-start exec true\n" if process == "pre-start" else "")
+        half.engine.define(parse_job(f"job{number}", text, ""))
+    half.engine.emit("go", {})
+    half.turn.hold()
+    half.turn.settle()
+    half.engine.stop(half.find(["", "job1", ""]))
+    half.turn.settle()
+    assert not half.engine.jobs[None, "job1"].instances
+    assert [entry["of"][1] for entry in half.turn.dump()] == ["job0", "job2"]
+    assert len(half.turn.waiting()) == 2
+    # Its successor is another's turn, after those that have been waiting.
+    half.engine.emit("go", {})
+    half.turn.release()
+    half.turn.settle()
+    spawns = [effect.instance.job.name for effect in half.performed if isinstance(effect, Spawn)]
+    assert spawns == ["job0", "job2", "job1"]
+
+
 def test_no_process_is_started_while_they_are_held() -> None:
     half = starting(3)
     half.turn.hold()
@@ -393,12 +415,17 @@ def test_no_process_is_started_while_they_are_held() -> None:
 
 def test_a_descriptor_is_not_closed_before_the_process_that_is_given_it_is_started() -> None:
     half = Half()
-    half.engine.define(parse_job("job", "start on go\nexec sleep 1\n", ""))
+    half.engine.define(parse_job("job", "start on go\nexec sleep 1\npost-stop exec true\n", ""))
     fd = os.open(os.devnull, os.O_RDONLY)
     half.engine.emit("go", {}, fd=fd)
+    half.turn.settle()
+    instance = half.engine.jobs[None, "job"].instances[""]
+    half.engine.stop(instance)
+    half.engine.run()
+    half.engine.process_exited(instance.main_pid, 0)
     half.engine.run()
     half.turn.leave_processes()
-    half.engine.restart(half.engine.jobs[None, "job"].instances[""])
+    half.engine.start(instance)
     half.engine.run()
     half.turn.leave_processes()
     assert "close" not in kinds(half)

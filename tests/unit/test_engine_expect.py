@@ -114,6 +114,52 @@ def test_a_stop_does_not_wait_for_a_process_that_is_still_to_be_tried() -> None:
     assert world.answers[start] == ["ok"] and world.answers[stop] == ["ok"]
 
 
+@pytest.mark.parametrize("process", ["pre-start", "post-start"])
+def test_a_stop_waits_for_no_process_beside_the_main_one_that_is_still_to_be_tried(process: str) -> None:
+    world = World(web="exec main\npre-start exec before\npost-start exec after\npost-stop exec clean")
+    world.short.add(f"web {process}")
+    start = world.start("web")
+    if process == "post-start":
+        world.exit("web", process="pre-start")
+    assert world.status("web") == f"start/{process}" and world.retries
+    stop = world.stop("web")
+    assert not world.retries
+    if process == "post-start":
+        assert world.status("web") == "stop/killed"
+        world.exit("web", 15 << 8)
+    assert world.status("web") == "stop/post-stop"
+    world.exit("web", process="post-stop")
+    assert world.answers[start] == ["ok"] and world.answers[stop] == ["ok"]
+    assert ("EventEmitted", "", ("stopped", {"JOB": "web", "INSTANCE": "", "RESULT": "ok"})) in world.signals
+
+
+def test_what_cleans_up_is_tried_on_though_the_job_is_stopped() -> None:
+    world = World(web="exec main\npost-stop exec clean")
+    world.start("web")
+    world.short.add("web post-stop")
+    world.restart("web")
+    world.exit("web", 15 << 8)
+    world.stop("web")
+    assert world.status("web") == "stop/post-stop" and world.retries
+    world.short.clear()
+    world.sleep(1)
+    world.exit("web", process="post-stop")
+    assert world.status("web") == "stop/waiting"
+    assert [process for _, process, _, _ in world.spawned] == ["main", "post-stop"]
+
+
+def test_a_restart_while_a_pre_start_is_still_to_be_tried_has_it_tried_on() -> None:
+    world = World(web="exec main\npre-start exec before")
+    world.short.add("web pre-start")
+    world.start("web")
+    world.restart("web")
+    world.short.clear()
+    world.sleep(1)
+    assert world.status("web") == "start/pre-start" and not world.retries
+    world.exit("web", process="pre-start")
+    assert [process for _, process, _, _ in world.spawned] == ["pre-start", "main"]
+
+
 def test_a_restart_while_a_process_is_still_to_be_tried_starts_one_with_the_new_environment() -> None:
     world = World(web="env A=old\nexec main")
     world.short.add("web main")

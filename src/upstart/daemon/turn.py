@@ -3,9 +3,9 @@
 What is always true here: the engine settles once a turn, after all inputs of the turn, and nobody but this has it run
 or takes its effects.  They are performed in their order, with one exception: processes to be started wait in a queue
 of their own, for each takes a thousand times as long as anything else, and nothing but that process itself depends on
-it.  So a thousand jobs on one event keep no answer waiting, and a moment with nothing left but processes to start can
-be reached at once, however many those are.  Performing is cut into slices of `SLICE` seconds, which leave room for
-clients in between.
+it; what is stopped while it waits there is not started.  So a thousand jobs on one event keep no answer waiting, and a
+moment with nothing left but processes to start can be reached at once, however many those are.  Performing is cut into
+slices of `SLICE` seconds, which leave room for clients in between.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 
 from upstart.daemon.children import name_of
-from upstart.engine.effects import CloseFd, Spawn
+from upstart.engine.effects import CancelSpawn, CloseFd, Spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Turn:
     and its effects are performed, and says whether that gave it more to do.
     """
 
-    __slots__ = ("_done", "_engine", "_fault", "_held", "_perform", "_settled", "_starts", "_taken")
+    __slots__ = ("_done", "_engine", "_fault", "_held", "_perform", "_queued", "_settled", "_starts", "_taken")
 
     def __init__(
         self,
@@ -57,7 +57,9 @@ class Turn:
         self._fault = fault
         self._settled = settled
         #: Processes to be started; and descriptors to be closed, which one of those before them may be given.
-        self._starts: deque[Effect] = deque()
+        self._starts: deque[Spawn | CloseFd] = deque()
+        #: Those processes of them whose start has not been cancelled since.
+        self._queued: dict[tuple[Instance, str], Spawn] = {}
         self._held = False
         #: What was taken from the engine, and how much of that has had its turn.
         self._taken: list[Effect] = []
@@ -71,7 +73,7 @@ class Turn:
 
     def waiting(self) -> list[tuple[int, str]]:
         """The processes whose turn to be started is still to come: serial of their instance, and name."""
-        return [(effect.instance.serial, effect.process) for effect in self._starts if isinstance(effect, Spawn)]
+        return [(instance.serial, process) for instance, process in self._queued]
 
     def settle_first(self) -> None:
         """Start what the first events start, for at most `FIRST_SECONDS`: jobs may go on starting each other."""
@@ -101,7 +103,7 @@ class Turn:
                     self.recover()
                     return True
             while starts and not self._held:
-                self._do(starts.popleft())
+                self._start_next()
                 if (now := time.monotonic()) > deadline and (len(starts) > FEW or now > deadline + LAST_SLICE - SLICE):
                     return True
             if more and time.monotonic() > deadline:
@@ -109,10 +111,31 @@ class Turn:
         return self._settled()
 
     def _begin(self, effect: Effect) -> None:
-        if effect.kind == Spawn.kind or (effect.kind == CloseFd.kind and self._starts):
+        if isinstance(effect, Spawn):
+            self._queue(effect)
+        elif isinstance(effect, CloseFd) and self._starts:
             self._starts.append(effect)
+        elif isinstance(effect, CancelSpawn) and (effect.instance, effect.process) in self._queued:
+            del self._queued[effect.instance, effect.process]
+            self._engine.spawn_withdrawn(effect.instance, effect.process)
         else:
             self._do(effect)
+
+    def _queue(self, effect: Spawn) -> None:
+        # In this order: what is cut short in between is asked for again.
+        self._starts.append(effect)
+        self._queued[effect.instance, effect.process] = effect
+
+    def _start_next(self) -> None:
+        """Perform what was queued first, unless it was cancelled, or asked for once more, since."""
+        effect = self._starts[0]
+        key = (effect.instance, effect.process) if isinstance(effect, Spawn) else None
+        self._starts.popleft()
+        if key is not None:
+            if self._queued.get(key) is not effect:
+                return
+            del self._queued[key]
+        self._do(effect)
 
     def _do(self, effect: Effect) -> None:
         try:
@@ -156,8 +179,9 @@ class Turn:
         for effect in self._starts:
             if isinstance(effect, Spawn):
                 of = [*name_of(effect.instance), effect.process]
-                saved.append({"of": of, "env": effect.env, "fds": list(effect.fds)})
-            elif isinstance(effect, CloseFd):
+                if self._queued.get((effect.instance, effect.process)) is effect:
+                    saved.append({"of": of, "env": effect.env, "fds": list(effect.fds)})
+            else:
                 saved.append({"close": effect.fd})
         return saved
 
@@ -172,4 +196,4 @@ class Turn:
                 self._starts.append(CloseFd(entry["close"]))
             else:
                 of = entry["of"]
-                self._starts.append(Spawn(find(of), of[-1], entry["env"], tuple(entry["fds"])))
+                self._queue(Spawn(find(of), of[-1], entry["env"], tuple(entry["fds"])))

@@ -38,7 +38,7 @@ class Spawn(Effect):
 
 
 class CancelSpawn(Effect):
-    """Give up starting ``process`` of ``instance`` where that is to be tried again later.
+    """Give up starting ``process`` of ``instance`` where its turn is still to come, or it is to be tried again later.
 
     Answered by `Engine.spawn_withdrawn` then; otherwise by what the `Spawn` itself is answered by.
     """

@@ -81,6 +81,9 @@ WAITING_FOR = {
     "post-stop": "post-stop",
 }
 
+#: The processes without which an instance can be stopped as well.
+BEGINNING = ("security", "pre-start", "main", "post-start")
+
 #: What a request that waits is told when the instance failed.
 FAILURE_TEXT = {
     "start": "Job failed to start",
@@ -117,11 +120,12 @@ class LifeCycle(Core):
             if state == "waiting":
                 self.advance(instance)
         elif goal == "stop":
-            if state == "spawned" and "main" in instance.unready and not instance.main_pid:
-                # It may not come for long, or never: the state "killed" has what becomes of it.
-                self.effects.append(CancelSpawn(instance, "main"))
-                self.advance(instance)
-            elif state == "running" or (state == "spawned" and instance.main_pid):
+            process = WAITING_FOR.get(state)
+            if process in BEGINNING and process in instance.unready and process not in instance.pids:
+                # It may not come for long, or never.
+                self.effects.append(CancelSpawn(instance, process))
+            if state == "running" or (state == "spawned" and ("main" in instance.unready or instance.main_pid)):
+                # Where there is no process yet, the state "killed" has what becomes of it.
                 self.advance(instance)
 
     def next_state(self, instance: Instance) -> str:

@@ -119,10 +119,14 @@ class ProcessInputs(LifeCycle):
     @an_input
     def spawn_withdrawn(self, instance: Instance, process: str) -> None:
         """The process was not started, as `CancelSpawn` asks."""
-        if process not in instance.unready:
+        if process not in instance.unready or process in instance.pids:
             return
         instance.unready.discard(process)
-        if instance.state == "killed":
+        waiting = WAITING_FOR.get(instance.state) == process
+        if waiting and instance.goal == "start":
+            # Started again since.
+            self._spawn(instance, process)
+        elif waiting or (process == "main" and instance.state == "killed"):
             self.advance(instance)
 
     @an_input

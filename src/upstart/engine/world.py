@@ -285,11 +285,14 @@ class World:
                 self.engine.process_ready(instance, process)
 
     def _cancel_spawn(self, effect: fx.CancelSpawn) -> None:
-        for entry in self.retries:
-            if (entry[2].instance, entry[2].process) == (effect.instance, effect.process):
-                self.retries.remove(entry)
-                self.engine.spawn_withdrawn(effect.instance, effect.process)
-                return
+        def is_meant(spawn: fx.Spawn) -> bool:
+            return (spawn.instance, spawn.process) == (effect.instance, effect.process)
+
+        count = len(self.retries) + len(self.starts)
+        self.retries = [entry for entry in self.retries if not is_meant(entry[2])]
+        self.starts = [spawn for spawn in self.starts if not is_meant(spawn)]
+        if len(self.retries) + len(self.starts) < count:
+            self.engine.spawn_withdrawn(effect.instance, effect.process)
 
     def _signal(self, effect: fx.Signal) -> None:
         self.kills.append((effect.pid, effect.signal))
