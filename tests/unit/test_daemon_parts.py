@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import struct
@@ -13,7 +14,7 @@ import pytest
 from upstart.base.logger import Logger
 from upstart.base.loop import Loop
 from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE, WARN
-from upstart.daemon import xdg
+from upstart.daemon import sessionfile, xdg
 from upstart.daemon.chroots import MAX_SESSIONS, Chroots
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_OBJECT, introspect
@@ -44,6 +45,29 @@ def test_other_directories_of_a_user(tmp_path: Path) -> None:
     assert xdg.session_dir({"XDG_RUNTIME_DIR": home}) == f"{home}/upstart/sessions"
     assert xdg.session_dir({"HOME": home}) is None
     assert (tmp_path / "upstart" / "sessions").is_dir()
+
+
+def test_the_file_of_a_session_is_whole_whenever_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    path = tmp_path / "upstart" / "sessions" / f"{os.getpid()}.session"
+    said: list[str] = []
+    assert sessionfile.create(environ, "unix:abstract=one", said.append) == str(path)
+    with monkeypatch.context() as patch:
+
+        def full(fd: int, text: bytes) -> int:
+            assert path.read_text() == "UPSTART_SESSION=unix:abstract=one\n"
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(os, "write", full)
+        assert sessionfile.create(environ, "unix:abstract=two", said.append) is None
+    assert said == [f"unable to write session file: {path}"]
+    assert path.read_text() == "UPSTART_SESSION=unix:abstract=one\n"
+    assert sessionfile.create(environ, "unix:abstract=two", said.append) == str(path)
+    assert path.read_text() == "UPSTART_SESSION=unix:abstract=two\n" and os.listdir(path.parent) == [path.name]
+    sessionfile.remove(str(path))
+    path.mkdir()
+    assert sessionfile.create(environ, "unix:abstract=three", said.append) is None
+    assert len(said) == 2 and os.listdir(path.parent) == [path.name]
 
 
 def request(command: int, level: str = "\0", data: bytes = b"", magic: int = 0x03091969) -> bytes:

@@ -1,7 +1,7 @@
 """The file by which clients find a session init: ``$XDG_RUNTIME_DIR/upstart/sessions/PID.session``.
 
-It holds the one line ``UPSTART_SESSION=ADDRESS``.  It is there from the start of an init, which may not answer yet, to
-its end; the file of one that was killed stays, and names an address where nobody listens.
+It holds the one line ``UPSTART_SESSION=ADDRESS``, whole whenever it is there.  It is there from the start of an init,
+which may not answer yet, to its end; the file of one that was killed stays, and names an address where nobody listens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def address() -> str:
-    """The address of this process's private socket."""
+    """The address that this process's private socket has unless it is another's."""
     return f"unix:abstract=/com/ubuntu/upstart-session/{os.getuid()}/{os.getpid()}"
 
 
@@ -26,18 +26,27 @@ def create(environ: Mapping[str, str], where: str, complain: Callable[[str], obj
     if directory is None:
         return None
     path = f"{directory}/{os.getpid()}.session"
+    new = path + ".new"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except OSError:
         complain(f"unable to create session file: {path}")
         return None
+    text = f"UPSTART_SESSION={where}\n".encode()
     try:
-        os.write(fd, f"UPSTART_SESSION={where}\n".encode())
+        written = os.write(fd, text)
     except OSError:
-        complain(f"unable to write session file: {path}")
-    finally:
-        os.close(fd)
-    return path
+        written = 0
+    os.close(fd)
+    try:
+        if written == len(text):
+            os.rename(new, path)
+            return path
+    except OSError:
+        pass
+    complain(f"unable to write session file: {path}")
+    remove(new)
+    return None
 
 
 def remove(path: str | None) -> None:
