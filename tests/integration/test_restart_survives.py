@@ -99,55 +99,145 @@ def test_a_re_exec_after_a_fault_between_trial_and_exec_can_be_asked_for_again(t
         init.close()
 
 
-def test_an_address_that_is_taken_is_tried_until_it_is_free(tmp_path: Path) -> None:
+def test_a_session_whose_address_is_taken_has_another_and_says_so(tmp_path: Path) -> None:
+    programs = lose_state(tmp_path)
     code = (
         "import os, socket, time\n"
-        "taken = socket.socket(socket.AF_UNIX)\n"
-        "taken.bind(f'\\0/com/ubuntu/upstart-session/{os.getuid()}/{os.getpid()}')\n"
-        "if os.fork() == 0:\n"
-        f"    while not os.path.exists('{tmp_path}/free'):\n"
-        "        time.sleep(0.01)\n"
-        "    os._exit(0)\n"
-        "taken.close()\n"
+        "if '--restart' not in sys.argv:\n"
+        "    taken = socket.socket(socket.AF_UNIX)\n"
+        "    taken.bind(f'\\0/com/ubuntu/upstart-session/{os.getuid()}/{os.getpid()}')\n"
+        "    if os.fork() == 0:\n"
+        f"        while not os.path.exists('{tmp_path}/free'):\n"
+        "            time.sleep(0.01)\n"
+        "        os._exit(0)\n"
+        "    taken.close()\n"
     )
-    init = SessionInit(tmp_path, {}, program=with_code(tmp_path, code))
+    begin, call, rest = (programs / "init").read_text().rpartition("sys.exit(")
+    (programs / "init").write_text(begin + code + call + rest)
+    jobs = {"say": "task\nexec echo $UPSTART_SESSION\n", "stays": "exec sleep 1000\n"}
+    init = SessionInit(tmp_path, jobs, program=programs / "init")
     try:
-        wait_for(lambda: "Unable to listen for private connections: Address already in use" in init.text())
-        (tmp_path / "free").touch()
-        wait_for(lambda: "Listening for private connections at last" in init.text())
-        init.client().call(MANAGER, UPSTART, "GetAllJobs")
-        assert init.text().count("Unable to listen") == 1
+        own = f"unix:abstract=/com/ubuntu/upstart-session/{os.getuid()}/{init.pid}"
+        assert init.address.startswith(own + "/")
+        assert init.text().count("the address is another's") == 1
+        client = init.client()
+        client.start("say")
+        client.start("stays")
+        stays = client.status("stays")
+        assert init.job_log("say").strip() == init.address
+        assert init.initctl("status", "say").stdout == "say stop/waiting\n"
+        assert init.initctl("list-sessions").stdout == f"{init.pid} {init.address}\n"
+        # Without a state, as with one, it is found again, and so are the processes that were told of it.
+        client = init.restart()
+        assert "reverting to stateless re-exec" in init.text()
+        assert client.status("stays") == stays
+        client.start("say")
+        assert init.job_log("say") == f"{init.address}\n" * 2
     finally:
         (tmp_path / "free").touch()
         init.close()
 
 
-def test_nobody_can_take_the_address_while_init_begins_anew_without_a_state(tmp_path: Path) -> None:
-    init = SessionInit(tmp_path, {}, program=lose_state(tmp_path) / "init")
-    name = "\0" + init.address.removeprefix("unix:abstract=")
-    taken: list[bool] = []
-    ended = threading.Event()
+def test_an_init_that_cannot_listen_tries_again_until_it_can(tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from upstart.daemon import listening\n"
+        "listen = listening.listen\n"
+        "def lacking(address):\n"
+        f"    if not os.path.exists('{tmp_path}/room'):\n"
+        "        raise OSError(105, os.strerror(105))\n"
+        "    return listen(address)\n"
+        "listening.listen = lacking\n"
+    )
+    init = SessionInit(tmp_path, {}, program=with_code(tmp_path, code))
+    try:
+        wait_for(lambda: "Unable to listen for private connections: No buffer space available" in init.text())
+        (tmp_path / "room").touch()
+        wait_for(lambda: "Listening for private connections at last" in init.text())
+        init.client().call(MANAGER, UPSTART, "GetAllJobs")
+        assert init.text().count("Unable to listen") == 1
+    finally:
+        init.close()
 
-    def take() -> None:
-        while not ended.is_set():
+
+class Taking:
+    """Somebody who takes the name of an init's socket as soon as it is free, and a client who comes all the time."""
+
+    def __init__(self, init: SessionInit) -> None:
+        self._name = "\0" + init.address.removeprefix("unix:abstract=")
+        self._ended = threading.Event()
+        #: The name could be taken; a client was refused.
+        self.taken = False
+        self.refused = False
+        self._threads = [threading.Thread(target=each) for each in (self._take, self._connect)]
+
+    def _take(self) -> None:
+        while not self._ended.is_set():
             with socket.socket(socket.AF_UNIX) as mine:
                 try:
-                    mine.bind(name)
+                    mine.bind(self._name)
                 except OSError:
                     continue
-                taken.append(True)
-                ended.wait()
+                self.taken = True
+                self._ended.wait()
 
-    thread = threading.Thread(target=take)
-    thread.start()
+    def _connect(self) -> None:
+        while not self._ended.wait(0.01):
+            with socket.socket(socket.AF_UNIX) as mine:
+                mine.setblocking(False)
+                try:
+                    mine.connect(self._name)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    self.refused = True
+
+    def __enter__(self) -> Taking:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_nobody_can_take_the_address_while_init_begins_anew_without_a_state(tmp_path: Path) -> None:
+    init = SessionInit(tmp_path, {}, program=lose_state(tmp_path) / "init")
     try:
-        for turn in range(1, 4):
-            init.restart()
-            assert init.text().count("reverting to stateless re-exec") == turn
-        assert not taken
+        with Taking(init) as taking:
+            for turn in range(1, 4):
+                init.restart()
+                assert init.text().count("reverting to stateless re-exec") == turn
+        assert not taking.taken and not taking.refused
     finally:
-        ended.set()
-        thread.join()
+        init.close()
+
+
+def test_nobody_can_take_the_address_while_init_begins_anew_after_a_fault_that_ended_its_loop(tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from upstart.base.loop import Loop\n"
+        "def run(self):\n"
+        "    self._running = True\n"
+        f"    while not os.path.exists('{tmp_path}/fall'):\n"
+        "        self.turn(0.01)\n"
+        "    raise RuntimeError('it fell')\n"
+        "if '--state-fd' in sys.argv and 'UPSTART_INIT_FAULTS' not in os.environ:\n"
+        "    Loop.run = run\n"
+    )
+    init = SessionInit(tmp_path, {"stays": "exec sleep 1000\n"}, program=with_code(tmp_path, code))
+    try:
+        client = init.restart()
+        client.start("stays")
+        before = client.status("stays")
+        with Taking(init) as taking:
+            (tmp_path / "fall").touch()
+            wait_for(lambda: "it fell" in init.text() and "stateless re-exec requested" in init.text())
+            assert init.client_at_last().status("stays") == before
+        assert not taking.taken and not taking.refused
+    finally:
         init.close()
 
 

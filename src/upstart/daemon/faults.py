@@ -15,6 +15,7 @@ import time
 from upstart.base.priority import ERROR, INFO
 from upstart.daemon import boot, rescue
 from upstart.daemon import options as command_line
+from upstart.daemon.listening import hand_over
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,6 +193,8 @@ def last_resort(argv: list[str], reason: str) -> None:
                 emergency_shell()
             time.sleep(1)
             begun = BEGUN_VARIABLE in os.environ or "--restart" in argv
+            if begun:
+                hand_over()
             os.execv(argv[0], command_line.arguments(argv, -1, INFO) if begun else argv)
         except MemoryError:
             reason = NO_MEMORY

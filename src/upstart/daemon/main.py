@@ -21,7 +21,7 @@ from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.daemon import Daemon, settle_memory
 from upstart.daemon.faults import BEGUN_VARIABLE, FAULTS_VARIABLE, NO_MEMORY, complain, describe, last_resort
-from upstart.daemon.listening import address_of, find
+from upstart.daemon.listening import address_of, find, hand_over, open_descriptors
 from upstart.daemon.system import TELINIT, runs_our_telinit
 from upstart.process.child import SIGNALS
 
@@ -222,20 +222,9 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
     logger.to_kernel = options.system
     logger.write(ERROR, f"Failed to read serialisation data - reverting to stateless re-exec: {reason}")
     statefile.keep_copy(options.logdir or xdg.log_dir(environ), text)
-    # Not from here: half of a daemon may be there, and descriptors that nobody knows any more.  The socket crosses, for
-    # once nobody listens on its address, it is anybody's.
-    socket = find(address_of(options), open_descriptors())
-    if socket >= 0:
-        os.set_inheritable(socket, True)
+    # Not from here: half of a daemon may be there, and descriptors that nobody knows any more.
+    hand_over()
     os.execv(argv[0], command_line.arguments(argv, -1, options.priority))
-
-
-def open_descriptors() -> list[int]:
-    """Our descriptors, without the standard ones."""
-    try:
-        return [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
-    except OSError:
-        return []
 
 
 def close_inherited(options: Options) -> int:
@@ -243,9 +232,8 @@ def close_inherited(options: Options) -> int:
 
     -1 without such a socket.
     """
-    fds = open_descriptors()
-    listening = find(address_of(options), fds)
-    for fd in fds:
+    listening = find(address_of(options))
+    for fd in open_descriptors():
         if fd == listening:
             os.set_inheritable(fd, False)
             continue
@@ -266,7 +254,7 @@ def begin(daemon: Daemon) -> None:
     if options.restart and not daemon.restarted:
         from upstart.daemon.adopt import adopt
 
-        adopt(daemon.engine, address_of(options) if options.user else None, daemon.log)
+        adopt(daemon.engine, daemon.listening.address if options.user else None, daemon.log)
     daemon.listening.open()
     if options.system:
         try:

@@ -263,6 +263,7 @@ class Performer:
         """All of it as plain values; times are those of the monotonic clock, which goes on."""
         return {
             "limits": limits.dump(),
+            "address": self._engine.extra_environ.get("UPSTART_SESSION"),
             "groups": self._cgroups.dump() if self._cgroups is not None else [],
             "shared": [[*name_of(instance), group.path] for instance, group in self._shared.items()],
             "children": self.children.dump(),
@@ -278,7 +279,7 @@ class Performer:
         limits.restore(saved["limits"])
         if self._cgroups is not None:
             self._cgroups.restore(saved.get("groups", []))
-        address = sessionfile.address() if self._options.user else None
+        address = saved.get("address", sessionfile.address()) if self._options.user else None
         self.children.restore(saved["children"], self.find, address)
         for entry in saved.get("shared", ()):
             self._shared[self.find(entry)] = Group(entry[3], False)
