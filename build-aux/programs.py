@@ -30,6 +30,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "reboot": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "poweroff": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     # The jobs' own.
+    "stop-rest": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.stoprest"),
     "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
 }

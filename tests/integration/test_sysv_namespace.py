@@ -62,9 +62,12 @@ class Namespace:
         unshare = ["unshare", "--pid", "--fork", "--kill-child", "--net", "--mount", "--ipc", "--uts", "--mount-proc"]
         options = ["--confdir", str(conf), "--logdir", str(log), "--no-dbus", "--no-startup-event"]
         init = [str(self.sbin / "init"), *options]
-        self.unshare = subprocess.Popen([*unshare, "/bin/sh", "-ec", ENTER, "sh", *init],
-                                        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                        env={"PATH": os.environ["PATH"], "TERM": "dumb"})
+        self.unshare = subprocess.Popen(
+            [*unshare, "/bin/sh", "-ec", ENTER, "sh", *init],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"], "TERM": "dumb"},
+        )
         self.until(lambda: self.run("initctl", "version").returncode == 0)
 
     def pid(self) -> int:
@@ -78,8 +81,13 @@ class Namespace:
             return subprocess.CompletedProcess([], 255)
         enter = ["nsenter", "-t", str(pid), "-p", "-n", "-m", "-i", "-u", "--"]
         clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-        return subprocess.run([*enter, *clean, self.sbin / name, *arguments],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        return subprocess.run(
+            [*enter, *clean, self.sbin / name, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
 
     def ok(self, name: str, *arguments: str) -> str:
         done = self.run(name, *arguments)
@@ -153,8 +161,12 @@ def test_init_reads_its_configuration_and_re_executes_itself_when_told(ns: Names
 
 @pytest.mark.parametrize(
     ("argv", "number"),
-    [(["halt", "-d", "-f", "-i", "-h"], signal.SIGINT), (["poweroff", "-f"], signal.SIGINT),
-     (["reboot", "-f"], signal.SIGHUP), (["reboot", "-f", "-n", "recovery"], signal.SIGHUP)],
+    [
+        (["halt", "-d", "-f", "-i", "-h"], signal.SIGINT),
+        (["poweroff", "-f"], signal.SIGINT),
+        (["reboot", "-f"], signal.SIGHUP),
+        (["reboot", "-f", "-n", "recovery"], signal.SIGHUP),
+    ],
 )
 def test_the_end_is_reached_through_reboot(ns: Namespace, argv: list[str], number: int) -> None:
     ns.run(*argv)
@@ -217,3 +229,94 @@ def test_init_called_as_a_command_hands_on_to_the_telinit_of_another_init(ns: Na
     other.write_text('#!/bin/sh\necho "other telinit: $*"\n')
     assert ns.ok("init", "-e", "A=B", "3") == "other telinit: -e A=B 3\n"
     assert ns.noted() == []
+
+
+def write_jobs(ns: Namespace, **jobs: str) -> None:
+    for name, text in jobs.items():
+        (ns.events.parent / "conf" / f"{name}.conf").write_text(text.replace("{sbin}", str(ns.sbin)))
+    ns.ok("initctl", "reload-configuration")
+
+
+def status(ns: Namespace, job: str) -> str:
+    return ns.run("status", job).stdout.rpartition(", process")[0] or ns.run("status", job).stdout.strip()
+
+
+#: What rc does at the end: its scripts start jobs by name and emit events, also through a process in the background.
+RC = """
+start on runlevel [06]
+env PATH=/usr/sbin:/usr/bin:/sbin:/bin
+task
+script
+    {sbin}/start by-script || :
+    ({sbin}/initctl emit --no-wait from-script; {sbin}/initctl emit --no-wait from-script) &
+    wait
+    {sbin}/initctl emit --no-wait scripts-done
+    while [ ! -e {go} ]; do sleep 0.05; done
+    {sbin}/stop-rest --debug >>{said} 2>&1 || echo "status $?" >>{said}
+    {sbin}/initctl emit --no-wait rest-stopped
+    sleep 1000
+end script
+"""
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_at_the_end_nothing_comes_back_and_what_is_left_is_stopped(ns: Namespace, restarted: bool) -> None:
+    go, said = ns.events.parent / "go", ns.events.parent / "said"
+    write_jobs(
+        ns,
+        rc=RC.replace("{go}", str(go)).replace("{said}", str(said)),
+        respawns="respawn\nrespawn limit unlimited\nexec sleep 1000",
+        stubborn="kill timeout 1\nscript\ntrap '' TERM\nwhile :; do sleep 0.1; done\nend script",
+        splash="exec sleep 1000",
+        **{
+            "by-script": "exec sleep 1000",
+            "by-emit": "start on from-script\nexec sleep 1000",
+            "by-stranger": "exec sleep 1000",
+            "by-event": "start on stranger\nexec sleep 1000",
+            "at-last": "start on rest-stopped\nexec sleep 1000",
+            "ready": "start on scripts-done\nexec sleep 1000",
+        },
+    )
+    for job in ("respawns", "stubborn", "splash"):
+        ns.ok("start", job)
+    splash = ns.run("status", "splash").stdout.split()[-1]
+    omit = Path(f"/proc/{ns.pid()}/root/run/sendsigs.omit.d")
+    omit.mkdir()
+    (omit / "splash").write_text(f"{splash}\n")
+    ns.ok("telinit", "0")
+    ns.until(lambda: status(ns, "ready") == "ready start/running")
+    if restarted:
+        ns.ok("telinit", "u")
+    assert status(ns, "by-script") == "by-script start/running"
+    assert status(ns, "by-emit") == "by-emit start/running"
+    ns.ok("initctl", "emit", "stranger")
+    assert status(ns, "by-event") == "by-event stop/waiting"
+    refused = ns.run("start", "by-stranger")
+    assert refused.returncode == 1
+    assert refused.stderr == "start: The machine is being shut down: only what does that may start jobs\n"
+    pid = int(ns.run("status", "respawns").stdout.split()[-1])
+    ns.run("initctl", "version")
+    subprocess.run(["nsenter", "-t", str(ns.pid()), "-p", "-m", "kill", "-9", str(pid)], check=True)
+    ns.until(lambda: status(ns, "respawns") == "respawns stop/waiting")
+    go.touch()
+    ns.until(lambda: status(ns, "at-last") == "at-last start/running")
+    assert status(ns, "stubborn") == "stubborn stop/waiting"
+    assert status(ns, "splash") == "splash start/running"
+    assert not said.read_text()
+    # Another runlevel takes it back.
+    ns.ok("telinit", "2")
+    ns.ok("start", "by-stranger")
+    ns.ok("initctl", "emit", "stranger")
+    assert status(ns, "by-event") == "by-event start/running"
+
+
+def test_a_boot_that_hangs_before_rc_can_be_ended(ns: Namespace) -> None:
+    write_jobs(
+        ns,
+        rc="start on runlevel\nstop on runlevel [!$RUNLEVEL]\nexport RUNLEVEL\ntask\nexec sleep 1000",
+        hangs="start on starting rc\ntask\nexec sleep 1000",
+    )
+    ns.ok("telinit", "2")
+    ns.until(lambda: status(ns, "rc") == "rc start/starting")
+    ns.ok("telinit", "6")
+    ns.until(lambda: status(ns, "rc") == "rc start/running")

@@ -48,7 +48,12 @@ class Machine:
     def emit_event(self, name: str, env: list[str], wait: bool) -> None:
         self.did.append((name, env, wait))
 
-    def call(self, path: str, interface: str, method: str, timeout: float) -> None:
+    def call(
+        self, path: str, interface: str, method: str, signature: str = "", *args: object, timeout: float = 0
+    ) -> None:
+        if method == "EmitEnding":
+            self.did.append(args)
+            return
         self.did.append(method)
         self.refusals = self.refusals_after_restart
         if self.restart_error:

@@ -44,13 +44,13 @@ KEPT = {
     "Commands": "_serial shutting_down",
     "Core": "_fd_users _serial effects events failures job_environ jobs pids priority",
     "Endpoints": "_notified bus",
-    "Engine": "job_environ jobs pids respawning_allowed",
-    "Event": "blockers env failed fd name progress serial session waiting",
+    "Engine": "ending job_environ jobs pids respawning_allowed",
+    "Event": "blockers env failed fd last name progress serial session waiting",
     "Faults": "last",
     "Follower": "changed launched phase pid running",
     "InitFifo": "_data _fd _variables",
-    "Instance": "blocker blocking env exit_status failed failed_process failure fds forced goal job job_class name "
-    "pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state stop_env "
+    "Instance": "blocker blocking env exit_status failed failed_process failure fds forced goal job job_class last "
+    "name pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state stop_env "
     "stop_progress timers unready",
     "Job": "instances job_class name pending session start_progress successor",
     "JobLog": "fd",
@@ -78,6 +78,7 @@ ANEW = {
     "Core  ": ("announcing apparmor_available environ extra_environ", "told again by the daemon"),
     "Daemon": ("endpoints restarter", "parts, made once"),
     "Document": ("_parts", "registered again"),
+    "Ending": ("_waiting _watch", "looked at anew, from when init has begun again"),
     "Endpoints": ("server", "serves the socket, which is kept; clients connect again"),
     "EventIndex": ("_buckets _moving", "follows from the conditions"),
     "Event": ("queued request", "connections end with the program"),

@@ -19,7 +19,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "upstart"
 OUTSIDE = sorted([*SOURCE.glob("daemon/*.py"), *SOURCE.glob("process/*.py")])
 
 #: What may be asked of the engine, and how its effects are fetched.
-QUESTIONS = {"failure_reason", "find_instance", "instance_named", "put_back", "take_effects"}
+QUESTIONS = {"failure_reason", "find_instance", "instance_named", "instances", "put_back", "rest", "take_effects"}
 #: What an expression ends with that is the engine, or one of the things that belong to it.
 ENGINES = {"engine", "_engine"}
 THINGS = {"instance", "_instance", "job", "_job", "event", "_event"}

@@ -217,6 +217,7 @@ COMMAND_PAGES = [
     ("init-checkconf", "init-checkconf.8"),
     ("initctl", "initctl.8"),
     ("rcS", "rcS.8"),
+    ("stop-rest", "stop-rest.8"),
 ]
 
 

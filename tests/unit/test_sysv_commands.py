@@ -11,7 +11,8 @@ from typing import NoReturn
 import pytest
 from noting_machine import Executed, Machine, Output, fails, noting_machine
 
-from upstart.base import utmp
+from upstart.base import names, utmp
+from upstart.base.errors import DBusError
 from upstart.sysv import change, machine, otherinit, reboot, runlevel, shutdown, telinit
 
 
@@ -24,7 +25,15 @@ class TestTelinit:
     @pytest.mark.parametrize("level", "0123456")
     def test_emits_the_event_after_writing_the_record(self, pc: Machine, level: str) -> None:
         assert telinit.main(["telinit", level]) == 0
-        assert pc.did == [("utmp", level, "2"), ("runlevel", [f"RUNLEVEL={level}", "PREVLEVEL=2"], False)]
+        assert pc.did == [("utmp", level, "2"), ("runlevel", [f"RUNLEVEL={level}", "PREVLEVEL=2"], level in "06")]
+
+    def test_an_init_without_the_extension_gets_the_event(self, pc: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*args: object, **named: object) -> None:
+            raise DBusError(names.UNKNOWN_METHOD, "Method does not exist")
+
+        monkeypatch.setattr(pc, "call", refuse)
+        assert telinit.main(["telinit", "0"]) == 0
+        assert pc.did == [("utmp", "0", "2"), ("runlevel", ["RUNLEVEL=0", "PREVLEVEL=2"], False)]
 
     @pytest.mark.parametrize("level", "sS")
     def test_single_user_mode_is_a_capital_s(self, pc: Machine, level: str) -> None:

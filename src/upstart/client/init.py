@@ -120,6 +120,21 @@ class Init:
         """Emit an event; with ``wait``, return once it is finished.  DBusError EventFailed if a job failed."""
         self.connection.emit_event(name, list(env), wait)
 
+    def emit_ending(self, name: str, env: Sequence[str], ending: bool) -> None:
+        """Our extension: emit the event with which the machine ends, or, where not ``ending``, goes on after all.
+
+        No job is waited for.
+        """
+        self.connection.call(PATH, EXTENSION, "EmitEnding", "sasb", name, list(env), ending)
+
+    def stop_rest(self, spared: Sequence[int]) -> list[str]:
+        """Our extension: once the machine ends, stop what is no part of that; who has a pid of ``spared`` goes on.
+
+        Gives what is yet to stop, as it is shown to people; nothing is waited for.
+        """
+        (jobs,) = self.connection.call(PATH, EXTENSION, "StopRest", "au", list(spared), returns="as")
+        return [str(job) for job in jobs]
+
     def reload_configuration(self) -> None:
         """Have init look at its job files again."""
         self.connection.call(PATH, MANAGER, "ReloadConfiguration")

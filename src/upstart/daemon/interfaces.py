@@ -78,6 +78,8 @@ EXTENSION_INTERFACE = Interface(
         "FailureReason": ((("job", "s"), ("instance", "s")), (("reason", "s"),)),
         "ConfigurationErrors": ((), (("errors", "as"),)),
         "Quiet": ((), ()),
+        "EmitEnding": ((("name", "s"), _ENV, ("ending", "b")), ()),
+        "StopRest": ((("spared", "au"),), (("jobs", "as"),)),
     },
     {},
     {},

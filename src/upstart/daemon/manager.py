@@ -11,6 +11,7 @@ import os
 from upstart.base.names import INVALID_ARGS
 from upstart.base.priority import DEBUG, INFO, PRIORITIES, WARN
 from upstart.daemon import paths
+from upstart.daemon.ending import Ending
 from upstart.daemon.environment import STEP, environment
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
 from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
@@ -48,8 +49,8 @@ class Manager:
     (priority) has init log from there on, ``log`` (priority, text) is its log, ``version`` what it says it is."""
 
     __slots__ = (
-        "_chroots", "_configuration", "_document", "_endpoints", "_engine", "_initial_environ", "_log", "_loop",
-        "_performer", "_quiescer", "_restarter", "_set_priority", "_version", "service",
+        "_chroots", "_configuration", "_document", "_ending", "_endpoints", "_engine", "_initial_environ", "_log",
+        "_loop", "_performer", "_quiescer", "_restarter", "_set_priority", "_version", "service",
     )  # fmt: skip
     interfaces = MANAGER_OBJECT
     path = paths.ROOT
@@ -80,6 +81,9 @@ class Manager:
         self._set_priority = set_priority
         self._log = log
         self.service = Service(self.find, self._registered_below)
+        self._ending = Ending(engine, loop, log)
+        self._ending.watch()
+        self.service.check_start = self._ending.check_start
 
     def connect(self, endpoints: Endpoints, restarter: Restarter) -> None:
         """Have what serves by our `service`, and so is made after us."""
@@ -162,7 +166,7 @@ class Manager:
         table = environment(env)
         fd = call.take_fd(file) if file >= 0 else -1
         session = self._chroots.session_of(call.pid)
-        self._engine.emit(name, table, call if wait else None, fd, session)
+        self._engine.emit(name, table, call if wait else None, fd, session, self._ending.belongs(call.pid))
         if not wait:
             call.reply()
 
@@ -369,6 +373,21 @@ class Manager:
             roots = tuple(root + "/" for root in self._chroots.roots)
             found = [error for error in found if not error.startswith(roots)]
         return call.reply_array("s", (error.partition("\n")[0] for error in found))
+
+    def do_EmitEnding(self, call: Call, name: str, env: list[str], ending: bool) -> None:
+        self._check(call, "end the machine")
+        if not name:
+            raise CommandError(INVALID_ARGS, EMPTY_NAME)
+        table = environment(env)
+        if not self._from_chroot(call, "end of the machine"):
+            self._ending.emit(name, table, ending)
+        call.reply()
+
+    def do_StopRest(self, call: Call, spared: list[int]) -> None:
+        self._check(call, "stop all jobs")
+        if not self._engine.ending:
+            raise CommandError("Ending", "The machine does not end: there are no jobs that are left over from before")
+        call.reply("as", self._ending.stop_rest(spared) if not self._from_chroot(call, "stop of all jobs") else [])
 
     def do_Quiet(self, call: Call) -> None:
         if call.connection.uid >= 0:

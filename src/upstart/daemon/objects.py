@@ -81,6 +81,7 @@ class JobObject:
 
     def do_Start(self, call: Call, env: list[str], wait: bool) -> None:
         self._may_change(call)
+        self._service.check_start(call.pid)
         call.returns_path = True
         instance = self._engine.start_job(self._job, environment(env), call if wait else None)
         reply_unless(self._engine, wait, call, instance)
@@ -92,6 +93,7 @@ class JobObject:
 
     def do_Restart(self, call: Call, env: list[str], wait: bool) -> None:
         self._may_change(call)
+        self._service.check_start(call.pid)
         call.returns_path = True
         instance = self._engine.restart_job(self._job, environment(env), call if wait else None)
         reply_unless(self._engine, wait, call, instance)
@@ -146,6 +148,7 @@ class InstanceObject:
 
     def do_Start(self, call: Call, wait: bool) -> None:
         self._may_change(call)
+        self._service.check_start(call.pid)
         self._engine.start(self._instance, call if wait else None)
         reply_unless(self._engine, wait, call)
 
@@ -156,6 +159,7 @@ class InstanceObject:
 
     def do_Restart(self, call: Call, wait: bool) -> None:
         self._may_change(call)
+        self._service.check_start(call.pid)
         self._engine.restart(self._instance, call if wait else None)
         reply_unless(self._engine, wait, call)
 

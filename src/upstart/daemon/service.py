@@ -139,13 +139,15 @@ class Service:
     of a method that should not have raised one.
     """
 
-    __slots__ = ("_serial", "bus", "children", "fault", "find", "signatures", "uid")
+    __slots__ = ("_serial", "bus", "check_start", "children", "fault", "find", "signatures", "uid")
 
     def __init__(self, find: Callable[[str, Call], Any], children: Callable[[str], list[str]]) -> None:
         self.find = find
         self.children = children
         self.bus: MessageBus | None = None
         self.fault: Callable[[BaseException], object] = lambda error: None
+        #: Raises CommandError where the process with this pid may not start a job now.
+        self.check_start: Callable[[int], object] = lambda pid: None
         self.uid = os.getuid()
         self._serial = 0
         #: (interfaces, interface or None, member) to (interface, signature), filled as calls come.

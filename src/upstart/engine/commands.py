@@ -68,6 +68,7 @@ class Commands(ProcessInputs):
             raise CommandError("AlreadyStarted", f"Job is already running: {instance.display}")
         self._set_start_env(instance, start_env)
         self._take_over(instance, "start", request)
+        instance.last = self.ending
         self.change_goal(instance, "start")
         return instance
 
@@ -95,6 +96,7 @@ class Commands(ProcessInputs):
             raise CommandError("AlreadyStarted", f"Job is already running: {instance.display}")
         self._set_start_env(instance, None)
         self._take_over(instance, "start", request)
+        instance.last = self.ending
         self.change_goal(instance, "start")
 
     @an_input
@@ -140,6 +142,7 @@ class Commands(ProcessInputs):
             raise CommandError("AlreadyStopped", f"Job has already been stopped: {instance.display}")
         if instance.goal != "stop":
             instance.stop_env = env
+            instance.last = self.ending
         self._take_over(instance, "stop", request)
         self.change_goal(instance, "stop")
         if force and instance.state != "waiting":
@@ -152,6 +155,7 @@ class Commands(ProcessInputs):
         self._set_start_env(instance, env)
         instance.stop_env = None
         self._take_over(instance, "restart", request)
+        instance.last = self.ending
         self.change_goal(instance, "stop")
         self.change_goal(instance, "start")
 

@@ -55,6 +55,8 @@ class Core:
         self.apparmor_available = False
         self.respawning_allowed = True
         self.shutting_down = False
+        #: The machine ends: jobs start only as a part of that.
+        self.ending = False
         self.environ: dict[str, str] = {}
         self.job_environ: dict[str, str] = {}
         #: Added to the environment of every process after the job's own (a session init's UPSTART_SESSION).
@@ -165,12 +167,22 @@ class Core:
 
     @an_input
     def emit(
-        self, name: str, env: dict[str, str], request: object = None, fd: int = -1, session: str | None = None
+        self,
+        name: str,
+        env: dict[str, str],
+        request: object = None,
+        fd: int = -1,
+        session: str | None = None,
+        last: bool = False,
     ) -> Event:
-        """Queue an event; ``request`` is answered when it has finished, ``fd`` is closed when nothing needs it."""
+        """Queue an event; ``request`` is answered when it has finished, ``fd`` is closed when nothing needs it.
+
+        ``last``: it is part of the machine's end (`Engine.set_ending`).
+        """
         self._serial += 1
         event = Event(self._serial, name, env, session)
         event.request = request
+        event.last = last
         if fd >= 0:
             event.fd = fd
             self.hold_fd(fd)
@@ -270,7 +282,7 @@ class Core:
             self.release_fd(event.fd)
             event.fd = -1
         if event.failed and not event.name.endswith("/failed"):
-            self.emit(event.name + "/failed", event.env, session=event.session)
+            self.emit(event.name + "/failed", event.env, session=event.session, last=event.last)
             event.failed = False
         # Known until all has been done that its end asks for.
         del self.events[event.serial]

@@ -29,11 +29,12 @@ class Event:
 
     ``serial`` orders events by emission; ``blockers`` counts what holds this one; ``waiting`` is who it holds: the
     instance whose ``starting`` or ``stopping`` event this is.  ``request`` is the emitter who wants to be told the
-    end.  ``fd`` is a descriptor that came with the event, or -1.
+    end.  ``fd`` is a descriptor that came with the event, or -1.  ``last``: it is part of the machine's end.
     """
 
     __slots__ = (
-        "blockers", "env", "failed", "fd", "name", "progress", "queued", "request", "serial", "session", "waiting",
+        "blockers", "env", "failed", "fd", "last", "name", "progress", "queued", "request", "serial", "session",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, serial: int, name: str, env: dict[str, str], session: str | None = None) -> None:
@@ -48,6 +49,7 @@ class Event:
         self.waiting: Instance | None = None
         self.request: object = None
         self.fd = -1
+        self.last = False
 
     def __repr__(self) -> str:
         return f"<Event {self.serial} {self.name} {self.progress}>"
@@ -103,8 +105,8 @@ class Instance:
 
     __slots__ = (
         "blocker", "blocking", "entering", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced",
-        "goal", "job", "job_class", "name", "pids", "respawn_count", "respawn_total", "respawn_since", "respawn_time",
-        "respawning", "serial", "start_env", "state", "stop_env", "stop_progress", "timers", "unready",
+        "goal", "job", "job_class", "last", "name", "pids", "respawn_count", "respawn_total", "respawn_since",
+        "respawn_time", "respawning", "serial", "start_env", "state", "stop_env", "stop_progress", "timers", "unready",
     )  # fmt: skip
 
     def __init__(self, serial: int, job: Job, job_class: JobClass, name: str) -> None:
@@ -130,6 +132,8 @@ class Instance:
         self.timers: dict[str, float] = {}
         #: The stop was forced: no process is waited for longer than a kill timeout.
         self.forced = False
+        #: What it does is part of the machine's end: that has started it, or stops it.
+        self.last = False
         self.blocker: Event | None = None
         self.blocking: list[Blocked] = []
         self.failed = False

@@ -12,6 +12,8 @@ from upstart.engine.condition import active_events, is_met, leaves, matches
 from upstart.engine.data import Blocked, Event, Job
 from upstart.engine.door import an_input
 from upstart.engine.effects import Announce
+from upstart.engine.holding import WorkedOn
+from upstart.engine.lifecycle import KILL_TIMER
 from upstart.engine.mend import Mending
 
 TYPE_CHECKING = False
@@ -140,6 +142,8 @@ class Engine(Mending):
                 self._reset(progress)
 
     def _start_on(self, event: Event) -> None:
+        if self.ending and not event.last:
+            return
         for job, found in self.start_index.candidates(event).items():
             if event.session not in (None, job.session):
                 continue
@@ -197,6 +201,7 @@ class Engine(Mending):
             stop_env.update(event.env)
         stop_env["UPSTART_STOP_EVENTS"] = " ".join(event.name for event in events)
         instance.stop_env = stop_env
+        instance.last = any(event.last for event in events)
         self._wait_for(instance, events)
         self.change_goal(instance, "stop")
 
@@ -222,6 +227,7 @@ class Engine(Mending):
             env["UPSTART_FDS"] = " ".join(str(fd) for fd in fds)
         instance.start_env = env
         self.set_fds(instance, fds)
+        instance.last = any(event.last for event in events)
         self._wait_for(instance, events)
         self.change_goal(instance, "start")
 
@@ -245,6 +251,53 @@ class Engine(Mending):
             self._reset(instance.stop_progress)
             instance.stop_progress = None
         self.set_fds(instance, ())
+
+    # The end of the machine
+
+    @an_input
+    def set_ending(self, ending: bool) -> None:
+        """The machine ends, or, where that is taken back, does not.
+
+        While it ends nothing is respawned, and jobs start only by events that are part of its end (``last``): those
+        that say so, and what comes of them; or by name, which whoever passes that on has to judge.  A start that has
+        been called off waits for nothing any more.
+        """
+        self.ending = ending
+        self.respawning_allowed = not ending
+        for event in self.events.values():
+            event.last = False
+        for instance in list(self.instances()):
+            instance.last = False
+            if ending and instance.goal == "stop" and instance.state == "starting":
+                self.let_go(instance)
+
+    @an_input
+    def stop_rest(self, spared: list[int]) -> None:
+        """Stop what still runs and is no part of the machine's end; whoever has one of the pids ``spared`` goes on.
+
+        None of their processes is waited for longer than a kill timeout.
+        """
+        worked_on = WorkedOn(self.events.values(), self.instances())
+        for instance in self.rest(spared):
+            self.change_goal(instance, "stop")
+            if instance.state != "waiting" and not instance.forced:
+                self.force(instance, worked_on)
+            for process in instance.pids:
+                if KILL_TIMER + process in instance.timers:
+                    self.set_kill_timer(instance, process)
+
+    def rest(self, spared: list[int]) -> list[Instance]:
+        """What `stop_rest` stops, and what is still stopping."""
+        return [
+            instance
+            for instance in self.instances()
+            if not (instance.last and instance.goal == "start") and not set(instance.pids.values()).intersection(spared)
+        ]
+
+    @an_input
+    def wait_no_longer(self, instance: Instance) -> None:
+        """Have an instance go on that waits for its ``starting`` or ``stopping`` event."""
+        self.let_go(instance)
 
     # The end of a session, and a beginning without state
 

@@ -96,6 +96,8 @@ SIGKILL = 9
 
 #: What the names of the timers begin with after which a process is killed; its own name follows.
 KILL_TIMER = "kill:"
+#: Seconds that a process gets to end at most, once the machine ends.
+LAST_SECONDS = 60
 #: A main process that is to stop itself, and a job whose main process keeps ending before it is ready.
 EXPECT_TIMER = "expect"
 READY_TIMER = "ready"
@@ -127,6 +129,15 @@ class LifeCycle(Core):
             if state == "running" or (state == "spawned" and ("main" in instance.unready or instance.main_pid)):
                 # Where there is no process yet, the state "killed" has what becomes of it.
                 self.advance(instance)
+            elif self.ending and state == "starting":
+                self.let_go(instance)
+
+    def let_go(self, instance: Instance) -> None:
+        """Have an instance wait no longer for its ``starting`` or ``stopping`` event, if it does."""
+        blocker = instance.blocker
+        if blocker is not None:
+            blocker.waiting = instance.blocker = None
+            self.advance(instance)
 
     def next_state(self, instance: Instance) -> str:
         """The state to enter when the work of the present one is done."""
@@ -274,8 +285,13 @@ class LifeCycle(Core):
 
     def set_kill_timer(self, instance: Instance, process: str) -> None:
         """Have a process killed after its job's kill timeout, from the first time on that it is asked to end."""
-        if KILL_TIMER + process not in instance.timers:
-            self.set_timer(instance, KILL_TIMER + process, instance.job_class.kill_timeout)
+        timer, seconds = KILL_TIMER + process, instance.job_class.kill_timeout
+        if self.ending and seconds > LAST_SECONDS:
+            seconds = LAST_SECONDS
+            if instance.timers.get(timer, 0) > self.clock() + seconds:
+                self.set_timer(instance, timer, seconds)
+        if timer not in instance.timers:
+            self.set_timer(instance, timer, seconds)
 
     @staticmethod
     def is_over(instance: Instance, timer: str) -> bool:
@@ -308,9 +324,8 @@ class LifeCycle(Core):
         if worked_on is None:
             worked_on = WorkedOn(self.events.values(), self.instances())
         if blocker not in worked_on:
-            blocker.waiting = instance.blocker = None
             worked_on.add(instance)
-            self.advance(instance)
+            self.let_go(instance)
 
     def fail(self, instance: Instance, process: str | None, status: int, reason: str) -> None:
         """Mark the instance as failed, once, and let go of who waits for it with an error."""
@@ -348,7 +363,7 @@ class LifeCycle(Core):
         for key in instance.job_class.export:
             if key in instance.env:
                 env.setdefault(key, instance.env[key])
-        event = self.emit(name, env, session=instance.job.session)
+        event = self.emit(name, env, session=instance.job.session, last=instance.last)
         if blocking:
             event.waiting = instance
         return event

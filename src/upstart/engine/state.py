@@ -31,9 +31,9 @@ _EVENT_PLACE = ("serial", "name", "env", "progress")
 #: What may be missing.
 _PLAIN = (
     "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure", "respawn_time", "respawn_count",
-    "respawn_total", "respawn_since", "respawning", "forced",
+    "respawn_total", "respawn_since", "respawning", "forced", "last",
 )  # fmt: skip
-_EVENT_PLAIN = ("session", "failed", "fd")
+_EVENT_PLAIN = ("session", "failed", "fd", "last")
 
 
 def dump(engine: Engine) -> dict[str, Any]:
@@ -49,6 +49,7 @@ def dump(engine: Engine) -> dict[str, Any]:
         "serial": engine._serial,
         "job_environ": engine.job_environ,
         "shutting_down": engine.shutting_down,
+        "ending": engine.ending,
         "respawning_allowed": engine.respawning_allowed,
         "failures": [[*key, text] for key, text in engine.failures.items()],
         "events": [_dump_event(event) for event in engine.events.values()],
@@ -68,6 +69,7 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
     engine._serial = data["serial"]
     engine.job_environ = dict(data["job_environ"])
     engine.shutting_down = data.get("shutting_down", False)
+    engine.ending = data.get("ending", False)
     engine.respawning_allowed = data.get("respawning_allowed", True)
     for session, name, instance, text in data.get("failures", ()):
         engine.failures[session, name, instance] = text

@@ -1,8 +1,8 @@
 """Changing the runlevel: the records are written first, then Upstart is sent the ``runlevel`` event.
 
 A runlevel is nothing that init knows; it is this event (runlevel(7)), with RUNLEVEL and PREVLEVEL as its first two
-variables, and the record of it.  Nothing is recorded when init cannot be reached.  An init that re-executes itself is
-waited for (reconnect()).
+variables, and the record of it.  With the event init is told whether the machine ends.  Nothing is recorded when init
+cannot be reached.  An init that re-executes itself is waited for (reconnect()).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 
 from upstart.base import utmp
 from upstart.base.errors import DBusError
+from upstart.base.names import NO_EXTENSION
 from upstart.client.init import Init
 
 TYPE_CHECKING = False
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RUNLEVEL_EVENT = "runlevel"
+#: The runlevels with which the machine ends.
+LAST = "06"
 #: Seconds between two attempts to reach an init that re-executes itself, and after which it is given up.
 RETRY_INTERVAL = 0.1
 RESTART_PATIENCE = 60.0
@@ -40,7 +43,13 @@ def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str |
         utmp.write_runlevel(runlevel, previous, utmp_file, wtmp_file)
     except OSError:
         pass
-    init.emit(RUNLEVEL_EVENT, [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env], wait=False)
+    env = [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env]
+    try:
+        init.emit_ending(RUNLEVEL_EVENT, env, runlevel in LAST)
+    except DBusError as error:
+        if error.name not in NO_EXTENSION:
+            raise
+        init.emit(RUNLEVEL_EVENT, env, wait=False)
     init.close()
 
 

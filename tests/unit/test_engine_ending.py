@@ -1,0 +1,131 @@
+"""The end of the machine: what starts and what stops once it has begun, and that nothing holds it for ever."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from upstart.engine import state
+from upstart.engine.world import World
+
+RC = "start on runlevel [0123456]\nstop on runlevel [!$RUNLEVEL]\nexport RUNLEVEL\ntask\nexec rc"
+
+
+def end(world: World, level: str = "0", ending: bool = True) -> None:
+    """What telinit does."""
+    world.engine.set_ending(ending)
+    world.engine.emit("runlevel", {"RUNLEVEL": level}, last=ending)
+    world.settle()
+
+
+def test_nothing_is_respawned_any_more() -> None:
+    world = World(web="respawn\nexec daemon", rc=RC)
+    world.start("web")
+    end(world)
+    world.exit("web", 1)
+    assert world.status("web") == "stop/waiting"
+    assert world.status("rc") == "start/running"
+
+
+def test_only_what_comes_of_the_runlevel_starts_jobs() -> None:
+    world = World(
+        rc=RC, late="start on runlevel 0\nexec x", chained="start on stopped service\nexec x",
+        service="start on boot\nstop on runlevel [06]\nexec x", stray="start on net-device-up\nexec x",
+        dies="start on boot\nexec x", after="start on stopped dies\nexec x", failed="start on late/failed\nexec x",
+    )  # fmt: skip
+    world.emit("boot")
+    end(world)
+    assert world.status("late") == "start/running"
+    world.exit("service", 15 << 8)
+    assert world.status("chained") == "start/running"
+    world.emit("net-device-up")
+    assert world.status("stray") == "stop/waiting"
+    world.exit("dies", 1)
+    assert world.status("after") == "stop/waiting"
+    world.engine.emit("net-device-up", {}, last=True)
+    world.settle()
+    assert world.status("stray") == "start/running"
+
+
+@pytest.mark.parametrize("level", ["2", "1"])
+def test_another_runlevel_takes_it_back(level: str) -> None:
+    world = World(web="respawn\nexec daemon", rc=RC, stray="start on net-device-up\nexec x")
+    world.start("web")
+    end(world)
+    end(world, level, ending=False)
+    world.exit("web", 1)
+    world.emit("net-device-up")
+    assert world.status("web") == "start/running" and world.status("stray") == "start/running"
+
+
+def test_what_is_left_is_stopped_but_for_the_end_itself_and_who_is_spared() -> None:
+    world = World(
+        rc=RC, web="respawn\nkill timeout 1000000\npre-stop exec slow\nexec daemon", splash="exec daemon",
+        late="start on runlevel 0\nexec x",
+    )  # fmt: skip
+    world.start("web")
+    world.start("splash")
+    end(world)
+    spared = [world.pid("splash")]
+    world.engine.stop_rest(spared)
+    world.settle()
+    assert [instance.display for instance in world.engine.rest(spared)] == ["web"]
+    assert world.status("splash") == world.status("late") == world.status("rc") == "start/running"
+    assert world.status("web") == "stop/pre-stop"
+    world.exit("web", process="pre-stop")
+    pid = world.pid("web")
+    assert (pid, 15) in world.kills
+    world.sleep(61)
+    assert (pid, 9) in world.kills
+    world.exit("web", 9 << 8)
+    assert world.engine.rest(spared) == []
+
+
+def test_a_kill_timeout_that_runs_already_is_cut_short() -> None:
+    world = World(web="kill timeout 1000000\nexec daemon", rc=RC)
+    world.start("web")
+    world.stop("web")
+    end(world)
+    world.engine.stop_rest([])
+    world.settle()
+    world.sleep(61)
+    assert (world.pid("web"), 9) in world.kills
+
+
+def test_a_boot_that_hangs_before_rc_does_not_hold_the_end() -> None:
+    world = World(rc=RC, hangs="start on starting rc\ntask\nexec hangs")
+    end(world, "2", ending=False)
+    assert world.status("rc") == "start/starting"
+    end(world, "0")
+    assert world.status("rc") == "start/running"
+    assert world.instance("rc").env["RUNLEVEL"] == "0"
+
+
+def test_a_start_called_off_before_goes_on_too() -> None:
+    world = World(job="exec x", hangs="start on starting job\ntask\nexec hangs", rc=RC)
+    world.start("job")
+    world.stop("job")
+    assert world.status("job") == "stop/starting"
+    end(world)
+    assert world.status("job") == "stop/waiting"
+
+
+def test_who_waits_at_the_end_can_be_let_go_on() -> None:
+    world = World(rc=RC, hangs="start on starting rc\ntask\nexec hangs")
+    end(world)
+    assert world.status("rc") == "start/starting"
+    world.engine.wait_no_longer(world.instance("rc"))
+    world.settle()
+    assert world.status("rc") == "start/running"
+
+
+def test_it_crosses_a_re_exec() -> None:
+    world = World(rc=RC, web="respawn\nexec daemon", after="start on stopped rc\nexec x")
+    world.start("web")
+    end(world)
+    document = json.loads(json.dumps(state.dump(world.engine)))
+    engine = state.load(document, lambda: 0.0)
+    assert engine.ending and not engine.respawning_allowed
+    rc = engine.jobs[None, "rc"].instances[""]
+    assert rc.last and not engine.jobs[None, "web"].instances[""].last
