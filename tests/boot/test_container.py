@@ -246,6 +246,32 @@ def test_the_installed_programs_serve_a_session_and_runlevel_6_reboots(booted: C
     assert booted.wait(60) == signal.SIGHUP
 
 
+#: Jobs that nothing stops.
+UNSTOPPED = {
+    "/etc/init/holds.conf": "start on runlevel 2\nrespawn\nexec sh -c 'exec sleep 1000 3>>/var/holds'\n"
+    "post-stop exec sh -c 'echo holds is stopped >/dev/console'\n",
+    "/etc/init/stubborn.conf": "start on runlevel 2\nrespawn\nkill timeout 1\n"
+    "script\ntrap '' TERM\nwhile :; do sleep 0.1; done\nend script\n"
+    "post-stop exec sh -c 'echo stubborn is stopped >/dev/console'\n",
+}
+
+
+def test_jobs_that_come_back_and_hold_files_do_not_hold_the_end(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = bytearray()
+    with booted_alone(directory, monkeypatch, "lxc", UNSTOPPED, show=said.extend) as container:
+        assert wait_for(says(container, "console", "start/running, process"), 60)
+        for job in ("holds", "stubborn"):
+            assert says(container, job, "start/running, process")()
+        container.run("telinit", "0")
+        assert container.wait(60) == signal.SIGINT
+    # sendsigs leaves processes of jobs alone, and waits for 10 seconds for whatever else is there.
+    before, asking, after = said.decode(errors="replace").partition("Asking all remaining processes")
+    assert asking and "holds is stopped" in before and "stubborn is stopped" in before, said
+    assert re.search("All processes ended within [1-4] seconds", after), said
+
+
 def test_a_run_ends_with_the_system_that_somebody_ends_from_inside(directory: Path) -> None:
     environment = dict(os.environ, TMPDIR=str(directory), TERM="dumb")
     runner, terminal = pty.fork()
