@@ -109,6 +109,13 @@ class Endpoints:
         """Which bus messages call ours: "session" or "system"."""
         return "session" if self._options.user or self._options.session_bus else "system"
 
+    def bus_is_named(self) -> bool:
+        """Whether the environment, or an option, says which bus to use by default.
+
+        The system's own bus is for process 1: it refuses users the name, and root's session must not take it.
+        """
+        return self._options.session_bus or "DBUS_SYSTEM_BUS_ADDRESS" in self._environ
+
     def connect_bus(self, address: str | None, then: Callable[[tuple[str, str] | None], object]) -> None:
         """Connect to a bus, by default the one that fits; ``then`` gets None, or the error's name and text."""
         environ = self._environ

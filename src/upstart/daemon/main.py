@@ -293,9 +293,8 @@ def open_to_clients(daemon: Daemon) -> None:
     bus = "session" if options.session_bus else "system"
     if not options.dbus:
         daemon.log(INFO, f"Not connecting to {bus} bus")
-    elif daemon.endpoints.bus is None:
-        # It is not expected to be there yet: whoever starts it sends SIGUSR1, or tells a session its address. That of
-        # the system refuses most users the name.
+    elif daemon.endpoints.bus is None and (not options.user or daemon.endpoints.bus_is_named()):
+        # It is not expected to be there yet: whoever starts it sends SIGUSR1, or tells a session its address.
         daemon.endpoints.connect_bus(None, lambda error: None)
 
 
