@@ -250,3 +250,49 @@ def test_what_replaces_initctl_replaces_the_commands_that_are_links_to_it(tmp_pa
         assert status == 0, output
         silent = layer.run(f"for name in initctl {commands}; do $name cron; /sbin/$name cron; done")
         assert silent == (0, "")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_users_of_group_adm_read_the_logs_and_all_users_find_initctl(tmp_path: Path, release: str) -> None:
+    lower, _, _ = run.prepare("upstart", release)
+    with Layer(lower, tmp_path / "work", packages(release), network=False) as layer:
+        show = "stat -c '%U:%G %a' /var/log/upstart"
+        # What the packages before this one have left.
+        status, output = layer.run(f"""
+            mkdir /var/log/upstart && echo old >/var/log/upstart/old.log && chmod 640 /var/log/upstart/old.log
+            for name in core sysv; do dpkg --install /in/upstart-${{name}}_*.deb; done >/dev/null
+            {show}; echo new >/var/log/upstart/new.log; stat -c '%U:%G %a' /var/log/upstart/old.log
+            useradd --create-home --groups adm reader; useradd --create-home other
+            setpriv --reuid reader --init-groups cat /var/log/upstart/old.log /var/log/upstart/new.log
+            ! setpriv --reuid other --init-groups ls /var/log/upstart 2>/dev/null
+            env PATH=/usr/local/bin:/usr/bin:/bin setpriv --reuid other --init-groups initctl --version
+        """)
+        assert status == 0, output
+        assert output.splitlines()[:4] == ["root:adm 2750", "root:adm 640", "old", "new"]
+        assert output.splitlines()[4].startswith("initctl (upstart ")
+        # An administrator's own mode outlasts the next configuration.
+        status, output = layer.run(f"""
+            chmod 711 /var/log/upstart; chgrp root /var/log/upstart
+            dpkg --install /in/upstart-core_*.deb >/dev/null; {show}
+        """)
+        assert (status, output) == (0, "root:root 2711\n")
+
+
+def test_what_init_writes_is_for_group_adm(machine: Machine) -> None:
+    with machine.service("talking", "exec echo said\n"):
+        machine.need("start talking")
+        log = "/var/log/upstart/talking.log"
+        assert wait_for(lambda: machine.text(log) == "said\n", 10)
+        assert machine.need(f"stat -c '%U:%G %a' {log}") == "root:adm 640\n"
+
+
+def test_without_a_job_the_second_line_points_at_the_script(machine: Machine) -> None:
+    assert machine("status", "cron") == (
+        1, "status: Unknown job: cron\nstatus: There is no job, but a script /etc/init.d/cron, for service(8)\n"
+    )  # fmt: skip
+    assert machine("start", "cron")[1].splitlines()[0] == "start: Unknown job: cron"
+
+
+def test_no_condition_of_our_own_jobs_is_unknown(machine: Machine) -> None:
+    with machine.service("networked", "start on net-device-up IFACE=lo and static-network-up\nexec sleep 1\n"):
+        assert machine("initctl", "check-config") == (0, "")

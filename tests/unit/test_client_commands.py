@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -189,6 +190,26 @@ def test_what_is_wrong_with_the_file_of_an_unknown_job_follows_on_a_second_line(
     outcome = command("start web")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err == "start: Unknown job: web\nstart: /etc/init/web.conf:3: Unknown stanza\n"
+
+
+def test_of_an_unknown_job_that_is_a_script_the_second_line_says_so(
+    init: FakeInit, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("upstart.initctl.target.SCRIPTS", str(tmp_path))
+    for name, mode in (("cron", 0o755), ("README", 0o644)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "link").symlink_to("/lib/init/upstart-job")
+    init.answers["FailureReason"] = lambda job, instance: ("",)
+    for program in ("status", "start", "stop", "restart", "reload"):
+        for name in ("cron", "README", "link", "nothing", "sub/cron"):
+            for method in ("GetJobByName", "GetStatus"):
+                init.answers[method] = failing(names.UNKNOWN_JOB, f"Unknown job: {name}")
+            outcome = command(f"{program} {name}")
+            first, *second = outcome.err.splitlines()
+            assert (outcome.status, outcome.out, first) == (1, "", f"{program}: Unknown job: {name}")
+            said = f"{program}: There is no job, but a script {tmp_path}/cron, for service(8)"
+            assert second == ([said] if name == "cron" else [])
 
 
 def test_who_is_not_root_is_told_what_a_refusal_means(

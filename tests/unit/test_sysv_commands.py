@@ -173,6 +173,19 @@ class TestRunlevel:
         assert fails(runlevel.main, ["runlevel", "-q", "/nonexistent"], capfd) == expected
 
 
+    def test_without_the_file_of_the_system_it_is_just_unknown(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+    ) -> None:
+        """As where another init keeps none, and packages ask."""
+        monkeypatch.setattr(utmp, "get_runlevel", utmp.read_runlevel)
+        monkeypatch.setattr(utmp, "UTMP", str(tmp_path / "utmp"))
+        assert runlevel.main(["runlevel"]) == 1
+        assert capfd.readouterr() == ("unknown\n", "")
+        (tmp_path / "utmp").mkdir()
+        expected = f"runlevel:{tmp_path}/utmp: Is a directory\n"
+        assert fails(runlevel.main, ["runlevel"], capfd) == expected
+
+
 class TestReboot:
     @pytest.mark.parametrize(
         ("argv", "words"),

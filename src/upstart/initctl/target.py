@@ -6,6 +6,8 @@ command was called by a process of a job, and means the very instance that the p
 
 from __future__ import annotations
 
+import posix
+
 from upstart.base.errors import ClientError, DBusError, Reason, UsageError
 from upstart.base.names import UNKNOWN_JOB
 from upstart.initctl.context import Context, getenv
@@ -14,6 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.client.init import Init
     from upstart.client.job import Instance, Job
+
+SCRIPTS = "/etc/init.d"
+#: Of a file's mode; the module stat would take its time.
+FORMAT, REGULAR, EXECUTABLE = 0o170000, 0o100000, 0o111
 
 
 class Target:
@@ -45,16 +51,31 @@ class Target:
             raise self.explained(init, error)
 
     def explained(self, init: Init, error: ClientError) -> ClientError:
-        """What ends the command after an error: the reason, if init knows one, once the error itself has been told."""
+        """What ends the command after an error: the reason, if one is known, once the error itself has been told."""
         try:
             reason = init.failure_reason(self.job, self.instance or "")
         except DBusError:
             # An original init never knows.
-            return error
+            reason = ""
+        if not reason and isinstance(error, DBusError) and error.name == UNKNOWN_JOB:
+            reason = self._script()
         if not reason:
             return error
         self.context.error(str(error))
         return Reason(reason)
+
+    def _script(self) -> str:
+        """What is said of the init.d script that has the name of an unknown job; empty if there is none."""
+        if self.context.settings.user or "/" in self.job:
+            return ""
+        path = f"{SCRIPTS}/{self.job}"
+        try:
+            mode = posix.lstat(path.encode("utf-8", "surrogateescape")).st_mode
+        except (OSError, ValueError):
+            return ""
+        if mode & FORMAT != REGULAR or not mode & EXECUTABLE:
+            return ""
+        return f"There is no job, but a script {path}, for service(8)"
 
     def find_instance(self, job: Job) -> Instance:
         """The instance of the job. Raises DBusError."""

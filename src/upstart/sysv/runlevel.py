@@ -15,7 +15,10 @@ OPTIONS: tuple[tuple[Option, str], ...] = COMMON
 
 
 def main(argv: list[str]) -> int:
-    """Print the levels of the file named by the first argument, by default /var/run/utmp; 1 if there are none."""
+    """Print the levels of the file named by the first argument, by default /var/run/utmp; 1 if there are none.
+
+    Without that file, as where another init runs that keeps none, the runlevel is just unknown.
+    """
     return run(PROGRAM, argv, Common(), _show)
 
 
@@ -23,6 +26,10 @@ def _show(context: Context, settings: Common, args: list[str]) -> int:
     path = args[0] if args else utmp.UTMP
     try:
         levels = utmp.get_runlevel(path)
+    except FileNotFoundError as error:
+        if args:
+            raise ClientError(f"{path}: {error.strerror}")
+        levels = None
     except OSError as error:
         raise ClientError(f"{path}: {error.strerror}")
     if levels is None or levels[0] == "N":
