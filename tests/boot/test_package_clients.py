@@ -279,9 +279,9 @@ def test_users_of_group_adm_read_the_logs_and_all_users_find_initctl(tmp_path: P
 
 
 def test_what_init_writes_is_for_group_adm(machine: Machine) -> None:
-    with machine.service("talking", "exec echo said\n"):
-        machine.need("start talking")
-        log = "/var/log/upstart/talking.log"
+    with machine.service("saying", "exec echo said\n"):
+        machine.need("start saying")
+        log = "/var/log/upstart/saying.log"
         assert wait_for(lambda: machine.text(log) == "said\n", 10)
         assert machine.need(f"stat -c '%U:%G %a' {log}") == "root:adm 640\n"
 
