@@ -159,22 +159,3 @@ def test_a_number_that_is_used_again_is_nobodys() -> None:
     command = [*unshare, sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_call_without_an_end_tells_of_none(loop: Loop) -> None:
-    process = subprocess.Popen(["sleep", "1000"])
-    try:
-        info = look(process.pid)
-        assert info is not None
-        told: list[bool] = []
-        held = Held(loop, process.pid, info.start, told.append)
-        held._look(1)
-        loop.turn(0)
-        assert told == [] and held.lives()
-        process.kill()
-        loop.turn(10)
-        assert told == [True]
-        held.close()
-    finally:
-        process.kill()
-        process.wait()

@@ -87,7 +87,7 @@ ANEW = {
     "Follower": ("_children _last _orphans _parents _since _still _tended _wait", "seen again at the next look"),
     "Following": ("_seen", "seen again at the next look"),
     "Guard": ("_answers _began _home _ready _requests _rest _timer pid", "each program has its own"),
-    "Held": ("_known _watch pidfd", "held again, if it is still the same process"),
+    "Held": ("_watch pidfd", "held again, if it is still the same process"),
     "Holders": ("_pids _seen", "read again"),
     "InitFifo": ("_watch", "of the loop"),
     "Instance": ("entering", "of an input; what was cut short is mended before a document is made"),

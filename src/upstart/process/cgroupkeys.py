@@ -40,10 +40,6 @@ CONTROLLERS: dict[str, str | None] = {
 }
 
 
-def _same(value: str) -> str:
-    return value
-
-
 def _limit(value: str) -> str:
     """v1 writes no limit as -1."""
     return "max" if value.strip().startswith("-") else value

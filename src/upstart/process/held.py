@@ -8,7 +8,6 @@ an end; without a descriptor to be had the process is looked at every second ins
 from __future__ import annotations
 
 import os
-import select
 
 from upstart.base.loop import READ
 from upstart.process.procfs import look
@@ -30,14 +29,12 @@ class Held:
     its status will be known.  ``pidfd`` is -1 where there is none.
     """
 
-    __slots__ = ("_ended", "_known", "_loop", "_watch", "pid", "pidfd", "start")
+    __slots__ = ("_ended", "_loop", "_watch", "pid", "pidfd", "start")
 
     def __init__(self, loop: Loop, pid: int, start: int, ended: Callable[[bool], object]) -> None:
         self._loop = loop
         self._ended = ended
         self._watch = -1
-        #: The pidfd is that of the process, and of no other that has got its number.
-        self._known = False
         self.pid = pid
         self.pidfd = -1
         self.start = start
@@ -51,9 +48,9 @@ class Held:
         except OSError:
             self._watch = self._loop.call_later(LOOK_SECONDS, self._look)
             return
-        self._known = self.pidfd >= 0 and self.lives()
-        if self._known:
-            self._watch = self._loop.add_fd(self.pidfd, READ, self._look)
+        if self.pidfd >= 0 and self.lives():
+            # It is that of the process, and of no other that has got its number.
+            self._watch = self._loop.add_fd(self.pidfd, READ, lambda events: self._tell())
         else:
             self._watch = self._loop.call_later(0.0, self._look)
 
@@ -62,20 +59,15 @@ class Held:
         info = look(self.pid)
         return info is not None and info.start == self.start
 
-    def _look(self, _events: int = 0) -> None:
-        if self.lives():
-            if self.pidfd < 0:
-                self._open()
-            return
-        if self._known and not self._readable():
-            return  # called for another descriptor, which had the number in this turn
+    def _look(self) -> None:
+        if not self.lives():
+            self._tell()
+        elif self.pidfd < 0:
+            self._open()
+
+    def _tell(self) -> None:
         self._loop.remove(self._watch)
         self._ended(self._waits_for_us())
-
-    def _readable(self) -> bool:
-        poll = select.poll()
-        poll.register(self.pidfd, READ)
-        return bool(poll.poll(0))
 
     def _waits_for_us(self) -> bool:
         kind, number = (os.P_PIDFD, self.pidfd) if self.pidfd >= 0 else (os.P_PID, self.pid)
