@@ -1,12 +1,10 @@
 """The processes of jobs, from their spawn until the engine has said that they are gone.
 
 What is always true here: a `Running` is kept for each such process, with all that init holds for it; its descriptors
-are closed and its output is taken to the end when it is dropped.  Every child is reaped, whoever's it was.  A main
-process that ends where it was to become a daemon is first asked what it left; only then is its end the job's.  A
-main process that is not the one spawned may be no child of ours: it is held by a pidfd, through which its end is seen
-and signals go to it and to nobody else, whoever gets its number.  What a process has said is in its log before its
-end is known to anybody, unless the log makes us wait for longer than `LOG_SECONDS`: whoever waits for a job finds its
-output there.
+are closed and its output is taken to the end when it is dropped.  Every child is reaped, whoever's it was.  What a
+process has said is in its log before its end is known to anybody, unless the log makes us wait for longer than
+`LOG_SECONDS`: whoever waits for a job finds its output there.  Main processes that become daemons are the matter of
+`following`.
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ import time
 
 from upstart.base import utmp
 from upstart.base.loop import READ, WRITE
+from upstart.daemon.following import Daemons
+from upstart.daemon.running import Running, name_of, others
 from upstart.process import helper
-from upstart.process.follow import FIRST_LOOK, Failed, Following, Forked, Wait
-from upstart.process.held import Held
 from upstart.process.kill import SIGKILL, kill_members, signal_job, signal_process
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members, reaped
@@ -33,11 +31,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from upstart.base.loop import Loop
+    from upstart.daemon.following import Table
     from upstart.engine.data import Instance
     from upstart.engine.effects import Signal
     from upstart.engine.engine import Engine
-    from upstart.process.follow import Decision
-
 
 #: How often it is tried to deal with what has become of a child.
 TRIES = 8
@@ -51,52 +48,15 @@ HOLD_SECONDS = 0.05
 WATCH_SECONDS = 1.0
 
 
-class Running:
-    """A process of a job, and what init holds for it; watches and timers are ids of the loop or -1."""
-
-    __slots__ = (
-        "ended", "error_fd", "error_watch", "feed", "feed_watch", "follow_timer", "following", "held", "kills", "log",
-        "log_timer", "log_watch", "members", "told",
-    )  # fmt: skip
-
-    def __init__(self, members: Members) -> None:
-        self.members = members
-        #: The engine knows of it.
-        self.told = False
-        #: Tells whether the program was executed; closed, and -1, once that is known.
-        self.error_fd = -1
-        self.error_watch = -1
-        self.log: JobLog | None = None
-        self.log_watch = -1
-        #: Pid and status of a process that has ended while its output is being written.
-        self.ended: tuple[int, int | None] | None = None
-        self.log_timer = -1
-        #: Descriptor of a script's pipe, and what must still be written to it.
-        self.feed: tuple[int, bytes] | None = None
-        self.feed_watch = -1
-        self.following: Following | None = None
-        self.follow_timer = -1
-        self.held: Held | None = None
-        #: How often SIGKILL was sent to it.
-        self.kills = 0
-
-    def descriptors(self) -> list[int]:
-        """All that are open."""
-        fds = [
-            self.error_fd,
-            self.log.fd if self.log is not None else -1,
-            self.feed[0] if self.feed is not None else -1,
-        ]
-        return [fd for fd in fds if fd >= 0]
-
-
 class Children:
     """The table of them for one engine; ``running`` is keyed by instance and process name.
 
     ``noticed`` is told of each child that was stopped, and of each end of one that is no job's.
     """
 
-    __slots__ = ("_engine", "_failed", "_logged_in", "_loop", "_noticed", "_warn", "_writers", "logs", "running")
+    __slots__ = (
+        "_daemons", "_engine", "_failed", "_logged_in", "_loop", "_noticed", "_warn", "_writers", "logs", "running",
+    )  # fmt: skip
 
     def __init__(
         self, engine: Engine, loop: Loop, warn: Callable[[str], None], noticed: Callable[[int], object]
@@ -110,11 +70,8 @@ class Children:
         self._writers = Writers(loop, warn)
         self.logs = LogStore(warn, self._writers)
         self._logged_in = utmp.Holders()
-        self.running: dict[tuple[Instance, str], Running] = {}
-
-    def others(self, instance: Instance, process: str) -> list[int]:
-        """The pids of the other processes of an instance."""
-        return [pid for name, pid in instance.pids.items() if name != process]
+        self.running: Table = {}
+        self._daemons = Daemons(engine, loop, warn, self.running, self.reap, self._tell_end)
 
     def close(self) -> None:
         """The end has come: have written what was said."""
@@ -147,7 +104,7 @@ class Children:
             return None
         self._end_outcome(running)
         self._end_feed(running)
-        self._let_go(running)
+        self._daemons.let_go(running)
         self._loop.remove(running.follow_timer)
         self._loop.remove(running.log_timer)
         if running.log is not None:
@@ -173,8 +130,8 @@ class Children:
                 running.told = True
             if running.error_fd < 0 and process in instance.unready and instance.pids.get(process) == pid:
                 self._engine.process_ready(instance, process)
-            if running.following is not None and running.follow_timer < 0 and instance.pids.get(process):
-                self._look_later(instance, running, FIRST_LOOK)
+            if process == "main":
+                self._daemons.mend(instance, running)
             if running.ended is not None and running.log_timer < 0:
                 self._end_told(running)
             self.watch(instance, process, running)
@@ -293,67 +250,11 @@ class Children:
             self._loop.remove(watch)
             close(fd)
 
-    # Following daemons
-
     def follow(self, instance: Instance) -> None:
         """Watch the main process become a daemon."""
-        running = self.running.get((instance, "main"))
-        if running is not None and running.following is None:
-            self._begin_following(instance, running)
-            self._look_later(instance, running, FIRST_LOOK)
+        self._daemons.follow(instance)
 
-    @staticmethod
-    def _begin_following(instance: Instance, running: Running) -> Following:
-        expect = instance.job_class.expect
-        running.members.note_user()
-        running.following = Following(expect, instance.display, running.members, time.monotonic())
-        return running.following
-
-    def _look_later(self, instance: Instance, running: Running, seconds: float) -> None:
-        self._loop.remove(running.follow_timer)
-        running.follow_timer = self._loop.call_later(seconds, lambda: self._look(instance, running))
-
-    def _look(self, instance: Instance, running: Running) -> None:
-        running.follow_timer = -1
-        if running.following is not None and self.running.get((instance, "main")) is running:
-            decision = running.following.look(time.monotonic(), self.others(instance, "main"))
-            self._decide(instance, running, decision)
-
-    def _decide(self, instance: Instance, running: Running, decision: Decision) -> None:
-        if isinstance(decision, Wait):
-            if decision.pid != instance.main_pid or (decision.running and instance.state == "spawned"):
-                self._engine.process_forked(instance, decision.pid, decision.running)
-            self._look_later(instance, running, decision.seconds)
-        elif isinstance(decision, Forked):
-            if decision.note is not None:
-                self._warn(decision.note)
-            self._engine.process_forked(instance, decision.pid)
-            self._hold(instance, running, decision.pid, decision.start)
-        elif isinstance(decision, Failed):
-            # Nothing is left, and the end of the last is not yet told.
-            self._hold(instance, running, instance.main_pid, -1)
-        else:
-            self._engine.follow_gave_up(instance, decision.text)
-
-    # Main processes that may be no children of ours
-
-    def _hold(self, instance: Instance, running: Running, pid: int, start: int) -> None:
-        """Have the end of the main process seen, whoever its parent is."""
-        self._let_go(running)
-
-        def ended(waits_for_us: bool) -> None:
-            if waits_for_us:
-                self.reap()
-            elif self.running.get((instance, "main")) is running and instance.main_pid == pid and not running.ended:
-                self._main_ended(instance, running, pid, None)
-
-        running.held = Held(self._loop, pid, start, ended)
-
-    @staticmethod
-    def _let_go(running: Running) -> None:
-        if running.held is not None:
-            running.held.close()
-            running.held = None
+    # Signals
 
     def kill(self, effect: Signal) -> None:
         """Send a signal to a process of a job that the engine knows of.  Raises OSError."""
@@ -362,7 +263,7 @@ class Children:
         if running is not None and running.ended is not None:
             # It was reaped, and its number may be another's: what is left of it is all that there is to signal.
             if effect.signal == SIGKILL:
-                kill_members(running.members, self.others(instance, process))
+                kill_members(running.members, others(instance, process))
             return
         held = running.held if running is not None else None
         pidfd = held.pidfd if held is not None else -1
@@ -377,7 +278,7 @@ class Children:
         if effect.signal == SIGKILL:
             running.kills += 1
             self._killed_again(instance, process, pid, running.kills)
-        signal_job(pid, effect.signal, running.members, self.others(instance, process), pidfd)
+        signal_job(pid, effect.signal, running.members, others(instance, process), pidfd)
 
     def _killed_again(self, instance: Instance, process: str, pid: int, times: int) -> None:
         """Say what keeps a process alive that SIGKILL was sent to before."""
@@ -418,7 +319,7 @@ class Children:
         found = self._engine.pids.get(pid)
         if found is None:
             self._noticed(pid)
-            self._orphan_ended(pid)
+            self._daemons.orphan_ended(pid)
             return
         if pid in self._logged_in:
             self._logged_out(pid)
@@ -428,7 +329,7 @@ class Children:
             if self._outcome(instance, process, running):
                 return
             if process == "main":
-                self._main_ended(instance, running, pid, status)
+                self._daemons.main_ended(instance, running, pid, status)
                 return
             self._tell_end(running, pid, status)
             return
@@ -473,34 +374,6 @@ class Children:
             running.ended = None
             self._loop.remove(running.log_timer)
 
-    def _main_ended(self, instance: Instance, running: Running, pid: int, status: int | None) -> None:
-        """A main process has ended that may have become a daemon before: tell the engine, unless it has left one."""
-        following = running.following
-        if following is None and self._unfollowed(instance, running, pid):
-            following = self._begin_following(instance, running)
-        if following is not None:
-            self._loop.remove(running.follow_timer)
-            stopping = instance.goal == "stop" or instance.state == "killed"
-            decision = following.main_ended(time.monotonic(), status, self.others(instance, "main"), stopping)
-            if not isinstance(decision, Failed):
-                self._decide(instance, running, decision)
-                return
-        self._tell_end(running, pid, status)
-
-    @staticmethod
-    def _unfollowed(instance: Instance, running: Running, pid: int) -> bool:
-        """Whether a process that was to become a daemon has ended before anybody looked: the job may be being stopped
-        since before that process was there."""
-        expected = instance.job_class.expect in ("fork", "daemon") and running.members.pid == pid
-        return expected and instance.state in ("spawned", "stopping", "killed")
-
-    def _orphan_ended(self, pid: int) -> None:
-        for (instance, _), running in list(self.running.items()):
-            if running.following is not None:
-                decision = running.following.orphan_ended(pid, time.monotonic(), self.others(instance, "main"))
-                if decision is not None:
-                    self._decide(instance, running, decision)
-
     # Across a re-exec
 
     def dump(self) -> dict[str, Any]:
@@ -539,8 +412,7 @@ class Children:
         running = self.running[instance, process] = Running(Members.load(entry["members"], address))
         running.told = True
         saved_log, feed, error_fd = entry.get("log"), entry.get("feed"), entry.get("error_fd", -1)
-        exited, ended, following = entry.get("exited"), entry.get("ended"), entry.get("following")
-        held = entry.get("held")
+        ended = entry.get("ended")
         running.kills = entry.get("kills", 0)
         if saved_log is not None:
             log = JobLog.load(self.logs, saved_log)
@@ -554,23 +426,4 @@ class Children:
         if ended is not None:
             running.ended = (ended[0], ended[1])
             self._loop.call_soon(lambda: self._end_told(running))
-        if following is not None:
-            running.following = Following.load(following, time.monotonic(), address)
-            running.following.members = running.members
-            if running.following.follower.phase in ("following", "settling"):
-                self._look_later(instance, running, FIRST_LOOK)
-        main = instance.main_pid
-        if exited is not None:
-            # An older build kept it while it was not yet clear what the process had left.
-            self._loop.call_soon(lambda: self._main_ended(instance, running, *exited))
-        if held is None and exited is None and process == "main" and main not in (0, running.members.pid):
-            # An older build held nothing: what has the number now is what it followed, if anything is.
-            info = look(main)
-            held = [main, info.start if info is not None else -1]
-        if held is not None:
-            self._hold(instance, running, *held)
-
-
-def name_of(instance: Instance) -> tuple[str | None, str, str]:
-    """Session, job and name of an instance."""
-    return instance.job.session, instance.job.name, instance.name
+        self._daemons.restore(entry, instance, process, address)

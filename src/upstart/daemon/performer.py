@@ -11,7 +11,8 @@ import time
 
 from upstart.base.priority import DEBUG, WARN
 from upstart.daemon import sessionfile
-from upstart.daemon.children import Children, name_of
+from upstart.daemon.children import Children
+from upstart.daemon.running import name_of
 from upstart.engine.effects import Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 
-from upstart.daemon.children import name_of
+from upstart.daemon.running import name_of
 from upstart.engine.effects import CancelSpawn, CloseFd, Spawn
 
 TYPE_CHECKING = False

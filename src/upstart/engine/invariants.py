@@ -1,0 +1,56 @@
+"""What holds of an engine at any moment at which nothing is under way: its own data agree with each other.
+
+What is always true here: nothing is changed, and nothing but the engine is looked at; whether the world around it is
+what the engine thinks is for whoever has one to say.
+"""
+
+from __future__ import annotations
+
+from upstart.engine.lifecycle import NEXT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.engine.data import Instance
+    from upstart.engine.engine import Engine
+
+
+def check(engine: Engine) -> None:
+    """Raise AssertionError where something is not as it must be."""
+    blockers: dict[int, int] = {}
+    for job in engine.jobs.values():
+        for event in (job.start_progress or {}).values():
+            blockers[event.serial] = blockers.get(event.serial, 0) + 1
+        for instance in job.instances.values():
+            _check_instance(instance)
+            for event in (instance.stop_progress or {}).values():
+                blockers[event.serial] = blockers.get(event.serial, 0) + 1
+            for blocked in instance.blocking:
+                if blocked.event is not None:
+                    blockers[blocked.event.serial] = blockers.get(blocked.event.serial, 0) + 1
+    for event in engine.events.values():
+        assert event.blockers == blockers.get(event.serial, 0), f"{event} counts its blockers wrongly"
+        assert event.blockers > 0, f"{event} is held by nothing"
+    assert not set(blockers) - set(engine.events), "something waits for an event that is gone"
+    pids = {pid: (i, process) for i in engine.instances() for process, pid in i.pids.items()}
+    assert engine.pids == pids
+
+
+def _check_instance(instance: Instance) -> None:
+    assert instance.state in NEXT and instance.state != "waiting"
+    assert instance.goal in ("start", "stop", "respawn")
+    if "main" in instance.job_class.processes:
+        if (instance.goal, instance.state) == ("start", "running"):
+            assert instance.main_pid, "start/running without a process"
+    if instance.state in ("starting", "stopping"):
+        assert instance.blocker is not None and instance.blocker.waiting is instance
+    else:
+        assert instance.blocker is None
+    timers = set(instance.timers)
+    if instance.state == "killed":
+        assert "kill:main" in timers or "main" in instance.unready, "killed, and nothing will kill it"
+    if "expect" in timers:
+        assert instance.state == "spawned", "a timer has outlived its state: expect"
+    if "ready" in timers:
+        assert instance.goal != "stop" and instance.state != "running", "a timer has outlived its state: ready"
+    for process in (timer.removeprefix("kill:") for timer in timers - {"expect", "ready"}):
+        assert process in instance.pids, f"a timer has outlived its process: {process}"
