@@ -11,7 +11,8 @@ as, and that has been given no privileges since (a set-user-ID program keeps the
 In a cgroup that jobs share they tell whose a process is.
 
 Only processes younger than the spawn count, so what an earlier run or pre-start has left behind is never taken for
-this run's daemon.  A look costs what the job and the orphans of init consist of, not what else the machine runs.
+this run's daemon.  A look costs what the job and the orphans of init consist of, not what else the machine runs; where
+those are many it ends when its time is used up, and the next one goes on with the others.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-#: Processes looked at, and environments read, at once: what is left has its turn at the next look.
-_LOOKS = 400
-_READS = 100
+#: Processes looked at, and environments read, at once: what is left has its turn at the next look.  So many of them at
+#: least, and more while less than so many seconds of the processor have been used.
+_LOOKS, _READS = 400, 100
+_FEW_LOOKS, _FEW_READS = 40, 10
+_SECONDS = 0.01
 #: When the orphans that init has adopted were started.  A number is nobody else's until init has reaped it.
 _starts: dict[int, int] = {}
 
@@ -134,10 +137,11 @@ class Members:
         orphans = children(init)
         if orphans is None:
             return self._among(all_pids(), init)
-        heads = dict.fromkeys((self.pid, *self.known, *reversed(orphans)))
-        if group is not None:
-            heads.update(dict.fromkeys(group.pids()))
-        undecided = self._undecided(heads, init, group is not None)
+        shared = group.pids() if group is not None else ()
+        heads = dict.fromkeys((self.pid, *self.known, *shared, *reversed(orphans)))
+        # The processor's time, of which others that run beside us take nothing.
+        until = time.thread_time() + _SECONDS
+        undecided = self._undecided(heads, init, group is not None, until - _SECONDS / 2)
         members: dict[int, ProcInfo] = {}
         asked: set[int] = set()
         found = True
@@ -147,7 +151,9 @@ class Members:
                 if info.pid in members:
                     continue
                 belongs = self._related(info, members)
-                if not belongs and info.pid not in asked and len(asked) < _READS:
+                reads = len(asked)
+                has_turn = reads < _FEW_READS or (reads < _READS and time.thread_time() < until)
+                if not belongs and info.pid not in asked and has_turn:
                     asked.add(info.pid)
                     belongs = (group is not None or info.ppid == init) and self._says(info.pid, group is not None)
                 if belongs:
@@ -161,19 +167,22 @@ class Members:
         self.known = {info.pid: info.start for info in members.values()}
         return list(members.values())
 
-    def _undecided(self, heads: Iterable[int], init: int, shared: bool) -> list[ProcInfo]:
+    def _undecided(self, heads: Iterable[int], init: int, shared: bool, until: float) -> list[ProcInfo]:
         """Those of ``heads`` that may belong, oldest first; strangers are by far the most, where there are many."""
         since, starts, strangers = self.since, _starts, self._strangers
         found = []
-        looks = _LOOKS
+        done = looks = 0
         for pid in heads:
             if starts.get(pid, since) < since or pid in strangers or pid == init:
                 continue
+            if done >= _FEW_LOOKS and (looks >= _LOOKS or time.thread_time() >= until):
+                break
+            done += 1
             if pid != self.pid and not shared and self._foreign(pid):
                 strangers.add(pid)
                 continue
-            looks -= 1
-            info = look(pid) if looks >= 0 else None
+            looks += 1
+            info = look(pid)
             if info is None:
                 continue
             if info.ppid == init:
