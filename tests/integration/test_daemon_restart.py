@@ -134,13 +134,19 @@ def test_a_kill_timer_goes_on(init: SessionInit) -> None:
     client = init.client()
     client.start("killed")
     pid = client.status("killed")[1]["main"]
-    began = time.monotonic()
+
+    def due(client: Client) -> list[float]:
+        state = json.loads(client.call(MANAGER, UPSTART, "GetState")[0])
+        return [timer[-1] for timer in state["performer"]["timers"] if timer[1] == "killed"]
+
     client.stop("killed", wait=False)
+    before = due(client)
+    assert len(before) == 1
     client = init.restart()
-    assert client.status("killed")[0] == "stop/killed"
+    # On a busy machine it may have run out by now.
+    assert due(client) == before or time.monotonic() >= before[0]
     client.wait_status("killed", "stop/waiting")
-    assert not alive(pid)
-    assert 1.9 < time.monotonic() - began < 4
+    assert not alive(pid) and time.monotonic() >= before[0]
 
 
 def test_daemons_respawn_and_instances_keep_their_processes(init: SessionInit) -> None:

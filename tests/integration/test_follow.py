@@ -49,9 +49,10 @@ def keep(count, session=False):
         os.killpg(0, signal.SIGTERM)
         os._exit(0)
     signal.signal(signal.SIGTERM, term)
-    while True:
+    while count:
         os.wait()
         worker(session)
+    stay()
 def middle(seconds, then):
     '''The classic two forks, whose middle stays a while.'''
     if os.fork(): os._exit(0)
