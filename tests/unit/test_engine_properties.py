@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from upstart.engine import state
 from upstart.engine.core import CommandError
+from upstart.engine.data import Instance
 from upstart.engine.index import EventIndex
 from upstart.engine.journal import Input, observe, replay
 from upstart.engine.world import BROKEN, FATES, READY, SHORT, SLOW, Restless, World
@@ -30,7 +31,8 @@ def conditions(draw: st.DrawFn, depth: int = 2) -> str:
         left, right = draw(conditions(depth=depth - 1)), draw(conditions(depth=depth - 1))
         return f"({left} {draw(st.sampled_from(['and', 'or']))} {right})"
     job = draw(st.sampled_from(NAMES))
-    choices = [*EVENTS, "go N=[12]", f"started {job}", f"stopped JOB={job}", f"starting {job}", f"stopping {job}"]
+    choices = [*EVENTS, "go N=[12]", "go N=$N", f"started {job}", f"stopped JOB={job}"]
+    choices += [f"starting {job}", f"stopping {job}"]
     return draw(st.sampled_from(choices))
 
 
@@ -159,6 +161,15 @@ def drive_to_rest(world: World) -> None:
     raise AssertionError(f"never at rest: {list(world.engine.instances())}")
 
 
+def check_index(world: World) -> None:
+    """Each instance waits for what its environment says now."""
+    index: EventIndex[Instance] = EventIndex()
+    for instance in world.engine.instances():
+        if instance.job_class.stop_on is not None:
+            index.add(instance, instance.job_class.stop_on, instance.env)
+    assert index._moving == world.engine.stop_index._moving
+
+
 def live(
     world: World, texts: list[str], todo: Steps, *, reexecute_always: bool = False, to_rest: bool = True
 ) -> None:
@@ -168,6 +179,7 @@ def live(
             world.define(name, text)
         for what, pick, value in todo:
             step(world, what, pick, value, texts)
+            check_index(world)
             if reexecute_always:
                 world.reexecute()
         for key in list(world.engine.jobs):
