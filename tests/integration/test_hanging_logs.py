@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from daemon_init import JOB, MANAGER, UPSTART, SessionInit, wait_for
+from daemon_init import JOB, MANAGER, UPSTART, Gone, SessionInit, wait_for
 from hanging import AT_MOST, Frozen, Fuse, Permission, in_private_mounts, needs_mounts, slowest
 
 pytestmark = needs_mounts
@@ -257,3 +257,26 @@ def test_output_that_ends_while_a_child_hangs_before_its_exec_costs_nothing_and_
 def is_waiting(pid: int) -> bool:
     """Whether it waits in the kernel for what cannot be interrupted, or for a server of files."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "DS"
+
+
+def test_a_child_that_hangs_before_its_exec_keeps_nothing_open_that_init_has_closed(tmp_path: Path) -> None:
+    def body() -> None:
+        fuse = Fuse(tmp_path / "hang")
+        init = SessionInit(tmp_path, {"hangs": f"chdir {tmp_path}/hang/below\nexec true\n"})
+        try:
+            client = init.client()
+            client.start("hangs", wait=False)
+            pid = client.wait_status("hangs", "start/spawned")["main"]
+            wait_for(lambda: is_waiting(pid))
+            assert init.restart().status("hangs") == ("start/spawned", {"main": pid})
+            # Who was there before the child sees that the connection has ended.
+            with pytest.raises(Gone):
+                while True:
+                    client.read()
+            fuse.go()
+            init.client().wait_status("hangs", "stop/waiting")
+        finally:
+            fuse.go()
+            init.close()
+
+    in_private_mounts(body)

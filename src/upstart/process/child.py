@@ -133,6 +133,7 @@ def _prepare(setup: Setup, error: int) -> None:
             os.dup2(script, SCRIPT_FD)
     except OSError as reason:
         raise _step("dup", reason)
+    _close_those_of_init((error, output))
     os.setsid()
     _open_console(request.console, output)
     if request.process == "main" and setup.profile is not None:
@@ -150,6 +151,21 @@ def _prepare(setup: Setup, error: int) -> None:
     if setup.pause:
         os.close(error)
         os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _close_those_of_init(keep: tuple[int, ...]) -> None:
+    """Close what the exec would close, now: it may not come for long, and until then whoever is at the other end of
+    what init has closed would wait for that end."""
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return
+    for fd in map(int, names):
+        try:
+            if fd > 2 and fd not in keep and not os.get_inheritable(fd):
+                os.close(fd)
+        except OSError:
+            pass  # the directory's own
 
 
 def reset_signals() -> None:
