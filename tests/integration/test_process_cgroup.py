@@ -13,7 +13,8 @@ import pytest
 from process_support import Host, alive, make_host, make_host_with_cgroups, needs_root
 
 from upstart.process import cgroup as cgroup_module
-from upstart.process.cgroup import Cgroups, Group, find_own
+from upstart.process.cgroup import Cgroups, find_own
+from upstart.process.group import Group
 from upstart.process.kill import signal_job
 from upstart.process.spawn import SpawnError
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstart.process.cgroup import CgroupError, directory_name
 from upstart.process.cgroupkeys import Plan, make_plan
+from upstart.process.group import CgroupError, directory_name
 
 Stanza = tuple[str, "str | None", "str | None", "str | None"]
 

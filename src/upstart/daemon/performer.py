@@ -16,7 +16,8 @@ from upstart.daemon.running import name_of
 from upstart.engine.effects import Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
-from upstart.process.cgroup import Cgroups, Group
+from upstart.process.cgroup import Cgroups
+from upstart.process.group import Group
 from upstart.process.log import JobLog, log_path
 from upstart.process.spawn import Spawner, SpawnError, SpawnRequest, prepare
 

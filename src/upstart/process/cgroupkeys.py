@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from upstart.conf.expand import ExpandError, expand
-from upstart.process.cgroup import CgroupError, directory_name, enable, make_directory
+from upstart.process.group import CgroupError, directory_name, enable, make_directory
 from upstart.process.kernel import write_file
 
 TYPE_CHECKING = False

@@ -16,8 +16,8 @@ import pwd
 import termios
 
 from upstart.process import apparmor
-from upstart.process.cgroup import CgroupError
 from upstart.process.errors import encode
+from upstart.process.group import CgroupError
 from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
 from upstart.process.limits import LIMITS, original_descriptors, set_limit
 from upstart.process.program import DEFAULT_PATH, SCRIPT_FD, SHELL
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import signal
     from typing import NoReturn
 
-    from upstart.process.cgroup import Group
     from upstart.process.cgroupkeys import Plan
+    from upstart.process.group import Group
     from upstart.process.members import Members
     from upstart.process.request import SpawnRequest
 else:

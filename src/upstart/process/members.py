@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import time
 
-from upstart.process.cgroup import Group
+from upstart.process.group import Group
 from upstart.process.procfs import ProcInfo, all_pids, children, environment, look, privileged, users
 
 TYPE_CHECKING = False

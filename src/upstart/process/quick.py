@@ -20,7 +20,8 @@ from upstart.process.program import SCRIPT_FD, Programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.process.cgroup import Cgroups, Group
+    from upstart.process.cgroup import Cgroups
+    from upstart.process.group import Group
     from upstart.process.guard import Guard
 
     Action = tuple[int, ...] | tuple[int, int, str, int, int]

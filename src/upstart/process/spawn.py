@@ -17,9 +17,9 @@ import os
 from upstart.base.syscalls import fork_into
 from upstart.conf.expand import ExpandError, expand
 from upstart.process import child
-from upstart.process.cgroup import CgroupError, Group
 from upstart.process.cgroupkeys import make_plan
 from upstart.process.errors import SpawnError, decode_failure, describe
+from upstart.process.group import CgroupError, Group
 from upstart.process.kernel import open_pty
 from upstart.process.members import Members, boot_ticks
 from upstart.process.program import SCRIPT_FD, arguments
