@@ -69,8 +69,10 @@ KEPT = {
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
     "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
-    "Configuration": ("_called _everything _paths _under_way _watch", "all files are read again"),
-    "Configuration ": ("_asked _told", "clients ask again"),
+    "Configuration": ("_began _failures _held _last _late _left _look _missing _next _not_before _pass _reader _serial "
+                      "_since _stale _steps _timer _waiting _warned _watch _watched", "all files are read again"),
+    "Configuration ": ("_silent", "of a child"),
+    "Configuration  ": ("_waiters", "clients ask again"),
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
     "Core ": ("_restless", "a circle of jobs is warned of once by each program"),
     "Children": ("_failed", "tried again"),
@@ -108,6 +110,7 @@ ANEW = {
     "Performer": ("_handlers", "a table"),
     "Programs": ("_roots _seen", "looked up again"),
     "Quick": ("_groups", "found out again"),
+    "Reader": ("_at _buffer _listens _notes _pipe _since _watch", "ends when nobody reads what it sends"),
     "Restarter": ("_answer _calls _leave_by _process _timer _watch running", "of the re-exec itself"),
     "Running": ("error_watch feed_watch follow_timer log_timer log_watch told", "of the loop, or of a turn"),
     "Service": ("_serial signatures", "connections end with the program"),
@@ -117,6 +120,7 @@ ANEW = {
                 "helpers end with the program, and what they have not written is kept with the log"),
     "Writers ": ("_under_way _waiting _warned _watch", "the same"),
     "_Bucket": ("keyed plain", "follows from the conditions"),
+    "_Pass": ("told wanted", "all files are read again, and clients ask again"),
     "_Journal": ("_busy _requests", "of one run of the tests"),
 }
 #: Is no part of init.

@@ -15,7 +15,7 @@ from upstart.base.logger import Logger
 from upstart.base.loop import Loop
 from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE, WARN
 from upstart.daemon import sessionfile, xdg
-from upstart.daemon.chroots import MAX_SESSIONS, Chroots
+from upstart.daemon.chroots import Chroots
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_OBJECT, introspect
 from upstart.daemon.manager import Manager
@@ -201,36 +201,19 @@ def test_a_log_that_nobody_reads_blocks_nobody() -> None:
             os.close(fd)
 
 
-def test_only_those_in_another_root_are_in_a_session() -> None:
-    opened: list[str] = []
+def test_only_those_in_another_root_are_in_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[str] = []
     chroots = Chroots(enabled=True)
-    chroots.opened = opened.append
+    chroots.wanted = wanted.append
     assert chroots.session_of(os.getpid()) is None
     assert chroots.session_of(0) is None and chroots.session_of(2**30) is None
     chroots.restore(["/srv/a", "/srv/a", "/srv/b"])
-    assert chroots.roots == ["/srv/a", "/srv/b"] and opened == ["/srv/a", "/srv/b"]
+    assert chroots.roots == ["/srv/a", "/srv/b"] and wanted == []
     assert Chroots(enabled=False).session_of(os.getpid()) is None
-
-
-def test_sessions_whose_root_has_vanished_make_room_for_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[str] = []
-    closed: list[str] = []
-    chroots = Chroots(enabled=True)
-    chroots.opened, chroots.closed = opened.append, closed.append
-    root = ""
-    monkeypatch.setattr(os, "readlink", lambda path: root)
-    for number in range(MAX_SESSIONS):
-        root = str(tmp_path / str(number))
-        os.mkdir(root)
+    for root in ("/srv/b", "/srv/c"):
+        monkeypatch.setattr(os, "readlink", lambda path: root)  # noqa: B023
         assert chroots.session_of(2) == root
-    root = str(tmp_path)
-    assert chroots.session_of(2) == root and root not in chroots.roots and not closed
-    for gone in opened[3:5]:
-        os.rmdir(gone)
-    assert chroots.session_of(2) == root and opened[-1] == root
-    assert closed == opened[3:5] and len(chroots.roots) == MAX_SESSIONS - 1
+    assert wanted == ["/srv/c"] and not chroots.full
 
 
 @pytest.mark.parametrize(

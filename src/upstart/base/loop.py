@@ -30,6 +30,8 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 #: Reported whether asked for or not.
 HANGUP = select.EPOLLHUP | select.EPOLLERR
+#: Whatever it is, it is reported once, until the descriptor is modified.
+ONCE = select.EPOLLONESHOT
 
 #: Ready descriptors taken from the kernel in one turn; the rest is found in the next.
 BATCH = 64

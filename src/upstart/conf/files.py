@@ -1,7 +1,7 @@
-"""Job files on disk: which names are job files, walking a directory for them, and reading one.
+"""Job files on disk: which names are job files, when one has changed, and reading one.
 
-Nothing here waits: a FIFO, a socket or a device that is called like a job file is left alone, and a file that is too
-big is refused.  A directory that links back to one above it is reported, not followed.
+Nothing here waits for the other end of a FIFO, a socket or a device that is called like a job file, and a file that is
+too big is refused.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import os
 import stat
 import time
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 CONF = ".conf"
 OVERRIDE = ".override"
 
 #: Bytes of the biggest file that is read; the biggest job files in use have some 30 kB.
 MAX_SIZE = 1 << 20
 
-#: Directories below a directory of job files, one in the other.
-MAX_DEPTH = 50
+#: Errors that say nothing about a file or directory.
+PASSING = frozenset(
+    {
+        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
 
 #: Nanoseconds that time stamps may lag behind: two ticks of the slowest kernel clock.
 _TICK = 20_000_000
@@ -52,87 +52,9 @@ def is_ignored_directory(name: str) -> bool:
     return bool(semicolon) and len(suffix) == 8 and _HEX.issuperset(suffix)
 
 
-class Listing:
-    """The job files of a directory: the names of the jobs with a ``.conf``, and of those with an ``.override``."""
-
-    __slots__ = ("confs", "overrides")
-
-    def __init__(self) -> None:
-        self.confs: list[str] = []
-        self.overrides: list[str] = []
-
-
-def list_jobs(root: str, listing: Listing, warn: Callable[[str], None]) -> Iterator[None]:
-    """List the job files in and below a directory in ``listing``, each directory in the order of names.
-
-    An iterator of steps that take next to no time each.  Raises `OSError` if the directory itself cannot be read;
-    trouble below it is warned about.
-    """
-    with os.scandir(root) as entries:
-        found = list(entries)
-    info = os.stat(root)
-    yield from _list(found, "", {(info.st_dev, info.st_ino)}, listing, warn)
-
-
-def _list(
-    entries: list[os.DirEntry[str]],
-    prefix: str,
-    above: set[tuple[int, int]],
-    listing: Listing,
-    warn: Callable[[str], None],
-) -> Iterator[None]:
-    entries.sort(key=lambda entry: entry.name)
-    for number, entry in enumerate(entries):
-        if not number & 31:
-            yield
-        name = entry.name
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                if not is_ignored_directory(name):
-                    yield from _descend(entry, prefix, above, listing, warn)
-            elif not is_job_file(name):
-                continue
-            elif name.endswith(CONF):
-                if entry.is_file():
-                    listing.confs.append(prefix + name[: -len(CONF)])
-                elif entry.is_dir():
-                    yield from _descend(entry, prefix, above, listing, warn)
-                elif entry.is_symlink():
-                    os.stat(entry.path)
-            elif entry.is_file(follow_symlinks=False):
-                listing.overrides.append(prefix + name[: -len(OVERRIDE)])
-        except OSError as error:
-            warn(f"{entry.path}: {error.strerror}")
-
-
-def _descend(
-    entry: os.DirEntry[str], prefix: str, above: set[tuple[int, int]], listing: Listing, warn: Callable[[str], None]
-) -> Iterator[None]:
-    info = entry.stat()
-    identity = (info.st_dev, info.st_ino)
-    if identity in above:
-        warn(f"{entry.path}: Directory loop detected")
-        return
-    if len(above) > MAX_DEPTH:
-        warn(f"{entry.path}: Directories nested too deeply")
-        return
-    with os.scandir(entry.path) as entries:
-        found = list(entries)
-    yield from _list(found, f"{prefix}{entry.name}/", above | {identity}, listing, warn)
-
-
 def stamp_of(info: os.stat_result) -> int:
     """A number that changes with the content of a file, as far as its inode tells."""
     return hash((info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino, info.st_dev))
-
-
-def stamp_path(path: str, *, follow: bool) -> int | None:
-    """The stamp of a regular file, or ``None`` where there is none."""
-    try:
-        info = os.stat(path, follow_symlinks=follow)
-    except (OSError, ValueError):
-        return None
-    return stamp_of(info) if stat.S_ISREG(info.st_mode) else None
 
 
 def read_file(path: str) -> tuple[bytes, int | None]:

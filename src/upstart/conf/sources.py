@@ -17,19 +17,11 @@ is gone through to its end before another is begun, except that a session may co
 from __future__ import annotations
 
 import errno
-import os
 
-from upstart.conf.files import (
-    CONF,
-    OVERRIDE,
-    Listing,
-    is_ignored_directory,
-    is_job_file,
-    list_jobs,
-    read_file,
-    stamp_path,
-)
+from upstart.conf.disk import DIRECT, is_directory, stamp_path
+from upstart.conf.files import CONF, OVERRIDE, PASSING, is_ignored_directory, is_job_file
 from upstart.conf.jobdata import same_definition
+from upstart.conf.listing import Listing, list_jobs
 from upstart.conf.parse import ParseError, decode, parse_job, parse_no_job
 
 TYPE_CHECKING = False
@@ -37,13 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import TypeAlias
 
+    from upstart.conf.disk import Disk
     from upstart.conf.jobclass import JobClass
 
     #: A session (``None`` for the main one) and the name of a job in it.
     Key: TypeAlias = "tuple[str | None, str]"
     Steps: TypeAlias = "Iterator[Change | None]"
-
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR, errno.EAGAIN, errno.ESTALE})
 
 
 class Change:
@@ -113,10 +104,14 @@ class _File:
 
 
 class Sources:
-    """The directories and files of configuration; those added first take precedence."""
+    """The directories and files of configuration; those added first take precedence.
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+    ``disk`` is what they are read by; it may be replaced between two steps.
+    """
+
+    def __init__(self, warn: Callable[[str], None], disk: Disk = DIRECT) -> None:
         self._warn = warn
+        self.disk = disk
         self._directories: list[_Directory] = []
         self._files: list[_File] = []
         self._best: dict[str | None, dict[str, JobClass]] = {}
@@ -170,11 +165,11 @@ class Sources:
                     self._check_file(file)
             for directory in self._directories:
                 if path == directory.path or directory.path.startswith(path + "/"):
-                    if directory.entries and not os.path.isdir(directory.path):
+                    if directory.entries and self._is_gone(directory.path):
                         self._warn(f"{directory.path}: Configuration directory deleted")
                     scans[directory] = None
                 elif path.startswith(directory.path + "/"):
-                    if is_job_file(path) and not os.path.isdir(path):
+                    if is_job_file(path) and self._may_be_file(path):
                         looks.append((directory, path[len(directory.path) + 1 :]))
                     else:
                         scans[directory] = None
@@ -183,8 +178,7 @@ class Sources:
             yield from self._scan(directory)
         for directory, relative in looks:
             if directory not in scans:
-                self._look(directory, relative)
-                yield None
+                yield from self._look(directory, relative)
         yield from self._settle()
 
     def remove_session(self, session: str) -> list[Change]:
@@ -211,11 +205,25 @@ class Sources:
         """What is wrong with files as they now are: a text each."""
         return [error for directory in self._directories for error in directory.errors.values()]
 
+    def _is_gone(self, path: str) -> bool:
+        """Whether there is no such directory, for all that can be told."""
+        try:
+            return not is_directory(self.disk, path)
+        except OSError:
+            return False
+
+    def _may_be_file(self, path: str) -> bool:
+        """Whether there is no such directory, or it cannot be told."""
+        try:
+            return not is_directory(self.disk, path)
+        except OSError:
+            return True
+
     def _check_file(self, file: _File) -> None:
         file.loaded = True
         for path in (file.path, _toggled(file.path)):
             try:
-                parse_no_job(decode(read_file(path)[0]), path)
+                parse_no_job(decode(self.disk.read_file(path)[0]), path)
             except ParseError as error:
                 self._warn(str(error))
             except OSError as error:
@@ -226,43 +234,45 @@ class Sources:
         """Compare a directory with what is known of it, and parse what differs."""
         listing = Listing()
         try:
-            yield from list_jobs(directory.path, listing, self._warn)
+            yield from list_jobs(self.disk, directory.path, listing, self._warn)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 self._warn(f"{directory.path}: Unable to load configuration: {error.strerror}")
-            if error.errno in _PASSING:
+            if error.errno in PASSING:
                 return
             for name in [*directory.entries, *directory.overrides]:
-                self._update(directory, name, False, False)
-                yield
+                yield from self._update(directory, name, False, False)
             return
         first = not directory.loaded
         directory.loaded = True
         overrides = set(listing.overrides)
         confs = listing.confs
-        gone = directory.entries.keys() - set(confs)
+        known = set(confs)
+        if listing.unknown:
+            # What could not be looked at is as it was.
+            overrides.update([name for name in directory.overrides if not listing.tells(name)])
+            known.update([name for name in directory.entries if not listing.tells(name)])
+        gone = directory.entries.keys() - known
         for name in gone:
-            self._update(directory, name, False, name in overrides)
-            yield
+            yield from self._update(directory, name, False, name in overrides)
         directory.overrides, before = overrides, directory.overrides
         for name in confs:
-            self._update(directory, name, True, name in overrides, fresh=first)
-            yield
-        for name in sorted((before | overrides) - set(confs)):
-            self._update(directory, name, False, name in overrides)
-            yield
+            yield from self._update(directory, name, True, name in overrides, fresh=first)
+        for name in sorted((before | overrides) - known):
+            yield from self._update(directory, name, False, name in overrides)
 
-    def _look(self, directory: _Directory, relative: str) -> None:
+    def _look(self, directory: _Directory, relative: str) -> Iterator[None]:
         """Look at one file of a directory."""
         if any(is_ignored_directory(part) for part in relative.split("/")[:-1]):
             return
         name = relative.rpartition(".")[0]
-        self._update(
-            directory,
-            name,
-            stamp_path(directory.conf(name), follow=True) is not None,
-            stamp_path(directory.override(name), follow=False) is not None,
-        )
+        try:
+            conf = stamp_path(self.disk, directory.conf(name), follow=True) is not None
+            override = stamp_path(self.disk, directory.override(name), follow=False) is not None
+        except OSError as error:
+            self._warn(f"{directory.path}/{relative}: Unable to load configuration: {error.strerror}")
+            return
+        yield from self._update(directory, name, conf, override)
 
     def _update(
         self,
@@ -272,8 +282,9 @@ class Sources:
         override: bool,
         *,
         fresh: bool = False,
-    ) -> None:
+    ) -> Iterator[None]:
         """Take note of which files of a name a directory has, and parse again what depends on them."""
+        yield
         if directory not in self._directories:
             return  # its session has gone meanwhile
         if override:
@@ -294,27 +305,33 @@ class Sources:
             entry = other.entries.get(name)
             if entry is not None and other.session == directory.session:
                 self._refresh(other, name, entry, fresh=fresh)
+                yield
 
     def _refresh(self, directory: _Directory, name: str, entry: _Entry, *, fresh: bool) -> None:
         """Parse a file again if it or its override differ from what was parsed."""
         override = self._override(directory, name)
-        merged = None if override is None else (override, stamp_path(override, follow=False))
+        #: What is looked at.
         path = directory.conf(name)
-        if not fresh and entry.stamp is not None and merged == directory.merged.get(name):
-            if entry.stamp == stamp_path(path, follow=True):
-                return
-        job = stamp = error = None
+        job = stamp = error = merged = None
         try:
-            data, stamp = read_file(path)
+            if override is not None:
+                path = override
+                merged = override, stamp_path(self.disk, override, follow=False)
+                path = directory.conf(name)
+            if not fresh and entry.stamp is not None and merged == directory.merged.get(name):
+                if entry.stamp == stamp_path(self.disk, path, follow=True):
+                    return
+            data, stamp = self.disk.read_file(path)
             job = parse_job(name, decode(data), path, directory.session)
             if merged is not None:
+                path = merged[0]
                 job, merged, error = self._merge(job, merged)
         except ParseError as problem:
             error = str(problem)
         except OSError as problem:
             error = f"{path}: Error while loading configuration file: {problem.strerror}"
-            if problem.errno in _PASSING:
-                job = entry.job
+            if problem.errno in PASSING:
+                job, stamp = entry.job, None
         entry.stamp = stamp
         if job is None or entry.job is None or not same_definition(job, entry.job):
             entry.job = job
@@ -336,14 +353,17 @@ class Sources:
         """Apply an override: the class, the override with its stamp, and what is wrong with it.
 
         Of an override with an error the stanzas before the error count, so that one that begins with ``manual`` holds.
+        Raises `OSError` where the override cannot be read for now: it may say that the job is to be left alone.
         """
         path, stamp = override
         try:
-            data, stamp = read_file(path)
+            data, stamp = self.disk.read_file(path)
             return parse_job(job.name, decode(data), path, job.session, job), (path, stamp), None
         except ParseError as problem:
             return problem.job or job, (path, stamp), str(problem)
         except OSError as problem:
+            if problem.errno in PASSING:
+                raise
             return job, (path, stamp), f"{path}: Error while loading configuration file: {problem.strerror}"
 
     def _override(self, last: _Directory, name: str) -> str | None:

@@ -5,9 +5,9 @@ or renamed, and directories whose content may differ.  It reports too much rathe
 does not exist is waited for at the nearest one above it that does.  Where the kernel lost count, all has to be looked
 at again.
 
-What is always true here: what happened costs as much as it concerns, and `Watch.read` takes some `SLICE` at most: what
-has come into being below a directory is watched in as many calls as that needs, and reported when all of it is, so that
-whoever looks then misses nothing.
+What is always true here: what happened costs as much as it concerns, and is learned in short steps (`Watch.look`).
+What has come into being below a directory is reported when all of it is watched, so that whoever looks then misses
+nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import errno
 import os
 import stat
 import struct
-import time
 
 from upstart.base import syscalls
+from upstart.conf.disk import DIRECT, DIRECTORY, is_directory
 from upstart.conf.files import is_ignored_directory, is_job_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+
+    from upstart.conf.disk import Disk
 
 _CLOSE_WRITE = 0x8
 _MOVED_FROM = 0x40
@@ -39,24 +41,27 @@ _ISDIR = 0x40000000
 _WANTED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 
 _event = struct.Struct("iIII")
-#: Bytes of events that one call of read(2) takes, some hundred of them.
-_BUFFER = 16384
-#: Entries of a directory that are looked at before the clock is.
+#: Events, and entries of a directory, that are dealt with in one step.
+_EVENTS = 32
 _ENTRIES = 32
-#: Seconds.
-SLICE = 0.01
 
 
 class Watch:
-    """An inotify instance; ``fd`` becomes readable when `read` has something to do.  Raises `OSError`."""
+    """An inotify instance; ``fd`` becomes readable when there is something to `look` at.  Raises `OSError`.
+
+    ``disk`` is what directories are looked at and watched by; it may be replaced between two steps.
+    """
 
     __slots__ = (
         "_below", "_changed", "_entries", "_overflow", "_paths", "_roots", "_singles", "_todo", "_warn", "_watches",
-        "fd",
+        "disk", "fd",
     )  # fmt: skip
 
-    def __init__(self, paths: Iterable[str] = (), warn: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, paths: Iterable[str] = (), warn: Callable[[str], None] | None = None, disk: Disk = DIRECT
+    ) -> None:
         self.fd = syscalls.inotify_init()
+        self.disk = disk
         self._warn = warn
         self._roots: list[str] = []
         self._singles: set[str] = set()
@@ -67,7 +72,7 @@ class Watch:
         self._below: dict[str, set[str]] = {}
         #: Directories, watched already, whose own are to be watched; what is reported after that.
         self._todo: list[str] = []
-        self._entries: list[os.DirEntry[str]] = []
+        self._entries: list[str] = []
         self._changed: set[str] = set()
         self._overflow = False
         for path in paths:
@@ -75,12 +80,16 @@ class Watch:
 
     def add_tree(self, path: str) -> None:
         """Watch a directory and those below it, whether it exists or not."""
+        self.begin_tree(path)
+        while self.busy:
+            self._watch_next()
+
+    def begin_tree(self, path: str) -> None:
+        """As `add_tree`, but what is below the directory is watched only by the next `look`."""
         path = path.rstrip("/") or "/"
         if path not in self._roots:
             self._roots.append(path)
         self._watch_root(path)
-        while self.busy:
-            self._watch_next()
 
     def add_file(self, path: str) -> None:
         """Watch a single file, by way of its directory."""
@@ -88,59 +97,73 @@ class Watch:
         self._watch_root(os.path.dirname(path))
 
     def remove_tree(self, path: str) -> None:
-        """Watch a directory no longer."""
+        """Watch a directory no longer; what others have of it is watched on by the next `look`."""
         path = path.rstrip("/") or "/"
         if path in self._roots:
             self._roots.remove(path)
             self._forget(path)
-            for root in self._roots:
-                self._watch_root(root)
-            for single in self._singles:
-                self._watch_root(os.path.dirname(single))
-            while self.busy:
-                self._watch_next()
+            self._watch_all()
+
+    def renew(self) -> None:
+        """Begin anew with another inotify instance, in which nothing is watched before the next `look`.
+
+        Whoever shares the old one goes on with it alone.  Raises `OSError`, and then all is as it was.
+        """
+        old, self.fd = self.fd, syscalls.inotify_init()
+        os.close(old)
+        self._watches.clear()
+        self._paths.clear()
+        self._below.clear()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Have the next `look` watch all directories that are to be watched, and tell that everything may differ."""
+        self._overflow = True
 
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self.fd)
 
-    def read(self) -> set[str] | None:
-        """The paths to look at again since the last call; ``None`` if it has to be everything.
-
-        Never blocks.  While `busy` is true afterwards, this is to be called again whether ``fd`` is readable or not.
-        """
-        deadline = time.monotonic() + SLICE
-        changed = self._changed
-        while time.monotonic() < deadline:
-            try:
-                data = os.read(self.fd, _BUFFER)
-            except BlockingIOError:
-                break
-            pos = 0
+    def look(self) -> Iterator[None]:
+        """Learn what has happened, in steps; once they are all taken, `take` tells.  Never blocks."""
+        again = self._overflow
+        while True:
+            if again:
+                again = False
+                self._todo.clear()
+                self._entries.clear()
+                self._watch_all()
+            data = self.disk.read_events(self.fd)
+            pos = count = 0
             while pos < len(data):
                 descriptor, mask, _, length = _event.unpack_from(data, pos)
                 pos += _event.size
                 name = os.fsdecode(data[pos : pos + length].rstrip(b"\0"))
                 pos += length
                 if mask & _OVERFLOW:
-                    self._overflow = True
-                    self._todo.clear()
-                    self._entries.clear()
-                    for root in self._roots:
-                        self._watch_root(root)
+                    self._overflow = again = True
                 else:
                     for directory in list(self._paths.get(descriptor, ())):
-                        self._handle(directory, mask, name, changed)
+                        self._handle(directory, mask, name, self._changed)
+                count += 1
+                if not count % _EVENTS:
+                    yield
+            if not data and not again:
+                break
+            yield
         while self.busy:
-            if time.monotonic() >= deadline:
-                return set()
             self._watch_next()
-        overflow, self._overflow, self._changed = self._overflow, False, set()
+            yield
+
+    def take(self) -> set[str] | None:
+        """The paths to look at again since the last call; ``None`` if it has to be everything."""
+        overflow, self._overflow = self._overflow, False
+        changed, self._changed = self._changed, set()
         return None if overflow else changed
 
     @property
     def busy(self) -> bool:
-        """Whether there is more to do before what has changed can be told."""
+        """Whether directories are known whose own are not watched yet."""
         return bool(self._todo or self._entries)
 
     def _handle(self, directory: str, mask: int, name: str, changed: set[str]) -> None:
@@ -162,7 +185,7 @@ class Watch:
                 if mask & (_CREATE | _MOVED_TO):
                     self._watch_below(path)
                 changed.add(path)
-        elif is_job_file(name) and not (mask & _CREATE and _will_be_written(path)):
+        elif is_job_file(name) and not (mask & _CREATE and self._will_be_written(path)):
             changed.add(path)
 
     def _within(self, directory: str) -> bool:
@@ -181,6 +204,12 @@ class Watch:
         if self._within(path):
             changed.add(path)
 
+    def _watch_all(self) -> None:
+        for root in self._roots:
+            self._watch_root(root)
+        for single in self._singles:
+            self._watch_root(os.path.dirname(single))
+
     def _watch_root(self, root: str) -> None:
         """Watch a directory, or the nearest above it."""
         path = root
@@ -193,8 +222,14 @@ class Watch:
                 break
             path = os.path.dirname(path)
         # It may have come into being while the one above it was not watched yet.
-        if path != root and os.path.isdir(root):
+        if path != root and self._is_directory(root):
             self._watch_root(root)
+
+    def _is_directory(self, path: str) -> bool:
+        try:
+            return is_directory(self.disk, path)
+        except OSError:
+            return False
 
     def _watch_below(self, path: str) -> bool:
         """Watch a directory, and in time those below it; whether it exists."""
@@ -205,21 +240,23 @@ class Watch:
 
     def _watch_next(self) -> None:
         """Watch some of what is in one of the directories."""
-        try:
-            if not self._entries:
-                with os.scandir(self._todo.pop()) as entries:
-                    self._entries = list(entries)
-            for _ in range(min(_ENTRIES, len(self._entries))):
-                entry = self._entries.pop()
-                if entry.is_dir(follow_symlinks=False) and not is_ignored_directory(entry.name):
-                    self._watch_below(entry.path)
-        except OSError:
-            pass
+        if not self._entries:
+            above = self._todo.pop()
+            try:
+                entries = self.disk.scandir(above)
+            except OSError:
+                return
+            above = above.rstrip("/")
+            self._entries = [
+                f"{above}/{name}" for name, kind in entries if kind == DIRECTORY and not is_ignored_directory(name)
+            ]
+        for _ in range(min(_ENTRIES, len(self._entries))):
+            self._watch_below(self._entries.pop())
 
     def _watch(self, path: str) -> bool:
         """Watch one directory; whether it exists.  Warns of one that exists and cannot be watched."""
         try:
-            descriptor = syscalls.inotify_add_watch(self.fd, path, _WANTED)
+            descriptor = self.disk.add_watch(path, self.fd, _WANTED)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return False
@@ -276,13 +313,12 @@ class Watch:
         paths.remove(directory)
         if not paths:
             del self._paths[descriptor]
-            syscalls.inotify_rm_watch(self.fd, descriptor)
+            self.disk.remove_watch(self.fd, descriptor)
 
-
-def _will_be_written(path: str) -> bool:
-    """Whether a file that was just created is to be closed after writing, which is when to look at it."""
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(info.st_mode) and info.st_nlink == 1
+    def _will_be_written(self, path: str) -> bool:
+        """Whether a file that was just created is to be closed after writing, which is when to look at it."""
+        try:
+            mode, _, _, links, _ = self.disk.stat(path, False)
+        except OSError:
+            return False
+        return stat.S_ISREG(mode) and links == 1

@@ -2,16 +2,28 @@
 
 What is always true here: a directory is watched before it is read, so that no change in between is missed.  A change
 is given to the engine as a definition or as the end of one, whatever has noticed it.  At the start all is read at once;
-later, clients are served in between, after at most `SLICE` seconds, however many files there are to look at.
+from then on, when clients are served, init touches no file: a child looks at what has changed (`reading`), and init
+does the same after its record, in slices of `SLICE` seconds.  There is one such pass at a time, and it begins with
+taking what inotify tells, so that what changes meanwhile is the next one's.  A pass that is not gone through to its
+end, for whatever reason, is followed by one that looks at everything, with another inotify instance: what the last has
+told is lost, and a child that did not end may still have it.
+
+A child that some path holds is left there, and the next pass leaves that path out, until it answers: what is known
+of it stays as it is meanwhile.  With `MOST_HELD` of them one more holds up every change.
+
+Calls that concern jobs wait for changes that came before them (`current`), for `WAIT` seconds at most.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import time
 
 from upstart.base.loop import READ
 from upstart.base.priority import ERROR, INFO, WARN
+from upstart.conf.disk import is_directory
+from upstart.conf.record import Lost, Replay
 from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
 from upstart.daemon import xdg
@@ -19,27 +31,59 @@ from upstart.daemon.chroots import CONFDIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from upstart.base.loop import Loop
+    from upstart.conf.record import Recorder
     from upstart.conf.sources import Change, Steps
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.options import Options
+    from upstart.daemon.reading import Reader
     from upstart.engine.engine import Engine
-
 
 #: Seconds.
 SLICE = 0.01
 #: Paths that are to be looked at; where there are more, everything is.
 MOST_PATHS = 20_000
+#: Seconds: that a call waits for changes, from when they were noticed; that whoever asked for a reload does.
+WAIT = 0.5
+ANSWER_SECONDS = 5.0
+#: Seconds from the beginning of a pass to the next, and the same where calls wait.
+DISTANCE = 0.1
+SHORT_DISTANCE = 0.02
+#: Seconds until a child counts as held by a path, or as one that does nothing at all; and between two looks.
+PATIENCE = 1.5
+LONG_PATIENCE = 10.0
+LOOK = 0.5
+#: Paths that hold a child of their own.
+MOST_HELD = 8
+#: Seconds until a child that could not be started is tried again, and at most between passes that are not finished.
+RETRY_SECONDS = 1.0
+MOST_SECONDS = 5.0
+
+
+class _Pass:
+    """What one pass is to do beside taking what inotify tells: look at everything, have sessions known.
+
+    ``told`` are called with what is wrong when it is done, "" if nothing is.
+    """
+
+    __slots__ = ("everything", "told", "wanted")
+
+    def __init__(self) -> None:
+        self.everything = False
+        self.wanted: list[str] = []
+        self.told: list[Callable[[str], object]] = []
 
 
 class Configuration:
     """The configuration of one daemon; ``log`` (priority, text) writes to init's own log."""
 
     __slots__ = (
-        "_asked", "_called", "_chroots", "_engine", "_environ", "_everything", "_log", "_loop", "_options", "_paths",
-        "_told", "_under_way", "_watch", "sources",
+        "_began", "_chroots", "_engine", "_environ", "_failures", "_held", "_last", "_late", "_left", "_log", "_look",
+        "_loop", "_missing", "_next", "_not_before", "_options", "_pass", "_poll", "_reader", "_replay", "_serial",
+        "_silent", "_since", "_stale", "_steps", "_timer", "_waiters", "_waiting", "_warned", "_watch", "_watched",
+        "sources",
     )  # fmt: skip
 
     def __init__(
@@ -57,16 +101,42 @@ class Configuration:
         self._chroots = chroots
         self._loop = loop
         self._log = log
+        #: A child's log is nobody's.
+        self._silent = False
         self._watch: Watch | None = None
-        self.sources = Sources(lambda text: log(ERROR, text))
-        #: What is gone through now, whether the loop is to call for more of it, and who is told when it is done.
-        self._under_way: Steps | None = None
-        self._called = False
-        self._told: list[Callable[[], object]] = []
-        #: What is to be looked at after that, and who waits for all of it to be.
-        self._paths: set[str] = set()
-        self._everything = False
-        self._asked: list[Callable[[], object]] = []
+        self._watched = -1
+        self._poll = select.poll()
+        self.sources = Sources(lambda text: self._say(ERROR, text))
+        self._replay = Replay()
+        #: The pass that is to come, and the one under way with its child and its steps here; how many steps its
+        #: record is enough for, as far as it is here, and whether that is all of it.
+        self._next = _Pass()
+        self._pass: _Pass | None = None
+        self._reader: Reader | None = None
+        self._steps: Steps = iter(())
+        self._left = 0
+        self._last = False
+        #: Passes so far, how many in a row were not finished, when the last began, and when the next may.
+        self._serial = 0
+        self._failures = 0
+        self._began = 0.0
+        self._not_before = 0.0
+        self._timer = self._look = -1
+        self._warned = False
+        #: The inotify instance is to be replaced; something was not watched, and can be now.
+        self._stale = self._missing = False
+        #: By the path that holds them.
+        self._held: dict[str, Reader] = {}
+        #: Since when there has been something to read (0: there is not), whether that is waited for no longer, and who
+        #: waits: the pass after which to tell them.
+        self._since = 0.0
+        self._late = False
+        self._waiters: list[tuple[int, Callable[[], object]]] = []
+        self._waiting = -1
+
+    def _say(self, priority: int, text: str) -> None:
+        if not self._silent:
+            self._log(priority, text)
 
     def load(self, restarted: bool) -> None:
         """Read all configuration, and watch it from now on; ``restarted`` where the engine has jobs already."""
@@ -79,17 +149,21 @@ class Configuration:
         for path in trees:
             self.sources.add_dir(os.path.abspath(path))
         try:
-            self._watch = Watch(warn=lambda text: self._log(WARN, text))
-            self._loop.add_fd(self._watch.fd, READ, self._changed)
+            self._watch = Watch(warn=lambda text: self._say(WARN, text))
+            self._listen()
             if not options.user:
                 self._watch.add_file("/etc/init.conf")
             for path in [*map(os.path.abspath, trees), *(root + CONFDIR for root in self._chroots.roots)]:
                 self._watch.add_tree(path)
+            self._watch.disk = self._replay
         except OSError as error:
             self._log(WARN, f"Unable to watch configuration: {error.strerror}")
         self._say_what_is_loaded()
-        self._finish(self.sources.load())
-        self._chroots.opened, self._chroots.closed = self._open_chroot, self._close_chroot
+        for change in self.sources.load():
+            if change is not None:
+                self._apply(change)
+        self.sources.disk = self._replay
+        self._chroots.wanted = self._open_session
         if restarted:
             self._drop_vanished()
 
@@ -103,96 +177,204 @@ class Configuration:
             if self.sources.job_class(name, session) is None:
                 self._engine.undefine(session, name)
 
-    def _open_chroot(self, root: str) -> None:
-        path = root + CONFDIR
-        self.sources.add_dir(path, root)
-        if self._watch is not None:
-            self._watch.add_tree(path)
-        self._finish(self.sources.load())
+    def restore_chroots(self, roots: list[str]) -> None:
+        """Know again, after a re-exec, the chroot sessions that were known."""
+        for root in roots:
+            self.sources.add_dir(root + CONFDIR, root)
+        self._chroots.restore(roots)
 
-    def _close_chroot(self, root: str) -> None:
-        if self._watch is not None:
-            self._watch.remove_tree(root + CONFDIR)
-        self._finish(iter(self.sources.remove_session(root)))
+    # What there is to read
 
-    def _changed(self, _events: int) -> None:
-        self._look()
-        if not self._called:
-            self._go_on()
-
-    def _look(self) -> None:
-        """Learn what has changed."""
+    def _listen(self) -> None:
+        """Hear of the inotify instance."""
         assert self._watch is not None
-        changed = self._watch.read()
-        if changed is None or len(self._paths) > MOST_PATHS:
-            self._everything = True
-        else:
-            self._paths |= changed
+        self._poll.register(self._watch.fd, select.POLLIN)
+        self._watched = self._loop.add_fd(self._watch.fd, READ, lambda events: self._need())
 
-    def reload(self, done: Callable[[], object] | None = None) -> None:
-        """Look at all configuration again; ``done`` is called when that has been done."""
+    def reload(self, done: Callable[[str], object] | None = None) -> None:
+        """Look at all configuration again.
+
+        ``done`` is called with "" when that has been done, or with what is wrong: some of it does not answer.
+        """
         self._log(INFO, "Reloading configuration")
         self._say_what_is_loaded()
-        self._everything = True
+        self._next.everything = True
         if done is not None:
-            self._asked.append(done)
-        if not self._called:
-            self._go_on()
+            self._next.told.append(done)
+            self._loop.call_later(ANSWER_SECONDS, lambda: self._answer(done))
+        self._need()
+
+    def _answer(self, done: Callable[[str], object]) -> None:
+        """Whoever asked for a reload waits no longer."""
+        for each in (self._pass, self._next):
+            if each is not None and done in each.told:
+                each.told.remove(done)
+                done(self._problem() or "The configuration is still being read")
 
     def look_again(self) -> None:
         """Look at everything once more: what was read may not have been acted upon."""
-        self._everything = True
-        if not self._called:
-            self._call()
+        self._next.everything = True
+        self._need()
+
+    def _open_session(self, root: str) -> None:
+        if root not in self._next.wanted and (self._pass is None or root not in self._pass.wanted):
+            self._next.wanted.append(root)
+            self._need()
+
+    def _need(self) -> None:
+        """There is something to read: see that it is."""
+        if not self._since:
+            self._since = time.monotonic()
+        if self._watched >= 0:
+            self._loop.modify(self._watched, 0)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Have the next pass begin, once it may."""
+        if self._pass is not None:
+            self._look_later()
+            return
+        distance = SHORT_DISTANCE if self._waiters else DISTANCE
+        delay = max(self._not_before, self._began + distance) - time.monotonic()
+        self._loop.remove(self._timer)
+        self._timer = self._loop.call_later(max(delay, 0.0), self._begin)
+
+    # Passes
+
+    def _begin(self) -> None:
+        if self._pass is not None:
+            return
+        from upstart.daemon.reading import Reader
+
+        self._began = time.monotonic()
+        self._is_late()
+        watch, task, following = self._watch, self._next, _Pass()
+        try:
+            if watch is not None:
+                if self._stale:
+                    self._replace(watch)
+                if self._missing:
+                    watch.look_again()
+            reader = Reader(
+                self._loop,
+                watch.fd if watch is not None else -1,
+                lambda recorder: self._steps_of_child(task, recorder),
+                frozenset(self._held),
+                self._go_on,
+            )
+        except BaseException as error:
+            self._not_before = self._began + RETRY_SECONDS
+            self._schedule()
+            if not isinstance(error, OSError):
+                raise
+            if not self._warned:
+                self._warned = True
+                self._log(WARN, f"Unable to start a reader of configuration: {error.strerror}")
+            return
+        self._reader = reader
+        self._pass = task
+        self._next = following
+        self._warned = self._missing = self._last = False
+        self._left = 0
+        self._serial += 1
+        self._steps = self._steps_of(task)
+        self._look_later()
+
+    def _replace(self, watch: Watch) -> None:
+        """Another inotify instance in place of the one that a child took from without telling."""
+        old, fd = self._watched, watch.fd
+        watch.renew()
+        self._stale = False
+        self._loop.remove(old)
+        self._poll.unregister(fd)
+        self._watched = -1
+        self._listen()
+        self._loop.modify(self._watched, 0)
+
+    def _steps_of_child(self, task: _Pass, recorder: Recorder) -> Steps:
+        self._silent = True
+        self.sources.disk = recorder
+        if self._watch is not None:
+            self._watch.disk = recorder
+        return self._steps_of(task)
+
+    def _steps_of(self, task: _Pass) -> Steps:
+        """What is done in a pass, by the child and by us."""
+        watch = self._watch
+        opened = False
+        while task.wanted:
+            root = task.wanted.pop(0)
+            if self._chroots.full:
+                yield from self._forget_vanished()
+            if not self._chroots.full:
+                opened = True
+                self.sources.add_dir(root + CONFDIR, root)
+                if watch is not None:
+                    watch.begin_tree(root + CONFDIR)
+                self._chroots.roots.append(root)
+            yield None
+        changed: set[str] | None = set()
+        if watch is not None:
+            for _ in watch.look():
+                yield None
+            changed = watch.take()
+        if task.everything or changed is None or len(changed) > MOST_PATHS:
+            yield from self.sources.reload()
+        elif changed:
+            yield from self.sources.changed(changed)
+        if opened:
+            yield from self.sources.load()
+
+    def _forget_vanished(self) -> Iterator[Change | None]:
+        for root in list(self._chroots.roots):
+            try:
+                vanished = not is_directory(self.sources.disk, root)
+            except OSError:
+                vanished = False
+            if vanished:
+                self._chroots.roots.remove(root)
+                if self._watch is not None:
+                    self._watch.remove_tree(root + CONFDIR)
+                yield from self.sources.remove_session(root)
+            yield None
 
     def _go_on(self) -> None:
-        """Do what is to be done, for a while; what is left is done when others have had their turn."""
-        self._called = False
+        """Do what the child has done, as far as its record is here; what is left after a while is done when others
+        have had their turn."""
+        reader = self._reader
+        if reader is None:
+            return
         deadline = time.monotonic() + SLICE
         try:
-            if self._watch is not None and self._watch.busy:
-                self._look()
-            while self._under_way is not None or self._begin():
-                assert self._under_way is not None
-                for change in self._under_way:
-                    if change is not None:
-                        self._apply(change)
-                    if time.monotonic() >= deadline:
-                        self._call()
+            while True:
+                while not self._left and not self._last:
+                    piece = reader.take()
+                    if piece is None:
+                        reader.listen(True)
                         return
-                self._end()
+                    self._left, results, self._last = piece
+                    self._replay.feed(results)
+                try:
+                    change = next(self._steps)
+                except StopIteration:
+                    self._replay.finish()
+                    break
+                self._left -= 1
+                if change is not None:
+                    self._apply(change)
+                if time.monotonic() >= deadline:
+                    reader.listen(False)
+                    self._loop.call_soon(self._go_on)
+                    return
+        except Lost as error:
+            self._lose()
+            if self._failures == 1:
+                self._log(WARN, f"Reading job files again: {error}")
+            return
         except BaseException:
-            self._end()
-            self._call()
+            self._lose()
             raise
-        if self._watch is not None and self._watch.busy:
-            self._call()
-
-    def _call(self) -> None:
-        self._called = True
-        self._loop.call_soon(self._go_on)
-
-    def _begin(self) -> bool:
-        if self._everything:
-            self._everything = False
-            self._paths.clear()
-            self._told, self._asked = self._asked, []
-            self._under_way = self.sources.reload()
-        elif self._paths:
-            paths, self._paths = self._paths, set()
-            self._under_way = self.sources.changed(paths)
-        return self._under_way is not None
-
-    def _end(self) -> None:
-        self._under_way = None
-        told, self._told = self._told, []
-        for done in told:
-            done()
-
-    def _finish(self, steps: Steps) -> None:
-        for change in steps:
-            if change is not None:
-                self._apply(change)
+        self._end()
 
     def _apply(self, change: Change) -> None:
         if change.job_class is not None:
@@ -200,8 +382,136 @@ class Configuration:
         else:
             self._engine.undefine(change.session, change.name)
 
-    def restore_chroots(self, roots: list[str]) -> None:
-        """Know again, after a re-exec, the chroot sessions that were known."""
-        for root in roots:
-            self.sources.add_dir(root + CONFDIR, root)
-        self._chroots.restore(roots)
+    def _end(self) -> None:
+        """A pass is done."""
+        reader, task = self._reader, self._pass
+        assert reader is not None and task is not None
+        self._reader = self._pass = None
+        self._failures = 0
+        reader.close()
+        self._late, self._since = False, 0.0
+        if self._next.everything or self._next.wanted or self._unread():
+            self._need()
+            self._release(self._serial)
+        else:
+            if self._watched >= 0:
+                self._loop.modify(self._watched, READ)
+            self._release(self._serial + 1)
+        problem = self._problem()
+        for done in task.told:
+            done(problem)
+
+    def _lose(self) -> None:
+        """A pass cannot be gone on with: the next looks at everything."""
+        reader = self._reader
+        assert reader is not None
+        self._failures += 1
+        if self._failures > 1:
+            self._not_before = time.monotonic() + min(MOST_SECONDS, DISTANCE * 2.0**self._failures)
+        self._abandon()
+        reader.kill()
+        reader.close()
+
+    def _abandon(self) -> None:
+        task, following = self._pass, self._next
+        assert task is not None
+        self._reader = self._pass = None
+        self._stale = following.everything = True
+        following.wanted, task.wanted = task.wanted, following.wanted
+        following.told, task.told = task.told, following.told
+        self._steps = iter(())
+        self._replay.drop()
+        following.wanted += task.wanted
+        following.told += task.told
+        self._need()
+
+    # What does not answer
+
+    def _see_whether_held(self) -> None:
+        self._look = -1
+        reader = self._reader
+        if reader is None:
+            return
+        self._look_later()
+        seconds, path = reader.held(time.monotonic())
+        if path and seconds >= PATIENCE:
+            self._leave(reader, path)
+        elif not path and seconds >= LONG_PATIENCE:
+            reader.kill()
+
+    def _look_later(self) -> None:
+        if self._look < 0:
+            self._look = self._loop.call_later(LOOK, self._see_whether_held)
+
+    def _leave(self, reader: Reader, path: str) -> None:
+        """A path holds the child: let it stay there, and go on without."""
+        if path in self._held or len(self._held) >= MOST_HELD:
+            if self._pass is not None and not self._warned:
+                self._warned = True
+                self._log(WARN, f"{path}: Does not answer: changes of configuration wait for it")
+            return
+        self._log(WARN, f"{path}: Does not answer: what is there stays as it was until it does")
+        self._held[path] = reader
+        reader.told = lambda: self._answers(path)
+        self._abandon()
+
+    def _answers(self, path: str) -> None:
+        """The child that a path held goes on, or has ended."""
+        self._held.pop(path).close()
+        self._log(INFO, f"{path}: Answers again")
+        self._missing = True
+        self.look_again()
+
+    def _problem(self) -> str:
+        """What to tell whoever asked for a reload."""
+        paths = list(self._held)
+        if self._reader is not None:
+            seconds, path = self._reader.held(time.monotonic())
+            if path and seconds >= WAIT:
+                paths.append(path)
+        return f"Not all configuration was read, for this does not answer: {', '.join(paths)}" if paths else ""
+
+    # Who waits
+
+    def current(self) -> bool:
+        """Whether all that has changed so far is known, or is not to be waited for."""
+        if not self._since:
+            if not self._unread():
+                return True
+            self._need()
+        return self._is_late()
+
+    def _unread(self) -> bool:
+        return bool(self._poll.poll(0))
+
+    def _is_late(self) -> bool:
+        if self._since and time.monotonic() >= self._since + WAIT:
+            self._late = True
+        return self._late
+
+    def when_current(self, go_on: Callable[[], object]) -> None:
+        """Call ``go_on`` when what has changed so far is known, or is not to be waited for any longer."""
+        # The child has taken what was there when it was started, and perhaps what came soon after.
+        after = self._serial if self._pass is not None and not self._unread() else self._serial + 1
+        self._waiters.append((after, go_on))
+        if self._waiting < 0:
+            left = self._since + WAIT - time.monotonic()
+            self._waiting = self._loop.call_later(max(left, 0.0), self._wait_no_longer)
+        self._schedule()
+
+    def _wait_no_longer(self) -> None:
+        self._waiting = -1
+        if self._since and not self._is_late():
+            left = self._since + WAIT - time.monotonic()
+            self._waiting = self._loop.call_later(max(left, 0.0), self._wait_no_longer)
+        else:
+            self._release(self._serial + 1)
+
+    def _release(self, after: int) -> None:
+        """Let those go on who wait for this pass, or for one before it."""
+        waiters, self._waiters = self._waiters, []
+        for each in waiters:
+            if each[0] <= after:
+                each[1]()
+            else:
+                self._waiters.append(each)

@@ -47,6 +47,7 @@ REST = (
     "upstart.daemon.endpoints",
     "upstart.daemon.restart",
     "upstart.daemon.adopt",
+    "upstart.daemon.reading",
     "upstart.process.guard",
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from upstart.base.names import INVALID_ARGS
+from upstart.base.names import FAILED, INVALID_ARGS
 from upstart.base.priority import DEBUG, INFO, PRIORITIES, WARN
 from upstart.daemon import paths
 from upstart.daemon.ending import Ending
@@ -80,7 +80,7 @@ class Manager:
         self._initial_environ = initial_environ
         self._set_priority = set_priority
         self._log = log
-        self.service = Service(self.find, self._registered_below)
+        self.service = Service(self.find, self._registered_below, self._knows_jobs, configuration.when_current)
         self._ending = Ending(engine, loop, log)
         self._ending.watch()
         self.service.check_start = self._ending.check_start
@@ -109,6 +109,11 @@ class Manager:
                 return InstanceObject(self.service, self._engine, instance, self._chroots.session_of(call.pid))
         return None
 
+    def _knows_jobs(self, call: Call) -> bool:
+        """Whether the jobs that the caller means are known as they now are; else that is under way."""
+        self._chroots.session_of(call.pid)
+        return self._configuration.current()
+
     def _registered_below(self, path: str) -> list[str]:
         jobs = self._engine.jobs.values()
         if path == paths.JOBS:
@@ -132,7 +137,7 @@ class Manager:
 
     def do_ReloadConfiguration(self, call: Call) -> None:
         self._check(call, "reload configuration")
-        self._configuration.reload(call.reply)
+        self._configuration.reload(lambda problem: call.error(FAILED, problem) if problem else call.reply())
 
     def _job_by_name(self, call: Call, name: str) -> Job:
         if not name:
@@ -256,7 +261,7 @@ class Manager:
                         engine.set_instance_environ(instance, entry, replace)
                     else:
                         engine.set_job_environ(entry, replace)
-                    yield
+                    yield None
                 if instance is None:
                     self._endpoints.update_activation_environment(entries)
         call.reply()
@@ -277,7 +282,7 @@ class Manager:
                     self._engine.unset_instance_environ(instance, name)
                 else:
                     self._engine.unset_job_environ(name)
-                yield
+                yield None
         call.reply()
 
     def do_GetEnv(self, call: Call, details: list[str], name: str) -> None:

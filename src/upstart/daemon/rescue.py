@@ -147,7 +147,7 @@ class Boot:
             self._again_at = time.monotonic()
             self._configuration.reload(self._begin_again)
 
-    def _begin_again(self) -> None:
+    def _begin_again(self, _problem: str) -> None:
         self._again_at = 0.0
         self.begin(self._name)
 

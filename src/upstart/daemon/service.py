@@ -3,8 +3,9 @@
 What is always true here: a call is answered exactly once, at once or, where it waits for an event or a job, when the
 engine says so; whatever a client sends, the worst is an error for that client.  Nobody but root and our own user
 changes anything, whatever the policy of a bus lets through.  What takes longer than a few milliseconds, because it is
-long itself or its answer is, is given back as a work in short steps, between which others are served.  The methods
-themselves are in `manager` and `objects`.
+long itself or its answer is, is given back as a work in short steps, between which others are served.  So is what
+concerns jobs while their files are being read: it waits for that, and what the same client calls after it with it.  The
+methods themselves are in `manager` and `objects`.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from upstart.base.names import (
 )
 from upstart.daemon.environment import LONG_LIST, words_in_steps
 from upstart.daemon.interfaces import COMMON, Interface, introspect
-from upstart.daemon.paths import path_of_instance
+from upstart.daemon.paths import ROOT, path_of_instance
 from upstart.dbus import wire
 from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
     from upstart.dbus.bus import MessageBus
-    from upstart.dbus.connection import Connection, Work
+    from upstart.dbus.connection import Connection, Steps, Wait, Work
     from upstart.engine.data import Instance
 
     class Served(Protocol):
@@ -83,7 +84,7 @@ class Call:
         """Answer with the path of an instance."""
         self.reply("o", path_of_instance(instance))
 
-    def reply_array(self, element: str, values: Iterable[Any]) -> Generator[None, None, None]:
+    def reply_array(self, element: str, values: Iterable[Any]) -> Steps:
         """Answer with an array whose elements are asked for as it is packed, in steps."""
         body = yield from wire.pack_in_steps(element, values)
         self.reply_body("a" + element, body)
@@ -136,14 +137,25 @@ class Service:
     """Dispatches calls to objects; ``find`` (path, call) gives the object at a path or None.
 
     ``children`` (path) names what is registered below a path that is no object itself.  ``fault`` gets the exception
-    of a method that should not have raised one.
+    of a method that should not have raised one.  ``knows_jobs`` (call) is whether jobs are known as the caller may
+    expect; when they will be, ``when_known`` tells.
     """
 
-    __slots__ = ("_serial", "bus", "check_start", "children", "fault", "find", "signatures", "uid")
+    __slots__ = (
+        "_knows_jobs", "_serial", "_when_known", "bus", "check_start", "children", "fault", "find", "signatures", "uid",
+    )  # fmt: skip
 
-    def __init__(self, find: Callable[[str, Call], Any], children: Callable[[str], list[str]]) -> None:
+    def __init__(
+        self,
+        find: Callable[[str, Call], Any],
+        children: Callable[[str], list[str]],
+        knows_jobs: Callable[[Call], bool],
+        when_known: Wait,
+    ) -> None:
         self.find = find
         self.children = children
+        self._knows_jobs = knows_jobs
+        self._when_known = when_known
         self.bus: MessageBus | None = None
         self.fault: Callable[[BaseException], object] = lambda error: None
         #: Raises CommandError where the process with this pid may not start a job now.
@@ -168,13 +180,32 @@ class Service:
             return None
         call = Call(self, connection, message)
         try:
-            work = self.dispatch(call)
+            work = self.dispatch(call) if not self._concerns_jobs(call) or self._knows_jobs(call) else self._later(call)
         except Exception as error:
             self._failed(call, error)
             return None
         return self._guarded(call, work) if work is not None else None
 
-    def _guarded(self, call: Call, work: Generator[None, None, None]) -> Generator[None, None, None]:
+    def _concerns_jobs(self, call: Call) -> bool:
+        """Whether what is asked depends on the files of jobs as they now are: on which there are, or how they are."""
+        header = call.message.header
+        if header.path == ROOT:
+            return header.member in _NAMING_JOBS
+        return header.member in _OF_JOBS or (
+            header.member in _COMMON_MEMBERS
+            and len(header.path or "") <= LONGEST_PATH
+            and header.interface != PEER
+            and self.find(header.path or "", call) is None
+        )
+
+    def _later(self, call: Call) -> Steps:
+        """Dispatch a call once jobs are known."""
+        yield self._when_known
+        work = self.dispatch(call)
+        if work is not None:
+            yield from work
+
+    def _guarded(self, call: Call, work: Steps) -> Steps:
         try:
             yield from work
         except Exception as error:
@@ -231,7 +262,7 @@ class Service:
     @staticmethod
     def _invoke_in_steps(
         call: Call, method: Callable[..., Work], leading: tuple[Served, ...]
-    ) -> Generator[None, None, None]:
+    ) -> Steps:
         args = list((yield from call.message.args_in_steps()))
         for at, arg in enumerate(args):
             if type(arg) is list and len(arg) > LONG_LIST:
@@ -320,6 +351,22 @@ class Service:
 _PEER_MEMBERS = tuple(member for interface, member in COMMON if interface == PEER)
 _COMMON_INTERFACES = tuple({name for name, _ in COMMON})
 _COMMON_MEMBERS = tuple(member for _, member in COMMON)
+#: What the manager's methods do by the name of a job, or with all jobs; what those of jobs and instances do.
+_NAMING_JOBS = frozenset(
+    (
+        "GetJobByName",
+        "GetAllJobs",
+        "EmitEvent",
+        "EmitEventWithFile",
+        "GetStatusAll",
+        "GetStatus",
+        "StopForce",
+        "FailureReason",
+    )
+)
+_OF_JOBS = frozenset(
+    ("GetInstance", "GetInstanceByName", "GetAllInstances", "Start", "Stop", "Restart", "Reload")
+)
 _READING = frozenset(
     (
         "Get",

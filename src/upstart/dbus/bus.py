@@ -88,7 +88,7 @@ class _Sender:
         #: The bus has been asked who it is, and has not answered; it has, and could not tell.
         self.asked = False
         self.nameless = False
-        #: It stands in the queue of turns; it waits until the bus has read our answers.
+        #: It stands in the queue of turns; it waits until the bus has read our answers, or for what its work waits for.
         self.queued = False
         self.stalled = False
 
@@ -355,8 +355,13 @@ class MessageBus:
         served = False
         while connection is not None and self._senders.get(sender.name) is sender:
             if sender.work is not None:
-                if not run_until(sender.work, deadline):
+                result = run_until(sender.work, deadline)
+                if result is False:
                     return True
+                if result is not True:
+                    sender.stalled = True
+                    result(lambda: self._go_on(sender))
+                    break
                 self._finish(sender)
                 continue
             if not sender.messages:

@@ -3,7 +3,8 @@
 What is always true here: nothing waits.  A peer that does not read what it asked for is no longer read from once
 `PAUSE` bytes wait for it, and is disconnected once `MAX_QUEUE` do; one that sends what is not D-Bus is disconnected.
 The messages of a peer are handled in their order, one after the other is answered as far as it can be, and in one turn
-for no longer than a slice (`turns`), so that neither a flood nor a long call leaves no room for the others.  What was
+for no longer than a slice (`turns`), so that neither a flood nor a long call leaves no room for the others; what waits
+for something has those behind it wait as well.  What was
 sent before the peer went is still handled.  Descriptors that nobody took are closed.  All that a connection holds is
 counted in its `Memory`.
 
@@ -19,7 +20,7 @@ import os
 from struct import Struct
 from time import monotonic
 
-from upstart.base.loop import HANGUP, READ, WRITE
+from upstart.base.loop import HANGUP, ONCE, READ, WRITE
 from upstart.dbus import wire
 from upstart.dbus.auth import AuthError, ClientAuth, ServerAuth
 from upstart.dbus.turns import SLICE
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from upstart.base.loop import Loop
     from upstart.dbus.turns import Turns
 
-    Steps = Generator[None, None, None]
-    #: What is left to do for a message, in short steps; None if nothing is.
+    #: Calls the function that it is given, once, when something has come about; not at once.
+    Wait = Callable[[Callable[[], object]], object]
+    Steps = Generator[Wait | None, None, None]
+    #: What is left to do for a message, in short steps; None if nothing is.  A step that gives something is the last
+    #: until that has come about.
     Work = Steps | None
 
 #: Bytes waiting for a peer: above PAUSE we take no more requests from it, above MAX_QUEUE it is gone.
@@ -78,9 +82,14 @@ def close_fds(message: wire.Message) -> None:
             os.close(fd)
 
 
-def run_until(work: Work, deadline: float) -> bool:
-    """Go on with a work until ``deadline``; true where nothing is left of it."""
-    return all(monotonic() <= deadline for _ in work or ())
+def run_until(work: Work, deadline: float) -> bool | Wait:
+    """Go on with a work until ``deadline``; true where nothing is left of it, and what it waits for where it does."""
+    for wait in work or ():
+        if wait is not None:
+            return wait
+        if monotonic() > deadline:
+            return False
+    return True
 
 
 class Connection:
@@ -88,7 +97,7 @@ class Connection:
 
     __slots__ = (
         "_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_memory", "_message", "_mute", "_out", "_queue",
-        "_skip", "_stalled", "_turns", "_watch", "_work", "auth", "authenticated", "gone", "held", "on_close",
+        "_skip", "_stalled", "_turns", "_waits", "_watch", "_work", "auth", "authenticated", "gone", "held", "on_close",
         "on_message", "pid", "queued", "quiet", "sock", "uid",
     )  # fmt: skip
 
@@ -132,6 +141,8 @@ class Connection:
         #: There is something to do before more is read; it waits until the peer has read what lies there for it.
         self._backlog = False
         self._stalled = False
+        #: The work waits for something, and all that comes after it with it.
+        self._waits = False
         self._flush_due = False
         #: The peer takes nothing more; what it has sent before may still be on its way.
         self._mute = False
@@ -248,6 +259,9 @@ class Connection:
         events = WRITE if self.queued and not self._flush_due else 0
         if self.queued <= PAUSE and not self._backlog:
             events |= READ
+        if self._waits and not events:
+            # That the peer has gone is told once only.
+            events = ONCE
         if events != self._events:
             self._loop.modify(self._watch, events)
             self._events = events
@@ -328,10 +342,10 @@ class Connection:
         at = 0
         data = self._in
         try:
-            while not self.gone:
+            while not self.gone and not self._waits:
                 if self._work is not None:
                     if not self._step(deadline):
-                        more = True
+                        more = not self._waits
                         break
                     continue
                 left = len(data) - at
@@ -375,7 +389,7 @@ class Connection:
             self._account()
             if self.gone:
                 return False
-        backlog = more or self._stalled
+        backlog = more or self._stalled or self._waits
         if backlog != self._backlog:
             self._backlog = backlog
             self._listen()
@@ -411,8 +425,19 @@ class Connection:
         """Go on with the work; false if there is more of it."""
         done = True
         try:
-            done = run_until(self._work, deadline) or self.gone
+            result = run_until(self._work, deadline)
+            if result is False:
+                done = self.gone
+            elif result is not True and not self.gone:
+                result(self._go_on)
+                self._waits = True
+                done = False
         finally:
             if done:
                 self._end_work()
         return done
+
+    def _go_on(self) -> None:
+        self._waits = False
+        if not self.gone:
+            self._turns.join(self, True)

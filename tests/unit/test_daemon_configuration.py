@@ -1,0 +1,392 @@
+"""The configuration of a running init: read by a child, whatever becomes of that, and acted upon by init."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from upstart.base.loop import Loop
+from upstart.base.priority import MESSAGE
+from upstart.conf.record import Replay
+from upstart.conf.sources import Sources
+from upstart.daemon import chroots as sessions
+from upstart.daemon import configuration as module
+from upstart.daemon.chroots import Chroots
+from upstart.daemon.configuration import Configuration
+from upstart.daemon.options import Options
+from upstart.engine.engine import Engine
+from upstart.process import helper
+
+#: Seconds.
+SOON = 10.0
+
+
+class Init:
+    """A loop, an engine and the configuration in ``conf``; ``said`` is the log."""
+
+    def __init__(self, conf: Path) -> None:
+        self.conf = conf
+        self.said: list[str] = []
+        options = Options("init")
+        options.user = True
+        options.confdirs = [str(conf)]
+        self.loop = Loop()
+        self.engine = Engine(time.monotonic)
+        self.chroots = Chroots(True)
+        self.configuration = Configuration(
+            options, {}, self.engine, self.chroots, self.loop,
+            lambda priority, text: self.said.append(text) if priority > MESSAGE else None,
+        )  # fmt: skip
+        self.loop.fault = self._fault
+        self.faults: list[BaseException] = []
+        self.configuration.load(False)
+
+    def _fault(self, error: BaseException) -> None:
+        self.faults.append(error)
+        # As what mends an init does.
+        self.configuration.look_again()
+
+    def turn(self, until: Callable[[], Any], seconds: float = SOON) -> None:
+        deadline = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < deadline, f"not in time; {self.said}"
+            self.loop.turn(0.02)
+            self.reap()
+
+    def rest(self) -> None:
+        """Until all that has changed is known."""
+        self.turn(lambda: self.configuration._pass is None and not self.configuration._since
+                  and not self.configuration._unread())  # fmt: skip
+
+    @staticmethod
+    def reap() -> None:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+    def description(self, name: str, session: str | None = None) -> str | None:
+        job = self.engine.jobs.get((session, name))
+        return None if job is None else (job.successor or job.job_class).description
+
+    def known(self) -> dict[str, str | None]:
+        return {name: self.description(name) for session, name in self.engine.jobs if session is None}
+
+    def on_disk(self) -> dict[str, str | None]:
+        """What an init that begins now would know."""
+        sources = Sources(lambda text: None)
+        sources.add_dir(str(self.conf))
+        found = [change for change in sources.load() if change is not None]
+        return {each.name: each.job_class.description for each in found if each.job_class is not None}
+
+    def child(self) -> int:
+        reader = self.configuration._reader
+        return reader._pid if reader is not None else 0
+
+    def close(self) -> None:
+        for reader in [self.configuration._reader, *self.configuration._held.values()]:
+            if reader is not None:
+                reader.kill()
+        self.loop.close()
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+
+
+@pytest.fixture
+def init(tmp_path: Path) -> Iterator[Init]:
+    conf = tmp_path / "init"
+    conf.mkdir()
+    (conf / "old.conf").write_text("description one\n")
+    instance = Init(conf)
+    yield instance
+    instance.close()
+
+
+def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on whoever looks at a path in this process fails."""
+    us = os.getpid()
+
+    def guard(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            assert os.getpid() != us or not isinstance(arguments[0], str), f"{name} {arguments}"
+            return real(*arguments, **keywords)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("open", "stat", "lstat", "scandir", "listdir"):
+        guard(name)
+
+
+def test_what_changes_is_found_without_a_look_at_the_disk(init: Init, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert init.known() == {"old": "one"}
+    (init.conf / "sub").mkdir()
+    (init.conf / "sub/new.conf").write_text("description two\n")
+    (init.conf / "old.conf").write_text("description changed\n")
+    with monkeypatch.context() as patch:
+        untouched(patch)
+        init.rest()
+        done: list[str] = []
+        init.configuration.reload(done.append)
+        init.turn(lambda: done)
+    assert done == [""]
+    assert init.known() == {"old": "changed", "sub/new": "two"}
+    (init.conf / "sub/new.conf").unlink()
+    init.rest()
+    assert init.known() == {"old": "changed"}
+    assert not init.faults and init.said == []
+
+
+def test_who_needs_to_know_waits_for_what_was_written_before(init: Init) -> None:
+    configuration = init.configuration
+    assert configuration.current()
+    for number in range(5):
+        (init.conf / "old.conf").write_text(f"description {number}\n")
+        assert not configuration.current()
+        told: list[str | None] = []
+        configuration.when_current(lambda: told.append(init.description("old")))  # noqa: B023
+        init.turn(lambda: told)  # noqa: B023
+        assert told == [str(number)]
+        assert configuration.current() or configuration._since
+
+
+def test_changes_that_keep_coming_are_gathered(init: Init, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[float] = []
+    start = helper.start
+
+    def counted(*arguments: Any) -> int:
+        started.append(time.monotonic())
+        return start(*arguments)
+
+    monkeypatch.setattr(helper, "start", counted)
+    end = time.monotonic() + 1.0
+    number = 0
+    while time.monotonic() < end:
+        (init.conf / f"j{number % 50}.conf").write_text(f"description n{number}\n")
+        number += 1
+        init.loop.turn(0.001)
+    init.rest()
+    assert init.known() == init.on_disk()
+    assert len(started) <= 1.0 / module.DISTANCE + 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_child_that_is_killed_at_any_moment_loses_nothing(init: Init, seed: int) -> None:
+    chance = random.Random(seed)
+    conf = init.conf
+
+    def act() -> None:
+        name = chance.choice(("a", "b", "sub/c", "sub/deep/d", "old"))
+        path = conf / f"{name}{chance.choice(('.conf', '.conf', '.override'))}"
+        what = chance.random()
+        try:
+            if what < 0.6:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"description n{chance.randrange(100)}\n")
+            elif what < 0.8:
+                path.unlink()
+            elif what < 0.9:
+                shutil.rmtree(conf / "sub")
+            else:
+                os.rename(conf / "sub", conf / "other")
+        except OSError:
+            pass
+
+    for _ in range(60):
+        for _ in range(chance.randrange(4)):
+            act()
+        if init.child() and chance.random() < 0.4:
+            os.kill(init.child(), signal.SIGKILL)
+        if chance.random() < 0.05:
+            init.configuration.reload()
+        init.loop.turn(chance.choice((0.0, 0.002, 0.02)))
+        init.reap()
+    init.rest()
+    assert init.known() == init.on_disk()
+    # What is watched is what there now is, too.
+    (conf / "old.conf").write_text("description last\n")
+    (conf / "sub").mkdir(exist_ok=True)
+    (conf / "sub/last.conf").write_text("description last\n")
+    init.rest()
+    assert init.known() == init.on_disk() and init.description("sub/last") == "last"
+    assert not init.faults
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_child_that_cannot_be_started_is_tried_again(
+    init: Init, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    start = helper.start
+    tries: list[float] = []
+
+    def refused(*arguments: Any) -> int:
+        tries.append(time.monotonic())
+        if len(tries) < 3:
+            raise OSError(number, os.strerror(number))
+        return start(*arguments)
+
+    monkeypatch.setattr(helper, "start", refused)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.1)
+    fds = len(os.listdir("/proc/self/fd"))
+    (init.conf / "new.conf").write_text("description two\n")
+    init.turn(lambda: init.description("new"))
+    init.rest()
+    assert len(tries) == 3 and tries[2] - tries[0] >= 0.2
+    assert init.said == [f"Unable to start a reader of configuration: {os.strerror(number)}"]
+    assert len(os.listdir("/proc/self/fd")) == fds
+
+
+@pytest.mark.parametrize("line", range(0, 60, 3))
+def test_no_memory_in_the_middle_is_followed_by_another_look(
+    init: Init, monkeypatch: pytest.MonkeyPatch, line: int
+) -> None:
+    """The ``line``-th step of what is done after the record fails."""
+    us = os.getpid()
+    left = [line]
+    following = Replay._next
+
+    def failing(self: Replay, operation: str, path: str) -> Any:
+        if os.getpid() == us:
+            left[0] -= 1
+            if left[0] == 0:
+                raise MemoryError
+        return following(self, operation, path)
+
+    monkeypatch.setattr(Replay, "_next", failing)
+    for number in range(8):
+        (init.conf / f"n{number}").mkdir()
+        (init.conf / f"n{number}/x.conf").write_text(f"description d{number}\n")
+    init.turn(lambda: init.known() == init.on_disk())
+    (init.conf / "n3/late.conf").write_text("description late\n")
+    init.turn(lambda: init.description("n3/late") == "late")
+    init.rest()
+    assert all(isinstance(error, MemoryError) for error in init.faults)
+
+
+def test_a_path_that_does_not_answer_holds_a_child_and_nothing_else(
+    init: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (init.conf / "held.conf").write_text("description before\n")
+    init.rest()
+    answer, release = os.pipe()
+    real = os.open
+
+    def hang(path: Any, *rest: Any, **keywords: Any) -> int:
+        if str(path).endswith("held.conf"):
+            os.read(answer, 1)
+        return real(path, *rest, **keywords)
+
+    keep = helper._keep_only
+    monkeypatch.setattr(helper, "_keep_only", lambda fds: keep((*fds, answer)))
+    monkeypatch.setattr(os, "open", hang)
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "LOOK", 0.05)
+    try:
+        (init.conf / "held.conf").write_text("description after\n")
+        init.turn(lambda: init.configuration._held)
+        assert init.said[-1] == f"{init.conf}/held.conf: Does not answer: what is there stays as it was until it does"
+        (init.conf / "old.conf").write_text("description changed\n")
+        (init.conf / "new.conf").write_text("description new\n")
+        init.turn(lambda: init.description("new") == "new" and init.description("old") == "changed")
+        init.rest()
+        assert init.description("held") == "before"
+        done: list[str] = []
+        init.configuration.reload(done.append)
+        init.turn(lambda: done)
+        assert done == [f"Not all configuration was read, for this does not answer: {init.conf}/held.conf"]
+        (init.conf / "old.conf").write_text("description again\n")
+        assert not init.configuration.current()
+        told: list[str | None] = []
+        init.configuration.when_current(lambda: told.append(init.description("old")))
+        init.turn(lambda: told)
+        assert told == ["again"]
+    finally:
+        os.write(release, b"xxxxxx")
+    init.turn(lambda: init.description("held") == "after")
+    init.rest()
+    assert not init.configuration._held and not init.faults
+    for fd in (answer, release):
+        os.close(fd)
+
+
+def test_nobody_waits_longer_than_half_a_second_for_a_child_that_is_held(
+    init: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, release = os.pipe()
+    real = os.open
+
+    def hang(path: Any, *rest: Any, **keywords: Any) -> int:
+        if str(path).endswith(".conf"):
+            os.read(answer, 1)
+        return real(path, *rest, **keywords)
+
+    keep = helper._keep_only
+    monkeypatch.setattr(helper, "_keep_only", lambda fds: keep((*fds, answer)))
+    monkeypatch.setattr(os, "open", hang)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 1.2)
+    (init.conf / "old.conf").write_text("description changed\n")
+    began = time.monotonic()
+    assert not init.configuration.current()
+    told: list[float] = []
+    done: list[str] = []
+    init.configuration.when_current(lambda: told.append(time.monotonic() - began))
+    init.configuration.reload(done.append)
+    init.turn(lambda: told)
+    assert module.WAIT - 0.1 <= told[0] < module.WAIT + 0.3
+    assert init.configuration.current()
+    init.turn(lambda: done)
+    assert done == [f"Not all configuration was read, for this does not answer: {init.conf}/old.conf"]
+    os.close(release)
+    init.turn(lambda: init.description("old") == "changed")
+    os.close(answer)
+
+
+def test_sessions_whose_root_has_vanished_make_room_for_others(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 4)
+    root = ""
+    monkeypatch.setattr(os, "readlink", lambda path: root)
+    roots = [str(tmp_path / str(number)) for number in range(6)]
+    for root in roots:
+        os.makedirs(f"{root}/etc/init")
+        Path(root, "etc/init/x.conf").write_text(f"description in{root[-1]}\n")
+    for root in roots[:4]:
+        assert init.chroots.session_of(2) == root
+        assert not init.configuration.current()
+        init.rest()
+        assert init.description("x", root) == f"in{root[-1]}"
+    root = roots[4]
+    assert init.chroots.session_of(2) == root
+    init.rest()
+    assert init.chroots.roots == roots[:4] and init.description("x", root) is None
+    shutil.rmtree(roots[1])
+    shutil.rmtree(roots[3])
+    init.rest()
+    assert init.chroots.session_of(2) == root
+    init.rest()
+    assert init.chroots.roots == [roots[0], roots[2], root]
+    assert init.description("x", root) == "in4" and init.description("x", roots[0]) == "in0"
+    assert init.description("x", roots[1]) is None
+    root = roots[5]
+    init.chroots.session_of(2)
+    init.rest()
+    assert init.chroots.roots == [roots[0], roots[2], roots[4], root]
+    Path(root, "etc/init/x.conf").write_text("description changed\n")
+    init.rest()
+    assert init.description("x", root) == "changed"
+    assert not init.faults
