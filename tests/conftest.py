@@ -52,7 +52,11 @@ def _children() -> dict[int, str]:
     """The processes that this one has started and that have not ended: command lines by pid."""
     found = {}
     for task in Path("/proc/self/task").iterdir():
-        for pid in map(int, (task / "children").read_text().split()):
+        try:
+            children = (task / "children").read_text()
+        except FileNotFoundError:
+            continue  # a thread that has ended meanwhile
+        for pid in map(int, children.split()):
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return found
