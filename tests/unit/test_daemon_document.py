@@ -101,6 +101,7 @@ ANEW = {
     "Loop   ": ("_epoll", "made anew"),
     "Loop": ("_fds _flushes _heap _next _repeated _running _signals _soon _stale _timers _watches", "asked for again"),
     "Loop ": ("_closed_first _failed _retry _signalled", "of one turn"),
+    "MachineId": ("_began _pipe _timer _waiters _watch text", "read again"),
     "Manager": ("_endpoints _restarter", "parts, made once"),
     "Members": ("_strangers dying", "what was found to be none of ours or cannot be told, looked at again"),
     "Mending": ("_cursor _next_pass _pass start_index stop_index told tries", "follow from the rest"),

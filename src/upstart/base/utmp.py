@@ -1,6 +1,7 @@
 """The records of utmp(5): who is logged in, when the system booted, which runlevel it is in.
 
-``/var/run/utmp`` holds the present state, one slot a kind of record; ``/var/log/wtmp`` is a history that only grows.
+``/run/utmp``, that is ``/var/run/utmp``, holds the present state, one slot a kind of record; ``/var/log/wtmp`` is a
+history that only grows.
 Neither file is ever created here: a system that wants the records makes the files (Debian's bootmisc.sh does), and
 where one is missing there is nothing to keep. The commands wait a bounded time for a file's lock; `mark_dead` and
 `record_runlevel`, the functions meant for PID 1, wait for no lock. Only who may write the file is waited for: a reader
@@ -16,7 +17,8 @@ import struct
 import sys
 import time
 
-UTMP = "/var/run/utmp"
+#: As it is to be found without /var, which may be a server's.
+UTMP = "/run/utmp"
 WTMP = "/var/log/wtmp"
 
 # ut_type, from <bits/utmpx.h>.
@@ -152,11 +154,14 @@ def get_runlevel(path: str = UTMP) -> tuple[str, str] | None:
 
 
 def record_runlevel(runlevel: str) -> str:
-    """Record the change to *runlevel* without waiting for anything, as PID 1 must; the level before it."""
+    """Record the change to *runlevel* without waiting for anything, as PID 1 must; the level before it.
+
+    `append_runlevel` is not for PID 1: wtmp is on a disk.
+    """
     try:
         levels = read_runlevel()
         previous = levels[0] if levels else "N"
-        write_runlevel(runlevel, previous, patience=0)
+        _put_runlevel(runlevel, previous, UTMP, _Left(0))
     except OSError:
         return "N"
     return previous
@@ -171,12 +176,32 @@ def write_runlevel(runlevel: str, previous: str, utmp: str = UTMP, wtmp: str = W
     Raises OSError if the runlevel could not be written to *utmp*; a missing *wtmp* is nobody's loss.
     """
     left = _Left(patience)
+    _append_runlevel(runlevel, previous, wtmp, left)
+    _put_runlevel(runlevel, previous, utmp, left)
+
+
+def append_runlevel(runlevel: str, previous: str) -> None:
+    """Add the change from *previous* to *runlevel* to the history; nothing where that cannot be."""
+    _append_runlevel(runlevel, previous, WTMP, _Left(LOCK_PATIENCE))
+
+
+def _runlevel_records(runlevel: str, previous: str) -> tuple[str, Record, Record]:
+    """The runlevel before as it would be recorded, and the records of the boot and of the change."""
     before = "" if previous == "N" else previous
     boot = _stamped(BOOT_TIME, 0, b"reboot", _seconds_up())
     change = _stamped(RUN_LVL, ord(runlevel) + 256 * (ord(before) if before else 0), b"runlevel")
+    return before, boot, change
+
+
+def _append_runlevel(runlevel: str, previous: str, wtmp: str, left: _Left) -> None:
+    before, boot, change = _runlevel_records(runlevel, previous)
     if _recorded_runlevel(wtmp) != before:
         _append_quietly(wtmp, boot, left())
     _append_quietly(wtmp, change, left())
+
+
+def _put_runlevel(runlevel: str, previous: str, utmp: str, left: _Left) -> None:
+    before, boot, change = _runlevel_records(runlevel, previous)
     if _recorded_runlevel(utmp) != before:
         put(utmp, boot, left())
     put(utmp, change, left())

@@ -14,6 +14,7 @@ from upstart.daemon import paths
 from upstart.daemon.ending import Ending
 from upstart.daemon.environment import STEP, environment
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
+from upstart.daemon.machineid import MachineId
 from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
 from upstart.daemon.paths import path_of_job
 from upstart.daemon.service import LONGEST_PATH, Service, steps
@@ -80,7 +81,9 @@ class Manager:
         self._initial_environ = initial_environ
         self._set_priority = set_priority
         self._log = log
-        self.service = Service(self.find, self._registered_below, self._knows_jobs, configuration.when_current)
+        self.service = Service(
+            self.find, self._registered_below, self._knows_jobs, configuration.when_current, MachineId(loop)
+        )
         self._ending = Ending(engine, loop, log)
         self._ending.watch()
         self.service.check_start = self._ending.check_start

@@ -23,6 +23,7 @@ from upstart.base.names import (
 )
 from upstart.daemon.environment import LONG_LIST, words_in_steps
 from upstart.daemon.interfaces import COMMON, Interface, introspect
+from upstart.daemon.machineid import FILES
 from upstart.daemon.paths import ROOT, path_of_instance
 from upstart.dbus import wire
 from upstart.engine.core import CommandError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
+    from upstart.daemon.machineid import MachineId
     from upstart.dbus.bus import MessageBus
     from upstart.dbus.connection import Connection, Steps, Wait, Work
     from upstart.engine.data import Instance
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
 ERROR_PREFIX = MANAGER + ".Error."
 #: Characters.  An instance whose name would make its path longer than this is not to be found by it.
 LONGEST_PATH = 256 << 10
-MACHINE_IDS = ("/var/lib/dbus/machine-id", "/etc/machine-id")
 
 
 class Call:
@@ -138,11 +139,12 @@ class Service:
 
     ``children`` (path) names what is registered below a path that is no object itself.  ``fault`` gets the exception
     of a method that should not have raised one.  ``knows_jobs`` (call) is whether jobs are known as the caller may
-    expect; when they will be, ``when_known`` tells.
+    expect; when they will be, ``when_known`` tells.  ``machine`` knows the machine's id.
     """
 
     __slots__ = (
-        "_knows_jobs", "_serial", "_when_known", "bus", "check_start", "children", "fault", "find", "signatures", "uid",
+        "_knows_jobs", "_machine", "_serial", "_when_known", "bus", "check_start", "children", "fault", "find",
+        "signatures", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -151,11 +153,13 @@ class Service:
         children: Callable[[str], list[str]],
         knows_jobs: Callable[[Call], bool],
         when_known: Wait,
+        machine: MachineId,
     ) -> None:
         self.find = find
         self.children = children
         self._knows_jobs = knows_jobs
         self._when_known = when_known
+        self._machine = machine
         self.bus: MessageBus | None = None
         self.fault: Callable[[BaseException], object] = lambda error: None
         #: Raises CommandError where the process with this pid may not start a job now.
@@ -228,8 +232,7 @@ class Service:
         header = call.message.header
         path, interface, member = header.path or "", header.interface, header.member or ""
         if interface == PEER or (interface is None and member in _PEER_MEMBERS):
-            self._peer(call, member)
-            return None
+            return self._peer(call, member)
         target = self.find(path, call) if len(path) <= LONGEST_PATH else None
         if target is None:
             # libdbus describes any path, be there anything or not.
@@ -290,20 +293,25 @@ class Service:
             f'"{header.interface or "(null)"}" doesn\'t exist\n',
         )
 
-    def _peer(self, call: Call, member: str) -> None:
+    def _peer(self, call: Call, member: str) -> Work:
         if member == "Ping":
             call.reply()
         elif member == "GetMachineId":
-            for name in MACHINE_IDS:
-                try:
-                    with open(name, encoding="ascii", errors="replace") as file:
-                        call.reply("s", file.read().strip())
-                    return
-                except OSError:
-                    continue
-            call.error(FAILED, f"Unable to read {MACHINE_IDS[-1]}")
+            return self._machine_id(call)
         else:
             call.error(UNKNOWN_METHOD, f"Unknown method invoked on {PEER} interface")
+        return None
+
+    def _machine_id(self, call: Call) -> Steps:
+        try:
+            if self._machine.to_be_read():
+                yield self._machine.when_read
+        except OSError:
+            pass  # there can be no child now
+        if self._machine.text:
+            call.reply("s", self._machine.text)
+        else:
+            call.error(FAILED, f"Unable to read {FILES[-1]}")
 
     @staticmethod
     def _introspect(call: Call, target: Served) -> None:

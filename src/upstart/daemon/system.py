@@ -1,6 +1,7 @@
 """What the system's init hears from the kernel, and on the FIFO by which other inits are asked for a runlevel.
 
 What is always true here: each of it becomes an event, or the business of telinit(8); none of it is policy of ours.
+Only files in /run and /dev are opened here, which are the kernel's; whatever else there is to open, a child does.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import os
 from upstart.base import syscalls, utmp
 from upstart.base.initctl import LEGACY_PATH
 from upstart.base.initctl import PATH as FIFO
+from upstart.base.loop import READ
 from upstart.base.priority import ERROR, WARN
 from upstart.daemon import boot
 from upstart.daemon.initreq import InitFifo
-from upstart.process.child import SIGNALS
+from upstart.process import helper
+from upstart.process.child import reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,24 +82,59 @@ class System:
         self._reconnect_bus()
 
     def _change_runlevel(self, level: str, variables: list[str]) -> None:
+        """Have telinit do it, in a child that may wait for its file."""
         words = [word for variable in variables for word in ("-e", variable)]
-        telinit = os.path.join(os.path.dirname(self._program), "telinit")
-        for path in (telinit, TELINIT):
-            try:
-                if is_script(path):
-                    os.posix_spawn(path, ["telinit", *words, level], os.environ, setsigdef=SIGNALS, setsigmask=())
-                    return
-            except OSError:
-                pass
-        # Another init has been installed: its telinit would ask us again, and ours may be gone altogether.
+        paths = (os.path.join(os.path.dirname(self._program), "telinit"), TELINIT)
+        reader = writer = watch = -1
+        try:
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+
+            def told(_events: int) -> None:
+                none = os.read(reader, 1)
+                self._loop.remove(watch)
+                os.close(reader)
+                if none:
+                    self._enter_runlevel(level, variables)
+
+            watch = self._loop.add_fd(reader, READ, told)
+            helper.start("telinit", (writer,), lambda: execute_script(paths, ["telinit", *words, level], writer))
+        except OSError:
+            self._loop.remove(watch)
+            if reader >= 0:
+                os.close(reader)
+            self._enter_runlevel(level, variables)
+        finally:
+            if writer >= 0:
+                os.close(writer)
+
+    def _enter_runlevel(self, level: str, variables: list[str]) -> None:
+        """Another init has been installed: its telinit would ask us again, and ours may be gone altogether."""
         level = level.upper()
         if level == "Q":
             os.kill(os.getpid(), signal.SIGHUP)
         elif level == "U":
             self._log(ERROR, f"{FIFO}: Unable to execute telinit: it is not Upstart's")
         else:
-            levels = {"RUNLEVEL": level, "PREVLEVEL": utmp.record_runlevel(level)}
+            previous = utmp.record_runlevel(level)
+            try:
+                helper.start("upstart-wtmp", (), lambda: utmp.append_runlevel(level, previous))
+            except OSError:
+                pass  # the history lacks it
+            levels = {"RUNLEVEL": level, "PREVLEVEL": previous}
             self._engine.emit("runlevel", levels | dict(variable.split("=", 1) for variable in variables))
+
+
+def execute_script(paths: tuple[str, ...], argv: list[str], writer: int) -> None:
+    """In a child: become the first of these that is a script; where none is, say so by a byte to ``writer``."""
+    reset_signals()
+    syscalls.die_with_parent(0)
+    for path in paths:
+        try:
+            if is_script(path):
+                os.execve(path, argv, os.environ)
+        except OSError:
+            continue
+    os.write(writer, b".")
 
 
 def is_script(path: str) -> bool:
