@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from daemon_init import MANAGER, PROPERTIES, UPSTART, Client, DBusError, SessionInit, wait_for
+from daemon_init import MANAGER, PROGRAMS, PROPERTIES, ROOT, UPSTART, Client, DBusError, SessionInit, wait_for
 from hanging import Fuse, Permission, in_private_mounts, needs_mounts
 
 pytestmark = needs_mounts
@@ -230,6 +231,38 @@ def serves_without_start(client: Client) -> float:
 
 def test_a_restart_does_not_wait_for_what_holds_a_child(tmp_path: Path) -> None:
     in_private_mounts(lambda: restart_meanwhile(tmp_path))
+
+
+def trial_times_out(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    module = tmp_path / "src" / "upstart" / "daemon" / "restart.py"
+    text = module.read_text()
+    assert "CHECK_SECONDS = 60.0\n" in text
+    module.write_text(text.replace("CHECK_SECONDS = 60.0\n", "CHECK_SECONDS = 4.0\n"))
+    program = tmp_path / "init"
+    program.write_text((PROGRAMS / "init").read_text().replace(str(ROOT / "src"), str(tmp_path / "src")))
+    program.chmod(0o755)
+    init = SessionInit(tmp_path, JOBS, program=program)
+    side = None
+    try:
+        init.client().start("other")
+        side = file(init)
+        with pytest.raises(DBusError, match=r"the new program does not answer: it may wait for .*/x\.conf"):
+            init.client().call(MANAGER, UPSTART, "Restart")
+        client = init.client()
+        assert client.status("other")[0] == "start/running"
+        side.go()
+        wait_for(lambda: description(client, "x") == "after")
+        last = init.restart()
+        assert description(last, "x") == "after" and last.status("other")[0] == "start/running"
+    finally:
+        if side is not None:
+            side.go()
+        init.close()
+
+
+def test_a_restart_that_would_wait_for_a_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    in_private_mounts(lambda: trial_times_out(tmp_path))
 
 
 def test_what_was_written_is_what_the_next_start_takes(tmp_path: Path) -> None:

@@ -462,13 +462,18 @@ class Configuration:
         self._missing = True
         self.look_again()
 
-    def _problem(self) -> str:
-        """What to tell whoever asked for a reload."""
+    def unanswered(self) -> list[str]:
+        """The paths that do not answer, as far as is known."""
         paths = list(self._held)
         if self._reader is not None:
             seconds, path = self._reader.held(time.monotonic())
             if path and seconds >= WAIT:
                 paths.append(path)
+        return paths
+
+    def _problem(self) -> str:
+        """What to tell whoever asked for a reload."""
+        paths = self.unanswered()
         return f"Not all configuration was read, for this does not answer: {', '.join(paths)}" if paths else ""
 
     # Who waits

@@ -168,6 +168,7 @@ class Daemon:
             self.document,
             self.performer.children.hold_logs,
             self.endpoints.flush_clients,
+            self.configuration.unanswered,
             log,
         )
         manager.connect(self.endpoints, self.restarter)

@@ -47,12 +47,13 @@ class Restarter:
     ``argv`` is the command line it was started with, the program's path absolute.  The new program logs from the
     priority of ``engine`` on; ``turn`` is who starts processes for it.  ``hold`` (True) has nothing done any more that
     the document would not tell, ``hold`` (False) lets it go on.  ``flush`` () sends what is queued for clients, as far
-    as sockets take it; ``log`` (priority, text) is init's own.
+    as sockets take it; ``unanswered`` () are paths that the new program would wait for; ``log`` (priority, text) is
+    init's own.
     """
 
     __slots__ = (
         "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_leave_by", "_log", "_loop",
-        "_process", "_timer", "_turn", "_watch", "running",
+        "_process", "_timer", "_turn", "_unanswered", "_watch", "running",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class Restarter:
         document: Document,
         hold: Callable[[bool], object],
         flush: Callable[[], object],
+        unanswered: Callable[[], list[str]],
         log: Callable[[int, str], object],
     ) -> None:
         self._argv = argv
@@ -73,6 +75,7 @@ class Restarter:
         self._document = document
         self._hold = hold
         self._flush = flush
+        self._unanswered = unanswered
         self._log = log
         #: Whether a re-exec is under way.
         self.running = False
@@ -139,7 +142,8 @@ class Restarter:
         except OSError:
             pass  # it has ended, and left its end of the pipe to another
         self._end_trial()
-        self._refuse("the new program does not answer")
+        paths = self._unanswered()
+        self._refuse("the new program does not answer" + (f": it may wait for {', '.join(paths)}" if paths else ""))
 
     def _answered(self, events: int) -> None:
         try:
