@@ -70,9 +70,8 @@ KEPT = {
 ANEW = {
     "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
     "Configuration": ("_began _failures _held _last _late _left _look _missing _next _not_before _pass _reader _serial "
-                      "_since _stale _steps _timer _waiting _warned _watch _watched", "all files are read again"),
+                      "_needed _poll _stale _steps _timer _warned _watch _watched", "all files are read again"),
     "Configuration ": ("_silent", "of a child"),
-    "Configuration  ": ("_waiters", "clients ask again"),
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
     "Core ": ("_restless", "a circle of jobs is warned of once by each program"),
     "Children": ("_failed", "tried again"),
@@ -117,6 +116,7 @@ ANEW = {
     "Service": ("_serial signatures", "connections end with the program"),
     "Spawner": ("_into_group _spare unprepared", "found out and made again"),
     "Turn": ("_done _held _taken", "of one turn, or of a re-exec"),
+    "Waiters": ("_timer _waiting", "clients ask again"),
     "Writers": ("_backlog _helpers _holding _idle _not_before _notes _ours _serial _small _stalled _theirs _timer",
                 "helpers end with the program, and what they have not written is kept with the log"),
     "Writers ": ("_under_way _waiting _warned _watch", "the same"),

@@ -109,12 +109,16 @@ class Watch:
 
         Whoever shares the old one goes on with it alone.  Raises `OSError`, and then all is as it was.
         """
-        old, self.fd = self.fd, syscalls.inotify_init()
-        os.close(old)
+        new = syscalls.inotify_init()
+        old, self.fd = self.fd, new
         self._watches.clear()
         self._paths.clear()
         self._below.clear()
         self.look_again()
+        try:
+            os.close(old)
+        except OSError:
+            pass  # it is gone whatever close(2) says
 
     def look_again(self) -> None:
         """Have the next `look` watch all directories that are to be watched, and tell that everything may differ."""

@@ -28,6 +28,7 @@ from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
 from upstart.daemon import xdg
 from upstart.daemon.chroots import CONFDIR
+from upstart.daemon.waiters import Waiters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,9 +82,8 @@ class Configuration:
 
     __slots__ = (
         "_began", "_chroots", "_engine", "_environ", "_failures", "_held", "_last", "_late", "_left", "_log", "_look",
-        "_loop", "_missing", "_next", "_not_before", "_options", "_pass", "_poll", "_reader", "_replay", "_serial",
-        "_silent", "_since", "_stale", "_steps", "_timer", "_waiters", "_waiting", "_warned", "_watch", "_watched",
-        "sources",
+        "_loop", "_missing", "_needed", "_next", "_not_before", "_options", "_pass", "_poll", "_reader", "_replay",
+        "_serial", "_silent", "_stale", "_steps", "_timer", "_waiters", "_warned", "_watch", "_watched", "sources",
     )  # fmt: skip
 
     def __init__(
@@ -127,12 +127,9 @@ class Configuration:
         self._stale = self._missing = False
         #: By the path that holds them.
         self._held: dict[str, Reader] = {}
-        #: Since when there has been something to read (0: there is not), whether that is waited for no longer, and who
-        #: waits: the pass after which to tell them.
-        self._since = 0.0
-        self._late = False
-        self._waiters: list[tuple[int, Callable[[], object]]] = []
-        self._waiting = -1
+        #: There is something to read; it takes too long to be waited for, from here to the next pass that is done.
+        self._needed = self._late = False
+        self._waiters = Waiters(loop)
 
     def _say(self, priority: int, text: str) -> None:
         if not self._silent:
@@ -150,7 +147,7 @@ class Configuration:
             self.sources.add_dir(os.path.abspath(path))
         try:
             self._watch = Watch(warn=lambda text: self._say(WARN, text))
-            self._listen()
+            self._listen(self._watch, READ)
             if not options.user:
                 self._watch.add_file("/etc/init.conf")
             for path in [*map(os.path.abspath, trees), *(root + CONFDIR for root in self._chroots.roots)]:
@@ -185,11 +182,11 @@ class Configuration:
 
     # What there is to read
 
-    def _listen(self) -> None:
+    def _listen(self, watch: Watch, events: int) -> None:
         """Hear of the inotify instance."""
-        assert self._watch is not None
-        self._poll.register(self._watch.fd, select.POLLIN)
-        self._watched = self._loop.add_fd(self._watch.fd, READ, lambda events: self._need())
+        self._poll = select.poll()
+        self._poll.register(watch.fd, select.POLLIN)
+        self._watched = self._loop.add_fd(watch.fd, events, lambda events: self._need())
 
     def reload(self, done: Callable[[str], object] | None = None) -> None:
         """Look at all configuration again.
@@ -223,8 +220,7 @@ class Configuration:
 
     def _need(self) -> None:
         """There is something to read: see that it is."""
-        if not self._since:
-            self._since = time.monotonic()
+        self._needed = True
         if self._watched >= 0:
             self._loop.modify(self._watched, 0)
         self._schedule()
@@ -234,10 +230,14 @@ class Configuration:
         if self._pass is not None:
             self._look_later()
             return
-        distance = SHORT_DISTANCE if self._waiters else DISTANCE
-        delay = max(self._not_before, self._began + distance) - time.monotonic()
+        if not self._waiters:
+            when = max(self._began + DISTANCE, self._not_before)
+        elif self._not_before > self._began:
+            when = self._began + DISTANCE
+        else:
+            when = self._began + SHORT_DISTANCE
         self._loop.remove(self._timer)
-        self._timer = self._loop.call_later(max(delay, 0.0), self._begin)
+        self._timer = self._loop.call_later(max(0.0, when - time.monotonic()), self._begin)
 
     # Passes
 
@@ -247,7 +247,6 @@ class Configuration:
         from upstart.daemon.reading import Reader
 
         self._began = time.monotonic()
-        self._is_late()
         watch, task, following = self._watch, self._next, _Pass()
         try:
             if watch is not None:
@@ -282,14 +281,11 @@ class Configuration:
 
     def _replace(self, watch: Watch) -> None:
         """Another inotify instance in place of the one that a child took from without telling."""
-        old, fd = self._watched, watch.fd
-        watch.renew()
-        self._stale = False
-        self._loop.remove(old)
-        self._poll.unregister(fd)
+        self._loop.remove(self._watched)
         self._watched = -1
-        self._listen()
-        self._loop.modify(self._watched, 0)
+        watch.renew()
+        self._listen(watch, 0)
+        self._stale = False
 
     def _steps_of_child(self, task: _Pass, recorder: Recorder) -> Steps:
         self._silent = True
@@ -389,17 +385,16 @@ class Configuration:
         self._reader = self._pass = None
         self._failures = 0
         reader.close()
-        self._late, self._since = False, 0.0
-        if self._next.everything or self._next.wanted or self._unread():
-            self._need()
-            self._release(self._serial)
-        else:
-            if self._watched >= 0:
-                self._loop.modify(self._watched, READ)
-            self._release(self._serial + 1)
+        more = bool(self._next.everything or self._next.wanted or self._unread())
+        self._needed, self._late = more, False
+        self._waiters.release(self._serial if more else self._serial + 1)
         problem = self._problem()
-        for done in task.told:
-            done(problem)
+        while task.told:
+            task.told.pop(0)(problem)
+        if more:
+            self._need()
+        elif self._watched >= 0:
+            self._loop.modify(self._watched, READ)
 
     def _lose(self) -> None:
         """A pass cannot be gone on with: the next looks at everything."""
@@ -408,9 +403,11 @@ class Configuration:
         self._failures += 1
         if self._failures > 1:
             self._not_before = time.monotonic() + min(MOST_SECONDS, DISTANCE * 2.0**self._failures)
-        self._abandon()
-        reader.kill()
-        reader.close()
+        try:
+            self._abandon()
+        finally:
+            reader.kill()
+            reader.close()
 
     def _abandon(self) -> None:
         task, following = self._pass, self._next
@@ -452,6 +449,7 @@ class Configuration:
             return
         self._log(WARN, f"{path}: Does not answer: what is there stays as it was until it does")
         self._held[path] = reader
+        self._late = True
         reader.told = lambda: self._answers(path)
         self._abandon()
 
@@ -480,43 +478,22 @@ class Configuration:
 
     def current(self) -> bool:
         """Whether all that has changed so far is known, or is not to be waited for."""
-        if not self._since:
+        if not self._needed:
             if not self._unread():
                 return True
             self._need()
-        return self._is_late()
+        if self._pass is not None and time.monotonic() >= self._began + WAIT:
+            self._late = True
+        return self._late
 
     def _unread(self) -> bool:
         return bool(self._poll.poll(0))
 
-    def _is_late(self) -> bool:
-        if self._since and time.monotonic() >= self._since + WAIT:
-            self._late = True
-        return self._late
-
     def when_current(self, go_on: Callable[[], object]) -> None:
         """Call ``go_on`` when what has changed so far is known, or is not to be waited for any longer."""
-        # The child has taken what was there when it was started, and perhaps what came soon after.
-        after = self._serial if self._pass is not None and not self._unread() else self._serial + 1
-        self._waiters.append((after, go_on))
-        if self._waiting < 0:
-            left = self._since + WAIT - time.monotonic()
-            self._waiting = self._loop.call_later(max(left, 0.0), self._wait_no_longer)
-        self._schedule()
-
-    def _wait_no_longer(self) -> None:
-        self._waiting = -1
-        if self._since and not self._is_late():
-            left = self._since + WAIT - time.monotonic()
-            self._waiting = self._loop.call_later(max(left, 0.0), self._wait_no_longer)
+        if self._pass is None:
+            self._waiters.add(self._serial + 1, time.monotonic() + WAIT, go_on)
+            self._schedule()
         else:
-            self._release(self._serial + 1)
-
-    def _release(self, after: int) -> None:
-        """Let those go on who wait for this pass, or for one before it."""
-        waiters, self._waiters = self._waiters, []
-        for each in waiters:
-            if each[0] <= after:
-                each[1]()
-            else:
-                self._waiters.append(each)
+            # The child has taken what was there when it was started, and perhaps what came soon after.
+            self._waiters.add(self._serial + self._unread(), self._began + WAIT, go_on)

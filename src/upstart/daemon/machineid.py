@@ -77,9 +77,8 @@ class MachineId:
     def _release(self) -> None:
         self._loop.remove(self._timer)
         self._timer = -1
-        waiters, self._waiters = self._waiters, []
-        for go_on in waiters:
-            go_on()
+        while self._waiters:
+            self._waiters.pop(0)()
 
 
 def read() -> bytes:

@@ -90,7 +90,10 @@ class Reader:
         self._watch = self._pipe = self._notes = -1
         for fd in fds:
             if fd >= 0:
-                os.close(fd)
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass  # it is gone whatever close(2) says
 
     def listen(self, listens: bool) -> None:
         """Call ``told`` when there is more to take, or not."""

@@ -263,7 +263,12 @@ class Connection:
             # That the peer has gone is told once only.
             events = ONCE
         if events != self._events:
-            self._loop.modify(self._watch, events)
+            try:
+                self._loop.modify(self._watch, events)
+            except BaseException:
+                # It would be listened to no more, and not know.
+                self.close()
+                raise
             self._events = events
 
     # From the peer
