@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from test_dbus_connection import steps, turn_until
+from test_dbus_connection import steps, turn_until, waits
 
 from upstart.base.loop import Loop
 from upstart.dbus import bus as module
@@ -268,3 +268,28 @@ def test_nothing_is_answered_to_a_bus_that_does_not_read(bus: Bus) -> None:
     assert len(bus.handled) < 10
     bus.until(lambda: len(bus.messages) == 30)
     assert [message.header.reply_serial for message in bus.messages] == list(range(1, 31))
+
+
+def test_a_call_that_waits_holds_those_of_its_sender_and_nobody_else(bus: Bus) -> None:
+    waiting: list[Callable[[], object]] = []
+
+    def works(connection: Connection, message: wire.Message) -> Work:
+        if message.args()[0] == "waits":
+            return waits(waiting.append, lambda: bus.handled.append(("", "waited")))
+        return None
+
+    bus.works = works
+    for sender in (":root", ":nobody"):
+        bus.call(sender, "waits")
+        bus.call(sender, "after")
+    bus.until(lambda: len(waiting) == 2)
+    bus.uids[":other"] = NOBODY
+    bus.call(":other", "look")
+    bus.until(lambda: (":other", "look") in bus.handled)
+    bus.rest()
+    assert not [text for _, text in bus.handled if text in ("after", "waited")]
+    for go_on in waiting:
+        go_on()
+    bus.until(lambda: len(bus.handled) == 7)
+    for sender in (":root", ":nobody"):
+        assert bus.handled.index((sender, "after")) > bus.handled.index(("", "waited"))

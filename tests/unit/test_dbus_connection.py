@@ -30,7 +30,7 @@ def loop() -> Iterator[Loop]:
     loop.close()
 
 
-def turn_until(loop: Loop, condition: Callable[[], Any], seconds: float = 10) -> None:
+def turn_until(loop: Loop, condition: Callable[[], Any], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not in time"
@@ -129,6 +129,12 @@ def steps(count: int, seconds: float, then: Callable[[], object]) -> Generator[N
         while time.monotonic() < end:
             pass
         yield
+    then()
+
+
+def waits(wait: module.Wait, then: Callable[[], object]) -> module.Steps:
+    """A work that waits for something."""
+    yield wait
     then()
 
 
@@ -458,3 +464,63 @@ def test_who_turns_out_to_be_root_no_longer_stands_with_the_strangers(loop: Loop
     turns.trust(root)
     loop.turn(0)
     assert notes[0] == "root"
+
+
+def test_a_call_that_waits_holds_those_of_its_client_and_nobody_else(server: Server) -> None:
+    waiting: list[Callable[[], object]] = []
+
+    def handle(peer: Connection, message: wire.Message) -> module.Work:
+        if message.args()[0] == "waits":
+            return waits(waiting.append, lambda: server.echo(peer, message))
+        return server.echo(peer, message)
+
+    server.handle = handle
+    first, other = server.connect(), server.connect()
+    first.sendall(a_call(1, "before") + a_call(2, "waits") + a_call(3, "after"))
+    assert server.answers(first, 1) == [(1, "before")]
+    turn_until(server.loop, lambda: waiting)
+    first.sendall(a_call(4, "later"))
+    other.sendall(a_call(1, "me"))
+    assert server.answers(other, 1) == [(1, "me")]
+    for _ in range(5):
+        server.loop.turn(0.005)
+    assert server.read(first) == b""
+    waiting.pop()()
+    assert server.answers(first, 3) == [(2, "waits"), (3, "after"), (4, "later")]
+    first.sendall(a_call(5, "again"))
+    assert server.answers(first, 1) == [(5, "again")]
+
+
+def test_who_goes_while_its_call_waits_keeps_nobody_awake_and_is_heard_to_the_end(server: Server) -> None:
+    waiting: list[Callable[[], object]] = []
+    done: list[int] = []
+    server.handle = lambda peer, message: waits(waiting.append, lambda: done.append(message.serial))
+    leaving = server.connect()
+    leaving.sendall(a_call(1) + a_call(2))
+    turn_until(server.loop, lambda: waiting)
+    leaving.close()
+    began = time.monotonic()
+    turns = 0
+    while time.monotonic() < began + 0.3:
+        server.loop.turn(0.1)
+        turns += 1
+    assert turns < 8
+    while len(done) < 2:
+        turn_until(server.loop, lambda: waiting)
+        waiting.pop()()
+        server.loop.turn(0.01)
+    turn_until(server.loop, lambda: not server.server.clients)
+    assert done == [1, 2]
+
+
+def test_a_connection_that_is_closed_while_a_call_waits_is_not_gone_on_with(server: Server) -> None:
+    waiting: list[Callable[[], object]] = []
+    done: list[int] = []
+    server.handle = lambda peer, message: waits(waiting.append, lambda: done.append(message.serial))
+    server.connect().sendall(a_call(1))
+    turn_until(server.loop, lambda: waiting)
+    next(iter(server.server.clients)).close()
+    waiting.pop()()
+    for _ in range(3):
+        server.loop.turn(0.005)
+    assert not done
