@@ -326,6 +326,47 @@ def test_a_path_that_does_not_answer_holds_a_child_and_nothing_else(
         os.close(fd)
 
 
+def test_more_paths_than_may_be_left_out_hold_up_changes_and_are_named(
+    init: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipes = {name: os.pipe() for name in ("a", "b")}
+    real = os.open
+
+    def hang(path: Any, *rest: Any, **keywords: Any) -> int:
+        name = str(path).rpartition("/")[2].removesuffix(".conf")
+        if name in pipes:
+            os.read(pipes[name][0], 1)
+        return real(path, *rest, **keywords)
+
+    keep = helper._keep_only
+    monkeypatch.setattr(helper, "_keep_only", lambda fds: keep((*fds, *(pipe[0] for pipe in pipes.values()))))
+    monkeypatch.setattr(os, "open", hang)
+    for name, value in (("PATIENCE", 0.2), ("LOOK", 0.05), ("ANSWER_SECONDS", 1.5), ("MOST_HELD", 1)):
+        monkeypatch.setattr(module, name, value)
+    try:
+        for name in ("a", "b", "later"):
+            (init.conf / f"{name}.conf").write_text("description known\n")
+        text = f"{init.conf}/b.conf: Does not answer: changes of configuration wait for it"
+        init.turn(lambda: text in init.said)
+        done: list[str] = []
+        init.configuration.reload(done.append)
+        init.turn(lambda: done)
+        names = f"{init.conf}/a.conf, {init.conf}/b.conf"
+        assert done == [f"Not all configuration was read, for this does not answer: {names}"]
+        assert init.said.count(text) == 1 and init.configuration.current()
+        os.write(pipes["b"][1], b"x" * 9)
+        init.turn(lambda: init.description("b") == "known" and init.description("later") == "known")
+        assert init.description("a") is None
+    finally:
+        for pipe in pipes.values():
+            os.close(pipe[1])
+    init.turn(lambda: init.description("a") == "known")
+    init.rest()
+    assert init.known() == init.on_disk() and not init.faults
+    for pipe in pipes.values():
+        os.close(pipe[0])
+
+
 def test_nobody_waits_longer_than_half_a_second_for_a_child_that_is_held(
     init: Init, monkeypatch: pytest.MonkeyPatch
 ) -> None:
