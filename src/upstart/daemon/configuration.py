@@ -152,7 +152,6 @@ class Configuration:
                 self._watch.add_file("/etc/init.conf")
             for path in [*map(os.path.abspath, trees), *(root + CONFDIR for root in self._chroots.roots)]:
                 self._watch.add_tree(path)
-            self._watch.disk = self._replay
         except OSError as error:
             self._log(WARN, f"Unable to watch configuration: {error.strerror}")
         self._say_what_is_loaded()
@@ -160,6 +159,8 @@ class Configuration:
             if change is not None:
                 self._apply(change)
         self.sources.disk = self._replay
+        if self._watch is not None:
+            self._watch.disk = self._replay
         self._chroots.wanted = self._open_session
         if restarted:
             self._drop_vanished()
