@@ -392,7 +392,7 @@ def test_nobody_waits_longer_than_half_a_second_for_a_child_that_is_held(
     init.configuration.reload(done.append)
     init.turn(lambda: told)
     assert module.WAIT - 0.1 <= told[0] < 4.0
-    assert init.configuration.current()
+    init.turn(init.configuration.current)
     init.turn(lambda: done)
     assert done == [f"Not all configuration was read, for this does not answer: {init.conf}/old.conf"]
     os.close(release)
