@@ -160,6 +160,8 @@ def test_a_link_needs_its_job(package: Package) -> None:
     assert package.warnings() == [warning]
     package.put("etc/init/web.conf", JOB)
     assert package.warnings() == []
+    package.link("upstart-job")
+    assert package.warnings() == []
 
 
 def test_events_are_declared_by_who_emits_them(package: Package) -> None:

@@ -119,9 +119,11 @@ def counterpart(file: JobFile, job: JobClass, contents: Contents) -> Iterator[st
 
 
 def lost_links(contents: Contents, known: Known) -> Iterator[str]:
-    """Links for a job in init.d that has no job."""
+    """Links for a job in init.d that has no job; that of upstart-sysv itself, for insserv, is none for a job."""
     for name, text in sorted(contents.scripts.items()):
-        if text is None and name.removesuffix(".sh") not in known.jobs and name not in known.jobs:
+        if text is not None or name == "upstart-job":
+            continue
+        if name.removesuffix(".sh") not in known.jobs and name not in known.jobs:
             yield f"/etc/init.d/{name} is a link to /lib/init/upstart-job, but there is no job {name}"
 
 
