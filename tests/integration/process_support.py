@@ -63,6 +63,8 @@ class Host:
         self.started: list[SpawnResult] = []
         self.logs: dict[int, JobLog] = {}
         self.failures: dict[int, str] = {}
+        #: What processes do without, that the kernel has refused.
+        self.lacks: list[str] = []
 
     def job(self, command: str, script: bool = False, name: str = "test-job", **stanzas: object) -> JobClass:
         """A job class whose every process is the same command."""
@@ -126,7 +128,7 @@ class Host:
     def _outcome(self, result: SpawnResult) -> None:
         if result.error_fd < 0:
             return
-        outcome = read_outcome(result.error_fd)
+        outcome = read_outcome(result.error_fd, self.lacks.append)
         if outcome is None:
             return
         os.close(result.error_fd)

@@ -349,7 +349,7 @@ def start(**stanzas):
         setattr(job, key, value)
     result = spawner.spawn(SpawnRequest(job, "job", "main", "", {"PATH": "/bin"}))
     status = os.waitpid(result.pid, 0)[1]
-    assert (status == 0) == (result.ready or not (text := read_outcome(result.error_fd)))
+    assert (status == 0) == (result.ready or not (text := read_outcome(result.error_fd, print)))
     return "" if status == 0 else text
 assert start() == "" and start(nice=5) == "" and start(setgid="nogroup") == ""
 assert start(cgroups=(("cpu", None, None, None),)) == ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from daemon_init import PROGRAMS, SessionInit
 from process_support import Host, fields, make_host, needs_root
 
 from upstart.process import limits
@@ -35,6 +36,41 @@ def test_limits_are_set(plain: Host) -> None:
 def test_a_limit_that_cannot_be_set_is_named(plain: Host) -> None:
     text = plain.failure(plain.job("/bin/true", limits={"nofile": (200, 100)}))
     assert text == 'unable to set "nofile" resource limit: Invalid argument'
+
+
+def test_a_limit_beyond_what_the_kernel_allows_is_set_as_far_as_it_goes(plain: Host) -> None:
+    most = int(Path("/proc/sys/fs/nr_open").read_text())
+    now = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    job = plain.job("/bin/cat /proc/self/limits", limits={"nofile": (most + 1, most + 1), "core": (0, 0)})
+    lines = {line[:25].strip(): line[25:].split()[:2] for line in plain.run(job).splitlines()}
+    assert lines["Max open files"] == [str(now)] * 2 and lines["Max core file size"] == ["0", "0"]
+    assert plain.lacks == ['unable to set "nofile" resource limit: Operation not permitted']
+
+
+LESS_PRIVILEGED = """#!/bin/sh
+ulimit -l 64
+exec setpriv --bounding-set=-sys_nice,-sys_resource --inh-caps=-sys_nice,-sys_resource {init} "$@"
+"""
+
+
+def test_root_without_the_privileges_for_a_stanza_runs_the_job_and_says_so(tmp_path: Path) -> None:
+    """As in an unprivileged container; an ordinary user's stanza is a mistake, and an error as ever."""
+    program = tmp_path / "init"
+    program.write_text(LESS_PRIVILEGED.format(init=PROGRAMS / "init"))
+    program.chmod(0o755)
+    job = "nice -5\noom score -500\nlimit core 0 unlimited\nlimit memlock 65536 unlimited\nexec sleep 1000\n"
+    init = SessionInit(tmp_path, {"job": job}, program=program)
+    try:
+        assert init.initctl("start", "job").stdout.startswith("job start/running, process ")
+        for text in (
+            "unable to set priority: Permission denied",
+            "unable to set oom adjustment: Permission denied",
+            'unable to set "memlock" resource limit: Operation not permitted',
+        ):
+            assert f"job main process: {text}; it runs without\n" in init.text()
+        assert init.text().count("it runs without") == 3
+    finally:
+        init.close()
 
 
 def test_every_limit_of_the_job_language_has_a_number() -> None:

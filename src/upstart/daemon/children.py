@@ -229,7 +229,8 @@ class Children:
         """Look at the error pipe: true if the process is known to have failed before its program ran."""
         if running.error_fd < 0:
             return False
-        text = read_outcome(running.error_fd)
+        name = f"{instance.display} {process} process"
+        text = read_outcome(running.error_fd, lambda lack: self._warn(f"{name}: {lack}; it runs without"))
         if text is None:
             return False
         self._end_outcome(running)

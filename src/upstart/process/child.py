@@ -13,10 +13,11 @@ import fcntl
 import grp
 import os
 import pwd
+import resource
 import termios
 
 from upstart.process import apparmor
-from upstart.process.errors import encode
+from upstart.process.errors import encode, encode_lack
 from upstart.process.group import CgroupError
 from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
 from upstart.process.limits import LIMITS, original_descriptors, set_limit
@@ -146,7 +147,7 @@ def _prepare(setup: Setup, error: int) -> None:
     except OSError as reason:
         raise _step("rlimit", reason, "nofile")
     if request.process != "security":
-        _stanzas(setup, SCRIPT_FD if script >= 0 else -1)
+        _stanzas(setup, SCRIPT_FD if script >= 0 else -1, error)
     reset_signals()
     if setup.pause:
         os.close(error)
@@ -233,25 +234,43 @@ def _open_console(console: str, output: int) -> None:
         os.close(fd)
 
 
-def _stanzas(setup: Setup, script: int) -> None:
+def _do_without(error: int, step: str, reason: OSError, detail: str = "") -> None:
+    """Report a step that root is not allowed, as in an unprivileged container, and go on.
+
+    Raises Failure for any other.
+    """
+    if reason.errno not in (errno.EPERM, errno.EACCES) or os.geteuid() != 0:
+        raise _step(step, reason, detail)
+    os.write(error, encode_lack(step, reason.errno, detail))
+
+
+def _limit(name: str, soft: int, hard: int, error: int) -> None:
+    """Set a limit, or as much of it as is allowed."""
+    try:
+        set_limit(LIMITS[name], soft, hard)
+    except OSError as reason:
+        _do_without(error, "rlimit", reason, name)
+        most = resource.getrlimit(LIMITS[name])[1]
+        # -1 is unlimited.
+        set_limit(LIMITS[name], soft if 0 <= soft <= most else most, hard if 0 <= hard <= most else most)
+
+
+def _stanzas(setup: Setup, script: int, error: int) -> None:
     """Limits, priorities, directories, identity and cgroup: all that the security process goes without."""
     job = setup.request.job_class
     for name, (soft, hard) in job.limits.items():
-        try:
-            set_limit(LIMITS[name], soft, hard)
-        except OSError as reason:
-            raise _step("rlimit", reason, name)
+        _limit(name, soft, hard, error)
     os.umask(setup.umask)
     if job.nice is not None:
         try:
             os.setpriority(os.PRIO_PROCESS, 0, job.nice)
         except OSError as reason:
-            raise _step("priority", reason)
+            _do_without(error, "priority", reason)
     if job.oom_score_adj is not None:
         try:
             write_file("/proc/self/oom_score_adj", b"%d\n" % job.oom_score_adj)
         except OSError as reason:
-            raise _step("oom", reason)
+            _do_without(error, "oom", reason)
     tree = _cgroup_before(setup)
     for root in (setup.request.session, job.chroot):
         if root is not None:

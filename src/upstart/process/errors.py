@@ -1,8 +1,8 @@
 """Why a process could not be started, in the words of the original.
 
-A child that fails between fork and exec reports the step and the error number through its error pipe.
-`decode_failure` turns them into the text that stands behind ``Failed to spawn JOB PROCESS process: `` in the log and in
-the client's answer.
+A child that fails between fork and exec reports the step and the error number through its error pipe; before that, in
+lines of their own, the steps that it does without.  `decode_failure` turns them into the text that stands behind
+``Failed to spawn JOB PROCESS process: `` in the log and in the client's answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import os
 
 #: What a report is limited to, well below what a pipe takes in one write (PIPE_BUF).
 MAX_REPORT = 1024
+#: What the report of a step begins with that the process does without.
+_LACK = b"+"
 
 #: Step to text; ``%s`` is the error's description, or the detail where there is one.
 TEXTS = {
@@ -56,6 +58,20 @@ def describe(step: str, number: int, detail: str = "") -> str:
 def encode(step: str, number: int, detail: str = "") -> bytes:
     """What the child writes into its error pipe."""
     return f"{step} {number} {detail}".encode("utf-8", "surrogateescape")[:MAX_REPORT]
+
+
+def encode_lack(step: str, number: int, detail: str = "") -> bytes:
+    """What the child writes of a step that failed and that it does without."""
+    return _LACK + encode(step, number, detail) + b"\n"
+
+
+def split_report(data: bytes) -> tuple[list[str], bytes]:
+    """The texts for what a child does without, and what else it has written: of its failure, or nothing."""
+    lacks = []
+    while data.startswith(_LACK):
+        line, _, data = data.partition(b"\n")
+        lacks.append(decode_failure(line[len(_LACK) :]))
+    return lacks, data
 
 
 def decode_failure(data: bytes) -> str:

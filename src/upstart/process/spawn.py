@@ -18,7 +18,7 @@ from upstart.base.syscalls import fork_into
 from upstart.conf.expand import ExpandError, expand
 from upstart.process import child
 from upstart.process.cgroupkeys import make_plan
-from upstart.process.errors import SpawnError, decode_failure, describe
+from upstart.process.errors import SpawnError, decode_failure, describe, split_report
 from upstart.process.group import CgroupError, Group
 from upstart.process.kernel import open_pty
 from upstart.process.members import Members, boot_ticks
@@ -29,6 +29,7 @@ from upstart.process.request import SpawnRequest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 
     from upstart.process.cgroup import Cgroups
     from upstart.process.cgroupkeys import Plan
@@ -66,16 +67,24 @@ class SpawnResult:
         self.script_feed: tuple[int, bytes] | None = None
 
 
-def read_outcome(error_fd: int) -> str | None:
+def read_outcome(error_fd: int, lacks: Callable[[str], object]) -> str | None:
     """What became of a child whose ``error_fd`` is readable: "" it runs the program, a text: why it does not.
 
-    ``None``: nothing yet.  Call it too when the child is reaped before the loop has seen the descriptor.
+    ``None``: nothing yet.  Call it too when the child is reaped before the loop has seen the descriptor.  ``lacks`` is
+    told what the process does without, which the kernel has refused.
     """
-    try:
-        data = os.read(error_fd, 4096)
-    except (BlockingIOError, InterruptedError):
-        return None
-    return decode_failure(data) if data else ""
+    while True:
+        try:
+            data = os.read(error_fd, 4096)
+        except (BlockingIOError, InterruptedError):
+            return None
+        if not data:
+            return ""
+        texts, failure = split_report(data)
+        for text in texts:
+            lacks(text)
+        if failure:
+            return decode_failure(failure)
 
 
 def close(fd: int) -> None:
