@@ -134,6 +134,19 @@ def test_a_plain_user_reaches_init_by_the_bus_of_which_nobody_has_told_it(booted
     assert connected()
 
 
+def test_a_directory_for_logs_that_is_gone_is_made_by_the_boot(booted: Container) -> None:
+    def logs() -> list[str]:
+        done = booted.run(
+            "sh", "-c", "stat -c '%a %U:%G' /var/log/upstart; cat /var/log/upstart/flush-early-job-log.log"
+        )
+        return done.stdout.splitlines()
+
+    booted.run("rm", "-r", "/var/log/upstart")
+    booted.run("start", "flush-early-job-log")
+    expected = ["750 root:adm", "/var/log/upstart was missing, and has been made"]
+    assert wait_for(lambda: logs() == expected, 10), logs()
+
+
 @contextmanager
 def booted_alone(
     directory: Path,
