@@ -129,7 +129,7 @@ class Guard:
     def _ask(self, request: bytes, seconds: float) -> bytes | None:
         try:
             os.write(self._requests, request)
-            if self._poll.poll(seconds * 1000) or (self._runs() and self._poll.poll(BUSY_SECONDS * 1000)):
+            if self._poll.poll(seconds * 1000) or self._poll.poll(BUSY_SECONDS * 1000 if self._runs() else 0):
                 answer = os.read(self._answers, 4096)
                 if answer:
                     return answer
