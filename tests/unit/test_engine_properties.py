@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from upstart.engine import state
@@ -196,6 +196,10 @@ def live(
     assert all(len(answers) == 1 for answers in world.answers.values()), "a request was never answered"
 
 
+#: A job whose respawn somebody waits for.
+RESPAWNS = "respawn\npost-start exec post-start\nexec main\n"
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(job_texts(), min_size=1, max_size=4), st.lists(steps, max_size=50))
 def test_random_lives_keep_the_invariants(texts: list[str], todo: Steps) -> None:
@@ -210,6 +214,7 @@ def test_random_lives_that_go_through_a_re_execution_at_every_step_keep_them_too
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(job_texts(), min_size=1, max_size=4), st.lists(steps, max_size=25), st.lists(steps, max_size=25))
+@example([RESPAWNS], [("start", 0, 0)], [("exit", 0, 0)])
 def test_a_restored_state_behaves_as_the_unrestored_one(
     texts: list[str], before: Steps, after: Steps
 ) -> None:
@@ -224,6 +229,10 @@ def test_a_restored_state_behaves_as_the_unrestored_one(
             world.release()
             if number:
                 world.reexecute()
+            else:
+                # Clients wait no longer than the program that they have asked.
+                for instance in world.engine.instances():
+                    instance.blocking = [blocked for blocked in instance.blocking if blocked.event is not None]
             world.signals.clear()
             world.kills.clear()
             for what, pick, value in after:
