@@ -143,7 +143,7 @@ def test_a_directory_for_logs_that_is_gone_is_made_by_the_boot(booted: Container
 
     booted.run("rm", "-r", "/var/log/upstart")
     booted.run("start", "flush-early-job-log")
-    expected = ["750 root:adm", "/var/log/upstart was missing, and has been made"]
+    expected = ["2750 root:adm", "/var/log/upstart was missing, and has been made"]
     assert wait_for(lambda: logs() == expected, 10), logs()
 
 

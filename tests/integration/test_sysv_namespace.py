@@ -320,3 +320,11 @@ def test_a_boot_that_hangs_before_rc_can_be_ended(ns: Namespace) -> None:
     ns.until(lambda: status(ns, "rc") == "rc start/starting")
     ns.ok("telinit", "6")
     ns.until(lambda: status(ns, "rc") == "rc start/running")
+
+
+def test_who_is_at_the_machine_is_heard_to_its_end(ns: Namespace) -> None:
+    """By Control-Alt-Delete; and a request on sysvinit's FIFO is telinit's."""
+    write_jobs(ns, keys="start on control-alt-delete\nexec sleep 1000")
+    ns.ok("telinit", "6")
+    os.kill(ns.pid(), signal.SIGINT)
+    ns.until(lambda: status(ns, "keys") == "keys start/running")

@@ -22,6 +22,9 @@ PEER = "org.freedesktop.DBus.Peer"
 BUS_PATH = "/org/freedesktop/DBus"
 BUS_INTERFACE = "org.freedesktop.DBus"
 
+#: The runlevels with which the machine ends.
+LAST_RUNLEVELS = "06"
+
 #: Errors.
 UNKNOWN_JOB = "com.ubuntu.Upstart0_6.Error.UnknownJob"
 UNKNOWN_INSTANCE = "com.ubuntu.Upstart0_6.Error.UnknownInstance"

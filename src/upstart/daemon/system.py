@@ -12,6 +12,7 @@ from upstart.base import syscalls, utmp
 from upstart.base.initctl import LEGACY_PATH
 from upstart.base.initctl import PATH as FIFO
 from upstart.base.loop import READ
+from upstart.base.names import LAST_RUNLEVELS
 from upstart.base.priority import ERROR, WARN
 from upstart.daemon import boot
 from upstart.daemon.initreq import InitFifo
@@ -66,7 +67,8 @@ class System:
         self._listen()
 
     def _emit(self, name: str) -> None:
-        self._engine.emit(name, {})
+        # Who is at the machine is heard to its end.
+        self._engine.emit(name, {}, last=self._engine.ending)
 
     def _listen(self) -> None:
         try:
@@ -121,7 +123,9 @@ class System:
             except OSError:
                 pass  # the history lacks it
             levels = {"RUNLEVEL": level, "PREVLEVEL": previous}
-            self._engine.emit("runlevel", levels | dict(variable.split("=", 1) for variable in variables))
+            ending = level in LAST_RUNLEVELS
+            self._engine.set_ending(ending)
+            self._engine.emit("runlevel", levels | dict(each.split("=", 1) for each in variables), last=ending)
 
 
 def execute_script(paths: tuple[str, ...], argv: list[str], writer: int) -> None:

@@ -11,7 +11,7 @@ import time
 
 from upstart.base import utmp
 from upstart.base.errors import DBusError
-from upstart.base.names import NO_EXTENSION
+from upstart.base.names import LAST_RUNLEVELS, NO_EXTENSION
 from upstart.client.init import Init
 
 TYPE_CHECKING = False
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RUNLEVEL_EVENT = "runlevel"
-#: The runlevels with which the machine ends.
-LAST = "06"
 #: Seconds between two attempts to reach an init that re-executes itself, and after which it is given up.
 RETRY_INTERVAL = 0.1
 RESTART_PATIENCE = 60.0
@@ -45,7 +43,7 @@ def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str |
         pass
     env = [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env]
     try:
-        init.emit_ending(RUNLEVEL_EVENT, env, runlevel in LAST)
+        init.emit_ending(RUNLEVEL_EVENT, env, runlevel in LAST_RUNLEVELS)
     except DBusError as error:
         if error.name not in NO_EXTENSION:
             raise
