@@ -27,6 +27,7 @@ JOBS = {
     "many": "start on go\ninstance $N\nexport N\nexec sleep\n",
     "first": "start on starting chained\ntask\nexec true\n",
     "stopper": "start on go\nstop on halt\nexpect stop\nexec sleep\n",
+    "late": "start on go\nexec sleep\n",
 }
 
 
@@ -67,6 +68,8 @@ class TornWorld(World):
         self.todo: list[fx.Effect] = []
         #: Requests whose call failed at once.
         self.refused: set[int] = set()
+        #: "JOB process" that are yet to come.
+        self.held: set[str] = set()
         super().__init__(**jobs)
 
     def tell(self, act: Callable[[], object]) -> None:
@@ -91,7 +94,7 @@ class TornWorld(World):
     def mend(self) -> None:
         timers = [(instance.serial, name) for (_, name), (_, instance) in self.timers.items()]
         asked = []
-        for effect in self.todo:
+        for effect in [*self.todo, *self.late]:
             if isinstance(effect, fx.Spawn):
                 asked.append((effect.instance.serial, effect.process))
             elif isinstance(effect, fx.SetTimer):
@@ -132,6 +135,9 @@ class TornWorld(World):
 
     def _spawn(self, effect: fx.Spawn) -> None:
         what = f"{effect.instance.job.name} {effect.process}"
+        if what in self.held:
+            self.late.append(effect)
+            return
         if what in self.broken:
             self.engine.spawn_failed(effect.instance, effect.process, "unable to execute: No such file or directory")
             return
@@ -140,6 +146,19 @@ class TornWorld(World):
         # What exists is told, whatever happens; then that it runs.
         self.tell(lambda: self.engine.process_spawned(effect.instance, effect.process, pid))
         self.engine.process_ready(effect.instance, effect.process)
+
+    def come_late(self) -> None:
+        """What was held comes, at last."""
+        self.held.clear()
+        while self.late:
+            try:
+                self._spawn(self.late[0])
+            except MemoryError:
+                del self.late[0]
+                self.mend()
+            else:
+                del self.late[0]
+            self.settle()
 
     def end(self, pid: int, status: int | None) -> None:
         """A process ends, if it has not."""
@@ -163,14 +182,23 @@ def live(world: TornWorld) -> None:
     """Events, commands and ends of processes, until all is stopped."""
     engine = world.engine
     world.broken = {"broken main"}
+    world.held = {"late main"}
 
     def emit(name: str, **env: str) -> None:
         world.command(lambda request: engine.emit(name, env, request=request), lambda: engine.emit(name, env))
 
     emit("go", N="1")
     world.end_those()
+    for instance in list(world.job("late").instances.values()):
+        world.command(
+            lambda request: engine.stop(instance, request),  # noqa: B023
+            lambda: engine.stop(instance, None, True),  # noqa: B023
+        )
+        assert instance.state in ("stopping", "killed")
     emit("now")
     world.end_those()
+    world.come_late()
+    world.end_those("killed")
     for pid, (instance, process) in list(engine.pids.items()):
         if instance.job.name == "service" and process == "main":
             world.end(pid, 1)

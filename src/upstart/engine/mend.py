@@ -15,7 +15,7 @@ from __future__ import annotations
 from upstart.engine.commands import Commands
 from upstart.engine.data import FINISHED, HANDLING, PENDING, Job
 from upstart.engine.door import an_input
-from upstart.engine.effects import CloseFd, Follow, Gone, SetTimer, Spawn
+from upstart.engine.effects import CancelSpawn, CloseFd, Follow, Gone, SetTimer, Spawn
 from upstart.engine.index import EventIndex
 from upstart.engine.lifecycle import EXPECT_TIMER, KILL_TIMER, SPAWNING, WAITING_FOR
 from upstart.engine.processes import EXPECT_SECONDS
@@ -209,13 +209,16 @@ class Mending(Commands):
             self._forget_instance(instance)
         elif process is not None and self._has_process(instance, process):
             if process in instance.pids or process in instance.unready:
-                if state == "spawned" and process not in instance.unready:
+                if state == "spawned" and (process not in instance.unready or instance.goal == "stop"):
                     self._go_on_spawned(instance)
             else:
                 self.advance(instance)
         elif state == "killed" and instance.main_pid:
             if KILL_TIMER + "main" not in instance.timers:
                 self.end_process(instance, "main", instance.job_class.kill_signal)
+        elif state == "killed" and "main" in instance.unready:
+            # It is yet to come, and ends then.
+            pass
         elif state == "running":
             lost = "main" in instance.job_class.processes and not instance.main_pid
             if instance.goal != "start" or lost:
@@ -228,9 +231,12 @@ class Mending(Commands):
             self.force(instance)
 
     def _go_on_spawned(self, instance: Instance) -> None:
-        """Its main process runs."""
+        """Its main process runs, or is not to any more."""
         expect = instance.job_class.expect
         if expect == "none" or instance.goal == "stop":
+            if not instance.main_pid:
+                # It may not come for long, or never.
+                self.effects.append(CancelSpawn(instance, "main"))
             self.advance(instance)
         elif expect != "stop":
             self.effects.append(Follow(instance))
