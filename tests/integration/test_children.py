@@ -19,7 +19,7 @@ from upstart.base.loop import Loop
 from upstart.conf.parse import parse_job
 from upstart.daemon.options import Options
 from upstart.daemon.performer import Performer
-from upstart.engine.effects import Effect, Spawn
+from upstart.engine.effects import Spawn
 from upstart.engine.engine import Engine
 
 pytestmark = needs_root
@@ -39,7 +39,7 @@ class Table:
             options, self.engine, self.loop, None, os.getpid(), 0o22, lambda *_: None, lambda _: None
         )
         self.children = self.performer.children
-        self.waiting: list[Effect] = []
+        self.waiting: list[Spawn] = []
 
     def settle(self) -> None:
         """Perform what the engine asks for, but the start of processes."""
@@ -53,6 +53,10 @@ class Table:
                     self.waiting.append(effect)
                 else:
                     self.performer.perform(effect)
+
+    def mend(self) -> None:
+        """What the daemon does when something was cut short; the engine is mended after."""
+        self.performer.mend([(effect.instance.serial, effect.process) for effect in self.waiting])
 
     def spawn(self) -> None:
         """Start the processes asked for."""
@@ -164,3 +168,27 @@ def test_what_outlives_a_daemon_that_was_told_to_end_stays(table: Table, tmp_pat
 
     until(ended)
     assert not instance.main_pid and alive(int(session.read_text()))
+
+
+def test_a_process_that_the_engine_has_not_heard_of_and_does_not_want_is_ended(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = table.engine.define(parse_job("web", "exec sleep 600\n", "web"))
+    table.engine.start_job(job, {})
+    table.settle()
+    instance = job.instances[""]
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "process_spawned", fail)
+        with pytest.raises(MemoryError):
+            table.spawn()
+    (running,) = table.children.running.values()
+    pid = running.members.pid
+    assert alive(pid)
+    instance.unready.clear()
+    table.mend()
+    assert not table.children.running
+    until(lambda: not alive(pid))

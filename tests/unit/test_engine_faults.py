@@ -106,9 +106,10 @@ def test_a_stale_timer_and_a_try_to_start_a_process_that_make_two_main_processes
         elif instance.state == "spawned":
             self.advance(instance)
 
-    def spawned(self: Engine, instance: Instance, process: str, pid: int) -> None:
+    def spawned(self: Engine, instance: Instance, process: str, pid: int) -> bool:
         instance.pids[process] = pid
         self.pids[pid] = (instance, process)
+        return True
 
     def entered(self: LifeCycle, instance: Instance, state: str, came_from: str) -> str | None:
         if state == "killed" and not instance.main_pid:

@@ -125,9 +125,11 @@ class Children:
                 del self.running[instance, process]
                 continue
             running.members.born()
-            if not running.told:
-                self._engine.process_spawned(instance, process, pid)
-                running.told = True
+            if not running.told and not self._engine.process_spawned(instance, process, pid):
+                kill_members(running.members, self.others(instance, process))
+                self.drop(instance, process)
+                continue
+            running.told = True
             if running.error_fd < 0 and process in instance.unready and instance.pids.get(process) == pid:
                 self._engine.process_ready(instance, process)
             if process == "main":

@@ -23,7 +23,8 @@ class Spawn(Effect):
     """Start ``process`` of ``instance`` with exactly the environment ``env``; descriptors ``fds`` are inherited.
 
     The performer answers with `Engine.process_spawned` (it has a pid), then `Engine.process_ready` (the program
-    was executed), or `Engine.spawn_failed` before or after the first; all may come at once, or late.  No other
+    was executed), or `Engine.spawn_failed` before or after the first; all may come at once, or late.  What
+    `Engine.process_spawned` refuses has to be ended.  No other
     process of the same name is asked for before.
     """
 

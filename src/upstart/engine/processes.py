@@ -38,13 +38,14 @@ class ProcessInputs(LifeCycle):
     """The inputs that tell of processes and timers."""
 
     @an_input
-    def process_spawned(self, instance: Instance, process: str, pid: int) -> None:
-        """The process asked for with `Spawn` exists; its program is not yet known to run."""
+    def process_spawned(self, instance: Instance, process: str, pid: int) -> bool:
+        """The process asked for with `Spawn` exists; its program is not yet known to run.
+
+        False where nobody asked for it, or for no more than one: whoever made it has to end it.
+        """
         known = instance.pids.get(process)
         if known != pid and (known is not None or process not in instance.unready):
-            # Nobody asked for it, or for no more than one: whoever made it shall not have it run beside the other.
-            self.effects.append(Signal(instance, process, pid, SIGKILL, alone=True))
-            return
+            return False
         instance.pids[process] = pid
         self.pids[pid] = (instance, process)
         self.info("%s %s process (%d)", instance.display, process, pid)
@@ -56,6 +57,7 @@ class ProcessInputs(LifeCycle):
                 self.end_process(instance, process, SIGTERM)
         if process == "main" and instance.state == "killed":
             self.end_process(instance, "main", instance.job_class.kill_signal)
+        return True
 
     @an_input
     def process_ready(self, instance: Instance, process: str) -> None:

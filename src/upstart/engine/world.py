@@ -278,9 +278,11 @@ class World:
         else:
             self.next_pid += 1
             self.spawned.append((instance.display, process, self.next_pid, effect.env))
+            if not self.engine.process_spawned(instance, process, self.next_pid):
+                self.kills.append((self.next_pid, SIGKILL))
+                return
             self.kept.add(key)
             self.alive[self.next_pid] = key
-            self.engine.process_spawned(instance, process, self.next_pid)
             if fate == READY:
                 self.engine.process_ready(instance, process)
 
@@ -296,8 +298,6 @@ class World:
 
     def _signal(self, effect: fx.Signal) -> None:
         self.kills.append((effect.pid, effect.signal))
-        if effect.signal == SIGKILL and effect.pid not in self.engine.pids:
-            self.alive.pop(effect.pid, None)
 
     def _set_timer(self, effect: fx.SetTimer) -> None:
         self.timers[effect.instance.serial, effect.timer] = (self.now + effect.seconds, effect.instance)
@@ -391,7 +391,6 @@ class World:
         asked = [(effect.instance.serial, effect.process) for effect in [*self.starts, *self.late]]
         asked += [(effect.instance.serial, effect.process) for _, _, effect in self.retries]
         kept = set(self.kept)
-        killed = set()
         for effect in self.engine.effects:
             if isinstance(effect, fx.SetTimer):
                 timers.add((effect.instance.serial, effect.timer))
@@ -401,16 +400,13 @@ class World:
                 asked.append((effect.instance.serial, effect.process))
             elif isinstance(effect, fx.Gone):
                 kept.discard((effect.instance.serial, effect.process))
-            elif isinstance(effect, fx.Signal) and effect.signal == SIGKILL:
-                killed.add(effect.pid)
         instances = list(self.engine.instances())
         assert timers == {(i.serial, timer) for i in instances for timer in i.timers}, "a timer is not the engine's"
         unborn = [(i.serial, process) for i in instances for process in i.unready if process not in i.pids]
         assert sorted(asked) == sorted(unborn), "a process is asked for that the engine does not wait for"
         assert kept == {(i.serial, process) for i in instances for process in i.pids}, "a process is kept that is gone"
-        alive = {pid: key for pid, key in self.alive.items() if pid not in killed or pid in self.engine.pids}
         known = {pid: (i.serial, process) for i in instances for process, pid in i.pids.items()}
-        assert alive == known, "a process lives of which the engine does not know"
+        assert self.alive == known, "a process lives of which the engine does not know"
         mains = [key for key in self.alive.values() if key[1] == "main"]
         assert len(mains) == len(set(mains)), "two main processes"
 
