@@ -265,7 +265,7 @@ def one_trial(kind: str, subject: Subject, chance: random.Random) -> dict[str, o
         subject.verify(logged)
         verdict, text = "true", ""
     except (Dead, Deaf, Untrue) as error:
-        verdict, text = type(error).__name__.lower(), str(error)
+        verdict, text = type(error).__name__.lower(), f"{error}; {subject.waited()}"
     finally:
         subject.control.off()
     return {"verdict": verdict, "text": text, "what": what, "seconds": round(time.monotonic() - began, 2)}

@@ -324,6 +324,14 @@ class Subject:
     def limit(self, number: int, value: int) -> None:
         resource.prlimit(self.pid, number, (value, resource.prlimit(self.pid, number)[1]))
 
+    def waited(self) -> str:
+        """How long it has run, and how long it has waited for a processor: a busy machine may be to blame."""
+        try:
+            ran, waited = (self.proc / str(self.own) / "schedstat").read_text().split()[:2]
+        except OSError:
+            return ""
+        return f"it has run for {int(ran) / 1e9:.1f} s and waited {int(waited) / 1e9:.1f} s for a processor"
+
     # What must be true of it
 
     def verify(self, logged: int) -> None:
@@ -383,8 +391,16 @@ class Subject:
                 yield f"{shown}: no process"
         for pid, state in self.children().items():
             # The helpers that watch the start of processes and write logs are init's own.
-            if pid not in known and "upstart-" not in self.command(pid):
+            if pid not in known and not self._helps(pid):
                 yield f"child {pid} ({self.command(pid)}, {state}) of {self._job(pid)} is known to nobody"
+
+    def _helps(self, pid: int) -> bool:
+        """Whether it is called as init's helpers are; one that lacked a system call may not show that to ps(1)."""
+        try:
+            name = (self.proc / str(pid) / "comm").read_text()
+        except OSError:
+            name = ""
+        return name.startswith("upstart-") or "upstart-" in self.command(pid)
 
     def _belongs(self, pid: int, job: str) -> bool:
         try:
