@@ -192,3 +192,44 @@ def test_a_process_that_the_engine_has_not_heard_of_and_does_not_want_is_ended(
     table.mend()
     assert not table.children.running
     until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize("lacking", [False, True], ids=["for a while", "for ever"])
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+def test_what_a_main_process_has_left_is_looked_for_until_it_can_be_seen(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: str, lacking: bool
+) -> None:
+    monkeypatch.setattr("upstart.daemon.following.BLIND_SECONDS", 0.01)
+    path = tmp_path / "pid"
+    job = table.engine.define(parse_job("web", f"expect {expect}\n{DAEMON % (path, path)}\n", "web"))
+    table.engine.start_job(job, {})
+    table.settle()
+    table.spawn()
+    instance = job.instances[""]
+    pid = instance.main_pid
+    tries = 0
+
+    def lack(*_: object) -> bytes:
+        nonlocal tries
+        tries += 1
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("upstart.process.procfs.read_file", lack)
+
+        def looked() -> bool:
+            table.turn()
+            return instance.main_pid != pid if lacking else tries > 10
+
+        until(looked)
+        assert instance.main_pid == (0 if lacking else pid)
+    if lacking:
+        assert not job.instances
+        return
+
+    def running() -> bool:
+        table.turn()
+        return instance.state == "running"
+
+    until(running)
+    assert instance.main_pid == int(path.read_text())

@@ -129,7 +129,7 @@ def test_a_call_that_was_for_another_descriptor_of_that_number_is_no_end(loop: L
 
 
 def test_without_a_descriptor_the_process_is_looked_at(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(pid: int, flags: int = 0) -> int:
+    def none(*_: object) -> int:
         raise OSError(24, "Too many open files")
 
     pid = child()
@@ -141,6 +141,11 @@ def test_without_a_descriptor_the_process_is_looked_at(loop: Loop, monkeypatch: 
     held = Held(loop, pid, info.start, told.append)
     assert held.pidfd < 0
     loop.turn(1)
+    assert not told
+    with monkeypatch.context() as patch:
+        patch.setattr("upstart.process.procfs.read_file", none)
+        for _ in range(3):
+            loop.turn(1)
     assert not told
     os.kill(pid, signal.SIGKILL)
     until(lambda: not alive(pid))
@@ -159,3 +164,26 @@ def test_a_number_that_is_used_again_is_nobodys() -> None:
     command = [*unshare, sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_cannot_be_seen_has_not_ended(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> bytes:
+        raise OSError(12, "Cannot allocate memory")
+
+    pid = child()
+    info = look(pid)
+    assert info is not None
+    told: list[bool] = []
+    monkeypatch.setattr("upstart.process.held.LOOK_SECONDS", 0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr("upstart.process.procfs.read_file", none)
+        held = Held(loop, pid, info.start, told.append)
+        for _ in range(3):
+            loop.turn(1)
+        assert not told
+    loop.turn(1)
+    assert held.pidfd >= 0 and not told
+    os.kill(pid, signal.SIGKILL)
+    loop.turn(10)
+    assert told == [True] and os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+    held.close()

@@ -126,7 +126,7 @@ class Children:
                 continue
             running.members.born()
             if not running.told and not self._engine.process_spawned(instance, process, pid):
-                kill_members(running.members, self.others(instance, process))
+                kill_members(running.members, others(instance, process))
                 self.drop(instance, process)
                 continue
             running.told = True
@@ -147,7 +147,7 @@ class Children:
                 os.kill(pid, 0)
             except ProcessLookupError:
                 if pid not in waiting:
-                    self._engine.process_exited(pid, None)
+                    self._end_of(pid, None)
             except OSError:
                 pass
 
@@ -285,8 +285,13 @@ class Children:
 
     def _killed_again(self, instance: Instance, process: str, pid: int, times: int) -> None:
         """Say what keeps a process alive that SIGKILL was sent to before."""
-        info = look(pid)
-        if times == 2 and info is not None:
+        if times != 2:
+            return
+        try:
+            info = look(pid)
+        except OSError:
+            return
+        if info is not None:
             why = "it waits in the kernel (state D)" if info.state == "D" else f"it is in state {info.state}"
             self._warn(f"{instance.display} {process} process ({pid}) does not end by SIGKILL: {why}")
 
@@ -326,7 +331,11 @@ class Children:
             return
         if pid in self._logged_in:
             self._logged_out(pid)
-        instance, process = found
+        self._end_of(pid, status)
+
+    def _end_of(self, pid: int, status: int | None) -> None:
+        """A process that the engine knows of has ended."""
+        instance, process = self._engine.pids[pid]
         running = self.running.get((instance, process))
         if running is not None:
             if self._outcome(instance, process, running):
@@ -370,7 +379,11 @@ class Children:
     def _end_told(self, running: Running) -> None:
         self._loop.remove(running.log_timer)
         running.log_timer = -1
-        if running.ended is not None:
+        if running.ended is not None and running.looks:
+            found = self._engine.pids.get(running.ended[0])
+            if found is not None:
+                self._daemons.main_ended(found[0], running, *running.ended)
+        elif running.ended is not None:
             # Once more, should this fail: nobody else knows of it.
             running.log_timer = self._loop.call_later(LOG_SECONDS, lambda: self._end_told(running))
             self._engine.process_exited(*running.ended)
@@ -391,6 +404,7 @@ class Children:
                     "feed": [running.feed[0], running.feed[1].decode("latin-1")] if running.feed is not None else None,
                     "following": running.following.dump() if running.following is not None else None,
                     "ended": list(running.ended) if running.ended is not None else None,
+                    "looks": running.looks,
                     "held": [running.held.pid, running.held.start] if running.held is not None else None,
                     "kills": running.kills,
                 }
@@ -428,5 +442,6 @@ class Children:
             self.watch_outcome(instance, process, running, error_fd)
         if ended is not None:
             running.ended = (ended[0], ended[1])
+            running.looks = entry.get("looks", 0)
             self._loop.call_soon(lambda: self._end_told(running))
         self._daemons.restore(entry, instance, process, address)

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     Table = dict[tuple[Instance, str], Running]
 
 
+#: Seconds between two looks at what a main process has left, where we lack what it takes to look, and how many.
+BLIND_SECONDS = 0.25
+BLIND_LOOKS = 40
+
+
 class Daemons:
     """Those among the processes ``running`` of one engine.
 
@@ -128,11 +133,30 @@ class Daemons:
         if following is not None:
             self._loop.remove(running.follow_timer)
             stopping = instance.goal == "stop" or instance.state == "killed"
-            decision = following.main_ended(time.monotonic(), status, others(instance, "main"), stopping)
+            try:
+                decision = following.main_ended(time.monotonic(), status, others(instance, "main"), stopping)
+            except OSError:
+                if running.looks < BLIND_LOOKS:
+                    self._look_once_more(instance, running, pid, status)
+                    return
+                decision = Failed()
+            running.looks, running.ended = 0, None
             if not isinstance(decision, Failed):
                 self._decide(instance, running, decision)
                 return
         self._end(running, pid, status)
+
+    def _look_once_more(self, instance: Instance, running: Running, pid: int, status: int | None) -> None:
+        """What the main process has left cannot be seen now; its end is kept until it can be."""
+        running.looks += 1
+        running.ended = (pid, status)
+
+        def look() -> None:
+            running.log_timer = -1
+            self.main_ended(instance, running, pid, status)
+
+        self._loop.remove(running.log_timer)
+        running.log_timer = self._loop.call_later(BLIND_SECONDS, look)
 
     @staticmethod
     def _unfollowed(instance: Instance, running: Running, pid: int) -> bool:

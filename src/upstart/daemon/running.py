@@ -20,7 +20,7 @@ class Running:
 
     __slots__ = (
         "ended", "error_fd", "error_watch", "feed", "feed_watch", "follow_timer", "following", "held", "kills", "log",
-        "log_timer", "log_watch", "members", "told",
+        "log_timer", "log_watch", "looks", "members", "told",
     )  # fmt: skip
 
     def __init__(self, members: Members) -> None:
@@ -32,8 +32,10 @@ class Running:
         self.error_watch = -1
         self.log: JobLog | None = None
         self.log_watch = -1
-        #: Pid and status of a process that has ended while its output is being written.
+        #: Pid and status of a process that has ended while its output is being written, or while it cannot be seen what
+        #: it has left; and how often that was looked at.
         self.ended: tuple[int, int | None] | None = None
+        self.looks = 0
         self.log_timer = -1
         #: Descriptor of a script's pipe, and what must still be written to it.
         self.feed: tuple[int, bytes] | None = None

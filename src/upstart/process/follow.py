@@ -314,7 +314,8 @@ class Following:
 
     Call `look` after each `Wait`, `main_ended` when the process that counts as the job's main one was reaped (also
     after `Forked` or `GaveUp`, before the exit is made the job's), and `orphan_ended` for each reaped process that is
-    nobody's, which may be what a settling job is waiting for.
+    nobody's, which may be what a settling job is waiting for.  Where nothing can be seen, for want of descriptors say,
+    nothing is decided: `look` gives another `Wait`, and `main_ended` raises OSError, to be called again.
     """
 
     __slots__ = ("_seen", "follower", "members")
@@ -326,7 +327,11 @@ class Following:
 
     def look(self, now: float, spare: Collection[int] = ()) -> Decision:
         """Look at the job's processes; ``spare`` are the pids of its other processes (post-start, pre-stop)."""
-        return self.follower.look(now, self._sight(spare, True))
+        try:
+            sight = self._sight(spare, True)
+        except OSError:
+            return Wait(LONGEST_WAIT, self.follower.pid, self.follower.running)
+        return self.follower.look(now, sight)
 
     def main_ended(
         self, now: float, status: int | None, spare: Collection[int] = (), stopping: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from upstart.process.kernel import read_file, write_file
+from upstart.process.kernel import is_gone, read_file, write_file
 
 _ESCAPED = frozenset("/%@\n\t\0 ")
 
@@ -47,13 +47,18 @@ class Group:
         self.exclusive = exclusive
 
     def pids(self) -> list[int]:
-        """The processes in the group and below it; those of another PID namespace are left out."""
+        """The processes in the group and below it; those of another PID namespace are left out.
+
+        Raises OSError where we lack what it takes to look.
+        """
         pids: list[int] = []
         for directory in _subtree(self.path):
             try:
                 pids += map(int, read_file(directory + "/cgroup.procs", 1 << 20).split())
-            except OSError:
-                continue
+            except OSError as error:
+                # A threaded group has processes elsewhere, and says EOPNOTSUPP.
+                if not is_gone(error) and error.errno != errno.EOPNOTSUPP:
+                    raise
         return [pid for pid in pids if pid > 1]
 
     def populated(self) -> bool:
@@ -65,9 +70,9 @@ class Group:
 
     def kill(self) -> bool:
         """Send SIGKILL to all that is in the group, atomically; False where the kernel cannot (before 5.14)."""
-        if not self.exclusive or os.getpid() in self.pids():
-            return False
         try:
+            if not self.exclusive or os.getpid() in self.pids():
+                return False
             write_file(self.path + "/cgroup.kill", b"1")
         except OSError:
             return False

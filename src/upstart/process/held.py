@@ -43,27 +43,35 @@ class Held:
     def _open(self) -> None:
         try:
             self.pidfd = os.pidfd_open(self.pid)
+            if self.lives():
+                # It is that of the process, and of no other that has got its number.
+                self._watch = self._loop.add_fd(self.pidfd, READ, lambda events: self._tell())
+                return
         except ProcessLookupError:
             pass
         except OSError:
+            self._give_back()
             self._watch = self._loop.call_later(LOOK_SECONDS, self._look)
             return
-        if self.pidfd >= 0 and self.lives():
-            # It is that of the process, and of no other that has got its number.
-            self._watch = self._loop.add_fd(self.pidfd, READ, lambda events: self._tell())
-        else:
-            self._watch = self._loop.call_later(0.0, self._look)
+        self._watch = self._loop.call_later(0.0, self._look)
 
     def lives(self) -> bool:
-        """Whether it is there, and no other process with its number."""
+        """Whether it is there, and no other process with its number.  Raises OSError where that cannot be seen now."""
         info = look(self.pid)
         return info is not None and info.start == self.start
 
     def _look(self) -> None:
-        if not self.lives():
-            self._tell()
-        elif self.pidfd < 0:
+        if self._seen():
             self._open()
+        else:
+            self._tell()
+
+    def _seen(self) -> bool:
+        """Whether it may be there."""
+        try:
+            return self.pidfd < 0 and self.lives()
+        except OSError:
+            return True
 
     def _tell(self) -> None:
         self._loop.remove(self._watch)
@@ -79,6 +87,12 @@ class Held:
     def close(self) -> None:
         """Let go of it; its end is not told any more."""
         self._loop.remove(self._watch)
+        self._give_back()
+
+    def _give_back(self) -> None:
         if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+            fd, self.pidfd = self.pidfd, -1
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # it is gone whatever close(2) says

@@ -5,6 +5,7 @@ Nothing here blocks.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
@@ -15,6 +16,17 @@ _TIOCGPTPEER = 0x5441
 F_DUPFD_CLOEXEC = 1030
 
 _UNLOCKED = (0).to_bytes(4, "little")
+
+
+#: What says that a file of /proc or of a cgroup is gone, or not for us to see; root is refused nothing by the kernel.
+_GONE = frozenset(
+    {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENOTDIR, errno.EACCES, *([errno.EPERM] if os.geteuid() else [])}
+)
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether an error tells something of what was looked at, and not of what we lack to look at it."""
+    return error.errno in _GONE
 
 
 def open_pty() -> tuple[int, int]:

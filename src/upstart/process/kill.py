@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from upstart.process.members import Members
+    from upstart.process.procfs import ProcInfo
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
@@ -85,7 +86,7 @@ def signal_job(
         return signal_group(pid, number, pidfd)
     # Once the process is dead its children are no longer known as such.
     members.note_user()
-    members.processes(spare, fresh=True)
+    _seen(members, spare)
     done = signal_group(pid, number, pidfd)
     return kill_members(members, spare) or done
 
@@ -97,12 +98,20 @@ def kill_members(members: Members, spare: Collection[int] = ()) -> bool:
     if done and not members.left:
         return True
     for _ in range(_ROUNDS):
-        left = members.processes(spare, fresh=True)
-        if not left:
+        left = _seen(members, spare)
+        if left is not None and not left:
             break
-        for info in left:
+        for info in left or ():
             done = _kill_exactly(info.pid, info.start) or done
     return done
+
+
+def _seen(members: Members, spare: Collection[int]) -> list[ProcInfo] | None:
+    """What belongs to the job; ``None`` where it cannot be seen now."""
+    try:
+        return members.processes(spare, fresh=True)
+    except OSError:
+        return None
 
 
 def _kill_exactly(pid: int, start: int) -> bool:

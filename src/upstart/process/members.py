@@ -98,7 +98,7 @@ class Members:
             self.sessions.add(self.pid)
 
     def processes(self, spare: Collection[int] = (), fresh: bool = False) -> list[ProcInfo]:
-        """The living members, oldest first.
+        """The living members, oldest first.  Raises OSError where we lack what it takes to look.
 
         ``spare`` are sessions that are not to be counted (those of the job's other processes).  ``fresh`` looks
         again at processes that an earlier call found to be strangers.
@@ -115,7 +115,10 @@ class Members:
 
     def note_user(self) -> None:
         """The program runs: remember who runs it."""
-        seen = users(self.pid)
+        try:
+            seen = users(self.pid)
+        except OSError:
+            return
         if len(seen) == 1:
             self.user = min(seen)
 

@@ -1,6 +1,7 @@
 """What /proc says of a process, proc(5), read with as few system calls as possible.
 
-A process may be gone at any moment: every function then returns ``None`` or leaves it out, and never raises.
+A process may be gone at any moment: every function then returns ``None`` or leaves it out.  Where we lack what it
+takes to look (memory, descriptors), nothing is known: that raises OSError.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from upstart.process.kernel import read_file
+from upstart.process.kernel import is_gone, read_file
 
 _INT, _QUIT = 1 << 1, 1 << 2  # bits of SIGINT and SIGQUIT in a signal mask
 _FORKNOEXEC = 0x40  # PF_FORKNOEXEC of the kernel's sched.h: forked, and no program executed since
@@ -66,8 +67,10 @@ def look(pid: int) -> ProcInfo | None:
     """The process ``pid``; a zombie counts as gone."""
     try:
         text = read_file(f"/proc/{pid}/stat", 4096)
-    except OSError:
-        return None
+    except OSError as error:
+        if is_gone(error):
+            return None
+        raise
     opening, closing = text.find(b"("), text.rfind(b")")
     fields = text[closing + 2 :].split()
     if closing < 0 or len(fields) < 20 or fields[0] in (b"Z", b"X"):
@@ -83,21 +86,27 @@ def all_pids() -> list[int]:
     """Every process, as far as /proc shows it; none where it is not mounted."""
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except OSError:
-        return []
+    except OSError as error:
+        if is_gone(error):
+            return []
+        raise
 
 
 def children(pid: int, threads: int = 1) -> list[int] | None:
     """The children of ``pid``, which has so many threads; ``None`` where the kernel does not tell."""
     try:
         tasks = [str(pid)] if threads <= 1 else os.listdir(f"/proc/{pid}/task")[:_THREADS]
-    except OSError:
-        return []
+    except OSError as error:
+        if is_gone(error):
+            return []
+        raise
     found: list[int] = []
     for task in tasks:
         try:
             found += map(int, read_file(f"/proc/{pid}/task/{task}/children", 1 << 22).split())
-        except OSError:
+        except OSError as error:
+            if not is_gone(error):
+                raise
             if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
                 return None
     return found
@@ -107,8 +116,10 @@ def environment(pid: int) -> dict[bytes, bytes]:
     """The environment a process was started with; empty where it cannot be read."""
     try:
         text = read_file(f"/proc/{pid}/environ", 1 << 20)
-    except OSError:
-        return {}
+    except OSError as error:
+        if is_gone(error):
+            return {}
+        raise
     return dict(entry.split(b"=", 1) for entry in text.split(b"\0") if b"=" in entry)
 
 
@@ -116,8 +127,10 @@ def users(pid: int) -> frozenset[int]:
     """The user ids of a process: real, effective, saved and that for files; empty where they cannot be read."""
     try:
         text = read_file(f"/proc/{pid}/status", 8192)
-    except OSError:
-        return frozenset()
+    except OSError as error:
+        if is_gone(error):
+            return frozenset()
+        raise
     start = text.find(b"\nUid:")
     return frozenset(map(int, text[start + 5 : text.find(b"\n", start + 5)].split())) if start >= 0 else frozenset()
 
@@ -127,8 +140,10 @@ def privileged(pid: int) -> bool:
     environment; true where that cannot be read."""
     try:
         text = read_file(f"/proc/{pid}/auxv", 4096)
-    except OSError:
-        return True
+    except OSError as error:
+        if is_gone(error):
+            return True
+        raise
     # Keys are small: the upper half of a key of 64 bits is empty.
     size = 4 if sys.maxsize < 1 << 32 or int.from_bytes(text[:8], sys.byteorder) >> 32 else 8
     words = [int.from_bytes(text[at : at + size], sys.byteorder) for at in range(0, len(text) - size + 1, size)]
@@ -139,8 +154,10 @@ def command(pid: int) -> list[bytes]:
     """The command line of a process, as it may have changed it; empty where it cannot be read."""
     try:
         text = read_file(f"/proc/{pid}/cmdline", 1 << 20)
-    except OSError:
-        return []
+    except OSError as error:
+        if is_gone(error):
+            return []
+        raise
     return text.split(b"\0")[:-1]
 
 
@@ -151,8 +168,10 @@ def executable(pid: int) -> str | None:
     """
     try:
         return os.readlink(f"/proc/{pid}/exe")
-    except OSError:
-        return None
+    except OSError as error:
+        if is_gone(error):
+            return None
+        raise
 
 
 def is_shell(pid: int) -> bool:
@@ -168,8 +187,10 @@ def in_background(pid: int) -> bool:
     """Whether a shell without job control started it with ``&``: it then ignores SIGINT and SIGQUIT (POSIX, 2.11)."""
     try:
         text = read_file(f"/proc/{pid}/status", 8192)
-    except OSError:
-        return False
+    except OSError as error:
+        if is_gone(error):
+            return False
+        raise
     start = text.find(b"\nSigIgn:")
     if start < 0:
         return False
