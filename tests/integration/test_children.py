@@ -10,6 +10,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from upstart.base.loop import Loop
 from upstart.conf.parse import parse_job
 from upstart.daemon.options import Options
 from upstart.daemon.performer import Performer
+from upstart.engine.data import Instance
 from upstart.engine.effects import Spawn
 from upstart.engine.engine import Engine
+from upstart.process.follow import Following
 
 pytestmark = needs_root
 
@@ -29,17 +32,21 @@ class Table:
     """A session init's engine and performer; processes are spawned by `spawn`, and nothing happens by itself."""
 
     def __init__(self) -> None:
-        options = Options("init")
-        options.user, options.cgroups, options.default_console = True, False, "none"
-        self.loop = Loop()
         self.engine = Engine(time.monotonic)
         self.engine.reset_job_environ({"PATH": PATH})
         self.engine.set_announcing(False)
+        self.waiting: list[Spawn] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """As a program does that has the engine's state."""
+        options = Options("init")
+        options.user, options.cgroups, options.default_console = True, False, "none"
+        self.loop = Loop()
         self.performer = Performer(
             options, self.engine, self.loop, None, os.getpid(), 0o22, lambda *_: None, lambda _: None
         )
         self.children = self.performer.children
-        self.waiting: list[Spawn] = []
 
     def settle(self) -> None:
         """Perform what the engine asks for, but the start of processes."""
@@ -68,6 +75,15 @@ class Table:
         self.loop.turn(0.01)
         self.children.reap()
         self.settle()
+
+    def until_running(self, instance: Instance) -> None:
+        """Turn until a job is running."""
+
+        def running() -> bool:
+            self.turn()
+            return instance.state == "running"
+
+        until(running)
 
     def close(self) -> None:
         self.performer.close()
@@ -194,6 +210,15 @@ def test_a_process_that_the_engine_has_not_heard_of_and_does_not_want_is_ended(
     until(lambda: not alive(pid))
 
 
+def leave_daemon(table: Table, path: Path, expect: str = "fork") -> Instance:
+    """Start a job whose main process leaves a daemon, with its pid in ``path``, and ends."""
+    job = table.engine.define(parse_job("web", f"expect {expect}\n{DAEMON % (path, path)}\n", "web"))
+    table.engine.start_job(job, {})
+    table.settle()
+    table.spawn()
+    return job.instances[""]
+
+
 @pytest.mark.parametrize("lacking", [False, True], ids=["for a while", "for ever"])
 @pytest.mark.parametrize("expect", ["fork", "daemon"])
 def test_what_a_main_process_has_left_is_looked_for_until_it_can_be_seen(
@@ -201,11 +226,7 @@ def test_what_a_main_process_has_left_is_looked_for_until_it_can_be_seen(
 ) -> None:
     monkeypatch.setattr("upstart.daemon.following.BLIND_SECONDS", 0.01)
     path = tmp_path / "pid"
-    job = table.engine.define(parse_job("web", f"expect {expect}\n{DAEMON % (path, path)}\n", "web"))
-    table.engine.start_job(job, {})
-    table.settle()
-    table.spawn()
-    instance = job.instances[""]
+    instance = leave_daemon(table, path, expect)
     pid = instance.main_pid
     tries = 0
 
@@ -224,12 +245,48 @@ def test_what_a_main_process_has_left_is_looked_for_until_it_can_be_seen(
         until(looked)
         assert instance.main_pid == (0 if lacking else pid)
     if lacking:
-        assert not job.instances
+        assert not instance.job.instances
         return
-
-    def running() -> bool:
-        table.turn()
-        return instance.state == "running"
-
-    until(running)
+    table.until_running(instance)
     assert instance.main_pid == int(path.read_text())
+
+
+def test_what_a_main_process_has_left_is_looked_for_by_the_next_program(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = leave_daemon(table, tmp_path / "pid")
+    os.waitid(os.P_PID, instance.main_pid, os.WEXITED | os.WNOWAIT)
+
+    def lack(*_: object) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("upstart.process.procfs.read_file", lack)
+        table.children.reap()
+    saved = table.children.dump()
+    table.performer.close()
+    table.begin()
+    table.children.restore(saved, lambda _: instance, None)
+    table.until_running(instance)
+    assert instance.main_pid == int((tmp_path / "pid").read_text())
+
+
+def test_an_end_that_could_not_be_dealt_with_leads_to_the_daemon_when_it_can(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = leave_daemon(table, tmp_path / "pid")
+    pid = instance.main_pid
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+    def lack(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Following, "main_ended", lack)
+        while Path(f"/proc/{pid}").exists():
+            with suppress(MemoryError):
+                table.children.reap()
+    assert instance.main_pid == pid
+    table.mend()
+    table.until_running(instance)
+    assert instance.main_pid == int((tmp_path / "pid").read_text())

@@ -42,7 +42,7 @@ ALWAYS = {
 #: Dictionaries whose keys are those of jobs and events, and no part of the layout.
 OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers")
 #: What was added since.
-NEWER = {"respawning", "address", "chroot", "held", "kills", "known", "left", "user", "launched", "shared"}
+NEWER = {"respawning", "address", "chroot", "held", "kills", "known", "left", "user", "launched", "looks", "shared"}
 
 JOBS = {
     "service": "respawn\nexec sleep 1000\n",

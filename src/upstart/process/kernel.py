@@ -18,6 +18,8 @@ F_DUPFD_CLOEXEC = 1030
 _UNLOCKED = (0).to_bytes(4, "little")
 
 
+#: Bytes read at once.
+_PIECE = 1 << 16
 #: What says that a file of /proc or of a cgroup is gone, or not for us to see; root is refused nothing by the kernel.
 _GONE = frozenset(
     {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENOTDIR, errno.EACCES, *([errno.EPERM] if os.geteuid() else [])}
@@ -60,7 +62,8 @@ def read_file(path: str, limit: int = 65536) -> bytes:
         parts = []
         left = limit
         while left > 0:
-            part = os.read(fd, left)
+            # No more than may be needed: what is given to read(2) is allocated first.
+            part = os.read(fd, min(left, _PIECE))
             if not part:
                 break
             parts.append(part)
