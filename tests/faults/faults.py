@@ -4,7 +4,7 @@
     faults.py [--trials N] [--seed S] [--kinds A,B] [--workers N] [--root CHECKOUT] [--life SEED:KIND]
 
 A life is an init that is started, and tried `ROUNDS` times while jobs start, respawn, stop and log, and clients call.
-After each trial nothing lacks any more, and `subject.Subject.verify` says whether the init has died, is deaf, or
+After each trial nothing lacks any more, and `judgement.Judgement.verify` says whether the init has died, is deaf, or
 untrue.  What fails is shown with the life that repeats it.  Exit status 1 if anything did.
 """
 
@@ -27,9 +27,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "boot")]
 
+from client import MANAGER, UPSTART, Client, Dead, Deaf, Untrue  # noqa: E402
 from groups import remove_groups, unified_hierarchy  # noqa: E402
 from injected import CALLS, ERRORS, LINES  # noqa: E402
-from subject import JOBS, MANAGER, UPSTART, Client, Dead, Deaf, Subject, Untrue  # noqa: E402
+from judgement import Judgement  # noqa: E402
+from subject import JOBS, Subject  # noqa: E402
 
 from upstart.dbus.wire import WireError  # noqa: E402
 
@@ -262,7 +264,7 @@ def one_trial(kind: str, subject: Subject, chance: random.Random) -> dict[str, o
         subject.alive()
         lift(kind, subject)
         load.finish()
-        subject.verify(logged)
+        Judgement(subject).verify(logged)
         verdict, text = "true", ""
     except (Dead, Deaf, Untrue) as error:
         verdict, text = type(error).__name__.lower(), f"{error}; {subject.waited()}"

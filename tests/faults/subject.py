@@ -1,7 +1,5 @@
-"""An init under trial, in a session or as PID 1 of namespaces: what can be asked of it, and what must be true of it.
-
-`verify` is the judgement: it lives, it answers, what it says of its jobs is so, all that was started is known to it,
-and jobs can be started and stopped.
+"""An init under trial, in a session or as PID 1 of namespaces: its jobs, what can be seen of it, and what can be done
+to it.
 """
 
 from __future__ import annotations
@@ -11,33 +9,17 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src")]
+from client import EXTENSION, MANAGER, PROPERTIES, UPSTART, Client, Dead, Deaf, wait_for
+from injected import FIRED, LEFT, MODE, OFF, SIZE
 
-from injected import FIRED, LEFT, MODE, OFF, SIZE  # noqa: E402
-
-from upstart.daemon.paths import escape  # noqa: E402
-from upstart.dbus import wire  # noqa: E402
-
-MANAGER = "/com/ubuntu/Upstart"
-UPSTART = "com.ubuntu.Upstart0_6"
-EXTENSION = UPSTART + ".Extension"
-JOB = UPSTART + ".Job"
-PROPERTIES = "org.freedesktop.DBus.Properties"
-#: Seconds: until an init that begins anew on a busy machine answers, an answer from then on, and all coming to rest.
+#: Seconds: until an init that begins anew on a busy machine answers, and an answer from then on.
 PATIENCE = 15.0
 ANSWER = 1.0
-REST = 30.0
-#: Bytes that init may log about one trial.
-LOG_BYTES = 64 << 10
 
 JOBS = {
     "svc": "respawn\nrespawn limit unlimited\nexec sleep 1000\n",
@@ -63,101 +45,6 @@ PROBES = {
     "probed": "start on probing\ntask\nexec true\n",
     "keeper": "respawn\nrespawn limit unlimited\nexec sleep 1000\n",
 }
-
-
-class Dead(Exception):
-    """It ended, or began anew without its state."""
-
-
-class Deaf(Exception):
-    """It does not answer, or not in time."""
-
-
-class Untrue(Exception):
-    """What it says is not so, or it did not do what was asked for."""
-
-
-def wait_for(what: Callable[[], Any], seconds: float) -> Any:
-    """The first true value of ``what``, or its last value."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = what()
-        if value or time.monotonic() > deadline:
-            return value
-        time.sleep(0.02)
-
-
-class Client:
-    """A connection that never waits for long; ``pending`` are the calls not answered yet, by serial."""
-
-    def __init__(self, address: str) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(2)
-        self.pending: dict[int, str] = {}
-        self._serial = 0
-        self._data = b""
-        self._ready = False
-        user = str(os.getuid()).encode().hex().encode()
-        try:
-            self.sock.connect(address)
-            self.sock.sendall(b"\0AUTH EXTERNAL " + user + b"\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n")
-        except OSError:
-            self.sock.close()
-            raise
-
-    def send(self, path: str, interface: str, member: str, signature: str = "", *values: Any) -> int:
-        self._serial += 1
-        message = wire.call(self._serial, "com.ubuntu.Upstart", path, interface, member, signature, *values)
-        self.sock.sendall(message)
-        self.pending[self._serial] = f"{member} {path} {values}"
-        return self._serial
-
-    def job(self, member: str, job: str, env: list[str], wait: bool) -> int:
-        return self.send(f"{MANAGER}/jobs/{escape(job)}", JOB, member, "asb", env, wait)
-
-    def emit(self, name: str, env: list[str], wait: bool) -> int:
-        return self.send(MANAGER, UPSTART, "EmitEvent", "sasb", name, env, wait)
-
-    def read(self, seconds: float) -> wire.Message | None:
-        """The next message, None where none comes in time; EOFError or OSError when init has hung up."""
-        deadline = time.monotonic() + seconds
-        while True:
-            if not self._ready and self._data.count(b"\r\n") >= 2:
-                self._data = self._data.split(b"\r\n", 2)[2]
-                self._ready = True
-            if self._ready and len(self._data) >= wire.FIXED:
-                length = wire.message_length(self._data, 0)
-                if len(self._data) >= length:
-                    message = wire.parse(self._data[:length])
-                    self._data = self._data[length:]
-                    if message.header.reply_serial:
-                        self.pending.pop(message.header.reply_serial, None)
-                    return message
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            self.sock.settimeout(left)
-            try:
-                data = self.sock.recv(1 << 16)
-            except TimeoutError:
-                return None
-            if not data:
-                raise EOFError
-            self._data += data
-
-    def answer(self, serial: int, seconds: float) -> tuple[Any, ...]:
-        """The arguments of an answer, the name of an error in front; Deaf where there is none in time."""
-        deadline = time.monotonic() + seconds
-        while True:
-            message = self.read(max(0.0, deadline - time.monotonic()))
-            if message is None:
-                raise Deaf(f"no answer within {seconds:g} s: {self.pending.get(serial)}")
-            if message.header.reply_serial == serial:
-                error = (message.header.error_name or "?",) if message.type == wire.ERROR else ()
-                return (*error, *message.args())
-
-    def close(self) -> None:
-        self.sock.close()
 
 
 class Control:
@@ -332,127 +219,13 @@ class Subject:
             return ""
         return f"it has run for {int(ran) / 1e9:.1f} s and waited {int(waited) / 1e9:.1f} s for a processor"
 
-    # What must be true of it
-
-    def verify(self, logged: int) -> None:
-        """Raise Dead, Deaf or Untrue where it is so; ``logged`` is how long its log was before."""
-        self.answers(PATIENCE)
-        self.answers(ANSWER)
-        if self.started(self.own) != self.began:
-            raise Dead("another process")
-        client = self.client()
-        try:
-            self._comes_to_rest(client)
-            self._works(client)
-            self._comes_to_rest(client)
-        except (OSError, EOFError):
-            # It begins anew: what was true has to be true then.
-            client.close()
-            self.answers(PATIENCE)
-            client = self.client()
-            self._comes_to_rest(client)
-            self._works(client)
-        finally:
-            client.close()
-        more = self.log.stat().st_size - logged
-        if more > LOG_BYTES:
-            raise Untrue(f"{more} bytes were logged")
-
-    def _comes_to_rest(self, client: Client) -> None:
-        wrong: list[str] = []
-
-        def right() -> bool:
-            wrong[:] = self._wrong(client)
-            return not wrong
-
-        if not wait_for(right, REST):
-            raise Untrue("; ".join(wrong))
-
-    def _wrong(self, client: Client) -> Iterator[str]:
-        self.alive()
-        known: set[int] = set()
-        for entry in self.status(client):
-            job, name, goal, state, pids = entry[:5]
-            shown = f"{job} ({name}) {goal}/{state} {pids}"
-            known.update(pid for _, pid in pids)
-            for _, pid in pids:
-                fields = self.stat(pid)
-                if not fields:
-                    yield f"{shown}: no process {pid}"
-                elif fields[0] == "Z":
-                    yield f"{shown}: {pid} is a zombie"
-                elif not self._belongs(pid, job):
-                    yield f"{shown}: {pid} is a stranger"
-            if (goal, state) == ("stop", "waiting"):
-                continue
-            if (goal, state) != ("start", "running"):
-                yield f"{shown}: not at rest"
-            elif "main" not in dict(pids):
-                yield f"{shown}: no process"
-        for pid, state in self.children().items():
-            # The helpers that watch the start of processes and write logs are init's own.
-            if pid not in known and not self._helps(pid):
-                yield f"child {pid} ({self.command(pid)}, {state}) of {self._job(pid)} is known to nobody"
-
-    def _helps(self, pid: int) -> bool:
-        """Whether it is called as init's helpers are; one that lacked a system call may not show that to ps(1)."""
-        try:
-            name = (self.proc / str(pid) / "comm").read_text()
-        except OSError:
-            name = ""
-        return name.startswith("upstart-") or "upstart-" in self.command(pid)
-
-    def _belongs(self, pid: int, job: str) -> bool:
-        try:
-            return f"UPSTART_JOB={job}\0".encode() in (self.proc / str(pid) / "environ").read_bytes()
-        except OSError:
-            return True
-
-    def _job(self, pid: int) -> str:
-        """The job that its environment names."""
-        try:
-            words = (self.proc / str(pid) / "environ").read_bytes().split(b"\0")
-        except OSError:
-            return "?"
-        return next((word[12:].decode() for word in words if word.startswith(b"UPSTART_JOB=")), "no job")
-
     def command(self, pid: int) -> str:
         try:
             return (self.proc / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             return "gone"
 
-    def _works(self, client: Client) -> None:
-        def call(member: str, job: str) -> None:
-            answer = client.answer(client.job(member, job, [], True), PATIENCE)
-            if answer and "Error" in str(answer[0]):
-                raise Untrue(f"{member} {job}: {answer}")
-
-        def main_of(job: str) -> int:
-            for entry in self.status(client):
-                if entry[0] == job and entry[3] == "running":
-                    return int(dict(entry[4]).get("main", 0))
-            return 0
-
-        for job in PROBES:
-            if job != "probed" and main_of(job):
-                call("Stop", job)
-        for job in ("probe", "keeper"):
-            call("Start", job)
-            if not main_of(job):
-                raise Untrue(f"{job} was started and does not run")
-        answer = client.answer(client.emit("probing", [], True), PATIENCE)
-        if answer:
-            raise Untrue(f"emit: {answer}")
-        before = main_of("keeper")
-        self.kill(before)
-        if not wait_for(lambda: main_of("keeper") not in (0, before), PATIENCE):
-            raise Untrue("keeper was not respawned")
-        for job in ("probe", "keeper"):
-            pid = main_of(job)
-            call("Stop", job)
-            if self.stat(pid)[:1] not in ([], ["Z"]):
-                raise Untrue(f"{job} was stopped and process {pid} lives")
+    # What can be done to it
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         """Send a signal to a process of its namespace."""
