@@ -141,7 +141,7 @@ def begin(kind: str, subject: Subject, chance: random.Random) -> str:
         return f"{room} bytes left"
     if kind == "nofile":
         room = chance.randrange(8)
-        subject.limit(resource.RLIMIT_NOFILE, subject.descriptors() + room)
+        subject.few_descriptors(subject.descriptors() + room)
         return f"{room} descriptors left"
     if kind == "fsize":
         room = chance.choice((0, 10, 1000))
@@ -179,7 +179,7 @@ def lift(kind: str, subject: Subject) -> None:
         number = {"as": resource.RLIMIT_AS, "data": resource.RLIMIT_DATA, "fsize": resource.RLIMIT_FSIZE}[kind]
         subject.limit(number, infinite)
     elif kind == "nofile":
-        subject.limit(resource.RLIMIT_NOFILE, resource.prlimit(subject.pid, resource.RLIMIT_NOFILE)[1])
+        subject.enough_descriptors()
     elif kind == "pids":
         (pids_group(subject) / "pids.max").write_text("max")
     elif kind == "disk":

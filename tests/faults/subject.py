@@ -96,6 +96,8 @@ class Subject:
         environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "TERM": "dumb"}
         for name in ("CONFIG_HOME", "CACHE_HOME", "RUNTIME_DIR"):
             environ["XDG_" + name] = str(directory)
+        #: How many descriptors it is to have while it lacks some.
+        self.few = 0
         self.log = directory / ("kmsg" if first else "messages")
         with open(directory / "messages", "wb") as output:
             if first:
@@ -210,6 +212,25 @@ class Subject:
 
     def limit(self, number: int, value: int) -> None:
         resource.prlimit(self.pid, number, (value, resource.prlimit(self.pid, number)[1]))
+
+    def few_descriptors(self, count: int) -> None:
+        """Let it have no descriptors from ``count`` on."""
+        self.few = count
+        self.limit(resource.RLIMIT_NOFILE, count)
+
+    def enough_descriptors(self) -> None:
+        """Let it have all again, at a moment in which it has not set aside a limit that it would put back."""
+        while True:
+            os.kill(self.pid, signal.SIGSTOP)
+            wait_for(lambda: self.stat(self.own)[:1] in ([], ["T"], ["Z"]), PATIENCE)
+            soft, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+            quiet = soft in (self.few, hard)
+            if quiet:
+                self.limit(resource.RLIMIT_NOFILE, hard)
+            os.kill(self.pid, signal.SIGCONT)
+            if quiet:
+                return
+            time.sleep(0.001)
 
     def waited(self) -> str:
         """How long it has run, and how long it has waited for a processor: a busy machine may be to blame."""

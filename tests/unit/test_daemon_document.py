@@ -64,7 +64,7 @@ KEPT = {
     "ProcessInputs": "pids",
     "Turn": "_queued _starts",
     "Quiesce": "_deadline _phase _reason _started",
-    "Running": "ended error_fd feed following held kills log members",
+    "Running": "ended error_fd feed following held kills log looks members",
 }
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
