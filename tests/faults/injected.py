@@ -123,9 +123,12 @@ def install(control: str) -> None:
     """Have what ``control`` (path of the page) says happen in this process, and in those that it forks."""
     global _page
     import _socket
+    import faulthandler
     import fcntl
     import select
 
+    # Where the interpreter itself fails is in what init has said.
+    faulthandler.enable()
     fd = os.open(control, os.O_RDWR | os.O_CLOEXEC)
     _page = memoryview(mmap.mmap(fd, SIZE)).cast("I")
     os.close(fd)

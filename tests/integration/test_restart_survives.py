@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import socket
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from daemon_init import MANAGER, PROGRAMS, UPSTART, SessionInit, lose_state, wait_for
@@ -249,6 +251,10 @@ def test_a_variable_alone_does_not_make_a_trial_of_an_init(tmp_path: Path, monke
     read, write = os.pipe()
     argv = ["init", "--restart", "--state-fd", "5"]
     assert options.trial_answer(argv, str(write)) == write
+    for number in (errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.EPERM):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fstat", Mock(side_effect=OSError(number, os.strerror(number))))
+            assert options.trial_answer(argv, str(write)) == write
     assert options.trial_answer(argv[:2], str(write)) == -1
     with open(os.devnull) as file:
         assert options.trial_answer(argv, str(file.fileno())) == -1

@@ -7,6 +7,7 @@ original's.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -189,8 +190,9 @@ def trial_answer(argv: list[str], variable: str | None) -> int:
         return -1
     try:
         return int(variable) if stat.S_ISFIFO(os.fstat(int(variable)).st_mode) else -1
-    except OSError:
-        return -1
+    except OSError as error:
+        # Whatever else fails, this must not go on as a second init with the descriptors of the first.
+        return -1 if error.errno == errno.EBADF else int(variable)
 
 
 def arguments(argv: list[str], state_fd: int, priority: int) -> list[str]:
