@@ -445,6 +445,11 @@ def test_a_condition_that_is_written_out_reads_back(tree: Any) -> None:
     assert condition_to_rpn(parse(f"start on ({written(tree)})").start_on) == reverse_polish(tree)
 
 
+@pytest.mark.parametrize("text", ["( foo and ( bar ) )", "(\tfoo and(  bar))", "( foo )and( bar )"])
+def test_blanks_may_stand_on_either_side_of_a_parenthesis(text: str) -> None:
+    assert condition_to_rpn(parse(f"start on {text}").start_on) == [["foo"], ["bar"], ["/AND"]]
+
+
 def test_blank_lines_and_comments_may_stand_inside_parentheses() -> None:
     text = "start on (foo # one\n\n# comment\n  # and another\nand bar)\nexec x\n"
     job = parse_job("job", text, "job.conf")

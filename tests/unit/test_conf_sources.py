@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upstart.conf.files import MAX_SIZE, is_ignored_directory, is_job_file
+from upstart.conf.files import MAX_SIZE, is_ignored_directory, is_job_file, read_file, stamp_path
 from upstart.conf.sources import Change, Sources
 
 
@@ -116,6 +117,28 @@ def test_a_file_that_becomes_invalid_no_longer_defines_its_job(world: World) -> 
     [change] = world.sources.changed([path])
     assert change.error is None
     assert world.description("x") == "better"
+
+
+def test_an_invalid_file_that_is_removed_has_no_error_any_more(world: World) -> None:
+    path = world.write("a/x.conf", "exec\n")
+    world.sources.load()
+    assert world.sources.error("x") and world.sources.standing()
+    world.sources.changed([world.remove("a/x.conf")])
+    assert not world.sources.error("x") and not world.sources.standing()
+    world.write("a/x.conf", "exec\n")
+    world.sources.changed([path])
+    world.remove("a/x.conf")
+    world.sources.reload()
+    assert not world.sources.error("x") and not world.sources.standing()
+
+
+def test_a_file_that_was_just_written_has_no_stamp_yet(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = world.write("a/x.conf", "task")
+    now = os.stat(path).st_ctime_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now + 1_000_000)
+    assert read_file(path) == (b"task", None)
+    monkeypatch.setattr(time, "time_ns", lambda: now + 1_000_000_000)
+    assert read_file(path) == (b"task", stamp_path(path, follow=True))
 
 
 def test_a_reload_repeats_what_is_still_wrong_and_parses_nothing_else(world: World) -> None:

@@ -139,11 +139,12 @@ def test_two_paths_to_one_directory_are_both_reported(watch: Watch, tmp_path: Pa
     assert settled(watch) == {str(tmp_path / "real/x.conf"), str(tmp_path / "alias/x.conf")}
 
 
-def test_a_tree_that_was_removed_is_silent(watch: Watch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_tree_that_was_removed_is_silent(watch: Watch, tmp_path: Path, end: str) -> None:
     for name in ("a", "b"):
         (tmp_path / name / "sub").mkdir(parents=True)
         watch.add_tree(str(tmp_path / name))
-    watch.remove_tree(str(tmp_path / "a"))
+    watch.remove_tree(str(tmp_path / "a") + end)
     (tmp_path / "a/sub/x.conf").write_text("")
     (tmp_path / "b/sub/x.conf").write_text("")
     assert settled(watch) == {str(tmp_path / "b/sub/x.conf")}

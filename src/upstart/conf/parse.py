@@ -18,7 +18,6 @@ class ParseError(Exception):
     """
 
     def __init__(self, path: str, line: int, text: str, job: JobClass | None = None) -> None:
-        super().__init__(path, line, text)
         self.path = path
         self.line = line
         self.text = text
