@@ -126,15 +126,21 @@ class Subject:
         self.began = self.started(self.own)
 
     def _program(self, root: Path) -> Path:
-        """A copy of the init program in which things can be made to fail."""
+        """A copy of the init program in which things can be made to fail.
+
+        What does that is loaded where the program is prepared for a lack of memory.
+        """
         programs = self.directory / "sbin"
         shutil.copytree(root / "build" / "sbin", programs)
         script = programs / "init"
         load = (
-            f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-            f"import injected\ninjected.install({str(self.directory / 'control')!r})\n"
+            f"    sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+            f"    import injected\n    injected.install({str(self.directory / 'control')!r})\n"
         )
-        script.write_text(script.read_text().replace("sys.dont_write", load + "sys.dont_write", 1))
+        main = "    from upstart.daemon.main import main\n"
+        text = script.read_text()
+        assert main in text
+        script.write_text(text.replace(main, load + main, 1))
         return script
 
     def _find(self) -> int:
