@@ -374,6 +374,37 @@ def test_a_change_of_what_is_waited_for_outlives_a_descriptor_that_was_closed_fi
         os.close(fd)
 
 
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOSPC, errno.EPERM, errno.EINTR])
+def test_what_cannot_be_watched_anew_for_a_moment_is_watched_all_the_same(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    class Lacking:
+        """One that watches nothing more."""
+
+        def register(self, fd: int, events: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        def close(self) -> None:
+            pass
+
+    told: list[int] = []
+    pipes = [os.pipe() for _ in range(2)]
+    loop.add_fd(pipes[0][0], READ, lambda events: told.append(os.read(pipes[0][0], 1)[0]))
+    closed = loop.add_fd(pipes[1][0], READ, told.append)
+    os.close(pipes[1][0])
+    loop.remove(closed)
+    with monkeypatch.context() as patch:
+        patch.setattr(select, "epoll", Lacking)
+        for text in b"ab":
+            os.write(pipes[0][1], bytes([text]))
+            loop.turn(1)
+    os.write(pipes[0][1], b"c")
+    loop.turn(1)
+    assert bytes(told) == b"abc"
+    for fd in (*pipes[0], pipes[1][1]):
+        os.close(fd)
+
+
 def test_without_a_descriptor_to_begin_anew_it_is_tried_again(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
     read, write = os.pipe()

@@ -13,8 +13,10 @@ The loop itself needs no memory to go on: what is to be called is called before 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import stat
 import time
 from heapq import heapify, heappop, heappush
 
@@ -154,16 +156,19 @@ class Loop:
             self._closed_first = True
 
     def _begin_anew(self) -> None:
-        """Watch what is watched, and nothing else."""
+        """Watch what is watched, and nothing else; where that lacks something, the next turn tries again."""
         try:
             epoll = select.epoll()
         except OSError:
-            return  # no descriptor left: the next turn tries again
+            return
         for fd, (_, _, events) in self._fds.items():
             try:
                 epoll.register(fd, events)
             except OSError:
-                pass  # closed, and its owner has yet to say so
+                if _can_be_watched(fd):
+                    epoll.close()
+                    return
+                # It was closed, and its owner has yet to say so.
         old, self._epoll = self._epoll, epoll
         self._closed_first = False
         old.close()
@@ -324,3 +329,12 @@ class Loop:
         time.sleep(PAUSE)
         for callback in self._repeated:
             self._call(callback)
+
+
+def _can_be_watched(fd: int) -> bool:
+    """Whether a descriptor is open, and no file's that has got the number since."""
+    try:
+        kind = os.fstat(fd).st_mode
+    except OSError as error:
+        return error.errno != errno.EBADF
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
