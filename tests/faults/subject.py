@@ -39,6 +39,8 @@ JOBS = {
     "missing": "exec /nonexistent\n",
     "both": "start on tick and tock\ntask\nexec true\n",
 }
+#: Numbers of epoll_wait(2) and epoll_pwait(2), of x86-64, arm64 and arm.
+EPOLL_WAIT = ("232", "281", "22", "252", "346")
 #: The tests that follow a trial.
 PROBES = {
     "probe": "exec sleep 1000\n",
@@ -96,8 +98,6 @@ class Subject:
         environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "TERM": "dumb"}
         for name in ("CONFIG_HOME", "CACHE_HOME", "RUNTIME_DIR"):
             environ["XDG_" + name] = str(directory)
-        #: How many descriptors it is to have while it lacks some.
-        self.few = 0
         self.log = directory / ("kmsg" if first else "messages")
         with open(directory / "messages", "wb") as output:
             if first:
@@ -221,22 +221,23 @@ class Subject:
 
     def few_descriptors(self, count: int) -> None:
         """Let it have no descriptors from ``count`` on."""
-        self.few = count
         self.limit(resource.RLIMIT_NOFILE, count)
 
     def enough_descriptors(self) -> None:
-        """Let it have all again, at a moment in which it has not set aside a limit that it would put back."""
+        """Let it have all again: as it starts a process it sets its own limit aside, and puts the old one back."""
+        hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)[1]
         while True:
-            os.kill(self.pid, signal.SIGSTOP)
-            wait_for(lambda: self.stat(self.own)[:1] in ([], ["T"], ["Z"]), PATIENCE)
-            soft, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-            quiet = soft in (self.few, hard)
-            if quiet:
-                self.limit(resource.RLIMIT_NOFILE, hard)
-            os.kill(self.pid, signal.SIGCONT)
-            if quiet:
+            self.limit(resource.RLIMIT_NOFILE, hard)
+            wait_for(self._waits, PATIENCE)
+            if resource.prlimit(self.pid, resource.RLIMIT_NOFILE)[0] == hard:
                 return
-            time.sleep(0.001)
+
+    def _waits(self) -> bool:
+        """Whether it is where its loop waits, and in the middle of nothing."""
+        try:
+            return Path(f"/proc/{self.pid}/syscall").read_text().split()[0] in EPOLL_WAIT
+        except OSError:
+            return True
 
     def waited(self) -> str:
         """How long it has run, and how long it has waited for a processor: a busy machine may be to blame."""

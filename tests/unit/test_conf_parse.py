@@ -33,6 +33,7 @@ def test_an_empty_file_is_a_job_with_the_defaults() -> None:
         assert vars(job) == {"name": "test", "source": "test.conf", "processes": {}}
         assert (job.respawn_limit, job.respawn_interval, job.kill_timeout) == (10, 5, 5)
         assert (job.kill_signal, job.reload_signal, job.umask) == (15, 1, 0o022)
+        assert all(hasattr(job, name) for name in JobClass.__annotations__)
         for name in ("console", "nice", "oom_score_adj", "apparmor_switch", "chroot", "chdir", "setuid", "setgid"):
             assert getattr(job, name) is None
         assert (job.limits, job.cgroups, job.debug, job.task, job.respawn) == ({}, (), False, False, False)

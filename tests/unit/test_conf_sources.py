@@ -203,6 +203,16 @@ def test_the_first_override_up_to_the_directory_of_the_file_counts(world: World)
     assert world.description("x") == "b"
 
 
+def test_an_override_counts_for_the_file_behind_it_where_only_its_directory_is_looked_at(world: World) -> None:
+    world.write("b/x.conf", "description conf")
+    world.sources.load()
+    world.write("a/x.override", "description a")
+    directory = str(world.root / "a")
+    assert names(world.sources.changed([directory])) == ["x"] and world.description("x") == "a"
+    world.remove("a/x.override")
+    assert names(world.sources.changed([directory])) == ["x"] and world.description("x") == "conf"
+
+
 def test_an_override_behind_the_file_does_not_count(world: World) -> None:
     world.write("a/x.conf", "description conf")
     world.write("b/x.override", "description b")
