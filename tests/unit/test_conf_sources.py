@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upstart.conf.files import MAX_SIZE, is_ignored_directory, is_job_file, read_file, stamp_path
+from upstart.conf.files import MAX_SIZE, is_ignored_directory, is_job_file, read_file, stamp_of
 from upstart.conf.sources import Change, Sources
 
 
@@ -138,7 +138,7 @@ def test_a_file_that_was_just_written_has_no_stamp_yet(world: World, monkeypatch
     monkeypatch.setattr(time, "time_ns", lambda: now + 1_000_000)
     assert read_file(path) == (b"task", None)
     monkeypatch.setattr(time, "time_ns", lambda: now + 1_000_000_000)
-    assert read_file(path) == (b"task", stamp_path(path, follow=True))
+    assert read_file(path) == (b"task", stamp_of(os.stat(path)))
 
 
 def test_a_reload_repeats_what_is_still_wrong_and_parses_nothing_else(world: World) -> None:
