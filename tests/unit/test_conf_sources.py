@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -300,6 +301,28 @@ def test_a_lack_of_descriptors_does_not_undefine_jobs(world: World, monkeypatch:
         assert all(change.job_class is not None for change in world.sources.reload())
     world.sources.reload()
     assert world.description("x") == "two"
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EIO, errno.ENOMEM, errno.EINVAL, errno.EPERM, errno.ENOSPC, errno.EACCES, errno.ENOTDIR]
+)
+def test_a_directory_takes_its_jobs_away_only_where_it_is_gone_or_not_for_us(
+    world: World, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    world.write("a/x.conf", "task")
+    world.sources.load()
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", fail)
+        world.sources.reload()
+    gone = number in (errno.EACCES, errno.ENOTDIR)
+    assert (world.sources.job_class("x") is None) is gone
+    assert world.messages[0] == f"{world.root}/a: Unable to load configuration: {os.strerror(number)}"
+    world.sources.reload()
+    assert world.sources.job_class("x") is not None
 
 
 def test_directories_in_directories_end_somewhere(world: World) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 
 from upstart.conf.disk import DIRECT, is_directory, stamp_path
-from upstart.conf.files import CONF, OVERRIDE, PASSING, is_ignored_directory, is_job_file
+from upstart.conf.files import CONF, GONE, OVERRIDE, PASSING, is_ignored_directory, is_job_file
 from upstart.conf.jobdata import same_definition
 from upstart.conf.listing import Listing, list_jobs
 from upstart.conf.parse import ParseError, decode, parse_job, parse_no_job
@@ -238,7 +238,7 @@ class Sources:
         except OSError as error:
             if error.errno != errno.ENOENT:
                 self._warn(f"{directory.path}: Unable to load configuration: {error.strerror}")
-            if error.errno in PASSING:
+            if error.errno not in GONE:
                 return
             for name in [*directory.entries, *directory.overrides]:
                 yield from self._update(directory, name, False, False)
