@@ -24,7 +24,7 @@ PASSING = frozenset(
     }
 )  # fmt: skip
 
-#: Errors that say that a directory is not there, or not for us to read; whatever else fails, its jobs stay as they were.
+#: Errors that say that a directory is not there, or not for us to read; whatever else fails, its jobs stay.
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES})
 
 #: Nanoseconds that time stamps may lag behind: two ticks of the slowest kernel clock.
