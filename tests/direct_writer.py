@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from upstart.base.logfile import FILE_CAP, append
 from upstart.process.log import LogFile
-from upstart.process.logfile import FILE_CAP, append
 
 
 class DirectWriter:

@@ -6,7 +6,9 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from upstart.base.errors import DBusError
 from upstart.base.names import DISCONNECTED, UNKNOWN_JOB
-from upstart.sysv import change, rcs
+from upstart.sysv import change, keeping, patience, rcs
 from upstart.sysv.bootorder import BootOrder
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
@@ -29,6 +31,8 @@ class Boot:
         for name, path in (("SCRIPTS", "init.d"), ("LINKS", "rcS.d"), ("JOBS", "init")):
             (root / path).mkdir()
             monkeypatch.setattr(rcs, name, str(root / path))
+        (root / "log").mkdir()
+        monkeypatch.setattr(keeping, "LOGS", str(root / "log"))
         monkeypatch.setattr("upstart.client.init.connect_private", self.connect)
         monkeypatch.setattr("time.sleep", lambda seconds: self.told.append("waits"))
         self.told: list[str] = []
@@ -87,6 +91,21 @@ class Boot:
     def ran(self) -> list[str]:
         path = self.root / "trace"
         return path.read_text().split() if path.exists() else []
+
+
+def listener_ends() -> bool:
+    """Whether the process that listens to what is left running, our one child now, ends once nobody can speak."""
+    (pid,) = Path("/proc/thread-self/children").read_text().split()
+    return wait_for(partial(os.waitid, os.P_PID, int(pid), os.WEXITED | os.WNOHANG))
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        select.select([], [], [], 0.01)
+    return True
 
 
 @pytest.fixture
@@ -181,7 +200,7 @@ class TestWords:
         assert capfd.readouterr().out == "a\nb\nb failed with exit status 4"
 
     def test_are_those_of_a_terminal(self, boot: Boot) -> None:
-        boot.script("S01a", f"[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo terminal >> {boot.root}/trace")
+        boot.script("S01a", f"[ -t 1 ] && [ -t 2 ] && echo terminal >> {boot.root}/trace")
         boot.run()
         assert boot.ran == ["terminal"]
 
@@ -200,7 +219,8 @@ class TestWords:
         assert "late" not in capfd.readouterr().out
         with open(os.pidfd_open(pid), "rb") as end:  # it was not ended with the script
             assert not select.select([end], [], [], 0)[0]
-        os.kill(pid, 9)
+        os.killpg(os.getpgid(pid), 9)
+        assert listener_ends()
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
     def test_that_nobody_can_read_end_nothing(self, boot: Boot) -> None:
@@ -215,6 +235,104 @@ class TestWords:
             os.close(saved)
             os.close(full)
         assert boot.ran == ["a", "b"]
+
+
+class TestLogs:
+    def read(self, boot: Boot, name: str) -> str:
+        return (boot.root / "log" / f"rcS-{name}.log").read_text()
+
+    def test_have_what_scripts_say_and_how_they_failed(self, boot: Boot) -> None:
+        boot.script("S01a", "echo one; echo two >&2; exit 3")
+        boot.script("S02b", "echo three")
+        boot.script("S03c", "")
+        boot.run()
+        assert self.read(boot, "a") == "one\ntwo\nrcS: a failed with exit status 3\n"
+        assert self.read(boot, "b") == "three\n"
+        assert sorted(os.listdir(boot.root / "log")) == ["rcS-a.log", "rcS-b.log"]
+        boot.run()
+        assert self.read(boot, "b") == "three\n" * 2
+
+    def test_that_cannot_be_written_end_nothing(self, boot: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+        (boot.root / "log").rmdir()
+        boot.script("S01a", "echo one")
+        boot.trace("S02b")
+        boot.run()
+        assert boot.ran == ["b"]
+        assert capfd.readouterr().out == "one\n"
+
+    def test_are_written_once_there_is_a_place(self, boot: Boot) -> None:
+        (boot.root / "log").rmdir()
+        boot.script("S01a", "echo one")
+        boot.script("S02b", f"mkdir {boot.root}/log")
+        boot.run()
+        assert self.read(boot, "a") == "one\n"
+
+    def test_have_what_is_left_running_says_afterwards(self, boot: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+        boot.script("S01a", f"""setsid sh -c '
+            echo begins
+            until [ -e {boot.root}/go ]; do sleep 0.02; done
+            echo goes on || touch {boot.root}/cut-off
+            touch {boot.root}/gone' </dev/null &""")
+        boot.script("S02b", "sleep 0.3; echo last")
+        boot.run()
+        assert capfd.readouterr().out == "begins\nlast\n"
+        (boot.root / "go").touch()
+        assert wait_for((boot.root / "gone").exists)
+        assert listener_ends()
+        assert not (boot.root / "cut-off").exists()
+        assert self.read(boot, "a") == "begins\ngoes on\n"
+        assert capfd.readouterr().out == ""
+
+
+class TestWhatTakesLong:
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(patience, "FIRST", 0.1)
+
+    def test_is_named_again_and_again_until_it_ends(self, boot: Boot) -> None:
+        boot.script("S01a", f"echo $$ >{boot.root}/pid; until [ -e {boot.root}/go ]; do sleep 0.02; done")
+
+        def say(text: str) -> None:
+            boot.said.append(text)
+            if len(boot.said) == 3:
+                (boot.root / "go").touch()
+
+        rcs.BootScripts(BootOrder(["S01a"]), say).run()
+        pid = (boot.root / "pid").read_text().strip()
+        line = f"a has been at it for 0 seconds, and the boot waits for it (to end it: kill -- -{pid})"
+        assert boot.said == [line] * 3
+        assert boot.told == ["boot-waits SCRIPT=a goes on"] * 3
+
+    def test_of_a_job_is_named_while_scripts_are_heard(self, boot: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+        boot.script("S01a", "sleep 0.1; echo heard")
+        boot.trace("S01b")
+        boot.job("b")
+        boot.on_emit = lambda: (wait_for(lambda: boot.said), None)[1]
+        boot.run(all_of("a", "b"))
+        assert boot.said[-1] == (
+            "Job b in place of b has been at it for 0 seconds, and the boot waits for it (see: status b)")
+        assert boot.ran == []
+        assert "heard\n" in capfd.readouterr().out
+
+    def test_has_its_words_in_the_log_once_logs_are_there(self, boot: Boot) -> None:
+        boot.script("S01mountall.sh", "")
+        boot.script("S02a", f"echo so far; until [ -e {boot.root}/log/rcS-a.log ]; do sleep 0.02; done; echo done")
+        boot.run()
+        assert (boot.root / "log/rcS-a.log").read_text() == "so far\ndone\n"
+
+    def test_is_named_when_init_is_gone(self, boot: Boot) -> None:
+        boot.reachable = False
+        boot.script("S01a", "sleep 0.3")
+        boot.run()
+        assert boot.said and boot.said[0].startswith("a has been at it")
+
+
+def test_a_wait_is_told_of_less_and_less_often() -> None:
+    wait = patience.Patience(100.0)
+    told = [now - 100 for now in range(100, 3700) if wait.asks(float(now))]
+    assert told == [10, 20, 40, 80, 160, 320, 640, 1240, 1840, 2440, 3040]
+    assert [wait.lasts(100.0 + seconds) for seconds in (10, 119, 120, 7199, 7200)] == [
+        "10 seconds", "119 seconds", "2 minutes", "119 minutes", "2 hours"]
 
 
 class TestJobs:
@@ -316,7 +434,8 @@ class TestCommand:
         assert rcs.main(["rcS", "s"]) == 0
         assert machine.ran == ["a"]
         assert machine.told == [
-            "signal 15", "virtual-filesystems local-filesystems remote-filesystems filesystem", "runlevel S"]
+            "signal 15", "signal 2", "signal 15",
+            "virtual-filesystems local-filesystems remote-filesystems filesystem", "runlevel S"]
 
     def test_enters_it_without_scripts(self, machine: Boot, capfd: pytest.CaptureFixture[str]) -> None:
         (machine.root / "rcS.d").rmdir()

@@ -1,6 +1,6 @@
 """The helper that appends to the logs of jobs: what it is told, what it answers, and what it notes meanwhile.
 
-What is always true here: only what stands in this file, in `logfile` and in Python itself is needed, so that the
+What is always true here: only what stands in this file, in `base.logfile` and in Python itself is needed, so that the
 program is small.  Before a helper writes it notes where; so its successor knows what it had written if it dies.
 """
 
@@ -12,8 +12,8 @@ import select
 import sys
 from _struct import Struct  # the public module is no part of the interpreter
 
+from upstart.base.logfile import append
 from upstart.base.title import show_as
-from upstart.process.logfile import append
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

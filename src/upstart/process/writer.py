@@ -16,9 +16,9 @@ import os
 import select
 import time
 
+from upstart.base.logfile import FILE_CAP
 from upstart.base.loop import READ
 from upstart.process import helper
-from upstart.process.logfile import FILE_CAP
 from upstart.process.logserver import ANSWER, NAME, NOTE, REQUEST, TOLD_TO_END, execute, serve
 
 TYPE_CHECKING = False

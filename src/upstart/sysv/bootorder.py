@@ -19,13 +19,14 @@ class BootOrder:
     *links* are the names in /etc/rcS.d, *depend* is the text of .depend.boot: None runs one script after another.
     """
 
-    __slots__ = ("_interactive", "_needs", "_running")
+    __slots__ = ("_interactive", "_links", "_needs", "_running")
 
     def __init__(self, links: Iterable[str], depend: str | None = None) -> None:
         #: What still has to end before each script that waits, in the order of the links.
         self._needs: dict[str, set[str]] = {}
         self._running: set[str] = set()
         self._interactive: set[str] = set()
+        self._links: dict[str, str] = {}
         known: dict[str, set[str]] = {}
         for line in (depend or "").splitlines():
             head, _, rest = line.partition(":" if ": " in line else "=")
@@ -46,6 +47,7 @@ class BootOrder:
             else:
                 self._needs[name] = {other for other in numbers if depend is None or numbers[other] < number}
             numbers.setdefault(name, number)
+            self._links.setdefault(name, link)
         for needs in self._needs.values():
             needs &= numbers.keys()
 
@@ -70,6 +72,10 @@ class BootOrder:
     def is_interactive(self, name: str) -> bool:
         """Whether the script needs the console for itself."""
         return name in self._interactive
+
+    def link(self, name: str) -> str:
+        """The name of the script's link."""
+        return self._links[name]
 
     def end(self, name: str) -> None:
         """A script that was taken has ended."""

@@ -45,6 +45,7 @@ WELL_KNOWN_EVENTS = (
     "mounting",
     "mounted",
     "boot-script",
+    "boot-waits",
     "virtual-filesystems",
     "local-filesystems",
     "remote-filesystems",
