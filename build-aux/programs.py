@@ -32,6 +32,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     # The jobs' own.
     "stop-rest": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.stoprest"),
     "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),
+    "rc": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rc"),
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
 }
 

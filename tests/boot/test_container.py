@@ -164,6 +164,8 @@ def booted_alone(
         for name, text in files.items():
             container.path(name).parent.mkdir(exist_ok=True)
             container.path(name).write_text(text)
+            if text.startswith("#!"):
+                container.path(name).chmod(0o755)
         container.boot()
         yield container
 
@@ -238,6 +240,48 @@ def test_a_boot_that_comes_to_nothing_gives_a_shell_and_goes_on_once_mended(
         assert wait_for(says(container, "console", "start/running, process"), 60)
         assert container.run("runlevel").stdout == "N 2\n"
         assert container.run("pgrep", "-x", "sulogin").stdout == ""
+
+
+#: One after another, so that insserv need not know of them.
+SCRIPTS = {
+    "/etc/init.d/.legacy-bootordering": "",
+    "/etc/rcS.d/S90asks": "",
+    "/etc/init.d/asks": """#!/bin/sh
+(while :; do sleep 1; done) & echo $! >/run/loop
+setsid sh -c 'until [ -e /run/go ]; do sleep 0.1; done; echo late; touch /run/gone' </dev/null &
+yes | head -n1
+printf 'Word: '
+read -r word
+echo "got $word."
+exit 7
+""",
+    "/etc/rc0.d/K00hangs": "#!/bin/sh\necho stopping\nsleep 1000\n",
+    "/etc/init/rc.override": "env STOP_TIMEOUT=3\n",
+}
+
+
+def test_boot_scripts_may_ask_and_leave_something_running_and_none_holds_up_the_end(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = bytearray()
+    with booted_alone(directory, monkeypatch, "lxc", SCRIPTS, show=said.extend) as container:
+        assert wait_for(lambda: b"Word: " in said, 60), said
+        container.type("secret\n")
+        assert wait_for(says(container, "console", "start/running, process"), 60)
+        assert b"y\r\nWord: secret\r\ngot secret.\r\nrcS: asks failed with exit status 7\r\n" in said
+        loop = container.path("/run/loop").read_text().strip()
+        assert container.path(f"/proc/{loop}").exists()
+        before = len(said)
+        container.path("/run/go").touch()
+        assert wait_for(container.path("/run/gone").exists, 10)
+        log = container.path("/var/log/upstart/rcS-asks.log")
+        assert wait_for(lambda: log.read_text().endswith("late\n"), 10)
+        assert log.read_text() == "y\nWord: got secret.\nrcS: asks failed with exit status 7\nlate\n"
+        assert b"late" not in said[before:]
+        assert "Starting" in container.path("/var/log/upstart/rc.log").read_text()
+        container.run("telinit", "0")
+        assert container.wait(90) == signal.SIGINT
+        assert b"hangs has been at it for 3 seconds, and is told to end" in said
 
 
 @pytest.mark.parametrize("options", [["--confdir=/etc/mine"], ["--no-startup-event"]])

@@ -218,6 +218,7 @@ COMMAND_PAGES = [
     ("initctl", "initctl.8"),
     ("rcS", "rcS.8"),
     ("stop-rest", "stop-rest.8"),
+    ("rc", "rc.8"),
 ]
 
 

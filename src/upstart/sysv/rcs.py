@@ -25,7 +25,7 @@ from upstart.base import inherited, names
 from upstart.base.errors import DBusError, UsageError
 from upstart.client.init import Init
 from upstart.client.job import Job
-from upstart.sysv import change, keeping, spawning
+from upstart.sysv import change, keeping, scripts, spawning
 from upstart.sysv.bootorder import BootOrder
 from upstart.sysv.keeping import Console, Output
 from upstart.sysv.patience import Patience, milliseconds
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 JOBS = "/etc/init"
 LINKS = "/etc/rcS.d"
 SCRIPTS = "/etc/init.d"
-#: The event that takes the place of a script, and the one that tells which the boot waits for.
+#: The event that takes the place of a script.
 SCRIPT_EVENT = "boot-script"
-WAITS_EVENT = "boot-waits"
 #: What the scripts have done, told in this order once they have ended; no job is waited for.
 DONE_EVENTS = ("virtual-filesystems", "local-filesystems", "remote-filesystems", "filesystem")
 #: When one of these has ended, logs can be where they will be found.
@@ -297,12 +296,7 @@ class BootScripts:
         self._tell(f"{who} has been at it for {long}, and the boot waits for it ({hint})")
         if self._mounted:
             self._write_logs()
-        try:
-            init = Init.open()
-            init.emit(WAITS_EVENT, [f"SCRIPT={name}"], wait=False)
-            init.close()
-        except DBusError:
-            pass  # without init nobody could log in
+        scripts.tell_init(name)
 
 
 def job_of(name: str) -> str | None:
@@ -372,12 +366,12 @@ def _boot(context: Context, settings: Common, args: list[str]) -> int:
     except OSError as error:
         context.error(f"Unable to read {LINKS}: {error.strerror}")
         order = BootOrder(())
-    scripts = BootScripts(order, context.error)
+    boot = BootScripts(order, context.error)
 
     def stop(number: int, frame: object) -> NoReturn:
         # The job is stopped: a runlevel is entered meanwhile.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        scripts.terminate()
+        boot.terminate()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         posix.kill(posix.getpid(), signal.SIGTERM)
         posix._exit(1)  # not reached
@@ -385,7 +379,7 @@ def _boot(context: Context, settings: Common, args: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     # As of startpar: scripts are not to be interrupted by who plays with the keyboard.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    scripts.run()
+    boot.run()
     # The runlevel stops rc-sysinit; this comes to its own end, so that init has no killed process to report.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

@@ -44,7 +44,7 @@ def spawn(path: str, link: str, env: dict[bytes, bytes]) -> tuple[int, int]:
     except OSError:
         return _execute(path, link, env, []), -1  # before /dev/pts is there
     try:
-        rows, columns = _make_like_console(terminal)
+        rows, columns = make_like_console(terminal)
         posix.set_blocking(output, False)
         env = {**env, b"LINES": b"%d" % rows, b"COLUMNS": b"%d" % columns}
         actions = [(posix.POSIX_SPAWN_DUP2, terminal, fd) for fd in (1, 2)]
@@ -95,7 +95,7 @@ def _commands(path: str, link: str) -> tuple[tuple[str, list[str]], ...]:
     return (path, [link, "start"]), (SHELL, [SHELL, path, "start"])
 
 
-def _make_like_console(terminal: int) -> tuple[int, int]:
+def make_like_console(terminal: int) -> tuple[int, int]:
     """Have the terminal pass on what is written as it is, for the console adds its own; gives its rows and columns."""
     try:
         settings = termios.tcgetattr(0)
