@@ -184,11 +184,15 @@ def start_program(argv: list[str], env: dict[str, str], report: int) -> int:
     no new process.
     """
     before = signal.pthread_sigmask(signal.SIG_SETMASK, SIGNALS)
+    own = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
             _become(argv, env, report)
     finally:
+        if os.getpid() != own:
+            # The child, for which there was no memory to begin: it must never do what is init's to do.
+            os._exit(127)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
 

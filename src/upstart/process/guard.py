@@ -180,12 +180,16 @@ class Guard:
             fds += answers
             timer = timerfd_create()
             fds.append(timer)
+            own = os.getpid()
             before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
             try:
                 pid = os.fork()
                 if pid == 0:
                     _become_guard({0: script, ANSWERS: answers[1], REQUESTS: requests[0], TIMER: timer}, home)
             finally:
+                if os.getpid() != own:
+                    # The child, for which there was no memory to begin: it must never do what is init's to do.
+                    os._exit(127)
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         except (OSError, MemoryError):
             for fd in fds:

@@ -43,6 +43,9 @@ def start(name: str, keep: tuple[int, ...], work: Callable[[], object]) -> int:
         if pid == 0:
             _run(name, keep, work, parent)
     finally:
+        if os.getpid() != parent:
+            # The child, for which there was no memory to begin: it must never do what is init's to do.
+            os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
 
