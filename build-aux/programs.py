@@ -65,6 +65,8 @@ import sys
 import time
 
 gc.disable()
+# Whoever has jobs tries again; not who only tries the program for them.  Later there may be no memory to ask that.
+gives_up = os.getpid() != 1 and ("--restart" not in sys.argv or "UPSTART_RESTART_CHECK" in os.environ)
 """
 FIRST = """\
 import sys
@@ -86,8 +88,7 @@ DAEMON_SECOND_TRY = """\
     try:
         from {module} import main
     except Exception as error:
-        # Whoever has jobs tries again; not who only tries the program for them.
-        if os.getpid() != 1 and ("--restart" not in sys.argv or "UPSTART_RESTART_CHECK" in os.environ):
+        if gives_up:
             raise
         while True:
             try:

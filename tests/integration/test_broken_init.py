@@ -48,3 +48,21 @@ def test_its_shell_has_what_the_kernel_gave_and_ignores_nothing(tmp_path: Path) 
     variables = dict(line.split("=", 1) for line in told.read_text().splitlines())
     assert variables["A"] == "b" and "LC_CTYPE" not in variables
     assert not int(variables["ignored"], 16) & (1 << 12 | 1 << 24)
+
+
+def test_an_init_with_jobs_that_lacks_even_the_memory_to_look_at_its_environment_tries_again(tmp_path: Path) -> None:
+    text = (PROGRAMS / "init").read_text().replace("sys.path +=", "sys.path += [];")
+    lacking = "def lacking(*_):\n    raise MemoryError\nos._Environ.__getitem__ = lacking\ntry:\n"
+    script = tmp_path / "init"
+    script.write_text(text.replace("try:\n", lacking, 1))
+    script.chmod(0o755)
+    init = subprocess.Popen([script, "--user", "--restart"], stderr=subprocess.PIPE, text=True)
+    assert init.stderr is not None
+    try:
+        for _ in range(2):
+            assert "init: Unable to start: " in init.stderr.readline()
+        assert init.poll() is None
+    finally:
+        init.kill()
+        init.wait()
+        init.stderr.close()
