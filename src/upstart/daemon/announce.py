@@ -22,7 +22,7 @@ _BUILD = {
     for name, args in interface.signals.items()
 }
 #: The bodies of GoalChanged and StateChanged.
-_WORDS = {word: wire.pack("s", word) for word in ("start", "stop", *NEXT)}
+_WORDS = {word: wire.pack("s", word) for word in ("start", "stop", "respawn", *NEXT)}
 _MANAGER = MANAGER_INTERFACE.name
 _JOB = JOB_OBJECT[0].name
 _INSTANCE = INSTANCE_OBJECT[0].name
