@@ -16,7 +16,7 @@ from daemon_init import MANAGER, PROGRAMS, UPSTART, SessionInit, lose_state, wai
 
 from upstart.daemon import options
 
-STUBBORN = "kill timeout 2\nexpect stop\nscript\ntrap '' TERM\nkill -STOP $$\nsleep 1000\nend script\n"
+STUBBORN = "kill timeout 2\nexpect stop\nscript\ntrap '' TERM\nkill -STOP $$\nexec sleep 1000\nend script\n"
 
 
 def with_code(directory: Path, code: str) -> Path:
