@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import resource
@@ -87,8 +88,7 @@ def test_no_descriptor_leaks(host: Host) -> None:
 def test_named_descriptors_keep_their_numbers(host: Host, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("content of a\n")
     fd = os.open(tmp_path / "a", os.O_RDONLY | os.O_CLOEXEC)
-    moved = 57
-    os.dup2(fd, moved, inheritable=False)
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 57)
     try:
         assert host.run(host.job(f"/bin/cat /proc/self/fd/{moved}"), fds=(moved,)) == "content of a\n"
         assert not os.get_inheritable(moved)
