@@ -111,6 +111,15 @@ def test_a_start_called_off_before_goes_on_too() -> None:
     assert world.status("job") == "stop/waiting"
 
 
+def test_the_same_end_asked_for_again_leaves_what_ends_the_machine_alone() -> None:
+    world = World(rc=RC, late="start on runlevel 0\nexec x")
+    end(world)
+    end(world)
+    world.engine.stop_rest([])
+    world.settle()
+    assert world.status("rc") == world.status("late") == "start/running"
+
+
 def test_who_waits_at_the_end_can_be_let_go_on() -> None:
     world = World(rc=RC, hangs="start on starting rc\ntask\nexec hangs")
     end(world)

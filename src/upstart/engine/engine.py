@@ -262,12 +262,15 @@ class Engine(Mending):
         that say so, and what comes of them; or by name, which whoever passes that on has to judge.  A start that has
         been called off waits for nothing any more.
         """
+        if ending != self.ending:
+            # Asked for again, it is still the same end.
+            for event in self.events.values():
+                event.last = False
+            for instance in self.instances():
+                instance.last = False
         self.ending = ending
         self.respawning_allowed = not ending
-        for event in self.events.values():
-            event.last = False
         for instance in list(self.instances()):
-            instance.last = False
             if ending and instance.goal == "stop" and instance.state == "starting":
                 self.let_go(instance)
 
