@@ -8,11 +8,11 @@ import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 
@@ -44,15 +44,6 @@ echo "${LINES-no} lines, ${COLUMNS-no} columns"
 echo $(ulimit -Sn) descriptors, umask $(umask), in $(pwd)
 sed -n 's/^Sig\(Ign\|Blk\):[[:space:]]*/\1 /p' /proc/$$/status
 """
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        select.select([], [], [], 0.01)
-    return True
 
 
 class Boot:

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import select
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from upstart.sysv import keeping, patience, rc, scripts
 
 Output = pytest.CaptureFixture[str]
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        select.select([], [], [], 0.01)
-    return True
 
 
 class Level:

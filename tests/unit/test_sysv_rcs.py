@@ -6,13 +6,13 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_for
 
 from upstart.base.errors import DBusError
 from upstart.base.names import DISCONNECTED, UNKNOWN_JOB
@@ -97,15 +97,6 @@ def listener_ends() -> bool:
     """Whether the process that listens to what is left running, our one child now, ends once nobody can speak."""
     (pid,) = Path("/proc/thread-self/children").read_text().split()
     return wait_for(partial(os.waitid, os.P_PID, int(pid), os.WEXITED | os.WNOHANG))
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        select.select([], [], [], 0.01)
-    return True
 
 
 @pytest.fixture
