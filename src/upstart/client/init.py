@@ -127,6 +127,14 @@ class Init:
         """
         self.connection.call(PATH, EXTENSION, "EmitEnding", "sasb", name, list(env), ending)
 
+    def emit_once(self, name: str, env: Sequence[str], key: str) -> None:
+        """Our extension: emit an event unless that was done under this ``key`` since the boot; return once it is
+        finished.
+
+        DBusError EventFailed if something failed over it, whoever emitted it.
+        """
+        self.connection.call(PATH, EXTENSION, "EmitOnce", "sass", name, list(env), key, timeout=NEVER)
+
     def stop_rest(self, spared: Sequence[int]) -> list[str]:
         """Our extension: once the machine ends, stop what is no part of that; who has a pid of ``spared`` goes on.
 

@@ -172,6 +172,7 @@ class Daemon:
             log,
         )
         manager.connect(self.endpoints, self.restarter)
+        self.document.register("once", manager.once.dump, manager.once.restore)
         self.document.register(
             "endpoints", self.endpoints.dump, self.endpoints.restore, self.listening.descriptors
         )

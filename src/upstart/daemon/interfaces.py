@@ -79,6 +79,7 @@ EXTENSION_INTERFACE = Interface(
         "ConfigurationErrors": ((), (("errors", "as"),)),
         "Quiet": ((), ()),
         "EmitEnding": ((("name", "s"), _ENV, ("ending", "b")), ()),
+        "EmitOnce": ((("name", "s"), _ENV, ("key", "s")), ()),
         "StopRest": ((("spared", "au"),), (("jobs", "as"),)),
     },
     {},

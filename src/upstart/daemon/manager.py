@@ -16,6 +16,7 @@ from upstart.daemon.environment import STEP, environment
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
 from upstart.daemon.machineid import MachineId
 from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
+from upstart.daemon.once import Once
 from upstart.daemon.paths import path_of_job
 from upstart.daemon.service import LONGEST_PATH, Service, steps
 from upstart.daemon.statefile import tell
@@ -51,7 +52,7 @@ class Manager:
 
     __slots__ = (
         "_chroots", "_configuration", "_document", "_ending", "_endpoints", "_engine", "_initial_environ", "_log",
-        "_loop", "_performer", "_quiescer", "_restarter", "_set_priority", "_version", "service",
+        "_loop", "_performer", "_quiescer", "_restarter", "_set_priority", "_version", "once", "service",
     )  # fmt: skip
     interfaces = MANAGER_OBJECT
     path = paths.ROOT
@@ -84,6 +85,7 @@ class Manager:
         self.service = Service(
             self.find, self._registered_below, self._knows_jobs, configuration.when_current, MachineId(loop)
         )
+        self.once = Once(engine)
         self._ending = Ending(engine, loop, log)
         self._ending.watch()
         self.service.check_start = self._ending.check_start
@@ -177,6 +179,13 @@ class Manager:
         self._engine.emit(name, table, call if wait else None, fd, session, self._ending.belongs(call.pid))
         if not wait:
             call.reply()
+
+    def do_EmitOnce(self, call: Call, name: str, env: list[str], key: str) -> None:
+        self._check(call, "emit an event")
+        if not name:
+            raise CommandError(INVALID_ARGS, EMPTY_NAME)
+        session = self._chroots.session_of(call.pid)
+        self.once.emit(call, name, environment(env), key, session, self._ending.belongs(call.pid))
 
     def do_GetState(self, call: Call) -> None:
         self._check(call, "request state")

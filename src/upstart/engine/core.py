@@ -191,6 +191,15 @@ class Core:
         self._queue(event)
         return event
 
+    @an_input
+    def await_event(self, serial: int, request: object) -> bool:
+        """Have ``request`` answered when an event of an earlier program has finished; false if there is none."""
+        event = self.events.get(serial)
+        if event is None:
+            return False
+        event.request = request
+        return True
+
     def block(self, event: Event) -> None:
         """Keep ``event`` from finishing."""
         event.blockers += 1
