@@ -31,7 +31,7 @@ def paths(trace: str) -> set[str]:
     found = set()
     for line in trace.splitlines():
         match = CALL.match(line)
-        if match and match["call"] != CACHED and not match["path"].startswith(OURS) and match["path"] != "/":
+        if match and match["call"] != CACHED and not f"{match['path']}/".startswith(("//", *OURS)):
             found.add(match["path"])
     return found
 

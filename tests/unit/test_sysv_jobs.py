@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from upstart.conf.eventline import parse_event
 from upstart.conf.parse import parse_job
 from upstart.initctl.commands_config import INIT_EVENTS
 
@@ -309,6 +310,57 @@ class TestContainerDetect:
 
     def test_no_shipped_job_asks(self) -> None:
         assert [path.stem for path in FILES if "not-container" in path.read_text()] == ["container-detect"]
+
+
+class TestHookOfInterfaces:
+    HOOK = DIRECTORY.parents[1] / "etc/network/if-up.d/upstart"
+
+    @pytest.fixture(autouse=True)
+    def programs(self, sandbox: Sandbox) -> None:
+        for name in ("run", "dev"):
+            (sandbox.root / name).mkdir()
+        ifquery = sandbox.root / "bin/ifquery"
+        ifquery.write_text('#!/bin/sh\n[ "$1" != --list ] || echo eth0\n')
+        ifquery.chmod(0o755)
+
+    def up(self, sandbox: Sandbox, logical: str = "eth0") -> list[str]:
+        script = self.HOOK.read_text().replace("/sbin/initctl", f"{sandbox.root}/bin/initctl")
+        names = {"IFACE": "eth0", "LOGICAL": logical, "ADDRFAM": "inet", "METHOD": "dhcp"}
+        calls = sandbox.run(script.partition("\n")[2], **names)
+        assert sandbox.status == 0
+        return calls
+
+    UP = "net-device-up IFACE=eth0 LOGICAL={} ADDRFAM=inet METHOD=dhcp"
+
+    def fifo(self, sandbox: Sandbox) -> int:
+        path = sandbox.root / "run/upstart/events"
+        path.parent.mkdir()
+        os.mkfifo(path)
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    def test_writes_the_fifo_of_events(self, sandbox: Sandbox) -> None:
+        fifo = self.fifo(sandbox)
+        assert self.up(sandbox) == []
+        assert os.read(fifo, 4096).decode() == self.UP.format("eth0") + "\nstatic-network-up\n"
+        os.close(fifo)
+
+    @pytest.mark.parametrize("name", ["two words", "it's", "back\\slash", "a#b", "", "b=c"])
+    def test_tells_every_value_as_it_is(self, sandbox: Sandbox, name: str) -> None:
+        fifo = self.fifo(sandbox)
+        calls = self.up(sandbox, name)
+        lines = os.read(fifo, 4096).decode().splitlines()
+        if calls:
+            assert calls == ["initctl emit --no-wait " + self.UP.format(name)] and lines == ["static-network-up"]
+        else:
+            assert parse_event(lines[0].encode())[1]["LOGICAL"] == name
+        os.close(fifo)
+
+    @pytest.mark.parametrize("kind", ["none", "file"])
+    def test_calls_initctl_where_there_is_no_fifo(self, sandbox: Sandbox, kind: str) -> None:
+        if kind == "file":
+            sandbox.write("run/upstart/events", "")
+        emit = "initctl emit --no-wait "
+        assert self.up(sandbox) == [emit + self.UP.format("eth0"), emit + "static-network-up"]
 
 
 class TestWaitForState:

@@ -121,6 +121,8 @@ class Daemon:
         keep("quiesce", self.quiescer.dump, self.quiescer.restore)
         keep("boot", self.boot.dump, self.boot.restore, self.boot.descriptors)
         keep("initctl", self.system.fifo.dump, self.system.fifo.restore, self.system.fifo.descriptors)
+        events = self.system.events
+        keep("events", events.dump, events.restore, events.descriptors)
         keep("signals", self.loop.dump_signals, self.loop.restore_signals)
 
     def load_rest(self) -> None:
@@ -263,7 +265,7 @@ class Daemon:
         self.listening.close()
         self.endpoints.close()
         self.performer.close()
-        self.system.fifo.close()
+        self.system.close()
 
 
 def descriptors_of(engine: Engine) -> set[int]:

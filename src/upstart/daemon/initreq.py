@@ -1,13 +1,10 @@
 """The FIFO of sysvinit, ``/run/initctl``, on which other programs ask PID 1 for a runlevel.
 
-What is always true here: the FIFO is root's alone and is opened for both reading and writing, so that it never ends;
-what does not begin as a request is thrown away.  The policy is not ours: a request for a runlevel runs telinit(8), as
-long as that is Upstart's.
+What is always true here: what does not begin as a request is thrown away.  The policy is not ours: a request for a
+runlevel runs telinit(8), as long as that is Upstart's.
 """
 
 from __future__ import annotations
-
-import os
 
 from upstart.base.initctl import (
     BEGINNING,
@@ -18,7 +15,7 @@ from upstart.base.initctl import (
     RUNLEVEL,
     SET_ENVIRON,
 )
-from upstart.base.loop import READ
+from upstart.daemon.fifo import Fifo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,60 +30,24 @@ PREFIX = "INIT_"
 MAX_VARIABLES = 16
 
 
-class InitFifo:
+class InitFifo(Fifo):
     """Listens on ``path``; ``change`` (level, variables) is called for a runlevel, ``power`` () for a power
     status."""
 
-    __slots__ = ("_change", "_data", "_fd", "_loop", "_path", "_power", "_variables", "_watch")
+    __slots__ = ("_change", "_data", "_power", "_variables")
 
     def __init__(
         self, loop: Loop, path: str, change: Callable[[str, list[str]], object], power: Callable[[], object]
     ) -> None:
-        self._loop = loop
-        self._path = path
+        super().__init__(loop, path)
         self._change = change
         self._power = power
         self._variables: dict[str, str] = {}
         self._data = b""
-        self._fd = -1
-        self._watch = -1
 
-    def open(self) -> None:
-        """Make the FIFO if it is not there, and listen; OSError where that fails.
-
-        Opening it again is harmless: what has been written to it stays there as long as anybody has it open.
-        """
-        try:
-            os.mkfifo(self._path, 0o600)
-        except FileExistsError:
-            pass
-        fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-        status = os.fstat(fd)
-        if status.st_mode & 0o170000 != 0o010000:
-            os.close(fd)
-            raise OSError(22, "not a FIFO", self._path)
-        if status.st_mode & 0o7777 != 0o600 or status.st_uid != os.getuid():
-            os.fchown(fd, os.getuid(), -1)
-            os.fchmod(fd, 0o600)
-        self.close()
-        self._listen(fd)
-
-    def _listen(self, fd: int) -> None:
-        self._fd = fd
-        self._watch = self._loop.add_fd(fd, READ, self._readable)
-
-    def close(self) -> None:
-        """Stop listening; the FIFO stays."""
-        if self._fd >= 0:
-            self._loop.remove(self._watch)
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def _readable(self, _events: int) -> None:
-        try:
-            self._data += os.read(self._fd, REQUEST.size * 16)
-        except BlockingIOError:
-            return
+    def received(self, data: bytes) -> None:
+        """Carry out the requests that have come whole."""
+        self._data += data
         while True:
             # Whatever lies before a magic number was never a request.
             at = self._data.find(BEGINNING)
@@ -120,10 +81,6 @@ class InitFifo:
         if self._fd < 0:
             return None
         return {"fd": self._fd, "variables": self._variables, "data": self._data.decode("latin-1")}
-
-    def descriptors(self) -> list[int]:
-        """Those that the next program needs."""
-        return [self._fd] if self._fd >= 0 else []
 
     def restore(self, saved: dict[str, Any] | None) -> None:
         """Take over what `dump` gave."""

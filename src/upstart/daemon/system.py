@@ -1,7 +1,10 @@
-"""What the system's init hears from the kernel, and on the FIFO by which other inits are asked for a runlevel.
+"""What the system's init hears from the kernel, and on its FIFOs: that of events, and that by which other inits are
+asked for a runlevel.
 
 What is always true here: each of it becomes an event, or the business of telinit(8); none of it is policy of ours.
-Only files in /run and /dev are opened here, which are the kernel's; whatever else there is to open, a child does.
+A FIFO that loses its place, by a mount over /run or because somebody has removed it, is made again there.
+Only files in /run, /dev and /proc are opened here, which are the kernel's; whatever else there is to open, a child
+does.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ from upstart.base.initctl import PATH as FIFO
 from upstart.base.loop import READ
 from upstart.base.names import LAST_RUNLEVELS
 from upstart.base.priority import ERROR, WARN
-from upstart.daemon import boot
+from upstart.daemon import boot, eventfifo
+from upstart.daemon.displaced import Displaced
+from upstart.daemon.eventfifo import EventFifo
 from upstart.daemon.initreq import InitFifo
 from upstart.process import helper
 from upstart.process.child import reset_signals
@@ -38,7 +43,7 @@ class System:
     ``reconnect_bus`` () connects to the message bus if we are not connected.
     """
 
-    __slots__ = ("_engine", "_log", "_loop", "_program", "_reconnect_bus", "fifo")
+    __slots__ = ("_displaced", "_engine", "_log", "_loop", "_program", "_reconnect_bus", "_told", "events", "fifo")
 
     def __init__(
         self,
@@ -54,9 +59,13 @@ class System:
         self._reconnect_bus = reconnect_bus
         self._log = log
         self.fifo = InitFifo(loop, FIFO, self._change_runlevel, lambda: self._emit("power-status-changed"))
+        self.events = EventFifo(loop, eventfifo.PATH, engine, log)
+        self._displaced = Displaced(loop, os.path.dirname(eventfifo.PATH), self._look)
+        #: What has been said of FIFOs that cannot be made.
+        self._told: set[str] = set()
 
     def begin(self) -> None:
-        """Catch the signals that are sent to PID 1 alone, and listen on the FIFO."""
+        """Catch the signals that are sent to PID 1 alone, and listen on the FIFOs."""
         watch = self._loop.watch_signal
         syscalls.disable_control_alt_delete()
         watch(signal.SIGINT, lambda: self._emit("control-alt-delete"))
@@ -71,17 +80,41 @@ class System:
         self._engine.emit(name, {}, last=self._engine.ending)
 
     def _listen(self) -> None:
+        """See that all FIFOs are listened on in their places."""
+        failed = set()
+        for path, fifo in ((FIFO, self.fifo), (eventfifo.PATH, self.events)):
+            try:
+                fifo.open()
+            except OSError as error:
+                failed.add(f"{path}: Unable to listen: {error.strerror}")
+        for text in failed - self._told:
+            self._log(WARN, text)
+        self._told = failed
         try:
-            self.fifo.open()
-            if not os.path.lexists(LEGACY_PATH):
+            if self.fifo.in_place() and not os.path.lexists(LEGACY_PATH):
                 os.symlink(FIFO, LEGACY_PATH)
         except OSError as error:
-            self._log(WARN, f"{FIFO}: Unable to listen: {error.strerror}")
+            self._log(WARN, f"{LEGACY_PATH}: {error.strerror}")
+        self._displaced.watch()
+
+    def _look(self) -> bool:
+        """Something has been mounted or removed; whether a FIFO has lost its place by that."""
+        if self.fifo.in_place() and self.events.in_place():
+            return False
+        self._listen()
+        return True
 
     def _reconnect(self) -> None:
         # Whoever mounts over /run asks sysvinit in this way to make its FIFO again.
+        self._told = set()
         self._listen()
         self._reconnect_bus()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._displaced.close()
+        self.fifo.close()
+        self.events.close()
 
     def _change_runlevel(self, level: str, variables: list[str]) -> None:
         """Have telinit do it, in a child that may wait for its file."""
