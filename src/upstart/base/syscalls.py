@@ -47,6 +47,13 @@ _GENERIC_REBOOT = 142
 _SIGACTION = {"x86_64": 13, "i386": 174, "i486": 174, "i586": 174, "i686": 174, "armv6l": 174, "armv7l": 174,
               "armv8l": 174, "ppc": 173, "ppc64": 173, "ppc64le": 173, "s390x": 174, "mips": 4194, "mips64": 5013}
 _GENERIC_SIGACTION = 134
+#: The same for ioprio_set(2).
+_IOPRIO_SET = {"x86_64": 251, "i386": 289, "i486": 289, "i586": 289, "i686": 289, "armv6l": 314, "armv7l": 314,
+               "armv8l": 314, "ppc": 273, "ppc64": 273, "ppc64le": 273, "s390x": 282, "mips": 4314, "mips64": 5273}
+_GENERIC_IOPRIO_SET = 30
+_IOPRIO_WHO_PROCESS, _IOPRIO_CLASS_SHIFT = 1, 13
+# Classes of I/O priority.
+IOPRIO_NONE, IOPRIO_IDLE = 0, 3
 #: The signals that glibc keeps for its threads, and lets nobody change; bytes of a set of signals, and of all else that
 #: any architecture has in its struct sigaction.
 _RESERVED = (32, 33)
@@ -121,10 +128,28 @@ def timerfd_settime(fd: int, setting: bytes) -> None:
     _timerfd_settime(fd, 0, setting, None)
 
 
-def mount(kind: str, path: str, flags: int, data: str | None) -> None:
-    """Mount a kernel file system, mount(2).  Raises OSError."""
-    text = data.encode() if data else None
-    _check(_libc.mount(b"none", path.encode(), kind.encode(), ctypes.c_ulong(flags), text))
+def mount(kind: str | None, path: str, flags: int, data: str | None, source: str = "none") -> None:
+    """Mount what ``source`` names, or change what is mounted, mount(2).  Raises OSError."""
+    text = os.fsencode(data) if data else None
+    name = os.fsencode(kind) if kind is not None else None
+    _check(_libc.mount(os.fsencode(source), os.fsencode(path), name, ctypes.c_ulong(flags), text))
+
+
+def umount(path: str, flags: int = 0) -> None:
+    """Unmount what is mounted at ``path``, umount2(2).  Raises OSError."""
+    _check(_libc.umount2(os.fsencode(path), flags))
+
+
+def set_io_priority(pid: int, kind: int, level: int) -> None:
+    """Set the I/O priority of a process: IOPRIO_CLASS_ ``kind`` and its level, ioprio_set(2).
+
+    Raises OSError; ENOSYS where the number of the call is not known.
+    """
+    number = _IOPRIO_SET.get(os.uname().machine, _GENERIC_IOPRIO_SET)
+    call = _libc["syscall"]
+    call.restype = ctypes.c_long
+    value = kind << _IOPRIO_CLASS_SHIFT | level
+    _check(call(ctypes.c_long(number), ctypes.c_int(_IOPRIO_WHO_PROCESS), ctypes.c_int(pid), ctypes.c_int(value)))
 
 
 def become_subreaper() -> None:
