@@ -8,6 +8,8 @@ What is always true here:
 - Every action that has a number is answered by exactly one input with that number, however late: `Emit` by
   `Answered`, `Check`, `Mount` and `Swap` by `Ended`. What is cancelled is answered, too.
 - Times are seconds of CLOCK_BOOTTIME, as a float.
+- They are strings, numbers, booleans and tuples of them all the way down, so that whatever holds them can be written
+  as JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +25,15 @@ REMOTE = "remote"
 SWAP = "swap"
 #: Mounted like any other, but nothing waits for it.
 NOWAIT = "nowait"
+
+
+# What `Ended` says of a mount, beside the exit status of a program, which is never negative.
+#: The mount point is missing and could not be made.
+NO_MOUNTPOINT = -1
+#: The kernel does not know the type (ENODEV), and nor does a module.
+NO_TYPE = -2
+#: The mount point is a symbolic link, to what ``words`` says as an absolute path; nothing was mounted.
+LINK = -3
 
 
 class Value:
@@ -141,17 +152,20 @@ class Ended(Input):
     """What `Check`, `Mount` or `Swap` ``number`` asked for is over.
 
     ``status`` is the program's exit status, 0 for success, 128 and its number for a signal; a call of the kernel that
-    failed is 32 (mount(8): the mount failed), or 127 if a program is not there. ``words`` is what it said, in one or
-    few lines. ``type`` is what a mount turned out to be, if it succeeded.
+    failed is 32 (mount(8): the mount failed), or 127 if a program is not there; `NO_MOUNTPOINT`, `NO_TYPE` and `LINK`
+    say of a mount what no program says. ``words`` is what it said, in one or few lines. ``type`` is what a mount turned
+    out to be, if it succeeded, and ``place`` where mountinfo has it, if that is not the mount point that was asked
+    for, because a part of that is a symbolic link.
     """
 
-    __slots__ = ("number", "status", "type", "words")
+    __slots__ = ("number", "place", "status", "type", "words")
 
-    def __init__(self, number: int, status: int, words: str = "", type: str = "") -> None:
+    def __init__(self, number: int, status: int, words: str = "", type: str = "", place: str = "") -> None:
         self.number = number
         self.status = status
         self.words = words
         self.type = type
+        self.place = place
 
 
 class Progress(Input):
@@ -205,18 +219,22 @@ class Action(Value):
 
 
 class Emit(Action):
-    """Emit an event, by ``key`` only once in this boot whoever is asked again; `Answered` when init is done with it.
+    """Emit an event, by ``key`` only once in this boot whoever is asked again.
 
-    ``env`` is in the order in which the event has it.
+    It is `Answered` when init is done with it, or, if it is not to ``wait``, once init has it. ``env`` is in the order
+    in which the event has it.
     """
 
-    __slots__ = ("env", "key", "name", "number")
+    __slots__ = ("env", "key", "name", "number", "wait")
 
-    def __init__(self, number: int, name: str, env: tuple[str, ...] = (), key: str = "") -> None:
+    def __init__(
+        self, number: int, name: str, env: tuple[str, ...] = (), key: str = "", wait: bool = True
+    ) -> None:
         self.number = number
         self.name = name
         self.env = env
         self.key = key or name
+        self.wait = wait
 
 
 class Check(Action):
@@ -248,10 +266,11 @@ class Calm(Action):
 
 class Mount(Action):
     """Mount; `Ended` follows. ``options`` are those for mount(8), private words cut out; ``remount`` and ``bind`` may
-    be among them.
+    be among them. ``move`` alone moves what is mounted at the path ``device``, and removes the directory it was at.
 
-    The mount point is made where it is missing, its last component alone, if the file system that it lies in can be
-    written. ``beside``: it may take long, and nothing else waits for it.
+    A ``size=N%VM`` is N per cent of memory and swap together, as they are at that moment. The mount point is made where
+    it is missing, its last component alone, if the file system that it lies in can be written. ``beside``: it may take
+    long, and nothing else waits for it.
     """
 
     __slots__ = ("beside", "device", "mountpoint", "number", "options", "type")
@@ -305,14 +324,17 @@ class Tell(Action):
 
 class Prompt(Action):
     """Show what is waited for, and the keys that there are for it, as letters; it replaces the last, and without text
-    takes it away.
+    takes it away. It is for the log, too.
+
+    ``events`` are the names of the events that wait for it, by which the jobs can be found that do.
     """
 
-    __slots__ = ("keys", "text")
+    __slots__ = ("events", "keys", "text")
 
-    def __init__(self, text: str = "", keys: str = "") -> None:
+    def __init__(self, text: str = "", keys: str = "", events: tuple[str, ...] = ()) -> None:
         self.text = text
         self.keys = keys
+        self.events = events
 
 
 class Wake(Action):
@@ -338,23 +360,31 @@ class End(Action):
 class Entry(Value):
     """One file system or swap space that is wanted.
 
-    ``device``, ``mountpoint``, ``type`` and ``options`` are fstab's words (the mount point of swap is ``none``), and
-    are what events carry; ``number`` is its place in the plan, ``passno`` fstab's last field, ``origin`` where it
-    stands (``/etc/fstab:7``, ``built-in``, ``mounted``). ``after`` are the numbers of the entries that must be
-    mounted, and announced, before it. ``needs`` is the name of a device that must be ready, or empty. ``limit`` is
-    for how many seconds that is waited for, ``None`` for the usual time. ``essential``: without it the boot cannot go
-    on. ``settings`` are its other private words, with their values.
+    ``device``, ``mountpoint``, ``type`` and ``options`` are what events carry: fstab's words, or mountinfo's of what is
+    mounted already (the mount point of swap is ``none``). ``number`` is its place in the plan, ``passno`` fstab's
+    last field, ``origin`` where it stands (``/etc/fstab:7``, ``/lib/init/fstab:3``, or ``mounted``). ``given`` is what
+    mount(8) is given: the options with the built-in ones before them, private words cut out.
+
+    ``after`` are the numbers of the entries that must be mounted, and announced, before it; without those that are in
+    ``loose``, too, it is mounted if they fail. ``through`` is the entry that it shows through, or -1. ``needs`` is the
+    name of a device that must be ready, or empty; ``holder`` is the device that has to be unlocked to make that one.
+    ``nodev``: there is none. ``retry`` is what makes another try worthwhile once one has failed: ``network``,
+    ``virtio``, ``directory`` (its mount point has to appear, which is not even tried before), or nothing.
+
+    ``limit`` is for how many seconds it may keep events waiting, ``None`` for the usual time, 0 for any time.
+    ``essential``: without it the boot cannot go on. ``settings`` are its other private words, with their values.
     """
 
     __slots__ = (
-        "after", "device", "essential", "kind", "limit", "mountpoint", "needs", "number", "options", "origin",
-        "passno", "settings", "type",
+        "after", "device", "essential", "given", "holder", "kind", "limit", "loose", "mountpoint", "needs", "nodev",
+        "number", "options", "origin", "passno", "retry", "settings", "through", "type",
     )  # fmt: skip
 
     def __init__(
         self, number: int, device: str, mountpoint: str, type: str, options: str, passno: int = 0, kind: str = LOCAL,
         after: tuple[int, ...] = (), needs: str = "", limit: float | None = None, essential: bool = False,
-        origin: str = "", settings: Mapping[str, str] = {},
+        origin: str = "", settings: Mapping[str, str] = {}, given: str = "", loose: tuple[int, ...] = (),
+        through: int = -1, holder: str = "", nodev: bool = False, retry: str = "",
     ) -> None:  # fmt: skip
         self.number = number
         self.device = device
@@ -369,3 +399,9 @@ class Entry(Value):
         self.essential = essential
         self.origin = origin
         self.settings = tuple(settings.items())
+        self.given = given or options
+        self.loose = loose
+        self.through = through
+        self.holder = holder
+        self.nodev = nodev
+        self.retry = retry

@@ -1,0 +1,144 @@
+"""The one module of the planner that looks at the machine: it reads what `plan` is made of, and changes nothing.
+
+What is always true here: a file that is missing says nothing, and one that cannot be read is told; neither is an error.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upstart.mounts import fstab
+from upstart.mounts.plan import Plan, plan
+from upstart.mounts.settings import CHECKED, DEVICE_WAIT, parse_values, settings
+from upstart.mounts.values import Mounted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BUILT_IN = "/lib/init/fstab"
+DEFAULTS = ("/etc/default/rcS", "/etc/default/tmpfs", "/etc/default/devpts", "/etc/default/mountall")
+FLAGS = ("/forcefsck", "/fastboot", *CHECKED)
+
+
+class Reader:
+    """Files below a root directory; ``problems`` are those that could not be read, and what else was wrong."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = root.rstrip("/")
+        self.problems: list[str] = []
+
+    def text(self, path: str) -> str:
+        """The text of a file, whatever its bytes; none if there is no such file."""
+        try:
+            with open(self.root + path, "rb") as file:
+                return file.read().decode("utf-8", "surrogateescape")
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except OSError as error:
+            self.problems.append(f"{path}: {error.strerror}")
+            return ""
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(self.root + path)
+
+    def lines(self, path: str) -> list[fstab.Line]:
+        lines, problems = fstab.parse(self.text(path), path)
+        self.problems += problems
+        return lines
+
+    def fragments(self, directory: str = "/etc/fstab.d") -> list[str]:
+        """The paths of the further fstabs, in the order of their names."""
+        try:
+            names = os.listdir(self.root + directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self.problems.append(f"{directory}: {error.strerror}")
+            return []
+        return [f"{directory}/{name}" for name in sorted(names) if name.endswith(".fstab") and name[0] != "."]
+
+    def values(self) -> dict[str, str]:
+        """All settings, of which those of the last file count."""
+        found: dict[str, str] = {}
+        for path in DEFAULTS:
+            values, problems = parse_values(self.text(path), path)
+            found.update(values)
+            self.problems += problems
+        return found
+
+
+def kernel_types(text: str) -> dict[str, bool]:
+    """The types of /proc/filesystems, true for those that have no device."""
+    types = {}
+    for line in text.split("\n"):
+        flag, tab, name = line.partition("\t")
+        if tab:
+            types[name] = flag == "nodev"
+    return types
+
+
+def memory(text: str) -> int:
+    """The bytes of memory that /proc/meminfo tells of, 0 if it does not."""
+    for line in text.split("\n"):
+        words = line.split()
+        if len(words) > 1 and words[0] == "MemTotal:" and words[1].isdecimal():
+            return int(words[1]) * 1024
+    return 0
+
+
+def mount_table(text: str) -> tuple[Mounted, ...]:
+    """What the text of /proc/self/mountinfo says is mounted."""
+    return tuple(
+        Mounted(real_device(device, number), mountpoint, type, options, number, root)
+        for device, mountpoint, type, options, number, root in fstab.parse_mountinfo(text)
+    )
+
+
+def real_device(device: str, number: str) -> str:
+    """What the kernel calls /dev/root, for want of a name at that time, by the name that it has by now."""
+    if device != "/dev/root":
+        return device
+    for line in Reader().text(f"/sys/dev/block/{number}/uevent").split("\n"):
+        if line.startswith("DEVNAME="):
+            return f"/dev/{line[8:]}"
+    return device
+
+
+def gather(
+    root: str = "/", fstabs: Iterable[str] | None = None, force: bool = False, fix: bool = False,
+    device_wait: float = DEVICE_WAIT,
+) -> Plan:  # fmt: skip
+    """The plan for this machine, or for what lies below another root, where nothing is mounted yet.
+
+    ``fstabs`` are paths below the root to read in place of /etc/fstab and those in /etc/fstab.d; ``force`` and ``fix``
+    are about checks, ``device_wait`` is in seconds.
+    """
+    reader = Reader(root)
+    machine = Reader()
+    here = not reader.root
+    lines: list[fstab.Line] = []
+    for path in ["/etc/fstab", *reader.fragments()] if fstabs is None else fstabs:
+        lines += reader.lines(path)
+    crypttab, problems = fstab.parse_crypttab(reader.text("/etc/crypttab"), "/etc/crypttab")
+    built_ins = reader.lines(BUILT_IN)
+    wishes, more = settings(
+        machine.text("/proc/cmdline") if here else "",
+        reader.values(),
+        [path for path in FLAGS if reader.exists(path)],
+        memory(machine.text("/proc/meminfo")),
+        force,
+        fix,
+        device_wait,
+    )
+    made = plan(
+        lines,
+        built_ins,
+        kernel_types(machine.text("/proc/filesystems")),
+        mount_table(machine.text("/proc/self/mountinfo")) if here else (),
+        crypttab,
+        wishes,
+        {line.mountpoint for line in built_ins if os.path.isdir(reader.root + line.mountpoint)},
+    )
+    told = (*reader.problems, *machine.problems, *problems, *more, *made.problems)
+    return Plan(made.entries, made.mounted, made.fresh, told, made.settings)
