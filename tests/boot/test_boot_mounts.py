@@ -25,6 +25,12 @@ mount -t tmpfs -o nodev,nosuid,mode=755 tmpfs /run
 mount -o remount,ro /
 export RUNLEVEL=S PREVLEVEL=N
 """
+#: What else it mounts by now.
+BY_INIT = """\
+mkdir -p /dev/shm /run/lock
+mount -t tmpfs -o nodev,noexec,nosuid,mode=1777 none /dev/shm
+mount -t tmpfs -o nodev,noexec,nosuid,size=5242880,mode=1777 none /run/lock
+"""
 STEPS = "mountkernfs mountdevsubfs checkroot mountall"
 SCRIPTS = f"for step in {STEPS}; do /etc/init.d/$step.sh start; done"
 OURS = f"for step in {STEPS}; do /in/boot-mounts $step; done"
@@ -94,12 +100,21 @@ def outcome(system: Path, directory: Path, preparation: str, steps: str) -> tupl
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_system_gets_what_the_scripts_give_it(system: Path, tmp_path: Path, name: str) -> None:
     _, theirs, their_files = outcome(system, tmp_path / "theirs", SYSTEMS[name], SCRIPTS)
-    said, ours, our_files = outcome(system, tmp_path / "ours", SYSTEMS[name], OURS)
-    assert our_files == their_files, said
-    assert ours.keys() == theirs.keys(), said
-    # The scripts mount some twice, with other options; ours are among them.
-    assert all(kinds <= theirs[target] for target, kinds in ours.items()), (ours, theirs)
-    assert all(len(kinds) == 1 for kinds in ours.values())
+    for at, steps in enumerate((OURS, BY_INIT + OURS)):
+        said, ours, our_files = outcome(system, tmp_path / f"ours{at}", SYSTEMS[name], steps)
+        assert our_files == their_files, said
+        assert ours.keys() == theirs.keys(), said
+        # The scripts mount some twice, with other options; ours are among them.
+        assert all(kinds <= theirs[target] for target, kinds in ours.items()), (ours, theirs)
+        assert all(len(kinds) == 1 for kinds in ours.values())
+
+
+@pytest.mark.parametrize("name", ["default", "locks on disk", "everything in fstab", "more fstabs"])
+def test_the_scripts_themselves_bear_what_init_has_mounted(system: Path, tmp_path: Path, name: str) -> None:
+    _, before, files = outcome(system, tmp_path / "before", SYSTEMS[name], SCRIPTS)
+    said, after, their_files = outcome(system, tmp_path / "after", SYSTEMS[name], BY_INIT + SCRIPTS)
+    assert after.keys() - before.keys() <= {"/run/lock"}, said
+    assert their_files == files or "locks" in name
 
 
 def test_a_system_that_is_as_it_should_be_costs_few_programs_and_no_words(system: Path, tmp_path: Path) -> None:
@@ -109,7 +124,7 @@ def test_a_system_that_is_as_it_should_be_costs_few_programs_and_no_words(system
     read -r after rest </proc/sys/kernel/ns_last_pid
     echo programs $((after - before))
     """.replace("STEPS", STEPS)
-    said, _, _ = outcome(system, tmp_path / "layer", "echo TTYMODE=620 >/etc/default/devpts", counted)
+    said, _, _ = outcome(system, tmp_path / "layer", "echo TTYMODE=620 >/etc/default/devpts", BY_INIT + counted)
     word, number = said.split()
     assert word == "programs"
     assert int(number) <= 24

@@ -46,6 +46,7 @@ JOBS = {
     "console": "start on startup\ntask\nconsole output\nexec echo to the console\n",
     "mounts": "start on startup\ntask\nscript\nls -d /proc/self /sys/kernel /dev/null /run/initctl\nend script\n",
     "held": "start on startup and never\nexec true\n",
+    "first": "start on not-container or container or net-device-up\ninstance $UPSTART_EVENTS\ntask\nexec env\n",
     "broken": "exec true\nnonsense\n",
 }
 
@@ -148,6 +149,34 @@ def test_it_starts_the_system(system: System) -> None:
     assert "Handling startup event" in system.kmsg()
     assert system.run("readlink", "/proc/1/fd/0", "/proc/1/fd/1", "/proc/1/fd/2").stdout == "/dev/null\n" * 3
     wait_for(lambda: "/run/initctl" in system.job_log("mounts"))
+
+
+LOOPBACK = {"IFACE": "lo", "LOGICAL": "lo", "ADDRFAM": "inet", "METHOD": "loopback"}
+
+
+def told(system: System, event: str) -> dict[str, str]:
+    """The environment of the job that an event has started."""
+    text: str = wait_for(lambda: system.job_log(f"first-{event}"))
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def test_it_tells_what_it_finds_itself_in(system: System) -> None:
+    assert told(system, "not-container")["UPSTART_EVENTS"] == "not-container"
+    assert LOOPBACK.items() <= told(system, "net-device-up").items()
+    assert system.run("ip", "-o", "address", "show", "lo").stdout.count("inet") == 2
+    assert system.run("cat", "/run/container_type").returncode
+    assert system.run("test", "-e", "/run/upstart/announced.lo").returncode == 0
+    said = system.kmsg()
+    events = [said.index(f"Handling {event} event") for event in ("startup", "not-container", "net-device-up")]
+    assert sorted(events) == events
+
+
+def test_it_mounts_what_is_in_memory(system: System) -> None:
+    mounts = system.run("cat", "/proc/mounts").stdout
+    for line in (" /dev/shm tmpfs rw,nosuid,nodev,noexec,", " /run/lock tmpfs rw,nosuid,nodev,noexec,"):
+        assert mounts.count(line) == 1
+    assert system.run("stat", "-c", "%a", "/dev/shm", "/run/lock").stdout == "1777\n1777\n"
+    assert int(system.run("stat", "-f", "-c", "%b", "/run/lock").stdout) == 5242880 // 4096
 
 
 def test_what_is_wrong_with_a_job_is_on_the_console_and_in_the_log(system: System) -> None:
@@ -303,6 +332,33 @@ def test_a_machine_on_which_nothing_is_mounted(tmp_path: Path) -> None:
         assert "/sys/kernel" in system.job_log("mounts") and "/dev/null" in system.job_log("mounts")
         mounts = system.run("cat", "/proc/mounts").stdout
         assert " /proc proc " in mounts and " /sys sysfs " in mounts and " /dev/pts devpts " in mounts
+    finally:
+        system.close()
+
+
+def test_a_container_keeps_what_its_manager_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its init may neither mount nor set up a network, and has a loopback that is up.
+    drop = 'ip link set lo up; export container=lxc; exec setpriv --bounding-set -net_admin,-sys_admin -- "$@" --conf'
+    monkeypatch.setitem(globals(), "PREPARE", PREPARE.replace('exec "$@" --conf', drop))
+    system = System(tmp_path)
+    try:
+        assert told(system, "container")["CONTAINER"] == "lxc"
+        assert LOOPBACK.items() <= told(system, "net-device-up").items()
+        assert system.run("cat", "/run/container_type").stdout == "lxc\n"
+        assert " /run/lock " not in system.run("cat", "/proc/mounts").stdout
+        assert "/run/lock" not in system.kmsg() and "/dev/shm" not in system.kmsg()
+    finally:
+        system.close()
+
+
+def test_without_a_loopback_that_is_up_none_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop = 'exec setpriv --bounding-set -net_admin -- "$@" --conf'
+    monkeypatch.setitem(globals(), "PREPARE", PREPARE.replace('exec "$@" --conf', drop))
+    system = System(tmp_path)
+    try:
+        told(system, "not-container")
+        assert "Handling net-device-up event" not in system.kmsg()
+        assert system.run("test", "-e", "/run/upstart/announced.lo").returncode
     finally:
         system.close()
 

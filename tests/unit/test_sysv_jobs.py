@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -262,54 +261,19 @@ class TestTerminals:
 
 
 class TestContainerDetect:
-    def look(self, sandbox: Sandbox, **env: str) -> list[str]:
-        (sandbox.root / "run").mkdir(exist_ok=True)
-        shutil.copy(DIRECTORY / "container-detect.conf", sandbox.root / "etc/init")
-        calls = sandbox.run(script_of("container-detect"), **env)
-        assert sandbox.status == 0
-        return calls
-
-    @pytest.fixture(autouse=True)
-    def jobs(self, sandbox: Sandbox) -> None:
-        sandbox.write("etc/init/web.conf", "start on runlevel 2 # in a container or not\n")
-
-    def kind(self, sandbox: Sandbox) -> str:
-        path = sandbox.root / "run/container_type"
-        return path.read_text() if path.exists() else ""
-
     @pytest.mark.parametrize("name", ["lxc", "systemd-nspawn", "some thing"])
-    def test_says_what_the_container_manager_told_init(self, sandbox: Sandbox, name: str) -> None:
-        sandbox.write("proc/vz/version", "")
-        assert self.look(sandbox, container=name) == [f"initctl emit --no-wait container CONTAINER={name}"]
-        assert self.kind(sandbox) == f"{name}\n"
+    def test_says_again_what_init_has_found_out(self, sandbox: Sandbox, name: str) -> None:
+        sandbox.write("run/container_type", f"{name}\n")
+        assert sandbox.run(script_of("container-detect")) == [f"initctl emit --no-wait container CONTAINER={name}"]
+        assert sandbox.status == 0
 
-    def test_knows_containers_by_other_signs(self, sandbox: Sandbox) -> None:
-        openvz, libvirt = (f"initctl emit --no-wait container CONTAINER={name}" for name in ("openvz", "lxc-libvirt"))
-        sandbox.write("proc/vz/version", "")
-        assert self.look(sandbox) == [openvz]
-        assert self.kind(sandbox) == "openvz\n"
-        assert self.look(sandbox, LIBVIRT_LXC_UUID="1") == [openvz, libvirt]
-        # The machine that holds the containers.
-        sandbox.write("proc/bc/0/resources", "")
-        assert self.look(sandbox) == [openvz, libvirt]
+    def test_says_again_that_this_is_none(self, sandbox: Sandbox) -> None:
+        assert sandbox.run(script_of("container-detect")) == ["initctl emit --no-wait not-container"]
+        assert sandbox.status == 0
 
-    def test_tells_though_the_type_cannot_be_written(self, sandbox: Sandbox) -> None:
-        (sandbox.root / "run/container_type").mkdir(parents=True)
-        assert self.look(sandbox, container="lxc") == ["initctl emit --no-wait container CONTAINER=lxc"]
-
-    def test_costs_a_machine_nothing_unless_a_job_asks(self, sandbox: Sandbox) -> None:
-        assert self.look(sandbox) == []
-        assert self.kind(sandbox) == ""
-        sandbox.write("etc/init/web.override", "start on not-containers\n")
-        assert self.look(sandbox) == []
-
-    @pytest.mark.parametrize("file", ["web.conf", "deep/er/web.conf", "web.override"])
-    def test_tells_a_machine_where_a_job_asks(self, sandbox: Sandbox, file: str) -> None:
-        sandbox.write(f"etc/init/{file}", "start on stopped rc and (\n\tnot-container or\n\tcontainer)\n")
-        assert self.look(sandbox) == ["initctl emit --no-wait not-container"]
-
-    def test_no_shipped_job_asks(self) -> None:
-        assert [path.stem for path in FILES if "not-container" in path.read_text()] == ["container-detect"]
+    def test_is_no_part_of_the_boot(self) -> None:
+        text = (DIRECTORY / "container-detect.conf").read_text()
+        assert re.findall("^start on (.*)", text, re.MULTILINE) == ["runlevel [1S]"]
 
 
 class TestHookOfInterfaces:
@@ -323,9 +287,9 @@ class TestHookOfInterfaces:
         ifquery.write_text('#!/bin/sh\n[ "$1" != --list ] || echo eth0\n')
         ifquery.chmod(0o755)
 
-    def up(self, sandbox: Sandbox, logical: str = "eth0") -> list[str]:
+    def up(self, sandbox: Sandbox, logical: str = "eth0", **others: str) -> list[str]:
         script = self.HOOK.read_text().replace("/sbin/initctl", f"{sandbox.root}/bin/initctl")
-        names = {"IFACE": "eth0", "LOGICAL": logical, "ADDRFAM": "inet", "METHOD": "dhcp"}
+        names = {"IFACE": "eth0", "LOGICAL": logical, "ADDRFAM": "inet", "METHOD": "dhcp", **others}
         calls = sandbox.run(script.partition("\n")[2], **names)
         assert sandbox.status == 0
         return calls
@@ -342,6 +306,19 @@ class TestHookOfInterfaces:
         fifo = self.fifo(sandbox)
         assert self.up(sandbox) == []
         assert os.read(fifo, 4096).decode() == self.UP.format("eth0") + "\nstatic-network-up\n"
+        os.close(fifo)
+
+    def test_leaves_the_loopback_to_init(self, sandbox: Sandbox) -> None:
+        fifo = self.fifo(sandbox)
+        sandbox.write("run/upstart/announced.lo", "")
+        assert self.up(sandbox, "lo", IFACE="lo") == []
+        assert os.read(fifo, 4096) == b"static-network-up\n"
+        # Other addresses than init gives it, and what is up again after it was down.
+        for again in ({"ADDRFAM": "inet6"}, {}):
+            self.up(sandbox, "lo", IFACE="lo", **again)
+            assert os.read(fifo, 4096).startswith(b"net-device-up IFACE=lo LOGICAL=lo ADDRFAM=inet")
+            script = (self.HOOK.parents[1] / "if-down.d/upstart").read_text()
+            sandbox.run(script.replace("/sbin/initctl", f"{sandbox.root}/bin/initctl"), IFACE="lo")
         os.close(fifo)
 
     @pytest.mark.parametrize("name", ["two words", "it's", "back\\slash", "a#b", "", "b=c"])

@@ -30,6 +30,10 @@ KDSIGACCEPT = 0x4B4E
 #: Devices that must exist before anything can be opened: path, mode, major, minor.
 _DEVICES = ((NULL, 0o666, 1, 3), ("/dev/tty", 0o666, 5, 0), (CONSOLE, 0o600, 5, 1), ("/dev/kmsg", 0o600, 1, 11))
 
+#: File systems in memory that a boot needs early: where, and what mount(2) takes.  /etc/default/tmpfs may have them
+#: otherwise, which is for those who read it.
+_IN_MEMORY = (("/dev/shm", "mode=1777"), ("/run/lock", "size=5242880,mode=1777"))
+
 #: Bytes: room for every signal that there is to arrive on top of the others; what is not used takes no memory.
 SIGNAL_STACK = 512 << 10
 
@@ -86,7 +90,8 @@ def prepare_devices(report: Callable[[str], object]) -> None:
 
 
 def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
-    """See that /proc, /sys, /run and a cgroup v2 hierarchy are mounted; ``report`` gets what failed."""
+    """See that /proc, /sys, /run, a cgroup v2 hierarchy, and what belongs on them is mounted; ``report`` gets what
+    failed."""
     all_flags = MS_NODEV | MS_NOEXEC | MS_NOSUID
     for kind, path, flags, data in (
         ("proc", "/proc", all_flags, None),
@@ -97,6 +102,13 @@ def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
             mount_missing(kind, path, flags, data)
         except OSError as error:
             report(f"Unable to mount {path} filesystem: {error.strerror}")
+    for path, data in _IN_MEMORY:
+        try:
+            if not os.path.isdir(path):
+                os.mkdir(path, 0o755)
+            mount_missing("tmpfs", path, all_flags, data)
+        except OSError:
+            pass  # in a container they are its manager's
     try:
         with open("/proc/self/mounts", "rb") as file:
             mounted = b" cgroup2 " in file.read()

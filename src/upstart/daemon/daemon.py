@@ -97,8 +97,8 @@ class Daemon:
         )
         self.quiescer = Quiesce(engine, loop, log, loop.stop)
         self.turn = Turn(engine, self.performer.perform, self.faults.handle, self.quiescer.settled)
-        self.boot = Boot(engine, loop, self.configuration, options.program, log)
         self.system = System(argv[0], engine, loop, self._reconnect_bus, log)
+        self.boot = Boot(engine, loop, self.configuration, options.program, self.announce_surroundings, log)
         self.document = Document(self.turn.leave_processes)
         loop.each_turn = self._settle
         loop.fault = self.faults.handle
@@ -219,6 +219,11 @@ class Daemon:
         if self.options.user and self.options.inherit_env:
             table.update(self.environ)
         return table
+
+    def announce_surroundings(self) -> None:
+        """What the first event of a system is followed by."""
+        if self.options.system:
+            self.system.announce(self.environ)
 
     # These come to what is loaded last.
 

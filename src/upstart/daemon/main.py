@@ -269,6 +269,7 @@ def begin(daemon: Daemon) -> None:
                 daemon.boot.begin(event)
             else:
                 daemon.engine.emit(event, {})
+                daemon.announce_surroundings()
         else:
             daemon.log(DEBUG, "Startup event disabled")
     if options.chroot_sessions:

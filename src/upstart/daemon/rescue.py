@@ -36,11 +36,14 @@ PAUSE = 10.0
 
 
 class Boot:
-    """The boot of one init, whose messages begin with ``program``; ``log`` (priority, text) is its own log."""
+    """The boot of one init, whose messages begin with ``program``; ``log`` (priority, text) is its own log.
+
+    ``begun`` () is called when the first event has been emitted.
+    """
 
     __slots__ = (
-        "_again_at", "_began", "_configuration", "_engine", "_event", "_log", "_loop", "_name", "_program", "_shell",
-        "_watched",
+        "_again_at", "_began", "_begun", "_configuration", "_engine", "_event", "_log", "_loop", "_name", "_program",
+        "_shell", "_watched",
     )  # fmt: skip
 
     def __init__(
@@ -49,12 +52,14 @@ class Boot:
         loop: Loop,
         configuration: Configuration,
         program: str,
+        begun: Callable[[], object],
         log: Callable[[int, str], object],
     ) -> None:
         self._engine = engine
         self._loop = loop
         self._configuration = configuration
         self._program = program
+        self._begun = begun
         self._log = log
         #: The first event's name, and the event itself where it has not finished.
         self._name = ""
@@ -70,6 +75,7 @@ class Boot:
         """Emit the event ``name``, and look at what comes of it."""
         self._name = name
         self._event = self._engine.emit(name, {})
+        self._begun()
         self._watched = True
         self._loop.before_wait(self._look)
 

@@ -17,7 +17,7 @@ from upstart.base.initctl import PATH as FIFO
 from upstart.base.loop import READ
 from upstart.base.names import LAST_RUNLEVELS
 from upstart.base.priority import ERROR, WARN
-from upstart.daemon import boot, eventfifo
+from upstart.daemon import boot, eventfifo, surroundings
 from upstart.daemon.displaced import Displaced
 from upstart.daemon.eventfifo import EventFifo
 from upstart.daemon.initreq import InitFifo
@@ -27,7 +27,7 @@ from upstart.process.child import reset_signals
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from upstart.base.loop import Loop
     from upstart.engine.engine import Engine
@@ -35,6 +35,9 @@ else:
     import _signal as signal
 
 TELINIT = "/sbin/telinit"
+LOOPBACK = "lo"
+#: Says to the hook of ifupdown that an interface has been told of, until that takes it down.
+ANNOUNCED = "/run/upstart/announced." + LOOPBACK
 
 
 class System:
@@ -74,6 +77,23 @@ class System:
         watch(signal.SIGPWR, lambda: self._emit("power-status-changed"))
         watch(signal.SIGUSR1, self._reconnect)
         self._listen()
+
+    def announce(self, environ: Mapping[str, str]) -> None:
+        """Say, after the first event, whether this is a container, and that the loopback is up; ``environ`` is init's
+        environment."""
+        kind = surroundings.container_type(environ)
+        surroundings.record_container_type(kind)
+        if kind:
+            self._engine.emit("container", {"CONTAINER": kind})
+        else:
+            self._engine.emit("not-container", {})
+        if surroundings.bring_up(LOOPBACK):
+            env = {"IFACE": LOOPBACK, "LOGICAL": LOOPBACK, "ADDRFAM": "inet", "METHOD": "loopback"}
+            self._engine.emit("net-device-up", env)
+            try:
+                os.close(os.open(ANNOUNCED, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+            except OSError:
+                pass  # it is told of twice
 
     def _emit(self, name: str) -> None:
         # Who is at the machine is heard to its end.
