@@ -4,9 +4,10 @@ libdbus's Python binding lets nobody read its connection without GLib's loop, wh
 mountall would have to load; so this speaks by `upstart.dbus`, as bytes on a non-blocking socket.
 
 What is always true here: what was asked for by `emit` is answered once by `receive`, in whatever order init is done
-with it. When init goes away (a re-exec) `lost` is true, and what has no answer is kept; it is sent again after the
-next `open`, under the same key, by which init knows what it has emitted already. An init without that extension (the
-original, an older one of ours) gets a plain EmitEvent, which may so be heard twice after its re-exec.
+with it; what is not to be waited for once init has it, which the answer to a Ping behind it says. When init goes away
+(a re-exec) `lost` is true, and what has no answer is kept; it is sent again after the next `open`, under the same key,
+by which init knows what it has emitted already. An init without that extension (the original, an older one of ours)
+gets a plain EmitEvent, which may so be heard twice after its re-exec.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ class Events:
     """The init at a D-Bus ``address``, which has to be root's or our own user's.
 
     ``fileno`` is to be waited for: for reading always, for writing while ``wants_write``. Then comes `receive`.
+    ``pid`` is init's, 0 where it is not to be seen from here.
     """
 
     __slots__ = (
-        "_addresses", "_auth", "_calls", "_in", "_keyed", "_open", "_out", "_serial", "_socket", "_waiting", "lost",
+        "_addresses", "_auth", "_calls", "_in", "_keyed", "_open", "_out", "_pings", "_serial", "_socket",
+        "_waiting", "lost", "pid",
     )  # fmt: skip
 
     def __init__(self, address: str = names.ADDRESS) -> None:
@@ -56,8 +59,11 @@ class Events:
         self._waiting: dict[int, Emit] = {}
         #: The calls of this connection that have no answer, by serial.
         self._open: dict[int, Emit] = {}
+        #: Those of them that are not to be waited for, by the serial of the Ping behind each.
+        self._pings: dict[int, Emit] = {}
         self._keyed = True
         self.lost = True
+        self.pid = 0
 
     def open(self) -> None:
         """Connect, and send again what has no answer. OSError where nobody listens, or the listener is a stranger."""
@@ -70,6 +76,7 @@ class Events:
         self._socket = sock
         self._keyed = True
         self._open.clear()
+        self._pings.clear()
         self.lost = False
         # Signals are nothing to us; who does not know this call says so to nobody.
         self._send(names.EXTENSION, "Quiet")
@@ -88,6 +95,7 @@ class Events:
                 credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED)
                 if int.from_bytes(credentials[4:8], sys.byteorder) not in (0, os.getuid()):
                     raise OSError(f"the server at {os.fsdecode(address)} is another user's")
+                self.pid = int.from_bytes(credentials[:4], sys.byteorder)
                 return sock
             except OSError as error:
                 sock.close()
@@ -111,6 +119,11 @@ class Events:
         return bool(self._out) and not self.lost
 
     @property
+    def unsent(self) -> bool:
+        """Whether something was asked for that init has not been sent."""
+        return bool(self._out or self._calls) and not self.lost
+
+    @property
     def waiting(self) -> int:
         """How many events have no answer."""
         return len(self._waiting)
@@ -118,19 +131,29 @@ class Events:
     # Out
 
     def emit(self, emit: Emit) -> None:
-        """Ask for an event; never waits, whether init can be reached or not."""
+        """Ask for an event, with the next `flush` or `receive`; never waits, whether init can be reached or not."""
         self._waiting[emit.number] = emit
         if not self.lost:
             self._call(emit)
-            self._write()
+
+    def notify_disk_writeable(self) -> None:
+        """Tell init that logs can be written; nobody is told what comes of it."""
+        if not self.lost:
+            self._send(names.MANAGER, "NotifyDiskWriteable")
+
+    def flush(self) -> None:
+        """Send what init takes; never waits."""
+        self._write()
 
     def _call(self, emit: Emit) -> None:
         name, env = emit.name, [_carried(value) for value in emit.env]
         if self._keyed:
             serial = self._send(names.EXTENSION, "EmitOnce", "sass", name, env, _carried(emit.key))
         else:
-            serial = self._send(names.MANAGER, "EmitEvent", "sasb", name, env, True)
+            serial = self._send(names.MANAGER, "EmitEvent", "sasb", name, env, emit.wait)
         self._open[serial] = emit
+        if not emit.wait and self._keyed:
+            self._pings[self._send(names.PEER, "Ping")] = emit
 
     def _send(self, interface: str, method: str, signature: str = "", *args: Any) -> int:
         self._serial += 1
@@ -199,11 +222,15 @@ class Events:
             return
         emit = self._open.pop(message.header.reply_serial, None)
         if emit is None:
+            emit = self._pings.pop(message.header.reply_serial, None)
+            if emit is not None and self._waiting.pop(emit.number, None) is not None:
+                answers.append(Answered(emit.number))
             return
         if message.type == wire.ERROR and self._keyed and message.header.error_name in _NO_KEYS:
             self._keyed = False
             again = [emit, *self._open.values()]
             self._open.clear()
+            self._pings.clear()
             for each in again:
                 self._call(each)
         elif self._waiting.pop(emit.number, None) is not None:

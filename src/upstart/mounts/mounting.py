@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from upstart.mounts import mountflags
+from upstart.mounts import mountflags, tablewatch
 from upstart.mounts.mountflags import BIND, MOVE, RDONLY, REC, REMOUNT
 
 TYPE_CHECKING = False
@@ -261,12 +261,72 @@ def _number(path: str, name: str) -> int | None:
     return None
 
 
-def make_mountpoint(path: str) -> None:
-    """Make the last component of a mount point where it is missing and can be made; the mount tells of the rest."""
+def make_mountpoint(path: str, source: str = "") -> bool:
+    """Make the last component of a mount point where it is missing; whether there is one.
+
+    Where ``source``, which is to be bound to it, is no directory, it is a file.
+    """
+    if os.path.lexists(path):
+        return True
     try:
-        os.mkdir(path, 0o755)
+        if source and _kind(source) and not os.path.isdir(source):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        else:
+            os.mkdir(path, 0o755)
+    except OSError:
+        return os.path.lexists(path)
+    return True
+
+
+def in_bytes(options: str, memory: Callable[[], int]) -> str:
+    """Options with a ``size`` that is per cent of memory and swap together (``20%VM``) in bytes.
+
+    ``memory`` gives those bytes, and 0 where it cannot.
+    """
+    if "%VM" not in options:
+        return options
+    words = options.split(",")
+    for index, word in enumerate(words):
+        if word.startswith("size=") and word.endswith("%VM") and word[5:-3].isdigit():
+            total = memory()
+            words[index] = f"size={total * int(word[5:-3]) // 100}" if total else f"size={word[5:-3]}%"
+    return ",".join(words)
+
+
+def memory_and_swap() -> int:
+    """Bytes of memory and of swap space that is in use, 0 without a /proc to see that in."""
+    total = 0
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name in ("MemTotal", "SwapTotal"):
+                    total += int(value.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return 0
+    return total
+
+
+def move(source: str, mountpoint: str) -> None:
+    """Move what is mounted at ``source``, whose directory is removed afterwards.  Raises OSError."""
+    from upstart.base.syscalls import mount
+
+    mount(None, mountpoint, MOVE, None, source)
+    try:
+        os.rmdir(source)
     except OSError:
         pass
+
+
+def swaps() -> set[str]:
+    """The swap devices and files that are in use, by their paths."""
+    try:
+        with open("/proc/swaps", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().split("\n")[1:]
+    except OSError:
+        return set()
+    # Blanks in a path are escaped as in mountinfo.
+    return {tablewatch.plain(line.split()[0]) for line in lines if line.strip()}
 
 
 def program(name: str, places: Callable[[str], bool] = lambda path: os.access(path, os.X_OK)) -> str:

@@ -62,14 +62,15 @@ def parse(line: bytes) -> Mounted | None:
         return None
     number, root, mountpoint, own = fields[2:6]
     type, source, options = rest[:3]
-    device = _plain(source)
+    device = plain(source)
     if device in _ROOTS:
         device = device_name(number) or device
-    return Mounted(device, _plain(mountpoint), _plain(type), _together(_plain(own), _plain(options)), number,
-                   _plain(root))  # fmt: skip
+    return Mounted(device, plain(mountpoint), plain(type), _together(plain(own), plain(options)), number,
+                   plain(root))  # fmt: skip
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A field of the kernel's tables without its octal escapes."""
     if "\\" not in text:
         return text
     # Escapes are of bytes: two of them may be one character.

@@ -57,7 +57,7 @@ def run(program: Program, argv: list[str], settings: S, command: Callable[[Conte
         try:
             args = parse(argv, [option for option, _ in program.options], settings)
         except ShowHelp:
-            _show_help(context, program)
+            show_help(context, program)
             return 0
         context.settings.priority = settings.priority
         return command(context, settings, args)
@@ -80,7 +80,8 @@ def warn(context: Context, text: str) -> None:
         context.error(text)
 
 
-def _show_help(context: Context, program: Program) -> None:
+def show_help(context: Context, program: Program) -> None:
+    """What --help says of a command."""
     from upstart.initctl.usage import REPORT_BUGS, screen_width, wrap
 
     width = screen_width()

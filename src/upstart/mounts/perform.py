@@ -1,0 +1,360 @@
+"""mountall's performing half: it does what the reducer's actions say, and tells the reducer what came of it.
+
+What is always true here:
+
+- One thread, one loop, and nothing in it waits but the loop: for init, for processes, for the table of mounts, for
+  devices, keys and signals.  While nothing happens nothing runs.
+- The reducer is told one thing after the other, and what it answers is done in the order in which it says so, before it
+  is told the next.
+- What was asked for and has no answer yet is kept with the reducer's state, in a file that is written in each turn
+  before init is sent anything.  Who is started after a mountall that was killed does all of that again: init knows
+  an event by its key, the table says what is mounted, a check or a mount that still runs is waited for first.
+- That init goes away for a re-exec is nothing; that it stays away for `INIT_SECONDS` ends mountall with status 1.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from upstart.base.loop import READ, WRITE
+from upstart.mounts import statefile, tablewatch
+from upstart.mounts.checking import CANCELLED, Checker, set_idle
+from upstart.mounts.mounter import Mounter
+from upstart.mounts.processes import Processes, start_time
+from upstart.mounts.values import (
+    Answered,
+    Calm,
+    Cancel,
+    Check,
+    Emit,
+    End,
+    Ended,
+    Key,
+    Mount,
+    Mounts,
+    Network,
+    Prompt,
+    Swap,
+    Tell,
+    Tick,
+    Wake,
+    Watch,
+)  # fmt: skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
+    from upstart.base.loop import Loop
+    from upstart.mounts.console import Console
+    from upstart.mounts.devices import Devices
+    from upstart.mounts.events import Events
+    from upstart.mounts.processes import Process
+    from upstart.mounts.tablewatch import Table
+    from upstart.mounts.values import Action, Input
+
+    class Reducer(Protocol):
+        """What decides."""
+
+        def step(self, now: float, input: Input) -> Sequence[Action]:
+            """Take an input at a time of CLOCK_BOOTTIME; what is to be done now."""
+
+        def dump(self) -> Any:
+            """All that it knows, as JSON has it."""
+
+
+#: Seconds in which init must be back after its connection was lost, and between two tries.
+INIT_SECONDS = 60.0
+FIRST_RETRY, LONGEST_RETRY = 0.02, 1.0
+#: With one of these events, logs can be where they will be found.
+_LOGS = ("local-filesystems", "filesystem")
+_LOST = 1
+#: Priorities of what is done, for who asks to see that, and what is told with the higher one.
+DEBUG, INFO = 1, 2
+_TOLD = (Check, Emit, Mount, Swap)
+
+
+class Performer:
+    """One run of mountall.
+
+    ``events`` is the way to init, or ``None`` to emit nothing; ``stamp`` is what the state in ``path`` is bound to,
+    and without it none is kept.  ``trace`` gets all that is done, with a priority.  ``status`` is the exit status after
+    the loop's end.
+    """
+
+    def __init__(
+        self, loop: Loop, reducer: Reducer, table: Table, events: Events | None,
+        console: Callable[[Callable[[str], object]], Console],
+        devices: Callable[[Processes, Callable[[Input], object]], Devices], stamp: list[str] | None = None,
+        path: str = statefile.PATH,
+        trace: Callable[[int, str], object] = lambda priority, text: None,
+    ) -> None:  # fmt: skip
+        self._loop = loop
+        self._reducer = reducer
+        self._table = table
+        self._events = events
+        self._stamp = stamp
+        self._path = path
+        self._trace = trace
+        self._inputs: list[Input] = []
+        self._told: tuple[object, ...] | None = None
+        #: Actions without an answer, by number, and the processes that are at them.
+        self._open: dict[int, Action] = {}
+        self._running: dict[int, Process] = {}
+        self._processes = Processes(loop)
+        self._mounter = Mounter(self._processes, table.read)
+        self._checker = Checker(loop, self._processes, self.feed)
+        self._console = console(lambda key: self.feed(Key(key)))
+        self._devices = devices(self._processes, self.feed)
+        self._watching = False
+        self._prompt = Prompt()
+        self._wake: float | None = None
+        self._timer = 0
+        self._changed = False
+        self._ending = False
+        self.status = 0
+        self._started = start_time(os.getpid())
+        self._events_watch = 0
+        self._events_mask = 0
+        self._lost_at = 0.0
+        self._retry = FIRST_RETRY
+        loop.each_turn = self._turn
+        loop.add_fd(table.fd, tablewatch.CHANGED, lambda events: self._read_table())
+        self._perform: dict[type, Callable[[Any], object]] = {
+            Emit: self._emit, Check: self._check, Calm: self._calm, Mount: self._mount, Swap: self._swap,
+            Cancel: self._cancel, Watch: self._watch, Tell: self._tell, Prompt: self._show, Wake: self._set_wake,
+            End: self._end,
+        }  # fmt: skip
+
+    # From outside
+
+    def begin(self) -> None:
+        """Go to work, anew."""
+        self._mounter.count()
+        self._attach()
+        self._read_table()
+
+    def resume(self, document: dict[str, Any]) -> None:
+        """Go on where an earlier mountall was killed; ``document`` is what it wrote.
+
+        Raises ValueError, KeyError, TypeError or AttributeError if it is none.
+        """
+        actions = [statefile.unpack_action(packed) for packed in document["open"]]
+        running = {int(number): (int(pid), str(started)) for number, (pid, started) in document["running"].items()}
+        self._mounter.counts = {str(place): int(count) for place, count in document["counts"].items()}
+        self._mounter.recovered = True
+        prompt = statefile.unpack_action(document["prompt"])
+        wake = document["wake"]
+        self._attach()
+        for action in actions:
+            number: int = action.number  # type: ignore[attr-defined]
+            self._open[number] = action
+            if number not in running or not self._adopt(action, number, *running[number]):
+                self._perform[type(action)](action)
+        if document["watching"]:
+            self._watch(Watch())
+        self._show(prompt)  # type: ignore[arg-type]
+        self._set_wake(Wake(wake))
+        self._read_table()
+
+    def feed(self, input: Input) -> None:
+        """Tell the reducer, in this turn of the loop."""
+        self._inputs.append(input)
+
+    def network(self) -> None:
+        """A network interface has come up (SIGUSR1)."""
+        self.feed(Network())
+
+    def terminate(self) -> None:
+        """End now, as asked (SIGTERM): what is being checked is cancelled, what is being mounted goes on."""
+        for number, process in self._running.items():
+            if isinstance(self._open.get(number), Check):
+                process.cancel()
+        self._end(End(0))
+
+    # The loop
+
+    def _turn(self) -> bool:
+        while self._inputs and not self._ending:
+            inputs, self._inputs = self._inputs, []
+            for input in inputs:
+                self._step(input)
+        if self._changed:
+            self._changed = False
+            self._save()
+        self._look_at_events()
+        if self._ending and (self._events is None or not self._events.unsent):
+            self._close()
+            self._loop.stop()
+        return bool(self._inputs) and not self._ending
+
+    def _step(self, input: Input) -> None:
+        self._changed = True
+        self._trace(DEBUG, repr(input))
+        for action in self._reducer.step(time.clock_gettime(time.CLOCK_BOOTTIME), input):
+            self._trace(INFO if isinstance(action, _TOLD) else DEBUG, repr(action))
+            number = getattr(action, "number", None)
+            if number is not None and not isinstance(action, (Calm, Cancel)):
+                self._open[number] = action
+            self._perform[type(action)](action)
+            if self._ending:
+                return
+
+    def _save(self) -> None:
+        if self._stamp is None:
+            return
+        running = {number: (process.pid, process.started) for number, process in self._running.items()}
+        statefile.write({
+            "version": statefile.VERSION, "stamp": self._stamp, "pid": os.getpid(), "started": self._started,
+            "ended": self._ending,
+            "status": self.status, "open": [statefile.pack_action(action) for action in self._open.values()],
+            "running": running, "counts": self._mounter.counts, "watching": self._watching, "wake": self._wake,
+            "prompt": statefile.pack_action(self._prompt), "state": self._reducer.dump(),
+        }, self._path)  # fmt: skip
+
+    def _close(self) -> None:
+        self._checker.write_log()
+        self._console.close()
+        self._devices.close()
+        if self._events is not None:
+            self._events.close()
+
+    def _read_table(self) -> None:
+        table = self._table.read()
+        if table != self._told:
+            self._told = table
+            self.feed(Mounts(table))
+
+    # Init
+
+    def _attach(self) -> None:
+        """Listen to init, which is connected."""
+        if self._events is not None and not self._events.lost:
+            self._events_mask = READ
+            self._events_watch = self._loop.add_fd(self._events.fileno(), READ, self._heard)
+
+    def _heard(self, _events: int) -> None:
+        assert self._events is not None
+        for answer in self._events.receive():
+            self._answered(answer)
+
+    def _answered(self, answer: Answered | Ended) -> None:
+        """An action has come to its end."""
+        self._running.pop(answer.number, None)
+        if self._open.pop(answer.number, None) is not None:
+            self.feed(answer)
+
+    def _look_at_events(self) -> None:
+        """See whether init is still there, and whether it has yet to take something."""
+        events = self._events
+        if events is None or not self._events_watch:
+            return
+        if events.lost:
+            self._loop.remove(self._events_watch)
+            self._events_watch = 0
+            self._lost_at = time.monotonic()
+            self._retry = FIRST_RETRY
+            self._loop.call_later(self._retry, self._reconnect)
+            return
+        events.flush()
+        mask = READ | WRITE if events.wants_write else READ
+        if mask != self._events_mask:
+            self._events_mask = mask
+            self._loop.modify(self._events_watch, mask)
+
+    def _reconnect(self) -> None:
+        assert self._events is not None
+        try:
+            self._events.open()
+        except OSError as error:
+            if time.monotonic() - self._lost_at > INIT_SECONDS:
+                self._console.tell(f"mountall: init is not to be reached any more: {error.strerror or error}", True)
+                self._end(End(_LOST))
+                return
+            self._retry = min(2 * self._retry, LONGEST_RETRY)
+            self._loop.call_later(self._retry, self._reconnect)
+            return
+        self._attach()
+
+    # Actions
+
+    def _emit(self, action: Emit) -> None:
+        if self._events is None:
+            self._answered(Answered(action.number))
+        else:
+            self._events.emit(action)
+        if action.name in _LOGS:
+            self._checker.write_log()
+            if self._events is not None and action.name == _LOGS[-1]:
+                self._events.notify_disk_writeable()
+
+    def _check(self, action: Check) -> None:
+        self._follow(action.number, self._checker.start(action, self._answered))
+
+    def _mount(self, action: Mount) -> None:
+        self._follow(action.number, self._mounter.mount(action, self._answered))
+
+    def _swap(self, action: Swap) -> None:
+        self._follow(action.number, self._mounter.swap(action, self._answered))
+
+    def _follow(self, number: int, process: Process | None) -> None:
+        if process is not None:
+            self._running[number] = process
+            self._changed = True
+
+    def _adopt(self, action: Action, number: int, pid: int, started: str) -> bool:
+        """Have what an earlier mountall has started for this action end before it is done again."""
+
+        def then(_status: int, _words: str) -> None:
+            if self._running.pop(number).cancelled:
+                self._answered(Ended(number, CANCELLED))
+            else:
+                self._perform[type(action)](action)
+
+        process = self._processes.adopt(pid, started, then)
+        self._follow(number, process)
+        return process is not None
+
+    def _calm(self, action: Calm) -> None:
+        if action.number in self._running:
+            set_idle(self._running[action.number], False)
+
+    def _cancel(self, action: Cancel) -> None:
+        if action.number in self._running:
+            self._running[action.number].cancel()
+
+    def _watch(self, _action: Watch) -> None:
+        self._watching = True
+        self._devices.watch()
+
+    def _tell(self, action: Tell) -> None:
+        self._console.tell(action.text, action.urgent)
+
+    def _show(self, action: Prompt) -> None:
+        self._prompt = action
+        self._console.prompt(action.text, action.keys)
+
+    def _set_wake(self, action: Wake) -> None:
+        if self._wake == action.when and self._timer:
+            return
+        self._loop.remove(self._timer)
+        self._timer = 0
+        self._wake = action.when
+        if action.when is not None:
+            wait = action.when - time.clock_gettime(time.CLOCK_BOOTTIME)
+            self._timer = self._loop.call_later(max(0.0, wait), self._woken)
+
+    def _woken(self) -> None:
+        self._timer = 0
+        if self._wake is not None and time.clock_gettime(time.CLOCK_BOOTTIME) < self._wake:
+            self._set_wake(Wake(self._wake))
+            return
+        self._wake = None
+        self.feed(Tick())
+
+    def _end(self, action: End) -> None:
+        self.status = action.status
+        self._ending = True
+        self._changed = True

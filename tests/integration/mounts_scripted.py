@@ -1,0 +1,83 @@
+"""Performs a list of actions as mountall would, in a namespace of mounts that the caller has made.
+
+Called with a D-Bus address (or ``-``), the path of a state file (or ``-``), and the actions as `statefile.pack_action`
+writes them; all are asked for at once, and what comes of it is printed, one value a line.  It ends when each is
+answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from upstart.base.loop import Loop
+from upstart.mounts import statefile
+from upstart.mounts.console import Console
+from upstart.mounts.devices import Devices
+from upstart.mounts.events import Events
+from upstart.mounts.perform import Performer
+from upstart.mounts.tablewatch import Table
+from upstart.mounts.values import Action, Answered, Calm, Cancel, End, Ended, Input, Mounts, Ready
+
+
+class Scripted:
+    """A reducer that asks for everything at the first input, and ends when all that has a number is answered."""
+
+    def __init__(self, actions: list[Action]) -> None:
+        self.actions = actions
+        self.left = {
+            action.number for action in actions if hasattr(action, "number") and not isinstance(action, (Calm, Cancel))
+        }
+
+    def step(self, now: float, input: Input) -> list[Action]:
+        actions, self.actions = self.actions, []
+        if isinstance(input, Ready):
+            print(repr(input.device), flush=True)
+        elif not isinstance(input, Mounts):
+            print(repr(input), flush=True)
+        if isinstance(input, (Answered, Ended)):
+            self.left.discard(input.number)
+        return [*actions, *([] if self.left else [End(0)])]
+
+    def dump(self) -> Any:
+        return sorted(self.left)
+
+
+def main(address: str, path: str, packed: str) -> int:
+    loop = Loop()
+
+    def fault(error: BaseException) -> None:
+        print(f"fault: {error!r}", flush=True)
+        raise SystemExit(9)
+
+    loop.fault = fault
+    events = None
+    if address != "-":
+        events = Events(address)
+        events.open()
+    reducer = Scripted([statefile.unpack_action(each) for each in json.loads(packed)])
+    document = statefile.read(path) if path != "-" else None
+    if document is not None:
+        reducer = Scripted([])
+        reducer.left = set(document["state"])
+    performer = Performer(
+        loop, reducer, Table(), events,
+        lambda key: Console(loop, key, lambda text, urgent: print("said:", text, flush=True), path="/dev/null"),
+        lambda processes, feed: Devices(loop, processes, feed), [] if path != "-" else None, path,
+    )  # fmt: skip
+    if document is None:
+        performer.begin()
+    else:
+        performer.resume(document)
+    loop.run()
+    loop.close()
+    return performer.status
+
+
+if __name__ == "__main__":
+    os._exit(main(*sys.argv[1:]))
