@@ -130,7 +130,7 @@ def test_sessions_survive_a_re_exec(init: SessionInit, root: Path) -> None:
 
 #: A service that leaves its session and its parent, and takes along nothing but its environment.
 RUNAWAY = "(setsid sh -c 'echo $$ >$1; exec sleep 1000' sh $1 &)\nexec sleep 1000\n"
-SERVICE = "kill signal KILL\nexec sh {0}/runaway {0}/pid\n"
+SERVICE = "kill mode all\nkill signal KILL\nexec sh {0}/runaway {0}/pid\n"
 
 
 def furnish(root: Path, *programs: str) -> None:

@@ -42,7 +42,8 @@ ALWAYS = {
 #: Dictionaries whose keys are those of jobs and events, and no part of the layout.
 OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers")
 #: What was added since.
-NEWER = {"respawning", "address", "chroot", "held", "kills", "known", "left", "user", "launched", "looks", "shared"}
+NEWER = {"respawning", "address", "chroot", "held", "kills", "known", "left", "user", "launched", "looks", "own",
+         "shared"}  # fmt: skip
 
 JOBS = {
     "service": "respawn\nexec sleep 1000\n",
@@ -54,7 +55,8 @@ JOBS = {
     "holds": "start on starting held\ntask\nexec sleep 1000\n",
     "held": "instance $N\nenv N=1\nstop on never and go\nexec sleep 1000\n",
     # What it starts leaves its session and its parent, and takes along nothing but its environment.
-    "runaway": "kill signal KILL\nscript\n(setsid sh -c 'echo $$ >$NOTE; exec sleep 1000' &)\nsleep 1000\nend script\n",
+    "runaway": "kill mode all\nkill signal KILL\n"
+    "script\n(setsid sh -c 'echo $$ >$NOTE; exec sleep 1000' &)\nsleep 1000\nend script\n",
 }
 STATES = {
     "service": "start/running",

@@ -1,4 +1,4 @@
-"""Signals reach what the original's reached, SIGKILL all of a job, and nothing ever reaches init."""
+"""Signals and SIGKILL reach what the kill mode of a job says, and nothing ever reaches init."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ echo $a $b $c >$F
 while :; do wait || :; done
 """
 
+#: A main process that obeys, and with it one in its group, one in another of its session, one in a session of its own
+#: and one that has cleared its environment there.
+RELATIVES = """
+sleep 601 & same=$!
+perl -e 'setpgrp(0, 0); exec "sleep", "604"' & group=$!
+setsid sleep 602 & session=$!
+setsid sh -c 'exec env -i sleep 603' & bare=$!
+for pid in $same $group $session $bare; do
+    while [ "$(cat /proc/$pid/comm)" != sleep ]; do :; done
+done
+echo $same $group $session $bare >$F
+exec sleep 605
+"""
+
 
 @pytest.fixture(params=["cgroup", "session"])
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
@@ -37,9 +51,9 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
         yield made
 
 
-def family(host: Host, name: str = "test-job") -> tuple[int, Members, list[int]]:
+def family(host: Host, name: str = "test-job", script: str = FAMILY) -> tuple[int, Members, list[int]]:
     path = host.directory / f"family-{name}"
-    result = host.spawn(host.job(FAMILY, script=True, name=name), env={"F": str(path)})
+    result = host.spawn(host.job(script, script=True, name=name), env={"F": str(path)})
     host.until(lambda: path.exists() and path.read_text().endswith("\n"))
     return result.pid, result.members, [int(word) for word in path.read_text().split()]
 
@@ -51,19 +65,81 @@ def test_a_signal_reaches_the_process_group_only(host: Host) -> None:
     assert alive(pid) and alive(b) and alive(c)
 
 
+@pytest.mark.parametrize(
+    ("mode", "number", "reached"),
+    [
+        ("process", signal.SIGTERM, "main"),
+        ("process", signal.SIGKILL, "main"),
+        ("group", signal.SIGTERM, "main same"),
+        ("group", signal.SIGKILL, "main same"),
+        ("session", signal.SIGTERM, "main same"),
+        ("session", signal.SIGKILL, "main same group"),
+        ("all", signal.SIGTERM, "main same group session bare"),
+        ("all", signal.SIGKILL, "main same group session bare"),
+    ],
+)
+def test_how_far_a_signal_reaches(host: Host, mode: str, number: int, reached: str) -> None:
+    main, members, others = family(host, script=RELATIVES)
+    host.until(lambda: sorted(left(members)) == sorted([main, *others]))
+    pids = dict(zip(("main", "same", "group", "session", "bare"), [main, *others], strict=True))
+    assert signal_job(main, number, members, mode=mode)
+    host.until(lambda: not any(alive(pids[name]) for name in reached.split()))
+    assert all(alive(pid) for name, pid in pids.items() if name not in reached.split())
+
+
+def test_a_session_is_the_jobs_where_a_launcher_made_it(host: Host) -> None:
+    path = host.directory / "family-test-job"
+    # The first leads a group and therefore forks; what its child starts has a session that is that child's own affair.
+    inner = f"setsid sleep 602 & echo $! >{path}; exec sleep 601"
+    result = host.spawn(host.job(f"setsid --wait sh -c '{inner}'"))
+    host.until(lambda: path.exists() and path.read_text().endswith("\n") and len(left(result.members)) == 3)
+    own = int(path.read_text())
+    (launched,) = set(left(result.members)) - {result.pid, own}
+    host.until(lambda: os.getsid(own) == own)
+    assert os.getsid(launched) == launched
+    assert signal_job(result.pid, signal.SIGKILL, result.members)
+    host.until(lambda: not alive(launched) and not alive(result.pid))
+    assert alive(own)
+
+
+def test_the_session_of_a_daemon_is_known_when_it_has_been_reaped(host: Host) -> None:
+    path = host.directory / "family-test-job"
+    daemon = f"sleep 601 & echo $$ $! >{path}; exec sleep 602"
+    result = host.spawn(host.job(f"setsid -f sh -c '{daemon}'"))
+    host.until(lambda: path.exists() and path.read_text().endswith("\n"))
+    main, worker = map(int, path.read_text().split())
+    host.wait(result.pid)
+    result.members.note_session(main)
+    again = Members.load(result.members.dump())
+    os.kill(main, signal.SIGKILL)
+    host.wait(main)
+    assert kill_members(again, mode="session")
+    host.until(lambda: not alive(worker))
+
+
 def test_kill_reaches_everything(host: Host) -> None:
     pid, members, others = family(host)
     host.until(lambda: sorted(left(members)) == sorted([pid, *others]))
-    assert signal_job(pid, signal.SIGKILL, members)
+    assert signal_job(pid, signal.SIGKILL, members, mode="all")
     host.until(lambda: not any(map(alive, [pid, *others])))
     assert not left(members)
     assert not kill_members(members)
 
 
+def test_what_forks_without_end_is_killed_at_once_unless_something_is_to_stay(host: Host) -> None:
+    forking = "trap '' TERM; while :; do (:) & sleep 0.001; done"
+    result = host.spawn(host.job(forking, script=True))
+    group = result.members.group
+    host.until(lambda: result.ready and len(left(result.members)) > 1)
+    assert signal_job(result.pid, signal.SIGKILL, result.members)
+    host.until(lambda: not alive(result.pid) and not left(result.members))
+    assert group is None or not group.populated()
+
+
 def test_kill_leaves_other_jobs_alone(host: Host) -> None:
     pid, members, others = family(host)
     other_pid, _other_members, other_others = family(host, "test-job-other")
-    signal_job(pid, signal.SIGKILL, members)
+    signal_job(pid, signal.SIGKILL, members, mode="all")
     host.until(lambda: not any(map(alive, [pid, *others])))
     assert all(map(alive, [other_pid, *other_others]))
 
@@ -107,7 +183,7 @@ def test_kill_spares_the_jobs_other_processes(host: Host) -> None:
     pid, members, others = family(host)
     post = host.spawn(host.job("sleep 604 & wait", script=True), "post-start")
     until(lambda: len(left(members)) >= 6)
-    assert signal_job(pid, signal.SIGKILL, members, spare=(post.pid,))
+    assert signal_job(pid, signal.SIGKILL, members, spare=(post.pid,), mode="all")
     host.until(lambda: not any(map(alive, [pid, *others])))
     assert alive(post.pid)
 

@@ -33,6 +33,7 @@ def test_an_empty_file_is_a_job_with_the_defaults() -> None:
         assert vars(job) == {"name": "test", "source": "test.conf", "processes": {}}
         assert (job.respawn_limit, job.respawn_interval, job.kill_timeout) == (10, 5, 5)
         assert (job.kill_signal, job.reload_signal, job.umask) == (15, 1, 0o022)
+        assert job.kill_mode == "session"
         assert all(hasattr(job, name) for name in JobClass.__annotations__)
         for name in ("console", "nice", "oom_score_adj", "apparmor_switch", "chroot", "chdir", "setuid", "setgid"):
             assert getattr(job, name) is None
@@ -87,6 +88,10 @@ VALUES: list[tuple[str, str, Any]] = [
     ("kill signal INT", "kill_signal", 2),
     ("kill signal POLL", "kill_signal", 29),
     ("kill signal 9", "kill_signal", 9),
+    ("kill mode process", "kill_mode", "process"),
+    ("kill mode group", "kill_mode", "group"),
+    ("kill mode all\nkill mode session # as by default", "kill_mode", "session"),
+    ("kill mode all", "kill_mode", "all"),
     ("reload signal 0", "reload_signal", 0),
     ("reload signal USR1", "reload_signal", 10),
     ("console none", "console", "none"),
@@ -280,6 +285,10 @@ ERRORS: list[tuple[str, int, str]] = [
     ("kill timeout 99999999999999999999", 1, INTERVAL),
     ("kill timeout \\\n foo", 2, INTERVAL),
     ("kill timeout 5 6", 1, "Unexpected token"),
+    ("kill mode", 1, "Expected token"),
+    ("kill mode none", 1, "Unknown stanza"),
+    ("kill mode all group", 1, "Unexpected token"),
+    ("kill mode \\\n All", 2, "Unknown stanza"),
     ("kill signal", 1, "Expected token"),
     ("kill signal FOO", 1, SIGNAL),
     ("kill signal -1", 1, SIGNAL),

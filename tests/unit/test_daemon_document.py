@@ -61,7 +61,7 @@ KEPT = {
     "LogFile": "_data _dropped",
     "LogStore": "files",
     "Loop": "_pending",
-    "Members": "known left sessions user",
+    "Members": "known left own sessions user",
     "Mending": "_fd_users pids",
     "Once": "_events",
     "Performer": "_retries _shared _timers",

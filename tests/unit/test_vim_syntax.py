@@ -9,7 +9,7 @@ import pytest
 
 from manual import ROOT, of_kind
 from upstart.conf.parse import ParseError, parse_job
-from upstart.conf.stanzas import LIMITS, STANZAS
+from upstart.conf.stanzas import KILL_MODES, LIMITS, STANZAS
 from upstart.process.cgroupkeys import CONTROLLERS
 
 VIM = ROOT / "etc/vim"
@@ -29,7 +29,8 @@ CHOICES = {
 
 def translated(pattern: str) -> str:
     """A regular expression of Python's for one of vim's."""
-    for vim, python in ((r"\%(", "(?:"), (r"\)", ")"), (r"\|", "|"), (r"\+", "+"), (r"\=", "?"), (r"\>", r"\b")):
+    same = ((r"\%(", "(?:"), (r"\)", ")"), (r"\|", "|"), (r"\+", "+"), (r"\=", "?"), (r"\>", r"\b"), (r"\<", r"\b"))
+    for vim, python in same:
         pattern = pattern.replace(vim, python)
     return pattern
 
@@ -71,6 +72,10 @@ def test_the_words_behind_stanzas_are_known() -> None:
     choices = set().union(*CHOICES.values())
     assert keywords("upstartWord") == choices | LIMITS | set(CONTROLLERS)
     assert keywords("upstartSignalWord") == {"signal"}
+    mode = next(found for line in LINES if (found := re.match(r"syntax match upstartKillMode contained /(.*)/$", line)))
+    pattern = re.compile(translated(mode[1]))
+    assert all(pattern.fullmatch(f"mode {word}") for word in KILL_MODES)
+    assert not pattern.fullmatch("mode other")
 
 
 @pytest.mark.parametrize(("stanza", "word"), [(stanza, word) for stanza in CHOICES for word in sorted(CHOICES[stanza])])

@@ -18,7 +18,7 @@ syntax match upstartStanza /^\s*\%(task\|manual\|debug\|umask\|nice\|chroot\|chd
 syntax match upstartStanza /^\s*\%(env\)\>/ nextgroup=upstartAssigned skipwhite
 syntax match upstartStanza /^\s*\%(start\|stop\)\s\+on\>/ nextgroup=upstartCondition skipwhite
 syntax match upstartStanza /^\s*respawn\>/ nextgroup=upstartWord skipwhite
-syntax match upstartStanza /^\s*kill\>/ nextgroup=upstartWord,upstartSignalWord skipwhite
+syntax match upstartStanza /^\s*kill\>/ nextgroup=upstartWord,upstartSignalWord,upstartKillMode skipwhite
 syntax match upstartStanza /^\s*reload\>/ nextgroup=upstartSignalWord skipwhite
 syntax match upstartStanza /^\s*normal\s\+exit\>/ nextgroup=upstartSignal,upstartNumber skipwhite
 syntax match upstartStanza /^\s*\%(expect\|console\|oom\|limit\|apparmor\|cgroup\)\>/ nextgroup=upstartWord skipwhite
@@ -30,6 +30,7 @@ syntax keyword upstartWord contained as core cpu data fsize memlock msgqueue nic
       \ nextgroup=upstartNumber skipwhite
 syntax keyword upstartWord contained sigpending stack nextgroup=upstartNumber skipwhite
 syntax keyword upstartWord contained blkio cpuacct cpuset freezer hugetlb io memory misc perf_event pids rdma
+syntax match upstartKillMode contained /\<mode\>\%(\s\+\%(process\|group\|session\|all\)\>\)\=/
 syntax keyword upstartSignalWord contained signal nextgroup=upstartSignal,upstartNumber skipwhite
 syntax match upstartSignal contained /\<\%(SIG\)\=[A-Z][A-Z0-9+-]*\>/ nextgroup=upstartSignal,upstartNumber skipwhite
 syntax match upstartNumber /\<-\=\d\+\>/ nextgroup=upstartSignal skipwhite

@@ -106,6 +106,8 @@ class JobClass:
     #: Seconds.
     kill_timeout: int = 5
     kill_signal: int = SIGTERM
+    #: How far the kill signal and SIGKILL reach: ``process``, ``group``, ``session`` or ``all``.
+    kill_mode: str = "session"
     reload_signal: int = SIGHUP
 
     #: ``none``, ``log``, ``output``, ``owner``; ``None`` where the file has no such stanza.

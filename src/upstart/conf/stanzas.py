@@ -38,6 +38,8 @@ ILLEGAL_OOM_SCORE = "Illegal oom score adjustment, expected -999 to 1000 or 'nev
 ILLEGAL_LIMIT = "Illegal limit, expected 'unlimited' or integer"
 
 #: The limits of setrlimit(2), by the names behind RLIMIT_ there.
+KILL_MODES = frozenset(("process", "group", "session", "all"))
+
 LIMITS = frozenset((
     "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
     "sigpending", "stack",
@@ -201,6 +203,12 @@ def _kill(draft: Draft, scanner: Scanner) -> None:
         draft.job.kill_timeout = _signed(scanner.word(), 0, None, ILLEGAL_INTERVAL, start, wrap=False)
     elif kind == "signal":
         draft.job.kill_signal = _signal(scanner)
+    elif kind == "mode":
+        start = scanner.pos
+        mode = scanner.word()
+        if mode not in KILL_MODES:
+            raise SyntaxProblem(UNKNOWN, start)
+        draft.job.kill_mode = intern(mode)
     else:
         raise SyntaxProblem(UNKNOWN, start)
     scanner.end_line()

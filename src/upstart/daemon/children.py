@@ -266,7 +266,7 @@ class Children:
         if running is not None and running.ended is not None:
             # It was reaped, and its number may be another's: what is left of it is all that there is to signal.
             if effect.signal == SIGKILL:
-                kill_members(running.members, others(instance, process))
+                kill_members(running.members, others(instance, process), instance.job_class.kill_mode)
             return
         held = running.held if running is not None else None
         pidfd = held.pidfd if held is not None else -1
@@ -276,12 +276,13 @@ class Children:
             signal_process(pid, effect.signal, pidfd)
             return
         if running is None:
-            signal_job(pid, effect.signal, None)
+            signal_job(pid, effect.signal, None, mode=instance.job_class.kill_mode)
             return
         if effect.signal == SIGKILL:
             running.kills += 1
             self._killed_again(instance, process, pid, running.kills)
-        signal_job(pid, effect.signal, running.members, others(instance, process), pidfd)
+        mode = instance.job_class.kill_mode
+        signal_job(pid, effect.signal, running.members, others(instance, process), pidfd, mode)
 
     def _killed_again(self, instance: Instance, process: str, pid: int, times: int) -> None:
         """Say what keeps a process alive that SIGKILL was sent to before."""

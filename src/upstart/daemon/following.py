@@ -107,6 +107,7 @@ class Daemons:
     def _hold(self, instance: Instance, running: Running, pid: int, start: int) -> None:
         """Have the end of the main process seen, whoever its parent is."""
         self.let_go(running)
+        running.members.note_session(pid)
 
         def ended(waits_for_us: bool) -> None:
             if waits_for_us:

@@ -12,12 +12,13 @@ import time
 from upstart.base.priority import DEBUG, WARN
 from upstart.daemon import sessionfile
 from upstart.daemon.children import Children
-from upstart.daemon.running import name_of
+from upstart.daemon.running import name_of, others
 from upstart.engine.effects import Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
 from upstart.process.cgroup import Cgroups
 from upstart.process.group import Group
+from upstart.process.kill import ALL, kill_members
 from upstart.process.log import JobLog, log_path
 from upstart.process.spawn import Spawner, SpawnError, SpawnRequest, prepare
 
@@ -205,7 +206,12 @@ class Performer:
 
     def _gone(self, effect: effects.Gone) -> None:
         members = self.children.drop(effect.instance, effect.process)
-        if members is not None and members.group is not None and not members.group.exclusive:
+        if members is None:
+            return
+        if effect.process == "main" and effect.instance.job_class.kill_mode == ALL:
+            # Whatever ended it: nothing of such a job outlives its main process.
+            kill_members(members, others(effect.instance, "main"), ALL)
+        if members.group is not None and not members.group.exclusive:
             self._shared[effect.instance] = members.group
 
     def _ended(self, effect: effects.Ended) -> None:

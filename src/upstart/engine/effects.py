@@ -53,7 +53,7 @@ class CancelSpawn(Effect):
 
 
 class Signal(Effect):
-    """Send ``signal`` to what ``process`` of ``instance`` consists of: its process group, and for SIGKILL all of it.
+    """Send ``signal`` to ``process`` of ``instance``, and as far beyond it as the job's ``kill mode`` says.
 
     With ``alone`` only the process itself gets it.
     """

@@ -58,8 +58,8 @@ class Members:
     """
 
     __slots__ = (
-        "_strangers", "address", "chroot", "dying", "group", "instance", "job", "known", "left", "pid", "sessions",
-        "since", "user",
+        "_strangers", "address", "chroot", "dying", "group", "instance", "job", "known", "left", "own", "pid",
+        "sessions", "since", "user",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,8 @@ class Members:
         self.group = group
         #: Sessions and process groups that are the job's; the spawned process leads the first.
         self.sessions = {pid}
+        #: Those among them that are the job's as such: the one it was given, those that its main process has been in.
+        self.own = {pid}
         #: Descendants that were seen, by their start times.
         self.known: dict[int, int] = {}
         #: Whether the spawned process was seen outside of the job's own group.
@@ -96,6 +98,7 @@ class Members:
         if self.pid not in self.sessions:
             self.sessions.clear()
             self.sessions.add(self.pid)
+            self.own = {self.pid}
 
     def processes(self, spare: Collection[int] = (), fresh: bool = False) -> list[ProcInfo]:
         """The living members, oldest first.  Raises OSError where we lack what it takes to look.
@@ -112,6 +115,13 @@ class Members:
         found = [info for info in found if info.sid not in spare and info.pid not in spare and info.pid != own]
         found.sort(key=_age)
         return found
+
+    def note_session(self, pid: int) -> None:
+        """``pid`` is what init follows: remember the session that it is in."""
+        try:
+            self.own.add(os.getsid(pid))
+        except ProcessLookupError:
+            pass
 
     def note_user(self) -> None:
         """The program runs: remember who runs it."""
@@ -280,6 +290,7 @@ class Members:
             "chroot": self.chroot,
             "group": group,
             "sessions": sorted(self.sessions),
+            "own": sorted(self.own),
             "known": [list(entry) for entry in self.known.items()],
             "left": self.left,
             "user": self.user,
@@ -300,10 +311,11 @@ class Members:
         own, chroot = state.get("address", address), state.get("chroot")
         members.address = None if own is None else str(own)
         members.chroot = None if chroot is None else str(chroot)
-        sessions = state.get("sessions", [])
-        if not isinstance(sessions, list):
+        sessions, own_sessions = state.get("sessions", []), state.get("own", [])
+        if not isinstance(sessions, list) or not isinstance(own_sessions, list):
             raise TypeError("sessions")
         members.sessions.update(map(_number, sessions))
+        members.own.update(map(_number, own_sessions))
         known = state.get("known", [])
         if not isinstance(known, list):
             raise TypeError("known")
