@@ -189,6 +189,14 @@ class Container:
             return None
         return -status if status <= 0 else status - 128 if status > 128 else -status
 
+    def end(self, seconds: float) -> int | None:
+        """Waits for the end of PID 1: its exit status, or the signal that ended it, negated; None if late."""
+        assert self._unshare is not None
+        try:
+            return self._unshare.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
     def __exit__(self, *_: object) -> None:
         # Whoever interrupts twice interrupts the cleaning up, too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)

@@ -155,11 +155,15 @@ def booted_alone(
     files: dict[str, str],
     *options: str,
     show: Callable[[bytes], object] = lambda _: None,
+    by: tuple[str, ...] = (),
 ) -> Iterator[Container]:
-    """A root with our packages and these files, booted as a container of this kind, or as none where it is ""."""
+    """A root with our packages and these files, booted as a container of this kind, or as none where it is "".
+
+    ``by`` is a command that executes init.
+    """
     monkeypatch.setattr("tempfile.tempdir", str(directory))
     path, packages, _ = run.prepare("upstart", archive.host_release())
-    init = ["/usr/bin/env", *([f"container={kind}"] if kind else ["-u", "container"]), "/sbin/init", *options]
+    init = ["/usr/bin/env", *([f"container={kind}"] if kind else ["-u", "container"]), *by, "/sbin/init", *options]
     with Container(path, init, packages, {}, show) as container:
         for name, text in files.items():
             container.path(name).parent.mkdir(exist_ok=True)
@@ -327,6 +331,30 @@ def test_jobs_that_come_back_and_hold_files_do_not_hold_the_end(
     for job, name in (("holds", "TERM"), ("stubborn", "KILL")):
         assert re.search(rf"{job} main process \([0-9]+\) killed by {name} signal", before), said
     assert re.search("All processes ended within [1-4] seconds", after), said
+
+
+#: As containers of Docker and Podman are run.
+WITHOUT_REBOOT = ("setpriv", "--bounding-set", "-sys_boot")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"), [("SIGTERM", 0), ("SIGRTMIN+3", 0), ("poweroff", 0), ("reboot", 133), ("SIGPWR", 0)]
+)
+def test_a_container_that_may_not_reboot_ends_in_order_and_exits(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, asked: str, status: int
+) -> None:
+    said = bytearray()
+    with booted_alone(directory, monkeypatch, "docker", {}, show=said.extend, by=WITHOUT_REBOOT) as container:
+        assert wait_for(says(container, "rc", "stop/waiting"), 60)
+        assert wait_for(lambda: container.run("runlevel").stdout == "N 2\n", 60)
+        assert wait_for(says(container, "rc", "stop/waiting"), 60)
+        number = {"SIGTERM": signal.SIGTERM, "SIGRTMIN+3": signal.SIGRTMIN + 3, "SIGPWR": signal.SIGPWR}.get(asked)
+        if number is None:
+            container.run(asked)
+        else:
+            os.kill(container.pid, number)
+        assert container.end(60) == status, said
+    assert b"Asking all remaining processes to terminate" in said
 
 
 def test_a_run_ends_with_the_system_that_somebody_ends_from_inside(directory: Path) -> None:

@@ -52,10 +52,16 @@ JOBS = {
 
 
 class System:
-    """An init as PID 1, seen from outside; ``pid`` is its pid out here."""
+    """An init as PID 1, executed ``by`` a command, seen from outside; ``pid`` is its pid out here."""
 
     def __init__(
-        self, directory: Path, *args: str, bare: bool = False, dbus: bool = False, program: Path = PROGRAMS / "init"
+        self,
+        directory: Path,
+        *args: str,
+        bare: bool = False,
+        dbus: bool = False,
+        program: Path = PROGRAMS / "init",
+        by: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
         (directory / "conf").mkdir()
@@ -82,7 +88,7 @@ class System:
         ]
         with open(directory / "errors", "wb") as errors:
             self.process = subprocess.Popen(
-                [*command, str(program), *args, *([] if dbus else ["--no-dbus"])],
+                [*command, *by, str(program), *args, *([] if dbus else ["--no-dbus"])],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=errors,

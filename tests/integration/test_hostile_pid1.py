@@ -14,11 +14,16 @@ import pytest
 from daemon_init import PROGRAMS, wait_for
 from test_daemon_pid1 import System, pytestmark, running
 
+from upstart.base.signals import ENDS, ENDS_AT_ONCE
+
 __all__ = ["pytestmark"]
 
 VERSION = "init (upstart 1.13.2)\n"
 #: All that init has no use of its own for, or that it bears at any time.
-SIGNALS = sorted(set(range(1, 65)) - {signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGINT, 32, 33})
+SIGNALS = sorted(
+    set(range(1, 65))
+    - {signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGINT, 32, 33, *ENDS, *ENDS_AT_ONCE}
+)
 SEND = "import os\nfor _ in range(3):\n    for number in {signals}:\n        os.kill(1, number)\n"
 FLOOD = """
 import os, socket, time

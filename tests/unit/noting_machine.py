@@ -31,6 +31,7 @@ class Machine:
         self.restart_error = ""
         self.refusals = 0
         self.refusals_after_restart = 0
+        self.may_reboot = True
 
     def become_root(self) -> tuple[bool, bool]:
         return True, self.root
@@ -68,6 +69,10 @@ class Machine:
     def get_runlevel(self, path: str = "") -> tuple[str, str] | None:
         return self.levels
 
+    def reboot(self, *arguments: object) -> bool:
+        self.did.append(("reboot", *arguments))
+        return self.may_reboot
+
     def noting(self, what: str) -> Callable[..., None]:
         return lambda *arguments: self.did.append((what, *arguments))
 
@@ -80,7 +85,7 @@ def noting_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     monkeypatch.setattr(machine, "execute", made.execute)
     monkeypatch.setattr(machine, "init_is_interpreted", lambda: made.interpreted)
     monkeypatch.setattr(machine, "signal_init", made.noting("signal"))
-    monkeypatch.setattr(machine, "reboot", made.noting("reboot"))
+    monkeypatch.setattr(machine, "reboot", made.reboot)
     monkeypatch.setattr(machine, "tell_wtmpdb", made.noting("wtmpdb"))
     monkeypatch.setattr(os, "sync", made.noting("sync"))
     monkeypatch.setattr(os, "chdir", lambda path: None)

@@ -229,6 +229,12 @@ class TestReboot:
         assert [what[1] for what in pc.did if what[0] == "reboot"][1] == machine.RESTART
         assert ("sync",) not in pc.did and ("wtmpdb", "shutdown") not in pc.did
 
+    @pytest.mark.parametrize(("name", "number"), [("halt", 47), ("poweroff", 48), ("reboot", 49)])
+    def test_asks_init_to_exit_where_it_may_not_reboot(self, pc: Machine, name: str, number: int) -> None:
+        pc.may_reboot = False
+        assert reboot.main([name, "-f"]) == 0
+        assert [what for what in pc.did if what[0] == "signal"] == [("signal", number)]
+
     def test_may_only_write_the_record(self, pc: Machine) -> None:
         assert reboot.main(["halt", "-w"]) == 0
         assert pc.did == [("utmp shutdown",), ("wtmpdb", "shutdown")]

@@ -40,6 +40,14 @@ SIGNALS = {
     "SYS": 31,
 }
 
+#: Those by which PID 1 is asked to end the system, as systemd(1) and who runs containers have them: the runlevel to
+#: enter and the INIT_HALT that goes with it, and for an end at once the command of reboot(2) and the status with which
+#: PID 1 exits where it may not call that.  133 has the units of systemd-nspawn start the container again, and so has
+#: any failure a restart policy of Docker.
+_RTMIN = 34
+ENDS = {_RTMIN + 3: ("0", "HALT"), _RTMIN + 4: ("0", "POWEROFF"), _RTMIN + 5: ("6", "")}
+ENDS_AT_ONCE = {_RTMIN + 13: (0xCDEF0123, 0), _RTMIN + 14: (0x4321FEDC, 0), _RTMIN + 15: (0x01234567, 133)}
+
 #: The name that is said of a number with several: the first one.
 _NAMES = {number: name for name, number in reversed(SIGNALS.items())}
 

@@ -26,6 +26,10 @@ _OPENAT2 = 437
 _CLONE3 = 435
 _CLONE_INTO_CGROUP = 0x200000000
 _CLOCK_MONOTONIC = 1
+#: sigset_t of the C library, and what is read of struct signalfd_siginfo: signal, errno, code, pid.
+_SET = Struct(f"@{128 // ctypes.sizeof(ctypes.c_ulong)}L")
+_SENT = Struct("=IiiI")
+_SENT_SIZE = 128
 #: struct itimerspec: interval and value, each of seconds and nanoseconds.
 _TIMER_SETTING = Struct("@4l")
 #: struct clone_args, CLONE_ARGS_SIZE_VER2: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
@@ -184,6 +188,25 @@ def reset_reserved_signals() -> None:
                       ctypes.c_size_t(_SIGNAL_SET))
 
 
+def signalfd(number: int) -> int:
+    """A descriptor from which signal ``number``, which is to be blocked, can be read: close-on-exec and non-blocking,
+    signalfd(2).  Raises OSError."""
+    words = [0] * (_SET.size // ctypes.sizeof(ctypes.c_ulong))
+    words[0] = 1 << (number - 1)
+    return _check(_libc.signalfd(-1, _SET.pack(*words), os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def read_sender(fd: int) -> tuple[int, int] | None:
+    """Take the signal that a `signalfd` has: how it was sent (si_code, 0 or less by a process) and the sender's pid,
+    which is 0 of a process that is in no PID namespace of ours.  ``None`` where there is none; raises OSError."""
+    try:
+        text = os.read(fd, _SENT_SIZE)
+    except BlockingIOError:
+        return None
+    _, _, code, pid = _SENT.unpack_from(text)
+    return code, pid
+
+
 def disable_control_alt_delete() -> None:
     """Have Control-Alt-Delete send SIGINT to PID 1 instead of rebooting, reboot(2).
 
@@ -192,17 +215,18 @@ def disable_control_alt_delete() -> None:
     _libc.reboot(_RB_DISABLE_CAD)
 
 
-def reboot(command: int, argument: str | None = None) -> None:
+def reboot(command: int, argument: str | None = None) -> int:
     """Call reboot(2); with ``argument``, restart handing that string to the firmware.
 
-    Returns if the kernel refuses, or has only taken note of ``command``.
+    Returns 0 if the kernel has only taken note of ``command``, and an errno if it refuses.
     """
     if argument is None:
-        _libc.reboot(ctypes.c_int(command))
-        return
+        refused = _libc.reboot(ctypes.c_int(command)) < 0
+        return ctypes.get_errno() if refused else 0
     number = _REBOOT.get(os.uname().machine, _GENERIC_REBOOT)
-    _libc.syscall(ctypes.c_long(number), ctypes.c_int(_REBOOT_MAGIC1), ctypes.c_int(_REBOOT_MAGIC2),
-                  ctypes.c_int(_REBOOT_RESTART2), ctypes.c_char_p(os.fsencode(argument)))
+    refused = _libc.syscall(ctypes.c_long(number), ctypes.c_int(_REBOOT_MAGIC1), ctypes.c_int(_REBOOT_MAGIC2),
+                            ctypes.c_int(_REBOOT_RESTART2), ctypes.c_char_p(os.fsencode(argument))) < 0
+    return ctypes.get_errno() if refused else 0
 
 
 def inotify_init() -> int:

@@ -255,8 +255,12 @@ class Daemon:
 
     def catch_term(self) -> None:
         """The last of the signals: end the session, or re-execute."""
-        self.loop.watch_signal(signal.SIGTERM, self._terminated)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        blocked: tuple[int, ...] = ()
+        if self.options.system:
+            blocked = self.system.catch_term(self._terminated)
+        else:
+            self.loop.watch_signal(signal.SIGTERM, self._terminated)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def _terminated(self) -> None:
         if self.options.user:

@@ -93,6 +93,8 @@ def start(argv: list[str], forgiving: bool) -> int:
         if os.getpid() > 1:
             return become_telinit(argv, options)
         problems = prepare_system(options)
+        # Whoever runs us as a container may want us to end before we can hear of it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         # Our path alone, as of the original.
         show_as(argv[0])
     else:

@@ -179,7 +179,7 @@ class Restarter:
         state = -1
         # A signal between here and the new program's handlers would be lost, or end a session init.  Those that have
         # come so far are in the state.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._hold(True)
             state = memory_file(text_of(self._document))
@@ -189,7 +189,7 @@ class Restarter:
             self._flush()
             os.execv(self._argv[0], arguments(self._argv, state, self._engine.priority))
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             if state >= 0:
                 close(state)
             self._document.keep_open(False)

@@ -1,7 +1,9 @@
-"""What the system's init hears from the kernel, and on its FIFOs: that of events, and that by which other inits are
-asked for a runlevel.
+"""What the system's init hears from the kernel, from whoever runs it as a container, and on its FIFOs: that of
+events, and that by which other inits are asked for a runlevel.
 
 What is always true here: each of it becomes an event, or the business of telinit(8); none of it is policy of ours.
+SIGTERM is blocked and read from a descriptor, for it means two things: from a process of our PID namespace it is the
+re-exec, and from outside of it, where those are who run us as a container, the end of the system.
 A FIFO that loses its place, by a mount over /run or because somebody has removed it, is made again there.
 Only files in /run, /dev and /proc are opened here, which are the kernel's; whatever else there is to open, a child
 does.
@@ -9,6 +11,7 @@ does.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from upstart.base import syscalls, utmp
@@ -16,7 +19,8 @@ from upstart.base.initctl import LEGACY_PATH
 from upstart.base.initctl import PATH as FIFO
 from upstart.base.loop import READ
 from upstart.base.names import LAST_RUNLEVELS
-from upstart.base.priority import ERROR, WARN
+from upstart.base.priority import ERROR, INFO, WARN
+from upstart.base.signals import ENDS, ENDS_AT_ONCE
 from upstart.daemon import boot, eventfifo, surroundings
 from upstart.daemon.displaced import Displaced
 from upstart.daemon.eventfifo import EventFifo
@@ -38,6 +42,8 @@ TELINIT = "/sbin/telinit"
 LOOPBACK = "lo"
 #: Says to the hook of ifupdown that an interface has been told of, until that takes it down.
 ANNOUNCED = "/run/upstart/announced." + LOOPBACK
+#: What the manager's SIGTERM asks for: runlevel and INIT_HALT.
+POWER_OFF = ("0", "POWEROFF")
 
 
 class System:
@@ -76,6 +82,10 @@ class System:
             watch(signal.SIGWINCH, lambda: self._emit("keyboard-request"))
         watch(signal.SIGPWR, lambda: self._emit("power-status-changed"))
         watch(signal.SIGUSR1, self._reconnect)
+        for number, (level, halt) in ENDS.items():
+            self._hear(number, self._asked_to_end, level, halt)
+        for number, (command, status) in ENDS_AT_ONCE.items():
+            self._hear(number, self._end_at_once, command, status)
         self._listen()
 
     def announce(self, environ: Mapping[str, str]) -> None:
@@ -94,6 +104,42 @@ class System:
                 os.close(os.open(ANNOUNCED, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
             except OSError:
                 pass  # it is told of twice
+
+    def _hear(self, number: int, do: Callable[..., object], *words: object) -> None:
+        self._loop.watch_signal(number, lambda: do(*words))
+
+    def catch_term(self, from_inside: Callable[[], object]) -> tuple[int, ...]:
+        """Hear SIGTERM: the manager's ends the system, for any other there is ``from_inside``.  Gives the signals that
+        are to stay blocked."""
+        try:
+            fd = syscalls.signalfd(signal.SIGTERM)
+        except OSError:
+            self._loop.watch_signal(signal.SIGTERM, from_inside)
+            return ()
+
+        def arrived(_events: int) -> None:
+            sender = syscalls.read_sender(fd)
+            if sender is None:
+                return
+            code, pid = sender
+            if code <= 0 and pid == 0:
+                self._log(INFO, "Asked by who runs this container to end the system (SIGTERM)")
+                self._asked_to_end(*POWER_OFF)
+            else:
+                from_inside()
+
+        self._loop.add_fd(fd, READ, arrived)
+        return (signal.SIGTERM,)
+
+    def _asked_to_end(self, level: str, halt: str) -> None:
+        self._change_runlevel(level, [f"INIT_HALT={halt}"] if halt else [])
+
+    def _end_at_once(self, command: int, status: int) -> None:
+        """Services are down already, or shall not be asked."""
+        if syscalls.reboot(command) == errno.EPERM:
+            # A container's, which ends with us.
+            self._log(INFO, "This container may not be rebooted or switched off: exiting")
+            os._exit(status)
 
     def _emit(self, name: str) -> None:
         # Who is at the machine is heard to its end.

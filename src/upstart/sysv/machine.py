@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # As in shutdown, which loads this.
 import _signal as signal  # type: ignore[import-not-found]
+import errno
 import os
 
 from upstart.base import inherited
@@ -65,14 +66,15 @@ def execute(path: str, arguments: list[str]) -> NoReturn:
             signal.signal(number, signal.SIG_IGN)
 
 
-def reboot(command: int, argument: str | None = None) -> None:
+def reboot(command: int, argument: str | None = None) -> bool:
     """Call reboot(2); with *argument*, restart handing that string to the firmware.
 
-    Returns if the kernel refuses (the caller can do nothing about that), or has only taken note of *command*.
+    Returns if the kernel has only taken note of *command*, or refuses: false where this process may not, as in a
+    container without CAP_SYS_BOOT.
     """
     from upstart.base import syscalls
 
-    syscalls.reboot(command, argument)
+    return syscalls.reboot(command, argument) != errno.EPERM
 
 
 def tell_wtmpdb(event: str) -> None:

@@ -1,7 +1,8 @@
 """halt(8), poweroff(8) and reboot(8): the machine's end, by way of shutdown(8) unless that already happened.
 
 In the runlevels 0 and 6, where the services are down, and with --force, the record is written and reboot(2) called;
-otherwise this program becomes shutdown, which takes the system down in order and calls this one at the end.
+otherwise this program becomes shutdown, which takes the system down in order and calls this one at the end.  In a
+container that may not call reboot(2) the init daemon is asked to exit.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from upstart.base import utmp
 from upstart.base.errors import ClientError
 from upstart.base.options import Option
+from upstart.base.signals import ENDS_AT_ONCE
 from upstart.sysv import machine
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
 
@@ -98,6 +100,11 @@ def _end(context: Context, settings: Settings, args: list[str], mode: str) -> in
     argument = args[0] if mode == "reboot" and args else None
     context.info(progress if argument is None else f"Rebooting with {argument}")
     context.flush()
-    machine.reboot(command, argument)
+    if not machine.reboot(command, argument):
+        # The container ends with PID 1.
+        try:
+            machine.signal_init(next(number for number, (what, _) in ENDS_AT_ONCE.items() if what == command))
+        except OSError as error:
+            raise ClientError(str(error.strerror))
     machine.reboot(machine.CAD_OFF)
     return 0
