@@ -23,6 +23,8 @@ def must_tell_the_truth(vm: Machine, init: str = "upstart") -> None:
         version, jobs = vm.command("initctl version").strip(), vm.command("initctl list")
         require("init (upstart" in version, f"initctl version says {version}")
         require("ttyS0 start/running, process" in jobs, f"no login on ttyS0:\n{jobs}")
+        controllers = vm.command("cat /sys/fs/cgroup/cgroup.subtree_control").split()
+        require(sorted(controllers) == ["cpu", "io", "memory", "pids"], f"groups are limited by {controllers} alone")
     uptime = vm.command("uptime")
     minutes = int(vm.command("cut -d. -f1 /proc/uptime")) // 60
     up = re.search(r"up +(?:(\d+) min|(\d+):(\d+))", uptime)

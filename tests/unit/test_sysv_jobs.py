@@ -276,6 +276,24 @@ class TestContainerDetect:
         assert re.findall("^start on (.*)", text, re.MULTILINE) == ["runlevel [1S]"]
 
 
+class TestCgroupfsMount:
+    def mount(self, sandbox: Sandbox, kind: str) -> list[str]:
+        (sandbox.root / "bin/stat").write_text(f"#!/bin/sh\necho {kind}\n")
+        (sandbox.root / "bin/stat").chmod(0o755)
+        sandbox.write("dev/null", "")
+        calls = sandbox.run(script_of("cgroupfs-mount"))
+        assert sandbox.status == 0
+        return calls
+
+    def test_takes_nothing_away_from_version_2(self, sandbox: Sandbox) -> None:
+        sandbox.program(sandbox.root / "bin/cgroupfs-mount", "cgroupfs-mount")
+        assert self.mount(sandbox, "cgroup2fs") == []
+        assert self.mount(sandbox, "tmpfs") == ["cgroupfs-mount"]
+
+    def test_is_nothing_without_the_package(self, sandbox: Sandbox) -> None:
+        assert self.mount(sandbox, "tmpfs") == []
+
+
 class TestHookOfInterfaces:
     HOOK = DIRECTORY.parents[1] / "etc/network/if-up.d/upstart"
 

@@ -283,6 +283,9 @@ def begin(daemon: Daemon) -> None:
             daemon.log(WARN, f"Unable to register as subreaper: {error.strerror}")
             daemon.engine.emit("child-subreaper-failed", {})
     daemon.catch_term()
+    if options.system:
+        # Nothing that starts as the first needs them, and the kernel takes a moment.
+        daemon.loop.call_soon(daemon.performer.offer_controllers)
     # Children that ended while nobody listened, in the program before us.
     daemon.loop.call_soon(daemon.performer.children.reap)
 

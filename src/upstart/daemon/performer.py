@@ -94,6 +94,11 @@ class Performer:
         """Perform one effect."""
         self._handlers[effect.kind](effect)
 
+    def offer_controllers(self) -> None:
+        """Have groups that others make limited by controllers, where we have control groups."""
+        if self._cgroups is not None:
+            self._cgroups.offer_controllers()
+
     def guard(self, now: bool = False) -> None:
         """Have the start of processes watched, as others run by now that might hold us in it."""
         self._spawner.guard(now)

@@ -26,6 +26,8 @@ from upstart.process.pace import SLOW, Pace
 _OWNER = "user.upstart.owner"
 #: Directories of ended jobs that could not be removed yet, looked at each time another job ends.
 _SWEEP = 8
+#: What a system's init has enabled from the boot on: what others put into groups of theirs.
+_OFFERED = ("cpu", "io", "memory", "pids")
 #: The leaf that init and its neighbours move to where their own group must be free of processes.
 _INIT = "/upstart-init"
 #: Begins the name of a session init's own subtree; its pid follows.
@@ -136,6 +138,20 @@ class Cgroups:
             return os.pread(self._freeze, 8, 0).startswith(b"0")
         except OSError:
             return False
+
+    def offer_controllers(self) -> None:
+        """Enable the controllers that others limit groups of theirs with, as Docker and libvirt do, beside our own.
+
+        Once they are enabled here nobody can take them away by mounting them as a version 1 hierarchy.  Where the
+        kernel lacks one, or does not let us, as in a container, we do without.
+        """
+        if not self._own:
+            return
+        for name in _OFFERED:
+            try:
+                enable(self._own, frozenset((name,)))
+            except (OSError, CgroupError):
+                continue
 
     def group(self, job: str, instance: str, session: str | None = None) -> Group | None:
         """The own group of an instance of a job (of a chroot session), made if need be; ``None`` where that is
