@@ -319,7 +319,7 @@ def test_jobs_that_come_back_and_hold_files_do_not_hold_the_end(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = bytearray()
-    with booted_alone(directory, monkeypatch, "lxc", UNSTOPPED, show=said.extend) as container:
+    with booted_alone(directory, monkeypatch, "lxc", UNSTOPPED, "--verbose", show=said.extend) as container:
         assert wait_for(says(container, "console", "start/running, process"), 60)
         for job in ("holds", "stubborn"):
             assert says(container, job, "start/running, process")()

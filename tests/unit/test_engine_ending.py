@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from upstart.base.priority import WARN
 from upstart.engine import state
 from upstart.engine.world import World
 
@@ -26,6 +27,19 @@ def test_nothing_is_respawned_any_more() -> None:
     world.exit("web", 1)
     assert world.status("web") == "stop/waiting"
     assert world.status("rc") == "start/running"
+
+
+def test_who_ends_as_asked_is_no_warning_then() -> None:
+    for ending in (True, False):
+        world = World(login="stop on runlevel 0\nexec getty", stray="stop on runlevel 0\nexec getty", rc=RC)
+        world.engine.set_priority(WARN)
+        world.start("login")
+        world.start("stray")
+        end(world, ending=ending)
+        world.exit("login", 15 << 8)
+        # Not as asked.
+        world.exit("stray", 11 << 8)
+        assert [line.split(" ")[0] for line in world.log if "killed by" in line] == ["login", "stray"][ending:]
 
 
 def test_only_what_comes_of_the_runlevel_starts_jobs() -> None:

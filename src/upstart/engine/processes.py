@@ -257,6 +257,10 @@ class ProcessInputs(LifeCycle):
             # A normal exit or not, death by a signal always was worth a warning.
             name = signal_name(status >> 8)
             text = f"killed by signal {name}" if name.isdigit() else f"killed by {name} signal"
+            asked = process == "main" and instance.state == "killed" and status >> 8 == instance.job_class.kill_signal
+            if asked and self.ending:
+                # At the end of the machine nobody wants to be told of each login that it is gone, as it was asked to.
+                priority = INFO
         else:
             if status in instance.job_class.normal_exit:
                 priority = INFO
