@@ -20,7 +20,7 @@ from upstart.base.priority import MESSAGE
 from upstart.conf.record import Replay
 from upstart.conf.sources import Sources
 from upstart.daemon import chroots as sessions
-from upstart.daemon import configuration as module
+from upstart.daemon import passes as module
 from upstart.daemon.chroots import Chroots
 from upstart.daemon.configuration import Configuration
 from upstart.daemon.options import Options
@@ -54,7 +54,7 @@ class Init:
     def _fault(self, error: BaseException) -> None:
         self.faults.append(error)
         # As what mends an init does.
-        self.configuration.look_again()
+        self.configuration.passes.look_again()
 
     def turn(self, until: Callable[[], Any], seconds: float = SOON) -> None:
         deadline = time.monotonic() + seconds
@@ -65,8 +65,8 @@ class Init:
 
     def rest(self) -> None:
         """Until all that has changed is known."""
-        self.turn(lambda: self.configuration._pass is None and not self.configuration._needed
-                  and not self.configuration._unread())  # fmt: skip
+        self.turn(lambda: self.configuration.passes._pass is None and not self.configuration.passes._needed
+                  and not self.configuration.passes._unread())  # fmt: skip
 
     @staticmethod
     def reap() -> None:
@@ -91,11 +91,11 @@ class Init:
         return {each.name: each.job_class.description for each in found if each.job_class is not None}
 
     def child(self) -> int:
-        reader = self.configuration._reader
+        reader = self.configuration.passes._reader
         return reader._pid if reader is not None else 0
 
     def close(self) -> None:
-        for reader in [self.configuration._reader, *self.configuration._held.values()]:
+        for reader in [self.configuration.passes._reader, *self.configuration.passes._held.values()]:
             if reader is not None:
                 reader.kill()
         self.loop.close()
@@ -154,15 +154,15 @@ def test_what_changes_is_found_without_a_look_at_the_disk(init: Init, monkeypatc
 
 def test_who_needs_to_know_waits_for_what_was_written_before(init: Init) -> None:
     configuration = init.configuration
-    assert configuration.current()
+    assert configuration.passes.current()
     for number in range(5):
         (init.conf / "old.conf").write_text(f"description {number}\n")
-        assert not configuration.current()
+        assert not configuration.passes.current()
         told: list[str | None] = []
-        configuration.when_current(lambda: told.append(init.description("old")))  # noqa: B023
+        configuration.passes.when_current(lambda: told.append(init.description("old")))  # noqa: B023
         init.turn(lambda: told)  # noqa: B023
         assert told == [str(number)]
-        assert configuration.current() or configuration._needed
+        assert configuration.passes.current() or configuration.passes._needed
 
 
 def test_changes_that_keep_coming_are_gathered(init: Init, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +300,7 @@ def test_a_path_that_does_not_answer_holds_a_child_and_nothing_else(
     monkeypatch.setattr(module, "LOOK", 0.05)
     try:
         (init.conf / "held.conf").write_text("description after\n")
-        init.turn(lambda: init.configuration._held)
+        init.turn(lambda: init.configuration.passes._held)
         assert init.said[-1] == f"{init.conf}/held.conf: Does not answer: what is there stays as it was until it does"
         (init.conf / "old.conf").write_text("description changed\n")
         (init.conf / "new.conf").write_text("description new\n")
@@ -312,16 +312,16 @@ def test_a_path_that_does_not_answer_holds_a_child_and_nothing_else(
         init.turn(lambda: done)
         assert done == [f"Not all configuration was read, for this does not answer: {init.conf}/held.conf"]
         (init.conf / "old.conf").write_text("description again\n")
-        assert not init.configuration.current()
+        assert not init.configuration.passes.current()
         told: list[str | None] = []
-        init.configuration.when_current(lambda: told.append(init.description("old")))
+        init.configuration.passes.when_current(lambda: told.append(init.description("old")))
         init.turn(lambda: told)
         assert told == ["again"]
     finally:
         os.write(release, b"xxxxxx")
     init.turn(lambda: init.description("held") == "after")
     init.rest()
-    assert not init.configuration._held and not init.faults
+    assert not init.configuration.passes._held and not init.faults
     for fd in (answer, release):
         os.close(fd)
 
@@ -353,7 +353,7 @@ def test_more_paths_than_may_be_left_out_hold_up_changes_and_are_named(
         init.turn(lambda: done)
         names = f"{init.conf}/a.conf, {init.conf}/b.conf"
         assert done == [f"Not all configuration was read, for this does not answer: {names}"]
-        assert init.said.count(text) == 1 and init.configuration.current()
+        assert init.said.count(text) == 1 and init.configuration.passes.current()
         os.write(pipes["b"][1], b"x" * 9)
         init.turn(lambda: init.description("b") == "known" and init.description("later") == "known")
         assert init.description("a") is None
@@ -385,14 +385,14 @@ def test_nobody_waits_longer_than_half_a_second_for_a_child_that_is_held(
     monkeypatch.setattr(module, "ANSWER_SECONDS", 4.0)
     (init.conf / "old.conf").write_text("description changed\n")
     began = time.monotonic()
-    assert not init.configuration.current()
+    assert not init.configuration.passes.current()
     told: list[float] = []
     done: list[str] = []
-    init.configuration.when_current(lambda: told.append(time.monotonic() - began))
+    init.configuration.passes.when_current(lambda: told.append(time.monotonic() - began))
     init.configuration.reload(done.append)
     init.turn(lambda: told)
     assert module.WAIT - 0.1 <= told[0] < 4.0
-    init.turn(init.configuration.current)
+    init.turn(init.configuration.passes.current)
     init.turn(lambda: done)
     assert done == [f"Not all configuration was read, for this does not answer: {init.conf}/old.conf"]
     os.close(release)
@@ -412,7 +412,7 @@ def test_sessions_whose_root_has_vanished_make_room_for_others(
         Path(root, "etc/init/x.conf").write_text(f"description in{root[-1]}\n")
     for root in roots[:4]:
         assert init.chroots.session_of(2) == root
-        assert not init.configuration.current()
+        assert not init.configuration.passes.current()
         init.rest()
         assert init.description("x", root) == f"in{root[-1]}"
     root = roots[4]

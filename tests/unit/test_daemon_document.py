@@ -73,8 +73,7 @@ KEPT = {
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
     "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
-    "Configuration": ("_began _failures _held _last _late _left _look _missing _next _not_before _pass _reader _serial "
-                      "_needed _poll _stale _steps _timer _warned _watch _watched", "all files are read again"),
+    "Configuration": ("_watch", "all files are read again"),
     "Configuration ": ("_silent", "of a child"),
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
     "Core ": ("_restless", "a circle of jobs is warned of once by each program"),
@@ -115,6 +114,8 @@ ANEW = {
     "ProcessInputs": ("told", "of an input; what was cut short is mended before a document is made"),
     "Options": ("append_confdirs confdirs prepend_confdirs problems", "the command line is read again"),
     "Pace": ("_asked _costly _moved _run _warm", "measured again"),
+    "Passes": ("_began _failures _held _last _late _left _look _missing _needed _next _not_before _pass _poll _reader "
+               "_serial _stale _steps _timer _warned _watch _watched", "all files are read again"),
     "Performer": ("_handlers", "a table"),
     "Programs": ("_roots _seen", "looked up again"),
     "Quick": ("_groups", "found out again"),
@@ -130,7 +131,7 @@ ANEW = {
                 "helpers end with the program, and what they have not written is kept with the log"),
     "Writers ": ("_under_way _waiting _warned _watch", "the same"),
     "_Bucket": ("keyed plain", "follows from the conditions"),
-    "_Pass": ("told wanted", "all files are read again, and clients ask again"),
+    "Pass": ("told wanted", "all files are read again, and clients ask again"),
     "_Journal": ("_busy _requests", "of one run of the tests"),
 }
 #: Is no part of init.

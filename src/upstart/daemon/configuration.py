@@ -1,90 +1,45 @@
-"""The configuration of a running init: which directories it is read from, and what a change of it does to the engine.
+"""The configuration of an init: which directories it is read from, and what a change of it does to the engine.
 
 What is always true here: a directory is watched before it is read, so that no change in between is missed.  A change
 is given to the engine as a definition or as the end of one, whatever has noticed it.  At the start all is read at once;
-from then on, when clients are served, init touches no file: a child looks at what has changed (`reading`), and init
-does the same after its record, in slices of `SLICE` seconds.  There is one such pass at a time, and it begins with
-taking what inotify tells, so that what changes meanwhile is the next one's.  A pass that is not gone through to its
-end, for whatever reason, is followed by one that looks at everything, with another inotify instance: what the last has
-told is lost, and a child that did not end may still have it.
-
-A child that some path holds is left there, and the next pass leaves that path out, until it answers: what is known
-of it stays as it is meanwhile.  With `MOST_HELD` of them one more holds up every change.
-
-Calls that concern jobs wait for changes that came before them (`current`), for `WAIT` seconds at most.
+from then on, when clients are served, by `passes`.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import time
 
-from upstart.base.loop import READ
 from upstart.base.priority import ERROR, INFO, WARN
 from upstart.conf.disk import is_directory
-from upstart.conf.record import Lost, Replay
 from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
 from upstart.daemon import xdg
 from upstart.daemon.chroots import CONFDIR
-from upstart.daemon.waiters import Waiters
+from upstart.daemon.passes import Passes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from upstart.base.loop import Loop
-    from upstart.conf.record import Recorder
+    from upstart.conf.disk import Disk
     from upstart.conf.sources import Change, Steps
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.options import Options
-    from upstart.daemon.reading import Reader
+    from upstart.daemon.passes import Pass
     from upstart.engine.engine import Engine
 
-#: Seconds.
-SLICE = 0.01
 #: Paths that are to be looked at; where there are more, everything is.
 MOST_PATHS = 20_000
-#: Seconds: that a call waits for changes, from when they were noticed; that whoever asked for a reload does.
-WAIT = 0.5
-ANSWER_SECONDS = 5.0
-#: Seconds from the beginning of a pass to the next, and the same where calls wait.
-DISTANCE = 0.1
-SHORT_DISTANCE = 0.02
-#: Seconds until a child counts as held by a path, or as one that does nothing at all; and between two looks.
-PATIENCE = 1.5
-LONG_PATIENCE = 10.0
-LOOK = 0.5
-#: Paths that hold a child of their own.
-MOST_HELD = 8
-#: Seconds until a child that could not be started is tried again, and at most between passes that are not finished.
-RETRY_SECONDS = 1.0
-MOST_SECONDS = 5.0
-
-
-class _Pass:
-    """What one pass is to do beside taking what inotify tells: look at everything, have sessions known.
-
-    ``told`` are called with what is wrong when it is done, "" if nothing is.
-    """
-
-    __slots__ = ("everything", "told", "wanted")
-
-    def __init__(self) -> None:
-        self.everything = False
-        self.wanted: list[str] = []
-        self.told: list[Callable[[str], object]] = []
 
 
 class Configuration:
-    """The configuration of one daemon; ``log`` (priority, text) writes to init's own log."""
+    """The configuration of one daemon; ``log`` (priority, text) writes to init's own log.
 
-    __slots__ = (
-        "_began", "_chroots", "_engine", "_environ", "_failures", "_held", "_last", "_late", "_left", "_log", "_look",
-        "_loop", "_missing", "_needed", "_next", "_not_before", "_options", "_pass", "_poll", "_reader", "_replay",
-        "_serial", "_silent", "_stale", "_steps", "_timer", "_waiters", "_warned", "_watch", "_watched", "sources",
-    )  # fmt: skip
+    ``sources`` is what is known of it, ``passes`` have that follow what changes.
+    """
+
+    __slots__ = ("_chroots", "_engine", "_environ", "_log", "_options", "_silent", "_watch", "passes", "sources")
 
     def __init__(
         self,
@@ -99,37 +54,11 @@ class Configuration:
         self._environ = environ
         self._engine = engine
         self._chroots = chroots
-        self._loop = loop
         self._log = log
-        #: A child's log is nobody's.
         self._silent = False
         self._watch: Watch | None = None
-        self._watched = -1
-        self._poll = select.poll()
         self.sources = Sources(lambda text: self._say(ERROR, text))
-        self._replay = Replay()
-        #: The pass that is to come, and the one under way with its child and its steps here; how many steps its
-        #: record is enough for, as far as it is here, and whether that is all of it.
-        self._next = _Pass()
-        self._pass: _Pass | None = None
-        self._reader: Reader | None = None
-        self._steps: Steps = iter(())
-        self._left = 0
-        self._last = False
-        #: Passes so far, how many in a row were not finished, when the last began, and when the next may.
-        self._serial = 0
-        self._failures = 0
-        self._began = 0.0
-        self._not_before = 0.0
-        self._timer = self._look = -1
-        self._warned = False
-        #: The inotify instance is to be replaced; something was not watched, and can be now.
-        self._stale = self._missing = False
-        #: By the path that holds them.
-        self._held: dict[str, Reader] = {}
-        #: There is something to read; it takes too long to be waited for, from here to the next pass that is done.
-        self._needed = self._late = False
-        self._waiters = Waiters(loop)
+        self.passes = Passes(loop, self, log)
 
     def _say(self, priority: int, text: str) -> None:
         if not self._silent:
@@ -147,7 +76,7 @@ class Configuration:
             self.sources.add_dir(os.path.abspath(path))
         try:
             self._watch = Watch(warn=lambda text: self._say(WARN, text))
-            self._listen(self._watch, READ)
+            self.passes.hear(self._watch)
             if not options.user:
                 self._watch.add_file("/etc/init.conf")
             for path in [*map(os.path.abspath, trees), *(root + CONFDIR for root in self._chroots.roots)]:
@@ -157,11 +86,9 @@ class Configuration:
         self._say_what_is_loaded()
         for change in self.sources.load():
             if change is not None:
-                self._apply(change)
-        self.sources.disk = self._replay
-        if self._watch is not None:
-            self._watch.disk = self._replay
-        self._chroots.wanted = self._open_session
+                self.apply(change)
+        self.passes.begin()
+        self._chroots.wanted = self.passes.want
         if restarted:
             self._drop_vanished()
 
@@ -181,122 +108,23 @@ class Configuration:
             self.sources.add_dir(root + CONFDIR, root)
         self._chroots.restore(roots)
 
-    # What there is to read
-
-    def _listen(self, watch: Watch, events: int) -> None:
-        """Hear of the inotify instance."""
-        self._poll = select.poll()
-        self._poll.register(watch.fd, select.POLLIN)
-        self._watched = self._loop.add_fd(watch.fd, events, lambda events: self._need())
-
     def reload(self, done: Callable[[str], object] | None = None) -> None:
-        """Look at all configuration again.
-
-        ``done`` is called with "" when that has been done, or with what is wrong: some of it does not answer.
-        """
+        """Look at all configuration again; ``done`` as of `Passes.look_again`."""
         self._log(INFO, "Reloading configuration")
         self._say_what_is_loaded()
-        self._next.everything = True
-        if done is not None:
-            self._next.told.append(done)
-            self._loop.call_later(ANSWER_SECONDS, lambda: self._answer(done))
-        self._need()
+        self.passes.look_again(done)
 
-    def _answer(self, done: Callable[[str], object]) -> None:
-        """Whoever asked for a reload waits no longer."""
-        for each in (self._pass, self._next):
-            if each is not None and done in each.told:
-                each.told.remove(done)
-                done(self._problem() or "The configuration is still being read")
+    # What is done in a pass
 
-    def look_again(self) -> None:
-        """Look at everything once more: what was read may not have been acted upon."""
-        self._next.everything = True
-        self._need()
-
-    def _open_session(self, root: str) -> None:
-        if root not in self._next.wanted and (self._pass is None or root not in self._pass.wanted):
-            self._next.wanted.append(root)
-            self._need()
-
-    def _need(self) -> None:
-        """There is something to read: see that it is."""
-        self._needed = True
-        if self._watched >= 0:
-            self._loop.modify(self._watched, 0)
-        self._schedule()
-
-    def _schedule(self) -> None:
-        """Have the next pass begin, once it may."""
-        if self._pass is not None:
-            self._look_later()
-            return
-        if not self._waiters:
-            when = max(self._began + DISTANCE, self._not_before)
-        elif self._not_before > self._began:
-            when = self._began + DISTANCE
-        else:
-            when = self._began + SHORT_DISTANCE
-        self._loop.remove(self._timer)
-        self._timer = self._loop.call_later(max(0.0, when - time.monotonic()), self._begin)
-
-    # Passes
-
-    def _begin(self) -> None:
-        if self._pass is not None:
-            return
-        from upstart.daemon.reading import Reader
-
-        self._began = time.monotonic()
-        watch, task, following = self._watch, self._next, _Pass()
-        try:
-            if watch is not None:
-                if self._stale:
-                    self._replace(watch)
-                if self._missing:
-                    watch.look_again()
-            reader = Reader(
-                self._loop,
-                watch.fd if watch is not None else -1,
-                lambda recorder: self._steps_of_child(task, recorder),
-                frozenset(self._held),
-                self._go_on,
-            )
-        except BaseException as error:
-            self._not_before = self._began + RETRY_SECONDS
-            self._schedule()
-            if not isinstance(error, OSError):
-                raise
-            if not self._warned:
-                self._warned = True
-                self._log(WARN, f"Unable to start a reader of configuration: {error.strerror}")
-            return
-        self._reader = reader
-        self._pass = task
-        self._next = following
-        self._warned = self._missing = self._last = False
-        self._left = 0
-        self._serial += 1
-        self._steps = self._steps_of(task)
-        self._look_later()
-
-    def _replace(self, watch: Watch) -> None:
-        """Another inotify instance in place of the one that a child took from without telling."""
-        self._loop.remove(self._watched)
-        self._watched = -1
-        watch.renew()
-        self._listen(watch, 0)
-        self._stale = False
-
-    def _steps_of_child(self, task: _Pass, recorder: Recorder) -> Steps:
-        self._silent = True
-        self.sources.disk = recorder
+    def read_by(self, disk: Disk, silent: bool) -> None:
+        """As said at `passes.Work`."""
+        self._silent = silent
+        self.sources.disk = disk
         if self._watch is not None:
-            self._watch.disk = recorder
-        return self._steps_of(task)
+            self._watch.disk = disk
 
-    def _steps_of(self, task: _Pass) -> Steps:
-        """What is done in a pass, by the child and by us."""
+    def steps(self, task: Pass) -> Steps:
+        """As said at `passes.Work`."""
         watch = self._watch
         opened = False
         while task.wanted:
@@ -335,166 +163,9 @@ class Configuration:
                 yield from self.sources.remove_session(root)
             yield None
 
-    def _go_on(self) -> None:
-        """Do what the child has done, as far as its record is here; what is left after a while is done when others
-        have had their turn."""
-        reader = self._reader
-        if reader is None:
-            return
-        deadline = time.monotonic() + SLICE
-        try:
-            while True:
-                while not self._left and not self._last:
-                    piece = reader.take()
-                    if piece is None:
-                        reader.listen(True)
-                        return
-                    self._left, results, self._last = piece
-                    self._replay.feed(results)
-                try:
-                    change = next(self._steps)
-                except StopIteration:
-                    self._replay.finish()
-                    break
-                self._left -= 1
-                if change is not None:
-                    self._apply(change)
-                if time.monotonic() >= deadline:
-                    reader.listen(False)
-                    self._loop.call_soon(self._go_on)
-                    return
-        except Lost as error:
-            self._lose()
-            if self._failures == 1:
-                self._log(WARN, f"Reading job files again: {error}")
-            return
-        except BaseException:
-            self._lose()
-            raise
-        self._end()
-
-    def _apply(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:
+        """As said at `passes.Work`."""
         if change.job_class is not None:
             self._engine.define(change.job_class)
         else:
             self._engine.undefine(change.session, change.name)
-
-    def _end(self) -> None:
-        """A pass is done."""
-        reader, task = self._reader, self._pass
-        assert reader is not None and task is not None
-        self._reader = self._pass = None
-        self._failures = 0
-        reader.close()
-        more = bool(self._next.everything or self._next.wanted or self._unread())
-        self._needed, self._late = more, False
-        self._waiters.release(self._serial if more else self._serial + 1)
-        problem = self._problem()
-        while task.told:
-            task.told.pop(0)(problem)
-        if more:
-            self._need()
-        elif self._watched >= 0:
-            self._loop.modify(self._watched, READ)
-
-    def _lose(self) -> None:
-        """A pass cannot be gone on with: the next looks at everything."""
-        reader = self._reader
-        assert reader is not None
-        self._failures += 1
-        if self._failures > 1:
-            self._not_before = time.monotonic() + min(MOST_SECONDS, DISTANCE * 2.0**self._failures)
-        try:
-            self._abandon()
-        finally:
-            reader.kill()
-            reader.close()
-
-    def _abandon(self) -> None:
-        task, following = self._pass, self._next
-        assert task is not None
-        self._reader = self._pass = None
-        self._stale = following.everything = True
-        following.wanted, task.wanted = task.wanted, following.wanted
-        following.told, task.told = task.told, following.told
-        self._steps = iter(())
-        self._replay.drop()
-        following.wanted += task.wanted
-        following.told += task.told
-        self._need()
-
-    # What does not answer
-
-    def _see_whether_held(self) -> None:
-        self._look = -1
-        reader = self._reader
-        if reader is None:
-            return
-        self._look_later()
-        seconds, path = reader.held(time.monotonic())
-        if path and seconds >= PATIENCE:
-            self._leave(reader, path)
-        elif not path and seconds >= LONG_PATIENCE:
-            reader.kill()
-
-    def _look_later(self) -> None:
-        if self._look < 0:
-            self._look = self._loop.call_later(LOOK, self._see_whether_held)
-
-    def _leave(self, reader: Reader, path: str) -> None:
-        """A path holds the child: let it stay there, and go on without."""
-        if path in self._held or len(self._held) >= MOST_HELD:
-            if self._pass is not None and not self._warned:
-                self._warned = True
-                self._log(WARN, f"{path}: Does not answer: changes of configuration wait for it")
-            return
-        self._log(WARN, f"{path}: Does not answer: what is there stays as it was until it does")
-        self._held[path] = reader
-        self._late = True
-        reader.told = lambda: self._answers(path)
-        self._abandon()
-
-    def _answers(self, path: str) -> None:
-        """The child that a path held goes on, or has ended."""
-        self._held.pop(path).close()
-        self._log(INFO, f"{path}: Answers again")
-        self._missing = True
-        self.look_again()
-
-    def unanswered(self) -> list[str]:
-        """The paths that do not answer, as far as is known."""
-        paths = list(self._held)
-        if self._reader is not None:
-            seconds, path = self._reader.held(time.monotonic())
-            if path and seconds >= WAIT:
-                paths.append(path)
-        return paths
-
-    def _problem(self) -> str:
-        """What to tell whoever asked for a reload."""
-        paths = self.unanswered()
-        return f"Not all configuration was read, for this does not answer: {', '.join(paths)}" if paths else ""
-
-    # Who waits
-
-    def current(self) -> bool:
-        """Whether all that has changed so far is known, or is not to be waited for."""
-        if not self._needed:
-            if not self._unread():
-                return True
-            self._need()
-        if self._pass is not None and time.monotonic() >= self._began + WAIT:
-            self._late = True
-        return self._late
-
-    def _unread(self) -> bool:
-        return bool(self._poll.poll(0))
-
-    def when_current(self, go_on: Callable[[], object]) -> None:
-        """Call ``go_on`` when what has changed so far is known, or is not to be waited for any longer."""
-        if self._pass is None:
-            self._waiters.add(self._serial + 1, time.monotonic() + WAIT, go_on)
-            self._schedule()
-        else:
-            # The child has taken what was there when it was started, and perhaps what came soon after.
-            self._waiters.add(self._serial + self._unread(), self._began + WAIT, go_on)

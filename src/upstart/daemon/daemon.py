@@ -170,7 +170,7 @@ class Daemon:
             self.document,
             self.performer.children.hold_logs,
             self.endpoints.flush_clients,
-            self.configuration.unanswered,
+            self.configuration.passes.unanswered,
             log,
         )
         manager.connect(self.endpoints, self.restarter)
@@ -198,7 +198,7 @@ class Daemon:
         """Bring to an end what an exception has cut short."""
         self.turn.recover()
         self.performer.mend(self.turn.waiting())
-        self.configuration.look_again()
+        self.configuration.passes.look_again()
         self.performer.children.reap()
 
     # What parts are given that is no part

@@ -83,7 +83,7 @@ class Manager:
         self._set_priority = set_priority
         self._log = log
         self.service = Service(
-            self.find, self._registered_below, self._knows_jobs, configuration.when_current, MachineId(loop)
+            self.find, self._registered_below, self._knows_jobs, configuration.passes.when_current, MachineId(loop)
         )
         self.once = Once(engine)
         self._ending = Ending(engine, loop, log)
@@ -117,7 +117,7 @@ class Manager:
     def _knows_jobs(self, call: Call) -> bool:
         """Whether the jobs that the caller means are known as they now are; else that is under way."""
         self._chroots.session_of(call.pid)
-        return self._configuration.current()
+        return self._configuration.passes.current()
 
     def _registered_below(self, path: str) -> list[str]:
         jobs = self._engine.jobs.values()
