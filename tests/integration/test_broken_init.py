@@ -12,7 +12,8 @@ from daemon_init import PROGRAMS
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces needs root")
 
 SULOGIN = """#!/bin/sh
-{ env; sed -n 's/^SigIgn:/ignored=/p' /proc/self/status; } | tr -d '\\t' >/told
+{ env; sed -n 's/^SigIgn:/ignored=/p' /proc/self/status; } | tr -d '\\t' >/told.new
+mv /told.new /told
 exit 0
 """
 
