@@ -190,7 +190,11 @@ class SessionInit:
             self.process = subprocess.Popen([*command, *args], env=self.environ, stdout=log, stderr=log)
         self.pid = self.process.pid
         self.session_file = directory / "upstart" / "sessions" / f"{self.pid}.session"
-        wait_for(self._is_up)
+        try:
+            wait_for(self._is_up)
+        except BaseException:
+            self.process.kill()
+            raise
         self.address = self.session_file.read_text().strip().partition("=")[2]
         self.clients: list[Client] = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from daemon_init import MANAGER, PROGRAMS, PROPERTIES, ROOT, UPSTART, Client, DBusError, SessionInit, wait_for
+from daemon_init import MANAGER, PROPERTIES, UPSTART, Client, DBusError, SessionInit, lose_state, wait_for
 from hanging import Fuse, Permission, in_private_mounts, needs_mounts
 
 pytestmark = needs_mounts
@@ -44,7 +43,7 @@ class States:
         while not self._ended:
             if (self._directory / "stat").read_text().rpartition(")")[2].split()[0] == "D":
                 stack = (self._directory / "stack").read_text()
-                if "fuse" in stack or "notify" in stack:
+                if "fuse" in stack or "fanotify" in stack:
                     self.waited.append(stack)
             time.sleep(0.02)
 
@@ -197,29 +196,46 @@ def test_configuration_that_does_not_answer_holds_nobody(tmp_path: Path, hang: H
     in_private_mounts(lambda: configuration_hangs(tmp_path, hang))
 
 
-def restart_meanwhile(tmp_path: Path) -> None:
+def restart_meanwhile(tmp_path: Path, hang: Hang) -> None:
     init = SessionInit(tmp_path, JOBS)
     side = None
+    states = States(init.pid)
     try:
         init.client().start("other")
-        side = file(init)
-        wait_for(lambda: readers(init))
-        held = readers(init)
-        # The trial of the new program waits, and nobody else; then it is allowed.
-        client = init.client()
-        serial = client.send(MANAGER, UPSTART, "Restart")
-        other = init.client()
-        time.sleep(0.7)
-        for _ in range(20):
-            assert serves_without_start(other) < 2 * AT_ONCE
-        side.go()
-        assert client.answer(serial) == ()
-        last = init.client_at_last()
-        wait_for(lambda: description(last, "x") == "after")
+        side = hang(init)
+        if hang is not directory:
+            move_in(init, "later.conf", "description later\n")
+        if hang is subdirectory:
+            (init.conf / "hears.conf").unlink()
+        held = wait_for(lambda: readers(init))
+        # Neither the trial of the new program nor that program itself waits for it.
+        began = time.monotonic()
+        last = init.restart()
+        assert time.monotonic() - began < 3.0
+        assert "Failed to re-execute" not in init.text()
         assert last.status("other")[0] == "start/running"
-        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in held))
-        assert not readers(init)
+        assert description(last, "x") is not None
+        wait_for(lambda: init.text().count("Does not answer: what is there stays"))
+        if hang is not directory:
+            # What has changed meanwhile is known as soon as what hangs is told apart.
+            wait_for(lambda: description(last, "later") == "later")
+            wait_for(lambda: (description(last, "hears") is None) == (hang is subdirectory))
+        assert description(last, "x") == ("after" if hang is subdirectory else "before")
+        assert sorted(serves_without_start(last) for _ in range(20))[9] < AT_ONCE
+        assert not set(held).intersection(readers(init)), "left by the program before"
+        # And once more, with what was found out by then.
+        last = init.restart()
+        assert last.status("other")[0] == "start/running"
+        assert description(last, "x") == ("after" if hang is subdirectory else "before")
+        assert states.end() == []
+        side.go()
+        expected = None if hang is linked else "after"
+        wait_for(lambda: description(last, "x") == expected)
+        assert last.call(MANAGER, UPSTART, "ReloadConfiguration") == ()
+        wait_for(lambda: not readers(init))
+        assert "Internal error" not in init.text()
     finally:
+        states.end()
         if side is not None:
             side.go()
         init.close()
@@ -229,40 +245,70 @@ def serves_without_start(client: Client) -> float:
     return took(lambda: client.call(MANAGER, UPSTART, "GetAllJobs"))
 
 
-def test_a_restart_does_not_wait_for_what_holds_a_child(tmp_path: Path) -> None:
-    in_private_mounts(lambda: restart_meanwhile(tmp_path))
+@pytest.mark.parametrize("hang", [directory, file, linked, subdirectory, override])
+def test_a_restart_does_not_wait_for_configuration_that_does_not_answer(tmp_path: Path, hang: Hang) -> None:
+    in_private_mounts(lambda: restart_meanwhile(tmp_path, hang))
 
 
-def trial_times_out(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "src", tmp_path / "src")
-    module = tmp_path / "src" / "upstart" / "daemon" / "restart.py"
-    text = module.read_text()
-    assert "CHECK_SECONDS = 60.0\n" in text
-    module.write_text(text.replace("CHECK_SECONDS = 60.0\n", "CHECK_SECONDS = 4.0\n"))
-    program = tmp_path / "init"
-    program.write_text((PROGRAMS / "init").read_text().replace(str(ROOT / "src"), str(tmp_path / "src")))
-    program.chmod(0o755)
+def without_state(tmp_path: Path) -> None:
+    """What ``x`` is, and that it runs, is known by its file alone, which answers late."""
+    program = lose_state(tmp_path) / "init"
     init = SessionInit(tmp_path, JOBS, program=program)
     side = None
     try:
-        init.client().start("other")
-        side = file(init)
-        with pytest.raises(DBusError, match=r"the new program does not answer: it may wait for .*/x\.conf"):
-            init.client().call(MANAGER, UPSTART, "Restart")
         client = init.client()
-        assert client.status("other")[0] == "start/running"
+        client.start("other")
+        client.start("x")
+        pids = {name: client.status(name)[1]["main"] for name in ("x", "other")}
+        side = file(init)
+        client.call(MANAGER, UPSTART, "Restart")
+        wait_for(lambda: "reverting to stateless re-exec" in init.text())
+        last = init.client_at_last()
+        assert last.status("other") == ("start/running", {"main": pids["other"]})
+        assert description(last, "x") is None
         side.go()
-        wait_for(lambda: description(client, "x") == "after")
-        last = init.restart()
-        assert description(last, "x") == "after" and last.status("other")[0] == "start/running"
+        wait_for(lambda: description(last, "x") == "after")
+        assert last.status("x") == ("start/running", {"main": pids["x"]})
+        last.stop("x")
+        last.stop("other")
+        assert "Internal error" not in init.text()
     finally:
         if side is not None:
             side.go()
         init.close()
 
 
-def test_a_restart_that_would_wait_for_a_file_is_refused_with_its_name(tmp_path: Path) -> None:
-    in_private_mounts(lambda: trial_times_out(tmp_path))
+def test_a_restart_without_state_adopts_what_it_can_read_and_the_rest_later(tmp_path: Path) -> None:
+    in_private_mounts(lambda: without_state(tmp_path))
+
+
+def start_beside(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    side = Fuse(tmp_path / "conf/sub")
+    init = None
+    try:
+        began = time.monotonic()
+        init = SessionInit(tmp_path, JOBS)
+        client = init.client()
+        assert description(client, "x") == "before"
+        assert time.monotonic() - began < 5.0
+        assert f"{init.conf}/sub: Does not answer" in init.text()
+        client.start("other")
+        move_in(init, "later.conf", "description later\n")
+        wait_for(lambda: description(client, "later") == "later")
+        side.go()
+        (init.conf / "sub/last.conf").write_text("description last\n")
+        wait_for(lambda: description(client, "sub/last") == "last")
+        wait_for(lambda: not readers(init))
+        assert "Internal error" not in init.text()
+    finally:
+        side.go()
+        if init is not None:
+            init.close()
+
+
+def test_a_file_system_that_does_not_answer_at_the_start_keeps_nothing_else_from_being_read(tmp_path: Path) -> None:
+    in_private_mounts(lambda: start_beside(tmp_path))
 
 
 def test_what_was_written_is_what_the_next_start_takes(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ CIRCLE = {
 }
 LOAD = "def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:\n"
 RESTORE = "    def restore(self, saved: dict[str, Any]) -> None:\n"
-LOAD_ALL = "    def load(self) -> Steps:\n"
+LOAD_ALL = "    def reload(self) -> Steps:\n"
 MAKE = "        daemon = Daemon(options, argv, environ, saved)\n"
 
 

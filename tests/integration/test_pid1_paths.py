@@ -76,3 +76,41 @@ def test_pid_1_looks_at_no_path_that_may_not_answer(tmp_path: Path) -> None:
             tracer.kill()
             tracer.wait()
         system.close()
+
+
+def test_no_path_of_the_configuration_is_looked_at_around_a_re_exec_but_by_a_reader(tmp_path: Path) -> None:
+    system = System(tmp_path)
+    trace = tmp_path / "trace"
+    tracer = None
+    try:
+        wait_for(lambda: "start/running" in system.initctl("status", "service"))
+        conf = tmp_path / "conf"
+        (conf / "new.conf").write_text("task\nexec true\n")
+        assert "stop/waiting" in system.initctl("status", "new")
+        calls = "trace=%file,inotify_add_watch,write"
+        command = ["strace", "-ff", "-e", calls, "-o", str(trace), "-p", str(system.pid)]
+        tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        wait_for(lambda: "TracerPid:\t0" not in Path(f"/proc/{system.pid}/status").read_text())
+        os.kill(system.pid, signal.SIGTERM)
+        own = Path(f"{trace}.{system.pid}")
+        wait_for(lambda: "--state-fd" in own.read_text())
+        (conf / "new.conf").unlink()
+        (conf / "other.conf").write_text("task\nexec true\n")
+        wait_for(lambda: "stop/waiting" in system.initctl("status", "other"))
+        assert "Unknown job" in system.initctl("status", "new")
+        assert "start/running" in system.initctl("status", "service")
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(20)
+        looked, tried = {}, 0
+        for each in tmp_path.glob("trace.*"):
+            text = each.read_text()
+            tried += "--state-fd" in text
+            if f'"{conf}' in re.sub("execve.*", "", text) or '"/etc/init.conf' in text:
+                looked[each.suffix] = "upstart-reader" in text
+        assert tried == 2, "the trial and the new program"
+        assert looked and all(looked.values()), looked
+    finally:
+        if tracer is not None:
+            tracer.kill()
+            tracer.wait()
+        system.close()

@@ -467,3 +467,82 @@ def test_following_changes_ends_where_a_fresh_start_would(
         assert (ours is None) == (theirs is None)
         if ours is not None and theirs is not None:
             assert {**vars(ours), "processes": None} == {**vars(theirs), "processes": None}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, max_size=8), st.lists(STEPS, max_size=8))
+def test_who_goes_on_from_what_another_has_read_ends_where_a_fresh_start_would(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: list[tuple[str, str, str, str | None, bool]],
+    after: list[tuple[str, str, str, str | None, bool]],
+) -> None:
+    world = World(tmp_path_factory.mktemp("world"))
+
+    def act(steps: list[tuple[str, str, str, str | None, bool]]) -> None:
+        for directory, name, extension, text, _ in steps:
+            if text is not None:
+                world.write(f"{directory}/{name}{extension}", text)
+            else:
+                (world.root / directory / (name + extension)).unlink(missing_ok=True)
+
+    act(before)
+    world.sources.load()
+    known = {name: job for name in NAMES if (job := world.sources.job_class(name)) is not None}
+    follower, fresh = World.__new__(World), Whole(lambda message: None)
+    follower.messages = []
+    follower.sources = Whole(follower.messages.append)
+    for directory in ("a", "b"):
+        for each in (fresh, follower.sources):
+            each.add_dir(str(world.root / directory))
+    for job in known.values():
+        follower.sources.steps.know(job)
+    assert {name: follower.sources.job_class(name) for name in known} == known
+    act(after)
+    told = {change.name: change.job_class for change in follower.sources.reload()}
+    fresh.load()
+    for name in NAMES:
+        ours, theirs = follower.sources.job_class(name), fresh.job_class(name)
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            assert {**vars(ours), "processes": None} == {**vars(theirs), "processes": None}
+        # What says the same as before is the same, and nothing is told of it but an error.
+        assert told.get(name, known.get(name)) is ours
+        if not after and theirs is not None:
+            assert ours is known[name]
+        assert follower.sources.error(name) == fresh.error(name)
+
+
+def test_what_was_known_stays_where_the_disk_does_not_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write("a/x.conf", "description one\n")
+    world.write("b/y.conf", "description two\n")
+    world.write("a/y.override", "author me\n")
+    world.sources.load()
+    known = [world.sources.job_class(name) for name in ("x", "y")]
+    again = Whole(world.messages.append)
+    for name in ("a", "b"):
+        again.add_dir(str(world.root / name))
+    for job in known:
+        assert job is not None
+        again.steps.know(job)
+    elsewhere = Sources(world.messages.append)
+    for job in known:
+        assert job is not None
+        elsewhere.know(job)
+    real = os.scandir
+
+    def failing(path: str) -> object:
+        if path.endswith("/a"):
+            raise OSError(errno.ETIMEDOUT, "Does not answer")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", failing)
+        assert again.reload() == []
+    assert [again.job_class(name) for name in ("x", "y")] == known
+    assert again.reload() == []
+    (world.root / "a/x.conf").unlink()
+    (world.root / "a/y.override").unlink()
+    changes = {change.name: change.job_class for change in again.reload()}
+    assert changes["x"] is None and changes["y"] is not None and changes["y"].author is None
+    # A directory that is none of ours any more has nothing.
+    assert [(each.name, each.job_class) for each in elsewhere.reload() if each] == [("x", None), ("y", None)]

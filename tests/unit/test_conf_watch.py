@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from upstart.base import syscalls
 from upstart.conf.watch import Watch
 
 
@@ -173,3 +174,21 @@ def test_links_between_directories_are_not_followed(watch: Watch, tmp_path: Path
     watch.add_tree(str(tmp_path))
     (tmp_path / "sub/x.conf").write_text("")
     assert settled(watch) == {str(tmp_path / "sub/x.conf")}
+
+
+def test_what_is_expected_is_watched_by_the_next_look_and_not_before(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "init/sub").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        for name in ("stat", "scandir", "lstat"):
+            patch.setattr(os, name, None)
+        patch.setattr(syscalls, "inotify_add_watch", None)
+        watch.expect_tree(f"{tmp_path}/init/")
+        watch.expect_tree(f"{tmp_path}/init")
+        watch.expect_file(f"{tmp_path}/init.conf")
+        watch.look_again()
+    assert read(watch) is None
+    for path in ("init/x.conf", "init/sub/x.conf", "init.conf"):
+        (tmp_path / path).write_text("task")
+    assert settled(watch) == {f"{tmp_path}/{path}" for path in ("init/x.conf", "init/sub/x.conf", "init.conf")}

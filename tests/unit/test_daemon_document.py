@@ -96,6 +96,7 @@ ANEW = {
     "Following": ("_seen", "seen again at the next look"),
     "Guard": ("_answers _began _home _ready _requests _rest _timer pid", "each program has its own"),
     "Held": ("_watch pidfd", "held again, if it is still the same process"),
+    "Hearing": ("_poll _watch _watched", "all is watched again"),
     "Holders": ("_pids _seen", "read again"),
     "Instance": ("entering", "of an input; what was cut short is mended before a document is made"),
     "JobLog": ("_ended", "its process is gone"),
@@ -114,8 +115,8 @@ ANEW = {
     "ProcessInputs": ("told", "of an input; what was cut short is mended before a document is made"),
     "Options": ("append_confdirs confdirs prepend_confdirs problems", "the command line is read again"),
     "Pace": ("_asked _costly _moved _run _warm", "measured again"),
-    "Passes": ("_began _failures _held _last _late _left _look _missing _needed _next _not_before _pass _poll _reader "
-               "_serial _stale _steps _timer _warned _watch _watched", "all files are read again"),
+    "Passes": ("_began _failures _last _late _left _look _missing _needed _next _not_before _pass _reader _serial "
+               "_stale _steps _timer _warned", "all files are read again"),
     "Performer": ("_handlers", "a table"),
     "Programs": ("_roots _seen", "looked up again"),
     "Quick": ("_groups", "found out again"),
@@ -126,6 +127,7 @@ ANEW = {
     "Service": ("_serial signatures", "connections end with the program"),
     "Spawner": ("_into_group _spare unprepared", "found out and made again"),
     "Turn": ("_done _held _taken", "of one turn, or of a re-exec"),
+    "Unanswered": ("_calls _held _told_of", "found out again"),
     "Waiters": ("_timer _waiting", "clients ask again"),
     "Writers": ("_backlog _helpers _holding _idle _not_before _notes _ours _serial _small _stalled _theirs _timer",
                 "helpers end with the program, and what they have not written is kept with the log"),

@@ -126,6 +126,25 @@ class Sources:
         """Add a file of general configuration; nothing is read before `load`."""
         self._files.append(_File(_normal(path)))
 
+    def know(self, job: JobClass) -> None:
+        """Take a job as it was read by somebody else.
+
+        It is the best of its name until `reload` has looked at the files, and stays so where these do not tell.
+        """
+        key = (job.session, job.name)
+        self._best.setdefault(job.session, {})[job.name] = job
+        self._touched.setdefault(key)
+        for directory in self._directories:
+            if directory.session == job.session:
+                if job.override == directory.override(job.name):
+                    directory.overrides.add(job.name)
+                if job.source == directory.conf(job.name):
+                    entry = directory.entries[job.name] = _Entry()
+                    entry.job = job
+                    if job.override is not None:
+                        directory.merged[job.name] = job.override, None
+                    break
+
     def paths(self) -> list[str]:
         """All of them, in the order in which they are read."""
         return [*(file.path for file in self._files), *(directory.path for directory in self._directories)]

@@ -86,15 +86,23 @@ class Watch:
 
     def begin_tree(self, path: str) -> None:
         """As `add_tree`, but what is below the directory is watched only by the next `look`."""
-        path = path.rstrip("/") or "/"
-        if path not in self._roots:
-            self._roots.append(path)
-        self._watch_root(path)
+        self.expect_tree(path)
+        self._watch_root(path.rstrip("/") or "/")
 
     def add_file(self, path: str) -> None:
         """Watch a single file, by way of its directory."""
-        self._singles.add(path)
+        self.expect_file(path)
         self._watch_root(os.path.dirname(path))
+
+    def expect_tree(self, path: str) -> None:
+        """As `add_tree`, but nothing is watched before a `look` at everything (`look_again`)."""
+        path = path.rstrip("/") or "/"
+        if path not in self._roots:
+            self._roots.append(path)
+
+    def expect_file(self, path: str) -> None:
+        """As `add_file`, in the same way."""
+        self._singles.add(path)
 
     def remove_tree(self, path: str) -> None:
         """Watch a directory no longer; what others have of it is watched on by the next `look`."""

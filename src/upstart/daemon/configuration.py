@@ -1,8 +1,10 @@
 """The configuration of an init: which directories it is read from, and what a change of it does to the engine.
 
 What is always true here: a directory is watched before it is read, so that no change in between is missed.  A change
-is given to the engine as a definition or as the end of one, whatever has noticed it.  At the start all is read at once;
-from then on, when clients are served, by `passes`.
+is given to the engine as a definition or as the end of one, whatever has noticed it.  What is read is read by a
+child (`passes`), in a running init and already at its start where some file system may not answer.  A program that has
+taken over a state has the jobs from there: it looks for what has changed since when clients are served, so that no
+path can keep it, or its trial, from serving them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
 from upstart.daemon import xdg
 from upstart.daemon.chroots import CONFDIR
-from upstart.daemon.passes import Passes
+from upstart.daemon.mounts import may_wait
+from upstart.daemon.passes import Pass, Passes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from upstart.conf.sources import Change, Steps
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.options import Options
-    from upstart.daemon.passes import Pass
     from upstart.engine.engine import Engine
 
 #: Paths that are to be looked at; where there are more, everything is.
@@ -65,42 +67,59 @@ class Configuration:
             self._log(priority, text)
 
     def load(self, restarted: bool) -> None:
-        """Read all configuration, and watch it from now on; ``restarted`` where the engine has jobs already."""
+        """Know all configuration, and watch it from now on; with ``restarted`` what the engine has is known already."""
         options = self._options
         if options.user and not options.confdirs:
-            options.confdirs = xdg.config_dirs(self._environ)
-        trees = [*options.prepend_confdirs, *options.confdirs, *options.append_confdirs]
-        if not options.user:
+            options.confdirs = xdg.config_dirs(self._environ, make=not restarted)
+        self._add_all([*options.prepend_confdirs, *options.confdirs, *options.append_confdirs])
+        self._say_what_is_loaded()
+        if not restarted:
+            # Without a state all depends on what there is to read, and there may be anything in a machine that runs.
+            if not ((options.restart or may_wait()) and self.passes.read_now()):
+                self._read()
+        self.passes.begin()
+        if restarted:
+            self._take_over()
+        self._chroots.wanted = self.passes.want
+
+    def _add_all(self, trees: list[str]) -> None:
+        """Say where configuration is to be looked for and watched; nothing is looked at yet."""
+        if not self._options.user:
             self.sources.add_file("/etc/init.conf")
+        trees = [os.path.abspath(path) for path in trees]
         for path in trees:
-            self.sources.add_dir(os.path.abspath(path))
+            self.sources.add_dir(path)
         try:
-            self._watch = Watch(warn=lambda text: self._say(WARN, text))
-            self.passes.hear(self._watch)
-            if not options.user:
-                self._watch.add_file("/etc/init.conf")
-            for path in [*map(os.path.abspath, trees), *(root + CONFDIR for root in self._chroots.roots)]:
-                self._watch.add_tree(path)
+            self._watch = watch = Watch(warn=lambda text: self._say(WARN, text))
+            self.passes.hearing.begin(watch)
         except OSError as error:
             self._log(WARN, f"Unable to watch configuration: {error.strerror}")
-        self._say_what_is_loaded()
-        for change in self.sources.load():
+            return
+        if not self._options.user:
+            watch.expect_file("/etc/init.conf")
+        for path in [*trees, *(root + CONFDIR for root in self._chroots.roots)]:
+            watch.expect_tree(path)
+        watch.look_again()
+
+    def _read(self) -> None:
+        """Look at everything at once."""
+        task = Pass()
+        task.everything = True
+        for change in self.steps(task):
             if change is not None:
                 self.apply(change)
-        self.passes.begin()
-        self._chroots.wanted = self.passes.want
-        if restarted:
-            self._drop_vanished()
+
+    def _take_over(self) -> None:
+        """Go on from the jobs as the program before us has read them."""
+        for job in self._engine.jobs.values():
+            known = job.successor if job.pending else job.job_class
+            if known is not None:
+                self.sources.know(known)
+        self.passes.look_again()
 
     def _say_what_is_loaded(self) -> None:
         for path in self.sources.paths():
             self._log(INFO, f"Loading configuration from {path}")
-
-    def _drop_vanished(self) -> None:
-        """After a re-exec: jobs whose files are gone by now."""
-        for session, name in list(self._engine.jobs):
-            if self.sources.job_class(name, session) is None:
-                self._engine.undefine(session, name)
 
     def restore_chroots(self, roots: list[str]) -> None:
         """Know again, after a re-exec, the chroot sessions that were known."""

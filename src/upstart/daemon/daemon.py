@@ -80,7 +80,7 @@ class Daemon:
         self.loop = Loop()
         self.logger = Logger(options.program, options.priority)
         self.logger.to_kernel = options.system
-        self.logdir = options.logdir or (xdg.log_dir(environ) if options.user else None)
+        self.logdir = options.logdir or (xdg.log_dir(environ, make=not self.restarted) if options.user else None)
         self.engine = state.load(saved["engine"], time.monotonic) if saved is not None else Engine(time.monotonic)
         self.engine.set_priority(options.priority)
         self.engine.set_environ(environ)
@@ -168,9 +168,8 @@ class Daemon:
             engine,
             self.turn,
             self.document,
-            self.performer.children.hold_logs,
+            self._hold,
             self.endpoints.flush_clients,
-            self.configuration.passes.unanswered,
             log,
         )
         manager.connect(self.endpoints, self.restarter)
@@ -232,6 +231,12 @@ class Daemon:
 
     def _reconnect_bus(self) -> None:
         self.endpoints.reconnect_bus()
+
+    def _hold(self, held: bool) -> None:
+        """Do nothing any more that the document would not tell, before the next program comes; or go on."""
+        self.performer.children.hold_logs(held)
+        if held:
+            self.configuration.passes.end_readers()
 
     def _restart_soon(self) -> None:
         self.loop.before_wait(lambda: self.restarter.begin())

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     if answer >= 0:
         from upstart.daemon import restart
 
-        return restart.check(answer, lambda: rehearse(argv))
+        restart.check(answer, lambda: rehearse(argv))
     # Without a path, the way the kernel tells it: the shebang's interpreter got the path of the script.
     argv = [os.path.abspath(argv[0]), *argv[1:]]
     if os.getpid() != 1 and "--restart" not in argv:
@@ -182,9 +182,9 @@ def own_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in (BEGUN_VARIABLE, FAULTS_VARIABLE)}
 
 
-def rehearse(argv: list[str]) -> None:
+def rehearse(argv: list[str]) -> Daemon:
     """In a child of the init that wants to re-execute itself: build from its state what `start` would, with its
-    descriptors, and have that do nothing; any exception says that it cannot be done."""
+    descriptors, and have that do nothing but read; any exception says that it cannot be done."""
     from upstart.daemon import statefile
 
     init = os.getppid()
@@ -197,6 +197,8 @@ def rehearse(argv: list[str]) -> None:
     daemon = Daemon(options, argv, own_environment(), saved, init)
     daemon.catch_signals()
     daemon.configuration.load(daemon.restarted)
+    daemon.configuration.passes.rehearse()
+    return daemon
 
 
 def make_daemon(options: Options, argv: list[str]) -> Daemon:
@@ -223,7 +225,7 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
     logger = Logger(options.program)
     logger.to_kernel = options.system
     logger.write(ERROR, f"Failed to read serialisation data - reverting to stateless re-exec: {reason}")
-    statefile.keep_copy(options.logdir or xdg.log_dir(environ), text)
+    statefile.keep_copy(options.logdir or xdg.log_dir(environ, make=False), text)
     # Not from here: half of a daemon may be there, and descriptors that nobody knows any more.
     hand_over()
     os.execv(argv[0], command_line.arguments(argv, -1, options.priority))
@@ -256,7 +258,13 @@ def begin(daemon: Daemon) -> None:
     if options.restart and not daemon.restarted:
         from upstart.daemon.adopt import adopt
 
-        adopt(daemon.engine, daemon.listening.address if options.user else None, daemon.log)
+        address = daemon.listening.address if options.user else None
+
+        def adopt_running() -> None:
+            adopt(daemon.engine, address, daemon.log)
+
+        adopt_running()
+        daemon.configuration.passes.unanswered.when_read(adopt_running)
     daemon.listening.open()
     if options.system:
         try:

@@ -7,19 +7,20 @@ reason, is followed by one that looks at everything, with another inotify instan
 a child that did not end may still have it.
 
 A child that some path holds is left there, and the next pass leaves that path out, until it answers: what is known
-of it stays as it is meanwhile.  With `MOST_HELD` of them one more holds up every change.
+of it stays as it is meanwhile.  With `unanswered.MOST_HELD` of them one more holds up every change.
 
 Calls that concern jobs wait for changes that came before them (`current`), for `WAIT` seconds at most.
 """
 
 from __future__ import annotations
 
-import select
 import time
 
-from upstart.base.loop import READ
-from upstart.base.priority import INFO, WARN
+from upstart.base.priority import WARN
+from upstart.conf.disk import DIRECT
 from upstart.conf.record import Lost, Replay
+from upstart.daemon.hearing import Hearing
+from upstart.daemon.unanswered import Unanswered
 from upstart.daemon.waiters import Waiters
 
 TYPE_CHECKING = False
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from upstart.conf.disk import Disk
     from upstart.conf.record import Recorder
     from upstart.conf.sources import Change, Steps
-    from upstart.conf.watch import Watch
     from upstart.daemon.reading import Reader
 
     class Work(Protocol):
@@ -55,12 +55,13 @@ ANSWER_SECONDS = 5.0
 #: Seconds from the beginning of a pass to the next, and the same where calls wait.
 DISTANCE = 0.1
 SHORT_DISTANCE = 0.02
-#: Seconds until a child counts as held by a path, or as one that does nothing at all; and between two looks.
-PATIENCE = 1.5
-LONG_PATIENCE = 10.0
+#: Seconds between two looks at where a child is.
 LOOK = 0.5
-#: Paths that hold a child of their own.
-MOST_HELD = 8
+#: Seconds: enough for a hundred files or two, and a path that does not answer keeps no trial longer.
+TRIAL_SECONDS = 0.05
+#: Seconds for which what does not answer may keep a start waiting, and children that end before they are done with it.
+FIRST_SECONDS = 15.0
+MOST_FAILURES = 3
 #: Seconds until a child that could not be started is tried again, and at most between passes that are not finished.
 RETRY_SECONDS = 1.0
 MOST_SECONDS = 5.0
@@ -81,22 +82,21 @@ class Pass:
 
 
 class Passes:
-    """The passes over one daemon's configuration: ``work`` is what is done in each, ``log`` (priority, text) writes to
-    init's own log."""
+    """The passes over one daemon's configuration; ``hearing`` has them begin, ``unanswered`` is what holds them up.
+
+    ``work`` is what is done in each, ``log`` (priority, text) writes to init's own log.
+    """
 
     __slots__ = (
-        "_began", "_failures", "_held", "_last", "_late", "_left", "_log", "_look", "_loop", "_missing", "_needed",
-        "_next", "_not_before", "_pass", "_poll", "_reader", "_replay", "_serial", "_stale", "_steps", "_timer",
-        "_waiters", "_warned", "_watch", "_watched", "_work",
+        "_began", "_failures", "_last", "_late", "_left", "_log", "_look", "_loop", "_missing", "_needed", "_next",
+        "_not_before", "_pass", "_reader", "_replay", "_serial", "_stale", "_steps", "_timer", "_waiters", "_warned",
+        "_work", "hearing", "unanswered",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, work: Work, log: Callable[[int, str], object]) -> None:
         self._loop = loop
         self._work = work
         self._log = log
-        self._watch: Watch | None = None
-        self._watched = -1
-        self._poll = select.poll()
         self._replay = Replay()
         #: The pass that is to come, and the one under way with its child and its steps here; how many steps its
         #: record is enough for, as far as it is here, and whether that is all of it.
@@ -115,26 +115,18 @@ class Passes:
         self._warned = False
         #: The inotify instance is to be replaced; something was not watched, and can be now.
         self._stale = self._missing = False
-        #: By the path that holds them.
-        self._held: dict[str, Reader] = {}
+        self.unanswered = Unanswered(self._answers, log)
         #: There is something to read; it takes too long to be waited for, from here to the next pass that is done.
         self._needed = self._late = False
         self._waiters = Waiters(loop)
+        self.hearing = Hearing(loop, self._need)
+
 
     # What there is to read
 
-    def hear(self, watch: Watch) -> None:
-        """Have a pass follow whatever this tells."""
-        self._watch = watch
-        self._listen(watch, READ)
-
-    def _listen(self, watch: Watch, events: int) -> None:
-        self._poll = select.poll()
-        self._poll.register(watch.fd, select.POLLIN)
-        self._watched = self._loop.add_fd(watch.fd, events, lambda events: self._need())
-
     def begin(self) -> None:
-        """Touch no file from now on."""
+        """Touch no file from now on; the next pass begins after a moment, or when somebody waits for it."""
+        self._began = time.monotonic() - SHORT_DISTANCE
         self._work.read_by(self._replay, silent=False)
 
     def look_again(self, done: Callable[[str], object] | None = None) -> None:
@@ -153,7 +145,7 @@ class Passes:
         for each in (self._pass, self._next):
             if each is not None and done in each.told:
                 each.told.remove(done)
-                done(self._problem() or "The configuration is still being read")
+                done(self.unanswered.problem(self._reader) or "The configuration is still being read")
 
     def want(self, root: str) -> None:
         """Have the session of this root known."""
@@ -164,8 +156,7 @@ class Passes:
     def _need(self) -> None:
         """There is something to read: see that it is."""
         self._needed = True
-        if self._watched >= 0:
-            self._loop.modify(self._watched, 0)
+        self.hearing.listen(False)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -182,6 +173,41 @@ class Passes:
         self._loop.remove(self._timer)
         self._timer = self._loop.call_later(max(0.0, when - time.monotonic()), self._begin)
 
+    def read_now(self) -> bool:
+        """Read everything before anything else is done, but for what does not answer; False where no child can.
+
+        To be called when nobody is served yet, and the loop does not run.
+        """
+        told: list[str] = []
+        self._next.everything = True
+        self._next.told.append(told.append)
+        self.begin()
+        deadline = time.monotonic() + FIRST_SECONDS
+        while not told and time.monotonic() < deadline:
+            self._begin()
+            reader = self._reader
+            if reader is None or self._failures >= MOST_FAILURES:
+                self._work.read_by(DIRECT, silent=False)
+                return False
+            reader.wait(LOOK)
+            self._go_on()
+            self._see_whether_held()
+        return True
+
+    def rehearse(self) -> None:
+        """Begin the next pass, go through it for at most `TRIAL_SECONDS`, and raise what fails.
+
+        For a process that tries whether that can be done, and ends.
+        """
+        self._work.read_by(self._replay, silent=True)
+        self._begin()
+        reader = self._reader
+        deadline = time.monotonic() + TRIAL_SECONDS
+        while reader is not None and not self._follow(reader) and (left := deadline - time.monotonic()) > 0:
+            reader.wait(left)
+        # It would only take the processor from who goes on.
+        self.end_readers()
+
     # Passes
 
     def _begin(self) -> None:
@@ -190,18 +216,18 @@ class Passes:
         from upstart.daemon.reading import Reader
 
         self._began = time.monotonic()
-        watch, task, following = self._watch, self._next, Pass()
+        task, following = self._next, Pass()
         try:
-            if watch is not None:
-                if self._stale:
-                    self._replace(watch)
-                if self._missing:
-                    watch.look_again()
+            if self._stale:
+                self.hearing.replace()
+                self._stale = False
+            if self._missing:
+                self.hearing.look_again()
             reader = Reader(
                 self._loop,
-                watch.fd if watch is not None else -1,
+                self.hearing.fd,
                 lambda recorder: self._steps_of_child(task, recorder),
-                frozenset(self._held),
+                frozenset(self.unanswered.paths()),
                 self._go_on,
             )
         except BaseException as error:
@@ -222,14 +248,6 @@ class Passes:
         self._steps = self._work.steps(task)
         self._look_later()
 
-    def _replace(self, watch: Watch) -> None:
-        """Another inotify instance in place of the one that a child took from without telling."""
-        self._loop.remove(self._watched)
-        self._watched = -1
-        watch.renew()
-        self._listen(watch, 0)
-        self._stale = False
-
     def _steps_of_child(self, task: Pass, recorder: Recorder) -> Steps:
         # What there is to say of it we say ourselves.
         self._work.read_by(recorder, silent=True)
@@ -241,28 +259,8 @@ class Passes:
         reader = self._reader
         if reader is None:
             return
-        deadline = time.monotonic() + SLICE
         try:
-            while True:
-                while not self._left and not self._last:
-                    piece = reader.take()
-                    if piece is None:
-                        reader.listen(True)
-                        return
-                    self._left, results, self._last = piece
-                    self._replay.feed(results)
-                try:
-                    change = next(self._steps)
-                except StopIteration:
-                    self._replay.finish()
-                    break
-                self._left -= 1
-                if change is not None:
-                    self._work.apply(change)
-                if time.monotonic() >= deadline:
-                    reader.listen(False)
-                    self._loop.call_soon(self._go_on)
-                    return
+            done = self._follow(reader)
         except Lost as error:
             self._lose()
             if self._failures == 1:
@@ -271,7 +269,34 @@ class Passes:
         except BaseException:
             self._lose()
             raise
-        self._end()
+        if done:
+            self._end()
+        elif done is None:
+            reader.listen(True)
+        else:
+            reader.listen(False)
+            self._loop.call_soon(self._go_on)
+
+    def _follow(self, reader: Reader) -> bool | None:
+        """Do that for a slice; whether the pass is done, None where there is no more of the record.  Raises `Lost`."""
+        deadline = time.monotonic() + SLICE
+        while True:
+            while not self._left and not self._last:
+                piece = reader.take()
+                if piece is None:
+                    return None
+                self._left, results, self._last = piece
+                self._replay.feed(results)
+            try:
+                change = next(self._steps)
+            except StopIteration:
+                self._replay.finish()
+                return True
+            self._left -= 1
+            if change is not None:
+                self._work.apply(change)
+            if time.monotonic() >= deadline:
+                return False
 
     def _end(self) -> None:
         """A pass is done."""
@@ -280,16 +305,16 @@ class Passes:
         self._reader = self._pass = None
         self._failures = 0
         reader.close()
-        more = bool(self._next.everything or self._next.wanted or self._unread())
+        more = bool(self._next.everything or self._next.wanted or self.hearing.unread())
         self._needed, self._late = more, False
         self._waiters.release(self._serial if more else self._serial + 1)
-        problem = self._problem()
+        problem = self.unanswered.problem(None)
         while task.told:
             task.told.pop(0)(problem)
         if more:
             self._need()
-        elif self._watched >= 0:
-            self._loop.modify(self._watched, READ)
+        else:
+            self.hearing.listen(True)
 
     def _lose(self) -> None:
         """A pass cannot be gone on with: the next looks at everything."""
@@ -319,70 +344,46 @@ class Passes:
 
     # What does not answer
 
-    def _see_whether_held(self) -> None:
-        self._look = -1
-        reader = self._reader
-        if reader is None:
-            return
-        self._look_later()
-        seconds, path = reader.held(time.monotonic())
-        if path and seconds >= PATIENCE:
-            self._leave(reader, path)
-        elif not path and seconds >= LONG_PATIENCE:
-            reader.kill()
-
     def _look_later(self) -> None:
         if self._look < 0:
-            self._look = self._loop.call_later(LOOK, self._see_whether_held)
+            self._look = self._loop.call_later(LOOK, self._see_and_look_later)
 
-    def _leave(self, reader: Reader, path: str) -> None:
-        """A path holds the child: let it stay there, and go on without."""
-        if path in self._held or len(self._held) >= MOST_HELD:
-            if self._pass is not None and not self._warned:
-                self._warned = True
-                self._log(WARN, f"{path}: Does not answer: changes of configuration wait for it")
-            return
-        self._log(WARN, f"{path}: Does not answer: what is there stays as it was until it does")
-        self._held[path] = reader
-        self._late = True
-        reader.told = lambda: self._answers(path)
-        self._abandon()
+    def _see_and_look_later(self) -> None:
+        self._look = -1
+        if self._reader is not None:
+            self._look_later()
+            self._see_whether_held()
 
-    def _answers(self, path: str) -> None:
-        """The child that a path held goes on, or has ended."""
-        self._held.pop(path).close()
-        self._log(INFO, f"{path}: Answers again")
+    def _see_whether_held(self) -> None:
+        """Leave the child behind, and go on without what holds it, if something does."""
+        if self._reader is not None and self.unanswered.leave(self._reader):
+            self._late = True
+            self._abandon()
+
+    def _answers(self) -> None:
+        """A path answers that did not."""
         self._missing = True
+        for call in self.unanswered.take_calls():
+            self._next.told.append(lambda problem, call=call: call())  # type: ignore[misc]
         self.look_again()
 
-    def unanswered(self) -> list[str]:
-        """The paths that do not answer, as far as is known."""
-        paths = list(self._held)
+    def end_readers(self) -> None:
+        """End all children: who comes after us cannot know them."""
+        self.unanswered.end()
         if self._reader is not None:
-            seconds, path = self._reader.held(time.monotonic())
-            if path and seconds >= WAIT:
-                paths.append(path)
-        return paths
-
-    def _problem(self) -> str:
-        """What to tell whoever asked for a reload."""
-        paths = self.unanswered()
-        return f"Not all configuration was read, for this does not answer: {', '.join(paths)}" if paths else ""
+            self._reader.kill()
 
     # Who waits
 
     def current(self) -> bool:
         """Whether all that has changed so far is known, or is not to be waited for."""
         if not self._needed:
-            if not self._unread():
+            if not self.hearing.unread():
                 return True
             self._need()
         if self._pass is not None and time.monotonic() >= self._began + WAIT:
             self._late = True
         return self._late
-
-    def _unread(self) -> bool:
-        return bool(self._poll.poll(0))
 
     def when_current(self, go_on: Callable[[], object]) -> None:
         """Call ``go_on`` when what has changed so far is known, or is not to be waited for any longer."""
@@ -391,4 +392,4 @@ class Passes:
             self._schedule()
         else:
             # The child has taken what was there when it was started, and perhaps what came soon after.
-            self._waiters.add(self._serial + self._unread(), self._began + WAIT, go_on)
+            self._waiters.add(self._serial + self.hearing.unread(), self._began + WAIT, go_on)

@@ -2,13 +2,15 @@
 
 What is always true here: the child knows what init knew at the fork, does what init will do (`conf.record`), and sends
 what the disk gave it; init takes that in pieces as it comes to them, never waits, and holds one piece at a time.
-Before each operation the child notes, where init sees it, which path it is at.
+Before each operation the child notes, where init sees it, which path it is at.  What keeps it from going on it says in
+place of the next piece.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
+import select
 import time
 from struct import Struct
 
@@ -101,6 +103,12 @@ class Reader:
             self._loop.modify(self._watch, READ if listens else 0)
             self._listens = listens
 
+    def wait(self, seconds: float) -> None:
+        """Wait until there may be something to take."""
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        poll.poll(seconds * 1000)
+
     def take(self) -> Piece | None:
         """The next piece of the record, if it is there.  Raises `Lost` where there will be none."""
         buffer = self._buffer
@@ -119,9 +127,11 @@ class Reader:
                 raise Lost("their reader has ended")
             buffer += data
         try:
-            piece: Piece = marshal.loads(memoryview(buffer)[_LENGTH.size : end])
+            piece: Piece | str = marshal.loads(memoryview(buffer)[_LENGTH.size : end])
         except (EOFError, TypeError, ValueError) as error:
             raise Lost("a piece of a record that cannot be read") from error
+        if isinstance(piece, str):
+            raise Lost(piece)
         self._buffer = buffer[end:]
         return piece
 
@@ -157,13 +167,16 @@ def _serve(notes: int, pipe: int, work: Callable[[Recorder], Iterator[object]], 
         except OSError:
             pass  # no file may be so long: then nobody is told what does not answer
 
-    def send(steps: int, results: list[Result], last: bool) -> None:
-        data = marshal.dumps((steps, results, last))
+    def send(piece: Piece | str) -> None:
+        data = marshal.dumps(piece)
         rest = memoryview(_LENGTH.pack(len(data)) + data)
         while rest:
             rest = rest[os.write(pipe, rest) :]
 
-    recorder = Recorder(note, send, PIECE, left_out)
-    for _ in work(recorder):
-        recorder.step()
-    recorder.flush(True)
+    recorder = Recorder(note, lambda steps, results, last: send((steps, results, last)), PIECE, left_out)
+    try:
+        for _ in work(recorder):
+            recorder.step()
+        recorder.flush(True)
+    except Exception as error:
+        send(f"{type(error).__name__}: {error}")

@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+    from typing import NoReturn
 
     from upstart.base.loop import Loop
     from upstart.daemon.document import Document
@@ -47,13 +48,12 @@ class Restarter:
     ``argv`` is the command line it was started with, the program's path absolute.  The new program logs from the
     priority of ``engine`` on; ``turn`` is who starts processes for it.  ``hold`` (True) has nothing done any more that
     the document would not tell, ``hold`` (False) lets it go on.  ``flush`` () sends what is queued for clients, as far
-    as sockets take it; ``unanswered`` () are paths that the new program would wait for; ``log`` (priority, text) is
-    init's own.
+    as sockets take it; ``log`` (priority, text) is init's own.
     """
 
     __slots__ = (
         "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_leave_by", "_log", "_loop",
-        "_process", "_timer", "_turn", "_unanswered", "_watch", "running",
+        "_process", "_timer", "_turn", "_watch", "running",
     )  # fmt: skip
 
     def __init__(
@@ -65,7 +65,6 @@ class Restarter:
         document: Document,
         hold: Callable[[bool], object],
         flush: Callable[[], object],
-        unanswered: Callable[[], list[str]],
         log: Callable[[int, str], object],
     ) -> None:
         self._argv = argv
@@ -75,7 +74,6 @@ class Restarter:
         self._document = document
         self._hold = hold
         self._flush = flush
-        self._unanswered = unanswered
         self._log = log
         #: Whether a re-exec is under way.
         self.running = False
@@ -142,8 +140,7 @@ class Restarter:
         except OSError:
             pass  # it has ended, and left its end of the pipe to another
         self._end_trial()
-        paths = self._unanswered()
-        self._refuse("the new program does not answer" + (f": it may wait for {', '.join(paths)}" if paths else ""))
+        self._refuse("the new program does not answer")
 
     def _answered(self, events: int) -> None:
         try:
@@ -210,15 +207,18 @@ def reason_of(error: BaseException) -> str:
     return f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
-def check(answer: int, rehearse: Callable[[], object]) -> int:
-    """In the child: try, and tell the parent what came of it."""
+def check(answer: int, rehearse: Callable[[], object]) -> NoReturn:
+    """In the child: try, tell the parent what came of it, and end.
+
+    What ``rehearse`` () gives is not taken apart, which would cost init as much time as making it.
+    """
+    built = None
     try:
-        rehearse()
+        built = rehearse()
         text = CHECK_OK
     except BaseException as error:
         text = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:4000]
     try:
         os.write(answer, text)
-    except OSError:
-        return 1
-    return 0
+    finally:
+        os._exit(built is None)

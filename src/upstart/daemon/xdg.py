@@ -18,30 +18,34 @@ SYSTEM_SESSIONS = "/usr/share/upstart/sessions"
 MODE = 0o700
 
 
-def _make(path: str) -> str:
-    try:
-        os.mkdir(path, MODE)
-    except OSError:
-        pass
+def _make(path: str, make: bool = True) -> str:
+    if make:
+        try:
+            os.mkdir(path, MODE)
+        except OSError:
+            pass
     return path
 
 
-def _home(environ: Mapping[str, str], variable: str, below: str) -> str | None:
-    """The directory that ``variable`` names, or ``below`` in the home directory; made if need be."""
+def _home(environ: Mapping[str, str], variable: str, below: str, make: bool) -> str | None:
+    """The directory that ``variable`` names, or ``below`` in the home directory."""
     value = environ.get(variable, "")
     if value.startswith("/"):
-        return _make(value)
+        return _make(value, make)
     home = environ.get("HOME", "")
-    return _make(f"{home}/{below}") if home.startswith("/") else None
+    return _make(f"{home}/{below}", make) if home.startswith("/") else None
 
 
-def config_dirs(environ: Mapping[str, str]) -> list[str]:
-    """The directories of a user's jobs, the one that counts most first; empty where there is no home directory."""
-    config = _home(environ, "XDG_CONFIG_HOME", ".config")
+def config_dirs(environ: Mapping[str, str], make: bool = True) -> list[str]:
+    """The directories of a user's jobs, the one that counts most first; empty where there is no home directory.
+
+    The user's own is made, but where ``make`` says that nothing may be touched: its disk may be a server's.
+    """
+    config = _home(environ, "XDG_CONFIG_HOME", ".config", make)
     home = environ.get("HOME", "")
     if config is None or not home.startswith("/"):
         return []
-    dirs = [_make(f"{config}/{SUBDIRECTORY}"), f"{home}/.init"]
+    dirs = [_make(f"{config}/{SUBDIRECTORY}", make), f"{home}/.init"]
     for each in (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"):
         if each.startswith("/"):
             dirs.append(f"{each}/{SUBDIRECTORY}")
@@ -50,10 +54,10 @@ def config_dirs(environ: Mapping[str, str]) -> list[str]:
     return dirs
 
 
-def log_dir(environ: Mapping[str, str]) -> str | None:
-    """The directory of a user's job logs, None where there is no home directory."""
-    cache = _home(environ, "XDG_CACHE_HOME", ".cache")
-    return _make(f"{cache}/{SUBDIRECTORY}") if cache is not None else None
+def log_dir(environ: Mapping[str, str], make: bool = True) -> str | None:
+    """The directory of a user's job logs, None where there is no home directory; made as `config_dirs` are."""
+    cache = _home(environ, "XDG_CACHE_HOME", ".cache", make)
+    return _make(f"{cache}/{SUBDIRECTORY}", make) if cache is not None else None
 
 
 def session_dir(environ: Mapping[str, str]) -> str | None:
