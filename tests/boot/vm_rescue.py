@@ -300,6 +300,17 @@ def broken_mount_job(lab: Lab) -> None:
         switch_off(vm, [disk, data])
 
 
+def serial_console(lab: Lab) -> None:
+    """A console of the kernel's that no job knows: there is a login on it all the same."""
+    disk = lab.disk()
+    disk.remove("/etc/init/ttyS0.conf")
+    with lab.machine([disk]) as vm:
+        normal_login(vm)
+        jobs = vm.command("initctl list")
+        require("serial-getty (ttyS0) start/running" in jobs, f"no job has the login on ttyS0:\n{jobs}")
+        switch_off(vm, [disk])
+
+
 def all_mounted(vm: Machine) -> None:
     """What a system cannot do without, and what fstab has."""
     mounts = vm.command("cat /proc/mounts")
@@ -394,8 +405,8 @@ ROWS: dict[str, Callable[[Lab], None]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         login_without_initrd, single, emergency, shell_as_init, own_jobs, broken_jobs, failing_sysinit,
-        sysinit_without_program, unreadable_sysinit, broken_rcs, broken_mount_job, unclean, forcefsck, fastboot,
-        damaged_root, damaged_root_fsckfix, damaged_beyond_preen, missing_disk, no_bindings, no_python, damaged_package,
-        damaged_package_with_initrd, empty_dev, read_only,
+        sysinit_without_program, unreadable_sysinit, broken_rcs, broken_mount_job, serial_console, unclean, forcefsck,
+        fastboot, damaged_root, damaged_root_fsckfix, damaged_beyond_preen, missing_disk, no_bindings, no_python,
+        damaged_package, damaged_package_with_initrd, empty_dev, read_only,
     )
 }  # fmt: skip

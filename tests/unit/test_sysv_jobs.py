@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from upstart.conf.eventline import parse_event
+from upstart.conf.jobclass import Match
 from upstart.conf.parse import parse_job
 from upstart.initctl.commands_config import INIT_EVENTS
 
@@ -52,7 +54,7 @@ class Sandbox:
 
     def run(self, script: str, **env: str) -> list[str]:
         """Runs a job's script as init does, and gives the commands it called."""
-        for path in ("/etc/", "/proc/", "/lib/init/", "/dev/", "/run/", "/usr/libexec/"):
+        for path in ("/etc/", "/proc/", "/lib/init/", "/dev/", "/run/", "/usr/libexec/", "/sys/"):
             script = script.replace(path, str(self.root) + path)
         self.status = subprocess.run(["/bin/sh", "-e", "-c", script], check=False, timeout=20,
                                      env={"PATH": f"{self.root}/bin:/usr/bin:/bin", **env}).returncode
@@ -274,6 +276,68 @@ class TestContainerDetect:
     def test_is_no_part_of_the_boot(self) -> None:
         text = (DIRECTORY / "container-detect.conf").read_text()
         assert re.findall("^start on (.*)", text, re.MULTILINE) == ["runlevel [1S]"]
+
+
+class TestSerialGettys:
+    def serve(self, sandbox: Sandbox, active: str) -> list[str]:
+        sandbox.write("sys/class/tty/console/active", active)
+        for name in ("ttyS0", "ttyS1", "hvc0", "tty0", "tty1", "ttynull"):
+            path = sandbox.root / "dev" / name
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists():
+                path.symlink_to("/dev/null")
+        for path in FILES:
+            shutil.copy(path, sandbox.root / "etc/init")
+        calls = sandbox.run(script_of("serial-gettys"))
+        assert sandbox.status == 0
+        return [call.removeprefix("start --no-wait serial-getty TTY=") for call in calls]
+
+    @pytest.fixture(autouse=True)
+    def directory(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "etc/init").mkdir(parents=True)
+
+    def test_serves_each_console_of_the_kernel_that_is_no_screen(self, sandbox: Sandbox) -> None:
+        assert self.serve(sandbox, "ttyS0 hvc0 tty0\n") == ["ttyS0", "hvc0"]
+
+    @pytest.mark.parametrize("active", ["tty0\n", "", "tty1\n", "ttyS9\n", "ttynull tty0\n"])
+    def test_starts_nothing_on_a_machine_without_one(self, sandbox: Sandbox, active: str) -> None:
+        assert self.serve(sandbox, active) == []
+
+    def test_leaves_what_a_job_serves_to_that(self, sandbox: Sandbox) -> None:
+        sandbox.write("etc/init/login.conf", "# as on ttyS1\nstart on boot\nexec /sbin/getty -L ttyS0 115200\n")
+        assert self.serve(sandbox, "ttyS0 ttyS1 ttyS\n") == ["ttyS1"]
+        sandbox.write("etc/init/deep/er.conf", "env TTY=ttyS1\nexec /sbin/getty $TTY\n")
+        assert self.serve(sandbox, "ttyS0 ttyS1 hvc0\n")[1:] == ["hvc0"]
+        sandbox.write("etc/init/hvc0.override", "manual\n")
+        assert self.serve(sandbox, "hvc0\n")[2:] == []
+
+    def test_the_login_is_of_that_terminal_and_comes_back(self) -> None:
+        job = parse_job("serial-getty", (DIRECTORY / "serial-getty.conf").read_text(), "serial-getty")
+        assert job.instance == "$TTY" and job.respawn
+        assert " $TTY " in job.processes["main"].command
+
+
+class TestTmpfiles:
+    @pytest.fixture(autouse=True)
+    def devices(self, sandbox: Sandbox) -> None:
+        sandbox.write("dev/null", "")
+
+    def test_are_made_once_in_a_boot(self, sandbox: Sandbox) -> None:
+        sandbox.program(sandbox.root / "bin/systemd-tmpfiles", "systemd-tmpfiles")
+        for _ in range(2):
+            # Nothing of what is for a boot of systemd's: it bars logins.
+            assert sandbox.run(script_of("tmpfiles")) == ["systemd-tmpfiles --create"]
+            assert sandbox.status == 0
+
+    def test_are_not_missed_where_there_is_no_such_program(self, sandbox: Sandbox) -> None:
+        # The machine of the test may have one.
+        script = script_of("tmpfiles").replace("systemd-tmpfiles", "systemd-tmpfiles-of-nobody")
+        assert sandbox.run(script) == [] and sandbox.status == 0
+        assert not (sandbox.root / "run/upstart").exists()
+
+    def test_are_there_before_services_start(self) -> None:
+        job = parse_job("tmpfiles", (DIRECTORY / "tmpfiles.conf").read_text(), "tmpfiles")
+        assert job.task and isinstance(job.start_on, Match) and job.start_on.name == "starting"
 
 
 class TestCgroupfsMount:
