@@ -247,3 +247,18 @@ def test_on_a_bus_init_is_found_when_it_comes_and_nobody_speaks_in_its_name(
 )
 def test_what_is_no_signal_of_init_is_none(interface: str | None, member: str, signature: str, values: Any) -> None:
     assert signals.parse(interface, member, signature, "/", values) is None
+
+
+def test_a_watcher_hears_of_what_is_awaited_and_of_nothing_else_where_it_asks_so(
+    init: SessionInit, stories: Callable[..., Story]
+) -> None:
+    story = stories(address=init.address)
+    story.watcher.start()
+    assert story.watcher.init is not None
+    story.watcher.init.hear(["AwaitedChanged"])
+    init.client().emit("unheard")
+    init.write("new", "start on dog-seen NAME=rex\nexec true\n")
+    story.until(lambda: story.heard)
+    (heard,) = story.heard
+    assert isinstance(heard, signals.AwaitedChanged) and (heard.path, heard.events) == (names.PATH, ["dog-seen"])
+    assert story.watcher.init.awaited(["dog-seen", "ready"]) == [("dog-seen", ["NAME=rex"]), ("ready", ["X=1"])]

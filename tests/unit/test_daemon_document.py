@@ -42,7 +42,7 @@ KEPT = {
     "Children": "running",
     "Chroots": "roots",
     "Commands": "_serial shutting_down",
-    "Core": "_fd_users _serial effects events failures job_environ jobs pids priority",
+    "Core": "_fd_users _serial effects events failures job_environ jobs pids priority tells_awaited",
     "Endpoints": "_notified bus",
     "Engine": "ending job_environ jobs pids respawning_allowed",
     "Event": "blockers env failed fd last name progress serial session waiting",
@@ -72,6 +72,7 @@ KEPT = {
 }
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
+    "Awaited": ("_matching _patterns _written names", "follows from the conditions"),
     "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
     "Configuration": ("_watch", "all files are read again"),
     "Configuration ": ("_silent", "of a child"),
@@ -79,12 +80,14 @@ ANEW = {
     "Core ": ("_restless", "a circle of jobs is warned of once by each program"),
     "Children": ("_failed", "tried again"),
     "Core   ": ("served serving tries", "of an input; what was cut short is mended before a document is made"),
+    "Core    ": ("awaited", "follows from the conditions"),
     "Core  ": ("announcing apparmor_available environ extra_environ", "told again by the daemon"),
     "Daemon": ("endpoints restarter", "parts, made once"),
     "Displaced": ("_inotify _mounts _pause _watches", "watched again"),
     "Document": ("_parts", "registered again"),
     "Ending": ("_waiting _watch", "looked at anew, from when init has begun again"),
     "Endpoints": ("server", "serves the socket, which is kept; clients connect again"),
+    "Endpoints ": ("_awaited _awaited_timer", "clients that connect again ask for all"),
     "EventIndex": ("_buckets _moving", "follows from the conditions"),
     "Event": ("queued request", "connections end with the program"),
     "EventFifo": ("_dropped _log_again_at", "lines are told of from the first on"),
@@ -111,7 +114,7 @@ ANEW = {
     "MachineId": ("_began _pipe _timer _waiters _watch text", "read again"),
     "Manager": ("_endpoints _restarter", "parts, made once"),
     "Members": ("_strangers dying", "what was found to be none of ours or cannot be told, looked at again"),
-    "Mending": ("_cursor _next_pass _pass start_index stop_index told tries", "follow from the rest"),
+    "Mending": ("_cursor _next_pass _pass awaited start_index stop_index told tries", "follow from the rest"),
     "ProcessInputs": ("told", "of an input; what was cut short is mended before a document is made"),
     "Options": ("append_confdirs confdirs prepend_confdirs problems", "the command line is read again"),
     "Pace": ("_asked _costly _moved _run _warm", "measured again"),
@@ -139,7 +142,7 @@ ANEW = {
 #: Is no part of init.
 OTHERS = {"World"}
 #: Objects that do not outlive the call in which they are made.
-SHORT = {"Call", "WorkedOn", "_Fds", "_Parser", "_Places", "_Words"}
+SHORT = {"Call", "Change", "WorkedOn", "_Fds", "_Parser", "_Places", "_Words"}
 
 
 def targets(node: ast.AST) -> Iterator[tuple[ast.Attribute, ast.expr | None]]:

@@ -327,7 +327,7 @@ def test_who_lets_too_much_lie_is_hung_up_on(server: Server) -> None:
     server.connect()
     client = next(iter(server.server.clients))
     for _ in range(module.MAX_QUEUE // (64 << 10) + 8):
-        server.server.broadcast(bytes(64 << 10))
+        server.server.broadcast(bytes(64 << 10), "StateChanged")
         server.loop.turn(0)
     assert client.gone and not server.server.clients
 

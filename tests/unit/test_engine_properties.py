@@ -33,6 +33,7 @@ def conditions(draw: st.DrawFn, depth: int = 2) -> str:
     job = draw(st.sampled_from(NAMES))
     choices = [*EVENTS, "go N=[12]", "go N=$N", f"started {job}", f"stopped JOB={job}"]
     choices += [f"starting {job}", f"stopping {job}"]
+    choices += ["awaited EVENT=go", "awaited EVENT=[ex]*", "awaited/none x", "x $M"]
     return draw(st.sampled_from(choices))
 
 
@@ -43,7 +44,7 @@ def job_texts(draw: st.DrawFn) -> str:
         lines.append("start on " + draw(conditions()))
     if draw(st.booleans()):
         lines.append("stop on " + draw(conditions()))
-    for stanza in ("task", "respawn", "respawn limit 2 5", "instance ${N:-1}", "export N"):
+    for stanza in ("task", "respawn", "respawn limit 2 5", "instance ${N:-1}", "export N", "env M=m"):
         if draw(st.integers(0, 3)) == 0:
             lines.append(stanza)
     for process in ("pre-start", "post-start", "pre-stop", "post-stop"):
@@ -57,7 +58,7 @@ def job_texts(draw: st.DrawFn) -> str:
 
 STEPS = (
     *("emit", "start", "stop", "force", "restart", "exit", "exit", "exit", "fork", "gave-up", "stopped", "ready"),
-    *("sleep", "define", "undefine", "reexec", "fates", "lack", "come", "no-program"),
+    *("sleep", "define", "undefine", "reexec", "fates", "lack", "come", "no-program", "tell"),
     *("keep", "perform", "perform", "release"),
 )
 
@@ -79,6 +80,9 @@ def step(world: World, what: str, pick: int, value: int, texts: list[str]) -> No
         world.sleep((0.5, 2, 4, 11)[value])
     elif what == "define":
         world.define(name, texts[value % len(texts)])
+    elif what == "tell":
+        world.engine.tell_awaited()
+        world.settle()
     elif what == "undefine":
         world.engine.undefine(None, name)
         world.settle()

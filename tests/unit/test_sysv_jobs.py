@@ -455,7 +455,7 @@ def events_of(title: str) -> set[str]:
     """Events in the table below that heading of upstart-events(7)."""
     page = (DIRECTORY.parents[1] / "man/upstart-events.7").read_text().replace("\\-", "-")
     table = page.partition(f".SS {title}\n")[2].partition(".TE\n")[0]
-    return set(re.findall(r"^(?:\\fB)?([a-z-]+)(?:\\fP\(7\))?@", table, re.MULTILINE)) - {"event"}
+    return set(re.findall(r"^(?:\\fB)?([a-z/-]+)(?:\\fP\(7\))?@", table, re.MULTILINE)) - {"event"}
 
 
 def test_check_config_knows_every_event_that_init_and_the_boot_emit() -> None:

@@ -58,6 +58,10 @@ class Init:
         """Our extension: no signals on this connection, before a long wait; on a bus there are none unasked."""
         self.connection.quiet()
 
+    def hear(self, signals: Sequence[str]) -> None:
+        """Our extension: no other signals on this private connection than those of these names."""
+        self.connection.call(PATH, EXTENSION, "Hear", "as", list(signals))
+
     # Jobs
 
     def jobs(self) -> list[Job]:
@@ -134,6 +138,15 @@ class Init:
         DBusError EventFailed if something failed over it, whoever emitted it.
         """
         self.connection.call(PATH, EXTENSION, "EmitOnce", "sass", name, list(env), key, timeout=NEVER)
+
+    def awaited(self, events: Sequence[str]) -> list[tuple[str, list[str]]]:
+        """Our extension: what jobs wait for, of the events of these names or patterns: name and tests of each leaf.
+
+        Tests are as the job has them, ``KEY=VALUE``, ``KEY!=VALUE`` or a value alone, with patterns; what refers to the
+        environment of the job is replaced as far as its own ``env`` stanzas go.
+        """
+        (leaves,) = self.connection.call(PATH, EXTENSION, "Awaited", "as", list(events), returns="a(sas)")
+        return [(str(name), [str(test) for test in tests]) for name, tests in leaves]
 
     def stop_rest(self, spared: Sequence[int]) -> list[str]:
         """Our extension: once the machine ends, stop what is no part of that; who has a pid of ``spared`` goes on.

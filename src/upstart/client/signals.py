@@ -6,7 +6,7 @@ Objects are named by their path, since what a signal tells of may be gone when i
 
 from __future__ import annotations
 
-from upstart.base.names import INSTANCE, JOB, MANAGER
+from upstart.base.names import EXTENSION, INSTANCE, JOB, MANAGER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ class Restarted(Signal):
     """Init is about to execute itself again: the connection ends next."""
 
     __slots__ = ()
+
+
+class AwaitedChanged(Signal):
+    """Our extension: jobs wait for the ``events`` with other tests than before; for whichever, where none is named."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, path: str, events: list[str]) -> None:
+        super().__init__(path)
+        self.events = events
 
 
 class _OfInstance(Signal):
@@ -119,6 +129,7 @@ _SIGNALS: dict[tuple[str, str], tuple[str, Any]] = {
     (MANAGER, "JobRemoved"): ("o", JobRemoved),
     (MANAGER, "EventEmitted"): ("sas", EventEmitted),
     (MANAGER, "Restarted"): ("", Restarted),
+    (EXTENSION, "AwaitedChanged"): ("as", AwaitedChanged),
     (JOB, "InstanceAdded"): ("o", InstanceAdded),
     (JOB, "InstanceRemoved"): ("o", InstanceRemoved),
     (INSTANCE, "GoalChanged"): ("s", GoalChanged),

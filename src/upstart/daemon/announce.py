@@ -5,7 +5,7 @@ What is always true here: a signal is built once, however many listen.
 
 from __future__ import annotations
 
-from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_INTERFACE
+from upstart.daemon.interfaces import EXTENSION_INTERFACE, INSTANCE_OBJECT, JOB_OBJECT, MANAGER_INTERFACE
 from upstart.daemon.paths import ROOT, path_of_instance, path_of_job
 from upstart.dbus import wire
 from upstart.engine.lifecycle import NEXT
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
     from upstart.engine.effects import Announce
 
+#: Of the extension: it is gathered, and so is not sent as the engine announces it.
+AWAITED_CHANGED = "AwaitedChanged"
+
 _BUILD = {
     (interface.name, name): wire.signal_builder(interface.name, name, "".join([kind for _, kind in args]))
-    for interface in (MANAGER_INTERFACE, *JOB_OBJECT, *INSTANCE_OBJECT)
+    for interface in (MANAGER_INTERFACE, EXTENSION_INTERFACE, *JOB_OBJECT, *INSTANCE_OBJECT)
     for name, args in interface.signals.items()
 }
 #: The bodies of GoalChanged and StateChanged.
 _WORDS = {word: wire.pack("s", word) for word in ("start", "stop", "respawn", *NEXT)}
 _MANAGER = MANAGER_INTERFACE.name
+_EXTENSION = EXTENSION_INTERFACE.name
 _JOB = JOB_OBJECT[0].name
 _INSTANCE = INSTANCE_OBJECT[0].name
 
@@ -31,6 +35,11 @@ _INSTANCE = INSTANCE_OBJECT[0].name
 def restarted(serial: int) -> bytes:
     """The signal that tells that init was re-executed."""
     return _BUILD[_MANAGER, "Restarted"](serial, ROOT, b"")
+
+
+def awaited_changed(serial: int, names: list[str]) -> bytes:
+    """The signal that tells of which events other tests are awaited."""
+    return _BUILD[_EXTENSION, AWAITED_CHANGED](serial, ROOT, wire.pack("as", names))
 
 
 def build(serial: int, effect: Announce) -> bytes:

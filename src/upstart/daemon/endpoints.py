@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from upstart.engine.engine import Engine
 
 
+#: Seconds for which changes of what is awaited are gathered, and names of events with which they are told; of more, no
+#: name stands for any.
+AWAITED_SECONDS = 0.1
+MOST_NAMES = 64
+
+
 class Endpoints:
     """The endpoints of one init; ``server`` and ``bus`` are None where there is none (yet).
 
@@ -34,8 +40,8 @@ class Endpoints:
     """
 
     __slots__ = (
-        "_engine", "_environ", "_listening", "_log", "_loop", "_notified", "_options", "_restarted", "_service",
-        "_turns", "bus", "server",
+        "_awaited", "_awaited_timer", "_engine", "_environ", "_listening", "_log", "_loop", "_notified", "_options",
+        "_restarted", "_service", "_turns", "bus", "server",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +64,9 @@ class Endpoints:
         self._restarted = restarted
         self._log = log
         self._turns = Turns(loop)
+        #: The events of which other tests are awaited than was told last.
+        self._awaited: dict[str, None] = {}
+        self._awaited_timer = -1
         #: The address of the bus was told us by NotifyDBusAddress.
         self._notified = False
         self.server: PrivateServer | None = None
@@ -66,12 +75,26 @@ class Endpoints:
     # Announcements
 
     def announce(self, effect: Announce) -> None:
-        """Send a signal to all who listen."""
-        self._send(announce.build(self._service.next_serial(), effect))
+        """Send a signal to all who listen; what changes in what is awaited is gathered for a moment."""
+        if effect.signal == announce.AWAITED_CHANGED:
+            if not self.bus_connected() and (self.server is None or not self.server.wants(effect.signal)):
+                return
+            names: Any = effect.value
+            self._awaited.update(dict.fromkeys(names))
+            if self._awaited_timer < 0:
+                self._awaited_timer = self._loop.call_later(AWAITED_SECONDS, self._announce_awaited)
+            return
+        self._send(announce.build(self._service.next_serial(), effect), effect.signal)
 
-    def _send(self, data: bytes) -> None:
+    def _announce_awaited(self) -> None:
+        self._awaited_timer = -1
+        names, self._awaited = list(self._awaited), {}
+        data = announce.awaited_changed(self._service.next_serial(), names if len(names) <= MOST_NAMES else [])
+        self._send(data, announce.AWAITED_CHANGED)
+
+    def _send(self, data: bytes, member: str) -> None:
         if self.server is not None:
-            self.server.broadcast(data)
+            self.server.broadcast(data, member)
         if self.bus is not None:
             self.bus.send(data)
 

@@ -78,11 +78,13 @@ EXTENSION_INTERFACE = Interface(
         "FailureReason": ((("job", "s"), ("instance", "s")), (("reason", "s"),)),
         "ConfigurationErrors": ((), (("errors", "as"),)),
         "Quiet": ((), ()),
+        "Hear": ((("signals", "as"),), ()),
+        "Awaited": ((("events", "as"),), (("awaited", "a(sas)"),)),
         "EmitEnding": ((("name", "s"), _ENV, ("ending", "b")), ()),
         "EmitOnce": ((("name", "s"), _ENV, ("key", "s")), ()),
         "StopRest": ((("spared", "au"),), (("jobs", "as"),)),
     },
-    {},
+    {"AwaitedChanged": (("events", "as"),)},
     {},
 )
 

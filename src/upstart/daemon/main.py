@@ -282,6 +282,8 @@ def begin(daemon: Daemon) -> None:
                 daemon.announce_surroundings()
         else:
             daemon.log(DEBUG, "Startup event disabled")
+    if not daemon.restarted:
+        daemon.engine.tell_awaited()
     if options.chroot_sessions:
         daemon.log(DEBUG, "Chroot Sessions enabled")
     if os.getpid() > 1:

@@ -407,7 +407,15 @@ class Manager:
         call.reply("as", self._ending.stop_rest(spared) if not self._from_chroot(call, "stop of all jobs") else [])
 
     def do_Quiet(self, call: Call) -> None:
+        self.do_Hear(call, [])
+
+    def do_Hear(self, call: Call, signals: list[str]) -> None:
         if call.connection.uid >= 0:
-            call.connection.quiet = True
+            call.connection.hears = frozenset(signals)
             self._endpoints.listeners_changed()
         call.reply()
+
+    def do_Awaited(self, call: Call, events: list[str]) -> Work:
+        # Jobs of chroot sessions are not among what is counted.
+        of_system = self._chroots.session_of(call.pid) is None
+        return call.reply_array("(sas)", self._engine.awaited.leaves(events) if of_system else ())

@@ -15,6 +15,7 @@ from upstart.base import utmp
 from upstart.base.loop import READ
 from upstart.base.priority import ERROR, WARN
 from upstart.daemon.boot import CONSOLE
+from upstart.engine.awaited import AWAITED
 from upstart.engine.data import FINISHED, PENDING
 from upstart.process.child import SIGNALS
 from upstart.process.limits import original_descriptors
@@ -89,10 +90,13 @@ class Boot:
             self._watched = False
 
     def _goes_on(self) -> bool:
-        """Whether a job has a process, something is under way that may yet start one, or the system is up."""
+        """Whether a job has a process, something is under way that may yet start one, or the system is up.
+
+        Jobs that run only because others wait for what they tell do not count: they start nothing of their own.
+        """
         engine = self._engine
         return bool(
-            engine.pids
+            any(instance.env.get("UPSTART_EVENTS") != AWAITED for instance, _ in engine.pids.values())
             or engine.effects
             or any(event.progress == PENDING for event in engine.events.values())
             or any(instance.unready for job in engine.jobs.values() for instance in job.instances.values())

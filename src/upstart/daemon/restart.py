@@ -153,7 +153,7 @@ class Restarter:
                 call.reply()
                 if call.connection.uid >= 0:
                     # Its answer is the last that it hears from this program: not what happens in between.
-                    call.connection.quiet = True
+                    call.connection.hears = frozenset()
             self._leave_by = time.monotonic() + ANSWER_SECONDS
         except Exception as error:
             self._refuse(reason_of(error))

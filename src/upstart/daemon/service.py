@@ -370,6 +370,7 @@ _NAMING_JOBS = frozenset(
         "GetStatus",
         "StopForce",
         "FailureReason",
+        "Awaited",
     )
 )
 _OF_JOBS = frozenset(
@@ -392,6 +393,8 @@ _READING = frozenset(
         "FailureReason",
         "ConfigurationErrors",
         "Quiet",
+        "Hear",
+        "Awaited",
     )
 )
 

@@ -97,8 +97,8 @@ class Connection:
 
     __slots__ = (
         "_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_memory", "_message", "_mute", "_out", "_queue",
-        "_skip", "_stalled", "_turns", "_waits", "_watch", "_work", "auth", "authenticated", "gone", "held", "on_close",
-        "on_message", "pid", "queued", "quiet", "sock", "uid",
+        "_skip", "_stalled", "_turns", "_waits", "_watch", "_work", "auth", "authenticated", "gone", "hears", "held",
+        "on_close", "on_message", "pid", "queued", "sock", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -125,8 +125,8 @@ class Connection:
         #: Called once, before anything that follows the authentication is looked at.
         self.authenticated: Callable[[], object] = _nothing
         self.gone = False
-        #: Wants no signals.
-        self.quiet = False
+        #: The members of the signals that it wants, None for all.
+        self.hears: frozenset[str] | None = None
         #: Bytes that wait to be sent, and bytes that the memory has counted for us.
         self.queued = 0
         self.held = 0

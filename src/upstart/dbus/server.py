@@ -149,13 +149,17 @@ class PrivateServer:
         self.on_change()
 
     def listening(self) -> bool:
-        """Whether any client wants signals."""
-        return any(not client.quiet for client in self.clients)
+        """Whether any client wants all signals."""
+        return any(client.hears is None for client in self.clients)
 
-    def broadcast(self, data: bytes) -> None:
-        """Send a signal to every client that wants signals."""
+    def wants(self, member: str) -> bool:
+        """Whether any client wants the signals of a name."""
+        return any(client.hears is None or member in client.hears for client in self.clients)
+
+    def broadcast(self, data: bytes, member: str) -> None:
+        """Send a signal to every client that wants those of its name."""
         for client in list(self.clients):
-            if not client.quiet and client.auth is None:
+            if (client.hears is None or member in client.hears) and client.auth is None:
                 client.send(data)
 
     def _relieve(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 from upstart.base.priority import DEBUG, INFO, MESSAGE, WARN
+from upstart.engine.awaited import AWAITED, EVENT, NONE, Awaited, count
 from upstart.engine.data import FINISHED, HANDLING, PENDING, Event
 from upstart.engine.door import an_input
 from upstart.engine.effects import Announce, CloseFd, Effect, Log, Reply, ReplyError
@@ -18,8 +19,9 @@ from upstart.engine.index import EventIndex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from upstart.conf.jobclass import JobClass
     from upstart.engine.data import Instance, Job
 
 #: Runs in a row that used up their limit before that is worth a warning, and before a pass that goes on is cut short.
@@ -67,6 +69,9 @@ class Core:
         self.failures: dict[tuple[str | None, str, str], str] = {}
         self.start_index: EventIndex[Job] = EventIndex()
         self.stop_index: EventIndex[Instance] = EventIndex()
+        self.awaited = Awaited()
+        #: Who waits for an event to be awaited is told of it; not before there was a first event.
+        self.tells_awaited = False
         self._serial = 0
         self._cursor = 0
         self._pass: list[tuple[int, Event]] = []
@@ -88,6 +93,7 @@ class Core:
     def set_environ(self, environ: dict[str, str]) -> None:
         """The variables that a bare ``env KEY`` takes its value from."""
         self.environ = environ
+        self.awaited = count([job.job_class for job in self.jobs.values()], environ)
 
     @an_input
     def set_process_environ(self, key: str, value: str) -> None:
@@ -298,6 +304,31 @@ class Core:
         if self.announcing:
             # Last, after all that its end lets go on: whoever listens finds it done.
             self.effects.append(Announce("EventEmitted", None, (event.name, event.env)))
+
+    # What is awaited
+
+    @an_input
+    def tell_awaited(self) -> None:
+        """From now on tell who waits for it which events are awaited; and of those that are so already."""
+        self.tells_awaited = True
+        self._tell_awaited(self.awaited.listened_for())
+
+    def note_definition(self, old: JobClass | None, new: JobClass | None) -> None:
+        """A definition has taken the place of another, so that other events may be awaited."""
+        change = self.awaited.change(old, new, self.environ)
+        if not self.tells_awaited:
+            return
+        if change.names:
+            self.effects.append(Announce("AwaitedChanged", None, tuple(change.names)))
+        names = dict.fromkeys([name for name in change.appeared if self.awaited.has_listeners(name)])
+        names.update(dict.fromkeys(self.awaited.matching(change.patterns)))
+        self._tell_awaited(names)
+        for pattern in change.left:
+            self.emit(NONE, {EVENT: pattern})
+
+    def _tell_awaited(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.emit(AWAITED, {EVENT: name})
 
     # Descriptors that came with events
 

@@ -132,7 +132,8 @@ class Announce(Effect):
     """A D-Bus signal: ``signal`` is its member name, ``subject`` the object it is about.
 
     GoalChanged, StateChanged, Failed, InstanceAdded, InstanceRemoved (Instance); JobAdded, JobRemoved (Job);
-    EventEmitted (value is the (name, env) pair, subject None).
+    EventEmitted (value is the (name, env) pair, subject None); AwaitedChanged (value is the names of events of which
+    other tests are awaited, subject None).
     """
 
     __slots__ = ("signal", "subject", "value")

@@ -49,6 +49,7 @@ class Engine(Mending):
             job = self.jobs[key] = Job(job_class)
             if job_class.start_on is not None:
                 self.start_index.add(job, job_class.start_on)
+            self.note_definition(None, job_class)
             if self.announcing:
                 self.effects.append(Announce("JobAdded", job))
         elif same_definition(job.job_class, job_class):
@@ -89,6 +90,7 @@ class Engine(Mending):
         if old.start_on is not None:
             self.start_index.remove(job, old.start_on)
         job.job_class, job.start_progress = job_class, None
+        self.note_definition(old, job_class)
         if job_class.start_on is not None:
             self.start_index.add(job, job_class.start_on)
             # What the old condition has seen, the new one need not see again.
@@ -105,6 +107,7 @@ class Engine(Mending):
         del self.jobs[job.session, job.name]
         if job.job_class.start_on is not None:
             self.start_index.remove(job, job.job_class.start_on)
+        self.note_definition(job.job_class, None)
         if job.start_progress:
             self._reset(job.start_progress)
             job.start_progress = None

@@ -6,6 +6,7 @@ what the engine thinks is for whoever has one to say.
 
 from __future__ import annotations
 
+from upstart.engine.awaited import count
 from upstart.engine.lifecycle import NEXT
 
 TYPE_CHECKING = False
@@ -33,6 +34,8 @@ def check(engine: Engine) -> None:
     assert not set(blockers) - set(engine.events), "something waits for an event that is gone"
     pids = {pid: (i, process) for i in engine.instances() for process, pid in i.pids.items()}
     assert engine.pids == pids
+    awaited = count([job.job_class for job in engine.jobs.values()], engine.environ)
+    assert engine.awaited.counts() == awaited.counts(), "what is awaited is counted wrongly"
 
 
 def _check_instance(instance: Instance) -> None:

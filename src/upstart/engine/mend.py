@@ -12,6 +12,7 @@ may be done once more: a signal announced twice, an event emitted twice, but no 
 
 from __future__ import annotations
 
+from upstart.engine.awaited import count
 from upstart.engine.commands import Commands
 from upstart.engine.data import FINISHED, HANDLING, PENDING, Job
 from upstart.engine.door import an_input
@@ -61,6 +62,8 @@ class Mending(Commands):
         for event in list(self.events.values()):
             if event.progress == FINISHED:
                 self._finish(event)
+        if self.tells_awaited:
+            self._tell_awaited(self.awaited.listened_for())
 
     # What follows from the rest
 
@@ -78,8 +81,9 @@ class Mending(Commands):
                 stop_index.add(instance, instance.job_class.stop_on, instance.env)
             for process, pid in instance.pids.items():
                 pids[pid] = (instance, process)
+        awaited = count([job.job_class for job in self.jobs.values()], self.environ)
         # None of them is ever there by half.
-        self.start_index, self.stop_index, self.pids = start_index, stop_index, pids
+        self.start_index, self.stop_index, self.pids, self.awaited = start_index, stop_index, pids, awaited
 
     def _count_anew(self) -> None:
         """Who holds which event, which of them can go on, and which descriptors are in use."""

@@ -50,6 +50,7 @@ def dump(engine: Engine) -> dict[str, Any]:
         "job_environ": engine.job_environ,
         "shutting_down": engine.shutting_down,
         "ending": engine.ending,
+        "tells_awaited": engine.tells_awaited,
         "respawning_allowed": engine.respawning_allowed,
         "failures": [[*key, text] for key, text in engine.failures.items()],
         "events": [_dump_event(event) for event in engine.events.values()],
@@ -88,6 +89,8 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
     for event in engine.events.values():
         if event.progress == PENDING or not event.blockers:
             engine._queue(event)
+    # An older build, whose document lacks this, had nobody to tell.
+    engine.tells_awaited = data.get("tells_awaited", True)
     engine.announcing = True
     return engine
 

@@ -25,7 +25,7 @@ JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 #: Events that init itself emits.
 INIT_EVENTS = (
     "startup", "debug", "control-alt-delete", "keyboard-request", "power-status-changed", "child-subreaper-failed",
-    *JOB_EVENTS,
+    "awaited", "awaited/none", *JOB_EVENTS,
 )  # fmt: skip
 CONDITIONS = (("start_on", "start on"), ("stop_on", "stop on"))
 

@@ -34,6 +34,8 @@ WELL_KNOWN_EVENTS = (
     "keyboard-request",
     "power-status-changed",
     "session-end",
+    "awaited",
+    "awaited/none",
     "child-subreaper-failed",
     "runlevel",
     "deconfiguring-networking",
