@@ -34,6 +34,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),
     "rc": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rc"),
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
+    "init-checkunits": ("upstart-core", "/usr/bin", "upstart.tools.checkunits"),
 }
 
 # name -> the program beside it that it is a link to, and which goes by the name that it is called by. Who puts another

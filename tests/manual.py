@@ -26,6 +26,7 @@ KINDS = {
     "off": "the same; its last command ends the machine",
     "log": "what init logs",
     "inittab": "lines of inittab(5)",
+    "units": "what init-checkunits says of a system with the units that it names",
     "shell": "the characters for which a command is given to the shell",
 }
 
