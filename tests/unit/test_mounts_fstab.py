@@ -7,7 +7,7 @@ import time
 import pytest
 
 from upstart.mounts import options, settings
-from upstart.mounts.fstab import Line, parse, parse_crypttab, parse_mountinfo
+from upstart.mounts.fstab import Line, parse, parse_crypttab
 from upstart.mounts.kinds import is_network
 
 
@@ -101,18 +101,6 @@ def test_crypttab_says_what_a_device_is_made_of() -> None:
     sources, problems = parse_crypttab(text, "/etc/crypttab")
     assert sources == {"/dev/mapper/home": "UUID=1-2", "/dev/mapper/swap1": "/dev/sda2"}
     assert problems == ["/etc/crypttab:4: a name and a device were expected; the line is left out"]
-
-
-def test_mountinfo_is_read_with_its_escapes_and_optional_fields() -> None:
-    text = (
-        "25 1 8:1 / / rw,noatime shared:1 master:2 - ext4 /dev/sda1 rw,errors=remount-ro\n"
-        "30 25 0:5 /x /a\\040b ro - tmpfs  rw,size=10k\n"
-        "broken\n"
-    )
-    assert parse_mountinfo(text) == [
-        ("/dev/sda1", "/", "ext4", "rw,noatime,rw,errors=remount-ro", "8:1", "/"),
-        ("", "/a b", "tmpfs", "ro,rw,size=10k", "0:5", "/x"),
-    ]
 
 
 def test_options_are_whole_words_and_an_empty_one_is_none() -> None:

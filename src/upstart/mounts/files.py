@@ -10,11 +10,13 @@ import os
 from upstart.mounts import fstab
 from upstart.mounts.plan import Plan, plan
 from upstart.mounts.settings import CHECKED, DEVICE_WAIT, parse_values, settings
-from upstart.mounts.values import Mounted
+from upstart.mounts.tablewatch import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from upstart.mounts.values import Mounted
 
 BUILT_IN = "/lib/init/fstab"
 DEFAULTS = ("/etc/default/rcS", "/etc/default/tmpfs", "/etc/default/devpts", "/etc/default/mountall")
@@ -87,36 +89,32 @@ def memory(text: str) -> int:
     return 0
 
 
-def mount_table(text: str) -> tuple[Mounted, ...]:
-    """What the text of /proc/self/mountinfo says is mounted."""
-    return tuple(
-        Mounted(real_device(device, number), mountpoint, type, options, number, root)
-        for device, mountpoint, type, options, number, root in fstab.parse_mountinfo(text)
-    )
-
-
-def real_device(device: str, number: str) -> str:
-    """What the kernel calls /dev/root, for want of a name at that time, by the name that it has by now."""
-    if device != "/dev/root":
-        return device
-    for line in Reader().text(f"/sys/dev/block/{number}/uevent").split("\n"):
-        if line.startswith("DEVNAME="):
-            return f"/dev/{line[8:]}"
-    return device
+def mounted_now() -> tuple[Mounted, ...]:
+    """The table of mounts; empty where /proc is not there."""
+    try:
+        table = Table()
+    except OSError:
+        return ()
+    try:
+        return table.read()
+    finally:
+        table.close()
 
 
 def gather(
     root: str = "/", fstabs: Iterable[str] | None = None, force: bool = False, fix: bool = False,
-    device_wait: float = DEVICE_WAIT,
+    device_wait: float = DEVICE_WAIT, mounts: tuple[Mounted, ...] | None = None,
 ) -> Plan:  # fmt: skip
     """The plan for this machine, or for what lies below another root, where nothing is mounted yet.
 
     ``fstabs`` are paths below the root to read in place of /etc/fstab and those in /etc/fstab.d; ``force`` and ``fix``
-    are about checks, ``device_wait`` is in seconds.
+    are about checks, ``device_wait`` is in seconds. ``mounts`` is the table of mounts, if it has been read already.
     """
     reader = Reader(root)
     machine = Reader()
     here = not reader.root
+    if mounts is None:
+        mounts = mounted_now() if here else ()
     lines: list[fstab.Line] = []
     for path in ["/etc/fstab", *reader.fragments()] if fstabs is None else fstabs:
         lines += reader.lines(path)
@@ -135,7 +133,7 @@ def gather(
         lines,
         built_ins,
         kernel_types(machine.text("/proc/filesystems")),
-        mount_table(machine.text("/proc/self/mountinfo")) if here else (),
+        mounts,
         crypttab,
         wishes,
         {line.mountpoint for line in built_ins if os.path.isdir(reader.root + line.mountpoint)},

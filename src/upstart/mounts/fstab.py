@@ -170,19 +170,3 @@ def parse_crypttab(text: str, name: str) -> tuple[dict[str, str], list[str]]:
             continue
         sources[f"/dev/mapper/{unescape(words[0])}"] = device_name(unescape(words[1]))
     return sources, problems
-
-
-def parse_mountinfo(text: str) -> list[tuple[str, str, str, str, str, str]]:
-    """The lines of /proc/self/mountinfo (proc(5)), as `Mounted` has their fields; what is no such line is left out."""
-    rows = []
-    for raw in text.split("\n"):
-        left, dash, right = raw.partition(" - ")
-        mount = left.split(" ")
-        system = right.split(" ")
-        if not dash or len(mount) < 6 or len(system) < 2:
-            continue
-        # Without a source there are two blanks; the options of the file system are the last field.
-        options = ",".join(part for part in (mount[5], system[-1] if len(system) > 2 else "") if part)
-        device, mountpoint, root = unescape(system[1]), unescape(mount[4]), unescape(mount[3])
-        rows.append((device, mountpoint, unescape(system[0]), options, mount[2], root))
-    return rows

@@ -47,6 +47,8 @@ class Draft:
         self.built_in = built_in
         #: What is mounted there.
         self.row: Mounted | None = None
+        #: The device that fstab has, where another is mounted.
+        self.asked = ""
         self.number = 0
         self.kind = LOCAL
         #: The number of the entry that it shows through.
@@ -64,6 +66,7 @@ class Draft:
         self.row = row
         device = line.device if row.device in ("", "none", "/dev/root") else row.device
         type = line.type if row.type == "rootfs" else row.type
+        self.asked = line.device if line.device not in (device, "none", "/dev/root") else ""
         self.line = Line(device, line.mountpoint, type, line.options, line.passno, line.origin)
 
     def decide(self, kernel: Mapping[str, bool]) -> None:

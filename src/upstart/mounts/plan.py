@@ -71,7 +71,7 @@ def plan(
     problems += cut
     essential = needed_by_all(drafts, edges)
     for number in order:
-        inherit(drafts[number], drafts, edges)
+        inherit(drafts[number], drafts, edges, number in essential)
     entries = tuple(
         entry(draft, edges, draft.number in essential, crypttab, wishes, directories, problems) for draft in drafts
     )
@@ -163,13 +163,18 @@ def needed_by_all(drafts: list[Draft], edges: Edges) -> set[int]:
     return found
 
 
-def inherit(draft: Draft, drafts: list[Draft], edges: Edges) -> None:
+def inherit(draft: Draft, drafts: list[Draft], edges: Edges, essential: bool) -> None:
     """The most restrictive kind of what an entry waits for is its own, too; what it waits for has been asked before."""
     if draft.kind == SWAP or draft.row:
         return
-    for number, strength in edges.of[draft.number].items():
+    for number, strength in list(edges.of[draft.number].items()):
         other = drafts[number]
         if other.kind == SWAP:
+            # It may wait for its device, and so for udev, which waits for all that is virtual.
+            draft.kind = kinds.stricter(draft.kind, LOCAL)
+            continue
+        if other.kind == NOWAIT and essential:
+            del edges.of[draft.number][number]
             continue
         # What only lies in the root directory can be mounted while the root is read-only.
         if other.line.mountpoint == "/" and strength == PARENT and not draft.placeholder:
@@ -198,7 +203,7 @@ def entry(
         draft.number, line.device, line.mountpoint, line.type, line.options, line.passno, kind,
         tuple(edges.of[draft.number]), needs, limit(draft, wishes, problems), essential, line.origin, draft.private,
         given(line.options, before), tuple(edges.loose(draft.number)), draft.through, crypttab.get(needs, ""),
-        draft.nodev, retry,
+        draft.nodev, retry, draft.asked,
     )  # fmt: skip
 
 

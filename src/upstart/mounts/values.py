@@ -371,20 +371,21 @@ class Entry(Value):
     ``nodev``: there is none. ``retry`` is what makes another try worthwhile once one has failed: ``network``,
     ``virtio``, ``directory`` (its mount point has to appear, which is not even tried before), or nothing.
 
-    ``limit`` is for how many seconds it may keep events waiting, ``None`` for the usual time, 0 for any time.
+    ``asked`` is what fstab calls the device of what is mounted from another, or by another name. ``limit`` is for how
+    many seconds it may keep events waiting, ``None`` for the usual time, 0 for any time.
     ``essential``: without it the boot cannot go on. ``settings`` are its other private words, with their values.
     """
 
     __slots__ = (
-        "after", "device", "essential", "given", "holder", "kind", "limit", "loose", "mountpoint", "needs", "nodev",
-        "number", "options", "origin", "passno", "retry", "settings", "through", "type",
+        "after", "asked", "device", "essential", "given", "holder", "kind", "limit", "loose", "mountpoint", "needs",
+        "nodev", "number", "options", "origin", "passno", "retry", "settings", "through", "type",
     )  # fmt: skip
 
     def __init__(
         self, number: int, device: str, mountpoint: str, type: str, options: str, passno: int = 0, kind: str = LOCAL,
         after: tuple[int, ...] = (), needs: str = "", limit: float | None = None, essential: bool = False,
         origin: str = "", settings: Mapping[str, str] = {}, given: str = "", loose: tuple[int, ...] = (),
-        through: int = -1, holder: str = "", nodev: bool = False, retry: str = "",
+        through: int = -1, holder: str = "", nodev: bool = False, retry: str = "", asked: str = "",
     ) -> None:  # fmt: skip
         self.number = number
         self.device = device
@@ -405,3 +406,4 @@ class Entry(Value):
         self.holder = holder
         self.nodev = nodev
         self.retry = retry
+        self.asked = asked
