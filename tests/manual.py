@@ -26,13 +26,14 @@ KINDS = {
     "off": "the same; its last command ends the machine",
     "log": "what init logs",
     "inittab": "lines of inittab(5)",
+    "back": "what upstart-way-back says of a machine without a session manager",
     "units": "what init-checkunits says of a system with the units that it names",
     "shell": "the characters for which a command is given to the shell",
 }
 
 #: Pages of other packages that our pages and documents refer to; a name that is neither here nor in man/ is a slip.
 FOREIGN = {
-    "apparmor(7)", "at(1)", "bootparam(7)", "cgroups(7)", "chroot(2)", "cron(8)", "dbus-daemon(1)",
+    "apparmor(7)", "apt-get(8)", "at(1)", "bootparam(7)", "cgroups(7)", "chroot(2)", "cron(8)", "dbus-daemon(1)",
     "dh_installupstart(1)", "dmesg(1)", "epoll(7)", "fnmatch(3)", "getty(8)", "insserv(8)", "keymaps(5)", "login(1)",
     "logrotate(8)", "nice(1)", "ps(1)", "reboot(2)", "service(8)", "setrlimit(2)", "setsid(2)", "sh(1)", "sshd(8)",
     "startpar(1)", "su(1)", "sudo(8)", "sulogin(8)", "systemctl(1)", "umask(2)", "upstart-service(8)", "wall(1)",

@@ -8,6 +8,8 @@ import archive
 import run
 from layer import run_in_layer
 
+from manual import of_kind
+
 #: Installs the packages of $ORDER; `step` is apt-get without questions, its status, and what is installed afterwards.
 BEGIN = r"""
 apt-get -qq update
@@ -52,3 +54,26 @@ step install polkitd
 step install systemd-sysv libsystemd0
 """
     assert apt(tmp_path / "work", text) == ["apt 0: libpam-elogind upstart-sysv", "apt 0: systemd-sysv"]
+
+
+def test_the_way_back_is_said_beforehand_as_its_page_shows(tmp_path: Path) -> None:
+    (example,) = of_kind("back", "upstart-way-back.8")
+    command, _, said = example.text.removeprefix("# ").partition("\n")
+    assert apt(tmp_path / "work", f"{command} | sed 's/^/init: /'\n") == [f"init: {line}" for line in said.splitlines()]
+
+
+def test_the_way_back_keeps_what_depends_on_a_session_manager(tmp_path: Path) -> None:
+    text = """
+step install network-manager
+upstart-way-back --dry-run | sed 's/^/init: /'
+upstart-way-back --yes >/tmp/log 2>&1 || cat /tmp/log
+echo "init: $(readlink /sbin/init)" $(dpkg-query -W -f '${Package} ' network-manager polkitd)
+step check
+"""
+    there, plan, installed, removed, init, after = apt(tmp_path / "work", text)
+    assert there == "apt 0: libpam-elogind upstart-sysv"
+    assert plan == "init: systemd-sysv becomes the init at the next boot; until then Upstart runs on."
+    assert {"systemd-sysv", "libpam-systemd"} <= set(installed.split())
+    assert "upstart-sysv" in removed.split() and not {"network-manager", "polkitd"}.intersection(removed.split())
+    assert init.endswith("lib/systemd/systemd network-manager polkitd")
+    assert after == "apt 0: libpam-systemd systemd-sysv"

@@ -33,6 +33,8 @@ def asked(command_line: str | None, actions: str) -> int:
         "apt-get install --allow-remove-essential finit-sysv upstart-sysv-",
         "apt remove upstart-sysv",
         "apt purge upstart upstart-sysv",
+        "apt install systemd-sysv+",
+        "apt-get install upstart-sysv-",
     ],
 )
 def test_an_init_that_is_named_may_come(command_line: str) -> None:
@@ -46,6 +48,8 @@ def test_an_init_that_is_named_may_come(command_line: str) -> None:
         "apt-get dist-upgrade",
         "apt-get autoremove --purge",
         "apt install not-systemd-sysv systemd-sysv-doc",
+        "apt install dbus-broker systemd-sysv-",
+        "apt-get install unattended-upgrades systemd-sysv-:amd64 sysvinit-core-",
         "apt install *",
     ],
 )

@@ -49,14 +49,15 @@ _SAME: dict[str, str] = {
     "console-setup": "console-setup.sh", "getty": "tty1", "keyboard-setup": "keyboard-setup.sh",
     "networkmanager-dispatcher": "network-manager", "nfs-client": "nfs-common", "nfs-server": "nfs-kernel-server",
     "NetworkManager": "network-manager", "NetworkManager-dispatcher": "network-manager",
-    "NetworkManager-wait-online": "network-manager", "serial-getty": "serial-gettys", "rpc-statd-notify": "nfs-common",
+    "serial-getty": "serial-gettys", "rpc-statd-notify": "nfs-common",
     "smartmontools": "smartmontools", "systemd-udevd": "udev", "lvm2-monitor": "lvm2", "mdmonitor": "mdadm",
 }  # fmt: skip
-#: Units of systemd's own that nobody else needs.
+#: Units that nothing but systemd's own order of a boot needs.
 _OWN = (
-    "systemd-boot-system-token", "systemd-boot-update", "systemd-journald", "systemd-network-generator",
-    "systemd-networkd-wait-online", "systemd-oomd", "systemd-pcrlock", "systemd-pstore", "systemd-sysext",
-    "systemd-confext", "systemd-homed", "systemd-homed-activate", "systemd-userdbd", "systemd-tmpfiles-clean",
+    "NetworkManager-wait-online", "systemd-boot-system-token", "systemd-boot-update", "systemd-journald",
+    "systemd-network-generator", "systemd-networkd-wait-online", "systemd-oomd", "systemd-pcrlock", "systemd-pstore",
+    "systemd-sysext", "systemd-confext", "systemd-homed", "systemd-homed-activate", "systemd-userdbd",
+    "systemd-tmpfiles-clean",
 )  # fmt: skip
 #: Units for which there is a better answer than a job.
 _ADVICE = {
@@ -157,7 +158,7 @@ def done_otherwise(system: System, unit: Unit) -> bool:
             _does_nothing(unit)
             or unitfiles.bus_starts(system.root, unit.get("Service", "BusName"))
             or (package is not None and any(system.starts(name) for name in package.scripts))
-            or (package is not None and system.cron and package.at_boot)
+            or (package is not None and system.cron and _in_cron(unit, package.cron_text))
         )
     if unit.kind in ("socket", "path"):
         other = unit.get("Socket" if unit.kind == "socket" else "Path", "Service" if unit.kind == "socket" else "Unit")
@@ -169,6 +170,12 @@ def done_otherwise(system: System, unit: Unit) -> bool:
 def _does_nothing(unit: Unit) -> bool:
     """As the unit that stands for several others."""
     return all(os.path.basename(command) == "true" for command in unit.all("Service", "ExecStart"))
+
+
+def _in_cron(unit: Unit, text: str) -> bool:
+    """Whether cron runs the very commands of a service."""
+    commands = [unitfiles.command(each) for each in unit.all("Service", "ExecStart")]
+    return bool(commands) and all(each in text for each in commands)
 
 
 def advice(system: System, unit: Unit) -> list[str]:

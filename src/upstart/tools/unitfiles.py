@@ -27,17 +27,14 @@ _PREFIXES = "-@:+!|"
 
 
 class Package:
-    """The files of a package that matter here: names of scripts, and paths of what cron runs.
+    """The files of a package that matter here: names of scripts, paths of what cron reads, and the text of that."""
 
-    ``at_boot``: cron does something of it at each boot.
-    """
-
-    __slots__ = ("at_boot", "cron", "scripts")
+    __slots__ = ("cron", "cron_text", "scripts")
 
     def __init__(self, root: str, scripts: list[str], cron: list[str]) -> None:
         self.scripts = scripts
         self.cron = cron
-        self.at_boot = any(re.search(r"^@reboot\b", read(root, path) or "", re.M) for path in cron)
+        self.cron_text = "\n".join(read(root, path) or "" for path in cron)
 
 
 class Packages:
