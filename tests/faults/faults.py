@@ -137,8 +137,9 @@ def begin(kind: str, subject: Subject, chance: random.Random) -> str:
     if kind in ("as", "data"):
         number, key = (resource.RLIMIT_AS, "VmSize") if kind == "as" else (resource.RLIMIT_DATA, "VmData")
         room = chance.choice((0, chance.randrange(300_000), chance.randrange(3_000_000)))
-        subject.limit(number, subject.memory(key) + room)
-        return f"{room} bytes left"
+        # Not what one has that is only coming up: no program could.
+        subject.limit(number, max(subject.memory(key), subject.least[key]) + room)
+        return f"{room} bytes left of {resource.prlimit(subject.pid, number)[0]}"
     if kind == "nofile":
         room = chance.randrange(8)
         subject.few_descriptors(subject.descriptors() + room)

@@ -123,6 +123,7 @@ class Subject:
         namespace = os.stat(f"/proc/{self.pid}/ns/pid").st_ino
         self.groups = [f"upstart-{namespace}"] if first else [f"upstart-session-{self.pid}"]
         self.answers(PATIENCE)
+        self.least = {key: self.memory(key) for key in ("VmSize", "VmData")}
         self.began = self.started(self.own)
 
     def _program(self, root: Path) -> Path:

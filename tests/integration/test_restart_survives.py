@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from daemon_init import MANAGER, PROGRAMS, UPSTART, SessionInit, lose_state, wait_for
+from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, SessionInit, lose_state, wait_for
 
 from upstart.daemon import options
 
@@ -263,3 +264,73 @@ def test_a_variable_alone_does_not_make_a_trial_of_an_init(tmp_path: Path, monke
     assert options.trial_answer(argv, str(write)) == -1
     os.close(read)
     os.close(write)
+
+
+def size(init: SessionInit) -> int:
+    """Bytes of address space."""
+    (line,) = (x for x in Path(f"/proc/{init.pid}/status").read_text().splitlines() if x.startswith("VmSize:"))
+    return int(line.split()[1]) << 10
+
+
+def limit(init: SessionInit, value: int) -> None:
+    resource.prlimit(init.pid, resource.RLIMIT_AS, (value, resource.RLIM_INFINITY))
+
+
+def test_a_program_that_was_tried_with_more_memory_than_there_now_is_is_not_executed(tmp_path: Path) -> None:
+    code = (
+        "import os, time\n"
+        "if 'UPSTART_RESTART_CHECK' in os.environ:\n"
+        f"    open('{tmp_path}/tries', 'w').close()\n"
+        f"    while os.path.exists('{tmp_path}/tries'): time.sleep(0.01)\n"
+    )
+    init = SessionInit(tmp_path, {"stays": "exec sleep 1000\n"}, program=with_code(tmp_path, code))
+    try:
+        client = init.client()
+        client.start("stays")
+        before = client.status("stays")
+        serial = client.send(MANAGER, UPSTART, "Restart")
+        wait_for((tmp_path / "tries").exists)
+        limit(init, size(init) + 60_000)
+        (tmp_path / "tries").unlink()
+        with pytest.raises(DBusError, match="may use less memory than the new program was tried with"):
+            client.answer(serial)
+        assert client.status("stays") == before
+        limit(init, resource.RLIM_INFINITY)
+        serial = client.send(MANAGER, UPSTART, "Restart")
+        wait_for((tmp_path / "tries").exists)
+        limit(init, 1 << 40)
+        limit(init, resource.RLIM_INFINITY)
+        (tmp_path / "tries").unlink()
+        assert client.answer(serial) == ()
+        assert init.client_at_last().status("stays") == before
+    finally:
+        init.close()
+
+
+def test_an_init_that_cannot_begin_anew_for_want_of_memory_waits_until_it_can(tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from upstart.base.loop import Loop\n"
+        "def run(self):\n"
+        "    self._running = True\n"
+        f"    while not os.path.exists('{tmp_path}/fall'):\n"
+        "        self.turn(0.01)\n"
+        "    raise MemoryError\n"
+        "if '--state-fd' in sys.argv and 'UPSTART_INIT_FAULTS' not in os.environ:\n"
+        "    Loop.run = run\n"
+    )
+    init = SessionInit(tmp_path, {"stays": "exec sleep 1000\n"}, program=with_code(tmp_path, code))
+    try:
+        client = init.restart()
+        client.start("stays")
+        before = client.status("stays")
+        limit(init, 8 << 20)
+        (tmp_path / "fall").touch()
+        wait_for(lambda: init.text().count("Internal error") > 2)
+        assert "stateless re-exec requested" not in init.text()
+        assert init.process.poll() is None
+        limit(init, resource.RLIM_INFINITY)
+        assert init.client_at_last().status("stays") == before
+        assert "stateless re-exec requested" in init.text()
+    finally:
+        init.close()

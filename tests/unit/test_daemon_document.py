@@ -124,7 +124,7 @@ ANEW = {
     "Programs": ("_roots _seen", "looked up again"),
     "Quick": ("_groups", "found out again"),
     "Reader": ("_at _buffer _listens _notes _pipe _since _watch", "ends when nobody reads what it sends"),
-    "Restarter": ("_answer _calls _leave_by _process _timer _watch running", "of the re-exec itself"),
+    "Restarter": ("_answer _calls _leave_by _limits _process _timer _watch running", "of the re-exec itself"),
     "Running": ("error_watch feed_watch follow_timer log_timer log_watch told", "of the loop, or of a turn"),
     "System": ("_told", "each program tells of it"),
     "Service": ("_serial signatures", "connections end with the program"),

@@ -14,7 +14,7 @@ import pytest
 from upstart.base.logger import Logger
 from upstart.base.loop import Loop
 from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE, WARN
-from upstart.daemon import sessionfile, xdg
+from upstart.daemon import faults, sessionfile, xdg
 from upstart.daemon.chroots import Chroots
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_OBJECT, introspect
@@ -251,3 +251,22 @@ def test_descriptions() -> None:
     assert introspect("/", (), ["com"]).endswith('<node>\n  <node name="com"/>\n</node>\n')
     assert steps("/", ["/a/b", "/a/c", "/d"]) == ["a", "d"]
     assert steps("/a", ["/a/b", "/a/c/e", "/d"]) == ["b", "c"]
+
+
+def test_an_interpreter_that_does_not_begin_is_told_from_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text()
+    assert faults.comes_up()
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 1000\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(faults, "BEGIN_SECONDS", 0.2)
+    for program in ("/bin/false", str(slow)):
+        monkeypatch.setattr(faults, "PYTHON", program)
+        assert not faults.comes_up()
+    monkeypatch.setattr(faults, "PYTHON", "/nonexistent")
+    with pytest.raises(FileNotFoundError):
+        faults.comes_up()
+    assert children.read_text() == before

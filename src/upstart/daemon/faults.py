@@ -37,6 +37,9 @@ LEAST = 128 << 10
 #: Lines about faults within `FAULT_SECONDS`, and seconds between two tries to get the reserve back.
 LINES = 10
 CALM_SECONDS = 5.0
+#: Our interpreter, and seconds after which one that has not begun does not.
+PYTHON = "/proc/self/exe"
+BEGIN_SECONDS = 10.0
 #: In our environment once the startup event has been emitted: a later attempt does not start the system again.
 BEGUN_VARIABLE = "UPSTART_INIT_BEGUN"
 #: In our environment, after a fault that even the main loop did not survive: how many there were.
@@ -192,6 +195,9 @@ def last_resort(argv: list[str], reason: str) -> None:
             if faults > 3 and os.getpid() == 1:
                 emergency_shell()
             time.sleep(1)
+            if not comes_up():
+                reason = NO_MEMORY
+                continue
             begun = BEGUN_VARIABLE in os.environ or "--restart" in argv
             if begun:
                 hand_over()
@@ -203,6 +209,23 @@ def last_resort(argv: list[str], reason: str) -> None:
             reason = type(error).__name__
             faults += 1
             pause()
+
+
+def comes_up() -> bool:
+    """Whether an interpreter with our limits begins: one that does not, for want of memory, takes with it whoever
+    executes it.  From there on the program itself tries again."""
+    program = [PYTHON, "-IS", "-c", f"bytes({LEAST})"]
+    actions = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
+    pid = os.posix_spawn(PYTHON, program, os.environ, file_actions=actions, setsigmask=())
+    deadline = time.monotonic() + BEGIN_SECONDS
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status == 0
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
 
 
 def pause() -> None:

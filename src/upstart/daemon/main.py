@@ -220,6 +220,8 @@ def make_daemon(options: Options, argv: list[str]) -> Daemon:
         if options.write_state_file:
             statefile.keep_copy(daemon.logdir, text)
         return daemon
+    except MemoryError:
+        raise
     except Exception as error:
         reason = describe(error)
     logger = Logger(options.program)

@@ -1,7 +1,8 @@
 """Re-exec with all state: a new program takes over from the running one without any job noticing.
 
-What is always true here: init execs only after a child with the same program, arguments and descriptors has imported
-everything, built all of itself from the state and said so; otherwise it runs on and says why, and may be asked again.
+What is always true here: init execs only after a child with the same program, arguments, descriptors and limits has
+imported everything, built all of itself from the state and said so; otherwise it runs on and says why, and may be asked
+again.
 Nothing is waited for but that child: what has yet to be started, and what is between its fork and its exec, is in the
 state, which crosses in a memory file; the listening socket and the descriptors of jobs cross open.  What cannot be
 read on the other side is replaced by what can be seen: jobs whose processes run are adopted.
@@ -10,6 +11,8 @@ read on the other side is replaced by what can be seen: jobs whose processes run
 from __future__ import annotations
 
 import os
+import resource
+import sys
 import time
 
 from upstart.base.loop import HANGUP, READ
@@ -52,8 +55,8 @@ class Restarter:
     """
 
     __slots__ = (
-        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_leave_by", "_log", "_loop",
-        "_process", "_timer", "_turn", "_watch", "running",
+        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_leave_by", "_limits", "_log",
+        "_loop", "_process", "_timer", "_turn", "_watch", "running",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +78,8 @@ class Restarter:
         self._hold = hold
         self._flush = flush
         self._log = log
+        #: What the trial's program may use.
+        self._limits = memory_limits()
         #: Whether a re-exec is under way.
         self.running = False
         self._calls: list[Call] = []
@@ -110,6 +115,7 @@ class Restarter:
             env[CHECK_VARIABLE] = str(write)
             argv = arguments(self._argv, state, self._engine.priority)
             self._document.keep_open(True)
+            self._limits = memory_limits()
             pid = start_program(argv, env, write)
             # Its number may be another's by the time that we have had enough of it.
             self._process = os.pidfd_open(pid)
@@ -149,6 +155,7 @@ class Restarter:
             if answer != CHECK_OK:
                 self._refuse(answer.decode("utf-8", "replace").strip() or "the new program fails")
                 return
+            self._compare_limits()
             for call in self._calls:
                 call.reply()
                 if call.connection.uid >= 0:
@@ -159,6 +166,11 @@ class Restarter:
             self._refuse(reason_of(error))
             return
         self._leave()
+
+    def _compare_limits(self) -> None:
+        """See that the new program may use what the trial might: for want of memory it would not even begin."""
+        if any(now < then for now, then in zip(memory_limits(), self._limits, strict=True)):
+            raise MemoryError("init may use less memory than the new program was tried with")
 
     def _leave(self) -> None:
         """Execute the new program when those who asked for it have their answer, or after a while anyhow."""
@@ -184,6 +196,7 @@ class Restarter:
             self._document.keep_open(True)
             self._log(INFO, "Performing stateful re-exec")
             self._flush()
+            self._compare_limits()
             os.execv(self._argv[0], arguments(self._argv, state, self._engine.priority))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -200,6 +213,12 @@ class Restarter:
         self._log(ERROR, text)
         for call in calls:
             call.error("org.freedesktop.DBus.Error.Failed", text)
+
+
+def memory_limits() -> list[int]:
+    """How many bytes of each kind we may have."""
+    soft = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_STACK)]
+    return [sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in soft]
 
 
 def reason_of(error: BaseException) -> str:
