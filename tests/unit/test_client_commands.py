@@ -287,6 +287,16 @@ def test_status_is_one_call_where_init_has_the_extension(init: FakeInit, command
     assert init.calls == [("GetStatus", "web", ["X=one"])]
 
 
+def test_status_warns_beside_its_line_of_what_is_respawned_again_and_again(init: FakeInit, command: Command) -> None:
+    init.answers["GetStatus"] = lambda job, env: ([(job, "", "start", "running", [("main", 7)])],)
+    init.answers["KeepsEnding"] = lambda job, instance: (f"{job} main process keeps ending",)
+    outcome = command("status web")
+    assert (outcome.status, outcome.out) == (0, "web start/running, process 7\n")
+    assert outcome.err == "status: web main process keeps ending\n"
+    init.answers["KeepsEnding"] = lambda job, instance: ("",)
+    assert command("status web").err == ""
+
+
 @pytest.mark.parametrize("name", names.NO_EXTENSION)
 def test_without_the_extension_status_is_asked_the_old_way(init: FakeInit, command: Command, name: str) -> None:
     init.answers["GetStatus"] = failing(name, "no")

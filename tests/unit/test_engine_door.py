@@ -19,7 +19,10 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "upstart"
 OUTSIDE = sorted([*SOURCE.glob("daemon/*.py"), *SOURCE.glob("process/*.py")])
 
 #: What may be asked of the engine, and how its effects are fetched.
-QUESTIONS = {"failure_reason", "find_instance", "instance_named", "instances", "put_back", "rest", "take_effects"}
+QUESTIONS = {
+    "failure_reason", "find_instance", "instance_named", "instances", "keeps_ending", "put_back", "rest",
+    "take_effects",
+}  # fmt: skip
 #: What an expression ends with that is the engine, or one of the things that belong to it.
 ENGINES = {"engine", "_engine"}
 THINGS = {"instance", "_instance", "job", "_job", "event", "_event"}

@@ -21,6 +21,29 @@ def test_respawn_goes_round_through_stopping_and_starting() -> None:
     assert world.status("web") == "start/running"
 
 
+def test_a_main_process_that_keeps_ending_is_known_as_such_until_it_lasts() -> None:
+    world = World(web="respawn\nrespawn limit unlimited\nexec main", once="respawn\nexec main")
+    for job in ("web", "once"):
+        world.start(job)
+    web, once = world.instance("web"), world.instance("once")
+    for _ in range(2):
+        world.exit("web", 1)
+        world.sleep(4)
+    assert world.engine.keeps_ending(web) == ""
+    world.exit("web", 1)
+    world.exit("once", 1)
+    assert world.engine.keeps_ending(web) == "web main process keeps ending: respawned 3 times in 8 seconds"
+    assert world.engine.keeps_ending(once) == ""
+    # It has lasted.
+    world.sleep(200)
+    assert world.engine.keeps_ending(web) == ""
+    for _ in range(3):
+        world.exit("web", 1)
+    assert world.engine.keeps_ending(web) == "web main process keeps ending: respawned 6 times in 208 seconds"
+    world.stop("web")
+    assert world.engine.keeps_ending(web) == ""
+
+
 def test_a_normal_exit_is_not_respawned() -> None:
     world = World(web="respawn\nnormal exit 0 TERM\nexec main")
     world.start("web")

@@ -120,6 +120,11 @@ class Init:
 
     # Events and configuration
 
+    def keeps_ending(self, job: str, instance: str = "") -> str:
+        """Our extension: that the main process of an instance ends and is respawned again and again; "" where not."""
+        (text,) = self.connection.call(PATH, EXTENSION, "KeepsEnding", "ss", job, instance, returns="s")
+        return str(text)
+
     def emit(self, name: str, env: Sequence[str] = (), wait: bool = True) -> None:
         """Emit an event; with ``wait``, return once it is finished.  DBusError EventFailed if a job failed."""
         self.connection.emit_event(name, list(env), wait)

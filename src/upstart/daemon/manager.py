@@ -380,6 +380,11 @@ class Manager:
                     break
         call.reply("s", reason.partition("\n")[0])
 
+    def do_KeepsEnding(self, call: Call, name: str, instance: str) -> None:
+        job = self._engine.jobs.get((self._chroots.session_of(call.pid), name))
+        found = job.instances.get(instance) if job is not None else None
+        call.reply("s", self._engine.keeps_ending(found) if found is not None else "")
+
     def do_ConfigurationErrors(self, call: Call) -> Work:
         session = self._chroots.session_of(call.pid)
         # Each text begins with the path of its file; those of a chroot session are below its root.

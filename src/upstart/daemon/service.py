@@ -391,6 +391,7 @@ _READING = frozenset(
         "GetStatusAll",
         "GetStatus",
         "FailureReason",
+        "KeepsEnding",
         "ConfigurationErrors",
         "Quiet",
         "Hear",

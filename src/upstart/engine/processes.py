@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: Seconds that a job with ``expect stop`` may take to stop itself before it counts as running.
 EXPECT_SECONDS = 10
 
+#: Respawns from which on a main process keeps ending, and the seconds that one may last on average.
+LOOPING = 3
+LOOPING_SECONDS = 60
 #: Seconds between two attempts to kill what survived SIGKILL (a process in the kernel, or no child of ours).
 KILL_AGAIN_SECONDS = 5
 
@@ -318,6 +321,18 @@ class ProcessInputs(LifeCycle):
             return True
         # A daemon that ends before it has forked or stopped as it should never began to serve.
         return instance.state == "spawned" and job_class.expect != "none"
+
+    def keeps_ending(self, instance: Instance) -> str:
+        """That the main process of a job that is to run ends again and again, in words; "" where it does not.
+
+        It does so if it has been respawned a few times since it was started, and once a minute at least: what has run
+        for long since then is none of those.
+        """
+        total = instance.respawn_total
+        seconds = self.clock() - instance.respawn_since
+        if instance.goal == "stop" or total < LOOPING or seconds > total * LOOPING_SECONDS:
+            return ""
+        return f"{instance.display} main process keeps ending: respawned {total} times in {seconds:.0f} seconds"
 
     def _runs_away(self, instance: Instance) -> bool:
         """Count a respawn; True where there were more than the limit within the interval."""

@@ -13,6 +13,7 @@ from upstart.initctl.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from upstart.client.init import Init
     from upstart.client.job import Instance, Job
 
 #: Processes whose name the status does not mention, since the state or habit tells it.
@@ -62,6 +63,8 @@ def status(context: Context) -> int:
         else:
             for each in found:
                 context.message(describe(each))
+                if each.goal != "stop":
+                    _warn_of_loop(context, init, each)
             return 0
     job = target.find_job(init)
     instance: Instance | None = None
@@ -72,6 +75,17 @@ def status(context: Context) -> int:
             raise
     context.message(instance_status(job, instance, target.job))
     return 0
+
+
+def _warn_of_loop(context: Context, init: Init, status: Status) -> None:
+    """Where an instance is shown as running only because it is respawned again and again, say so beside it."""
+    try:
+        text = init.keeps_ending(status.job, status.instance)
+    except DBusError:
+        return  # an older build
+    if text:
+        context.flush()
+        context.error(text)
 
 
 def list_jobs(context: Context) -> int:
