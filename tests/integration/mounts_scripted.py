@@ -2,7 +2,7 @@
 
 Called with a D-Bus address (or ``-``), the path of a state file (or ``-``), and the actions as `statefile.pack_action`
 writes them; all are asked for at once, and what comes of it is printed, one value a line.  It ends when each is
-answered.
+answered, and, where ``UNTIL`` is set, something was printed that contains it.
 """
 
 from __future__ import annotations
@@ -28,24 +28,30 @@ from upstart.mounts.values import Action, Answered, Calm, Cancel, End, Ended, In
 class Scripted:
     """A reducer that asks for everything at the first input, and ends when all that has a number is answered."""
 
-    def __init__(self, actions: list[Action]) -> None:
+    def __init__(self, actions: list[Action], state: Any = None) -> None:
         self.actions = actions
         self.left = {
             action.number for action in actions if hasattr(action, "number") and not isinstance(action, (Calm, Cancel))
         }
+        if state is not None and state[0]:
+            self.actions = []
+            self.left = set(state[1])
+
+        self.until = os.environ.get("UNTIL", "")
 
     def step(self, now: float, input: Input) -> list[Action]:
         actions, self.actions = self.actions, []
-        if isinstance(input, Ready):
-            print(repr(input.device), flush=True)
-        elif not isinstance(input, Mounts):
-            print(repr(input), flush=True)
+        if not isinstance(input, Mounts):
+            text = repr(input.device if isinstance(input, Ready) else input)
+            print(text, flush=True)
+            if self.until in text:
+                self.until = ""
         if isinstance(input, (Answered, Ended)):
             self.left.discard(input.number)
-        return [*actions, *([] if self.left else [End(0)])]
+        return [*actions, *([] if self.left or self.until else [End(0)])]
 
     def dump(self) -> Any:
-        return sorted(self.left)
+        return [not self.actions, sorted(self.left)]
 
 
 def main(address: str, path: str, packed: str) -> int:
@@ -60,11 +66,9 @@ def main(address: str, path: str, packed: str) -> int:
     if address != "-":
         events = Events(address)
         events.open()
-    reducer = Scripted([statefile.unpack_action(each) for each in json.loads(packed)])
     document = statefile.read(path) if path != "-" else None
-    if document is not None:
-        reducer = Scripted([])
-        reducer.left = set(document["state"])
+    actions = [statefile.unpack_action(each) for each in json.loads(packed)]
+    reducer = Scripted(actions, document and document["state"])
     performer = Performer(
         loop, reducer, Table(), events,
         lambda key: Console(loop, key, lambda text, urgent: print("said:", text, flush=True), path="/dev/null"),

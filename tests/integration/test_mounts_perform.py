@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from daemon_init import SessionInit, wait_for
 
 from upstart.mounts.statefile import pack_action
-from upstart.mounts.values import Action, Mount, Swap
+from upstart.mounts.values import Action, Check, Emit, Mount, Swap, Watch
 
 SCRIPTED = Path(__file__).with_name("mounts_scripted.py")
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
@@ -21,8 +22,15 @@ def perform(
     directory: Path, actions: list[Action], before: str = "", after: str = "", address: str = "-", state: str = "-"
 ) -> list[str]:
     """Perform actions in a namespace of mounts, where ``before`` and ``after`` are run; all that is said, by lines."""
-    run = f"{sys.executable} -IS {SCRIPTED} '{address}' '{state}' \"$ACTIONS\" || echo status $?"
-    script = f"{before}\n{run}\n{after}\n"
+    return within(directory, f"{before}\n{run_of(address, state)} || echo status $?\n{after}\n", actions)
+
+
+def run_of(address: str = "-", state: str = "-") -> str:
+    return f"{sys.executable} -IS {SCRIPTED} '{address}' '{state}' \"$ACTIONS\""
+
+
+def within(directory: Path, script: str, actions: list[Action]) -> list[str]:
+    """The lines that a script of the shell says in a namespace of mounts; it finds the actions in ``ACTIONS``."""
     packed = json.dumps([pack_action(action) for action in actions])
     result = subprocess.run(
         ["unshare", "-m", "--propagation", "private", "sh", "-euc", script], cwd=directory, text=True, timeout=60,
@@ -79,15 +87,15 @@ trap 'umount -q a b c || :; losetup -d $loop' EXIT
 
 
 def test_mount_8_does_what_takes_more_and_says_so_in_the_same_words(tmp_path: Path) -> None:
-    before = "truncate -s 16M image; mkfs.ext4 -q image; printf x >bad; trap 'umount -q a || :' EXIT"
+    before = "truncate -s 16M image; mkfs.ext4 -q image; trap 'umount -q a || :' EXIT"
     actions: list[Action] = [
         Mount(1, str(tmp_path / "image"), str(tmp_path / "a"), "auto", "loop,ro"),
         Mount(2, "none", str(tmp_path / "b"), "nosuchtype", "defaults"),
-        Mount(3, "/dev/loop0", str(tmp_path / "b"), "nosuchtype", "_netdev"),
+        Mount(3, "tmpfs", str(tmp_path / "c"), "tmpfs", "_netdev,size=1m"),
     ]
     words = f"mount: {tmp_path}/b: unknown filesystem type 'nosuchtype'."
     assert sorted(perform(tmp_path, actions, before)) == [
-        ended(1, type="ext4"), ended(2, -2, words=words), ended(3, -2, words=words),
+        ended(1, type="ext4"), ended(2, -2, words=words), ended(3, type="tmpfs"),
     ]  # fmt: skip
 
 
@@ -149,3 +157,102 @@ def test_a_swap_file_that_is_refused_is_told(tmp_path: Path) -> None:
     assert len(said) == 2
     assert all(line.startswith("Ended(number=") and "status=255" in line for line in said)
     assert "holes" in "".join(said)
+
+
+JOBS = {
+    "note": "start on go\ntask\ninstance $N\nexec sh -c 'echo $N >>$HOME/noted'\n",
+    "slow": "start on slow\ntask\nexec sh -c 'echo slow >>$HOME/noted; sleep 2'\n",
+    "fail": "start on fails\ntask\nexec false\n",
+}
+
+
+def test_one_that_is_killed_again_and_again_neither_repeats_nor_loses_anything(tmp_path: Path) -> None:
+    init = SessionInit(tmp_path, JOBS)
+    try:
+        actions: list[Action] = [Emit(1, "slow"), Emit(2, "fails"), Emit(3, "nobody", wait=False)]
+        for number in range(10, 50):
+            actions.append(Emit(number, "go", (f"N={number}",), f"go {number}"))
+            actions.append(Mount(number + 100, "tmpfs", str(tmp_path / f"m{number}"), "tmpfs", "size=1m"))
+        # Two mounts at one place are two, and one is not made twice.
+        actions += [Mount(number, "tmpfs", str(tmp_path / "m10"), "tmpfs", "size=2m") for number in (200, 201)]
+        actions.append(Mount(300, "tmpfs", str(tmp_path / "p"), "tmpfs", "_netdev"))
+        run = run_of(init.address, str(tmp_path / "state.json"))
+        script = f"""
+for seconds in 0.05 0.10 0.12 0.14 0.16 0.18 0.2 0.22 0.3 0.4 0.5; do
+    ! timeout -s KILL $seconds {run} || break
+done
+{run}
+stat -c %a state.json
+grep -c . state.json
+awk '{{ print $5 }}' /proc/self/mountinfo | grep "^$PWD" | sort | uniq -c
+"""
+        said = within(tmp_path, script, actions)
+        # What failed fails for everybody who asks.
+        assert {line for line in said if "failed=True" in line} == {"Answered(failed=True, number=2)"}
+        table = [line.split() for line in said if line.split()[0].isdigit() and len(line.split()) == 2]
+        expected = {str(tmp_path / f"m{number}"): "1" for number in range(10, 50)}
+        assert {place: count for count, place in table} == {**expected, f"{tmp_path}/m10": "3", f"{tmp_path}/p": "1"}
+        assert "600" in said
+        noted = (tmp_path / "noted").read_text().split()
+        assert sorted(noted) == sorted(["slow", *map(str, range(10, 50))])
+    finally:
+        init.close()
+
+
+def test_a_re_exec_of_init_meanwhile_is_nothing(tmp_path: Path) -> None:
+    init = SessionInit(tmp_path, JOBS)
+    try:
+        actions: list[Action] = [Emit(1, "slow"), Emit(2, "slow", (), "again"), Emit(3, "go", ("N=1",))]
+        packed = json.dumps([pack_action(action) for action in actions])
+        command = [sys.executable, "-IS", str(SCRIPTED), init.address, "-", packed]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            wait_for(lambda: (tmp_path / "noted").exists())
+            init.restart()
+            init.restart()
+            said = process.communicate(timeout=30)[0].splitlines()
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == 0
+        assert sorted(said) == [f"Answered(failed=False, number={number})" for number in (1, 2, 3)]
+    finally:
+        init.close()
+
+
+def test_a_check_that_an_earlier_one_has_left_is_waited_for_and_done_again(tmp_path: Path) -> None:
+    (tmp_path / "fsck").write_text("#!/bin/sh\necho begin >>log; sleep 0.7; echo end >>log\n")
+    (tmp_path / "fsck").chmod(0o755)
+    script = f"""
+mount --bind fsck /sbin/fsck.ext4
+! timeout -s KILL 0.5 {run_of("-", str(tmp_path / "state.json"))}
+{run_of("-", str(tmp_path / "state.json"))}
+cat log
+"""
+    said = within(tmp_path, script, [Check(1, "/dev/there-is-none", "ext4")])
+    assert [line for line in said if line in ("begin", "end")] == ["begin", "end", "begin", "end"]
+    assert said.count("Ended(number=1, place='', status=0, type='', words='')") == 1
+
+
+def test_a_file_system_is_checked_with_progress_and_its_log_is_kept(tmp_path: Path) -> None:
+    before = "truncate -s 64M image; mkfs.ext4 -q image; mount -t tmpfs tmpfs /var/log"
+    actions: list[Action] = [Check(1, str(tmp_path / "image"), "ext4", force=True)]
+    said = perform(tmp_path, actions, before, "cat /var/log/fsck/mountall")
+    assert any(line.startswith("Progress(number=1, percent=") for line in said)
+    (end,) = [line for line in said if line.startswith("Ended")]
+    assert "status=0" in end
+    assert "files" in end
+    assert f"Log of /sbin/fsck.ext4 -a -f -C3 {tmp_path}/image" in said
+
+
+def test_the_devices_of_a_container_are_told(tmp_path: Path) -> None:
+    before = """
+truncate -s 16M image; mkfs.ext4 -q -L 'my disk' -U 11111111-2222-3333-4444-555555555555 image
+loop=$(losetup -f --show image); trap 'losetup -d $loop' EXIT
+mount -o bind,ro /sys /sys; export UNTIL=UUID=11111111-2222-3333-4444-555555555555
+"""
+    said = perform(tmp_path, [Watch()], before, "echo $loop")
+    loop = said[-1]
+    assert "Settled(settled=True)" in said
+    mine = [line for line in said if f"'{loop}'" in line and line.startswith("Device(")]
+    assert any("'UUID=11111111-2222-3333-4444-555555555555'" in line and "'LABEL=my disk'" in line for line in mine)

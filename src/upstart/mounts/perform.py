@@ -133,6 +133,8 @@ class Performer:
     def begin(self) -> None:
         """Go to work, anew."""
         self._mounter.count()
+        # Whoever is killed in the very first turn has mounted something by then.
+        self._save()
         self._attach()
         self._read_table()
 
