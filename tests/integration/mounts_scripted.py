@@ -2,7 +2,8 @@
 
 Called with a D-Bus address (or ``-``), the path of a state file (or ``-``), and the actions as `statefile.pack_action`
 writes them; all are asked for at once, and what comes of it is printed, one value a line.  It ends when each is
-answered, and, where ``UNTIL`` is set, something was printed that contains it.
+answered, and, where ``UNTIL`` is set, something was printed that contains it.  ``BUFFER`` is how many bytes of udev's
+events the kernel is to keep.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+sys.path.append("/usr/lib/python3/dist-packages")
 
 from upstart.base.loop import Loop
-from upstart.mounts import statefile
+from upstart.mounts import devices, statefile
 from upstart.mounts.console import Console
 from upstart.mounts.devices import Devices
 from upstart.mounts.events import Events
@@ -56,6 +58,7 @@ class Scripted:
 
 def main(address: str, path: str, packed: str) -> int:
     loop = Loop()
+    devices.BUFFER = int(os.environ.get("BUFFER", devices.BUFFER))
 
     def fault(error: BaseException) -> None:
         print(f"fault: {error!r}", flush=True)
