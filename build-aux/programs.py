@@ -33,6 +33,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "stop-rest": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.stoprest"),
     "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),
     "rc": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rc"),
+    "mountall": ("upstart-sysv", "sbin", "upstart.mounts.main"),
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
     "init-checkunits": ("upstart-core", "/usr/bin", "upstart.tools.checkunits"),
 }
@@ -83,7 +84,7 @@ import sys
 gc.disable()
 """
 QUICK_END = "posix._exit(main(sys.argv))"
-QUICK_ROOMS = ("upstart.initctl.", "upstart.sysv.")
+QUICK_ROOMS = ("upstart.initctl.", "upstart.sysv.", "upstart.mounts.")
 #: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
 DAEMON_SECOND_TRY = """\
     try:

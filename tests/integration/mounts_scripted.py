@@ -52,6 +52,9 @@ class Scripted:
             self.left.discard(input.number)
         return [*actions, *([] if self.left or self.until else [End(0)])]
 
+    def remaining(self) -> list[int]:
+        return []
+
     def dump(self) -> Any:
         return [not self.actions, sorted(self.left)]
 

@@ -220,6 +220,7 @@ COMMAND_PAGES = [
     ("rcS", "rcS.8"),
     ("stop-rest", "stop-rest.8"),
     ("rc", "rc.8"),
+    ("mountall", "mountall.8"),
 ]
 
 

@@ -228,7 +228,7 @@ def test_a_line_in_which_numbers_change_is_painted_in_its_place(loop: Loop, term
     console.prompt("Checking, 17% done", "C")
     assert terminal.text() == "\rChecking, 17% done"
     console.tell("Something else")
-    assert terminal.text().replace("\r", "") == "\nSomething else\n"
+    assert terminal.text().replace("\r", "") == "\nmountall: Something else\n"
     console.close()
 
 
@@ -238,7 +238,7 @@ def test_a_quiet_boot_shows_what_is_urgent(loop: Loop, terminal: Terminal) -> No
     console.tell("of no account")
     assert terminal.text() == ""
     console.tell("lost", urgent=True)
-    assert terminal.text().replace("\r", "") == "lost\n"
+    assert terminal.text().replace("\r", "") == "mountall: lost\n"
     assert logged == ["of no account", "lost"]
 
 
@@ -259,7 +259,7 @@ def test_plymouth_shows_prompts_and_reads_keys_where_it_runs(loop: Loop, termina
     console._plymouth.address = address
     console.prompt("Press S", "S")
     peer, _ = server.accept()
-    assert peer.recv(100) == b"M\2\x08Press S\0K\2\x03Ss\0"
+    assert peer.recv(100) == b"K\2\x03Ss\0M\2\x08Press S\0"
     assert terminal.modes() & termios.ICANON
     peer.sendall(b"\6\2\1\0")
     loop.turn(0.05)

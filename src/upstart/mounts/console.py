@@ -69,7 +69,7 @@ class Console:
         """Show a message, and log it."""
         self._log(text, urgent)
         if urgent or not self._quiet:
-            self._show(text)
+            self._show(f"mountall: {text}")
         if urgent:
             self._plymouth.message(text)
 
@@ -81,15 +81,15 @@ class Console:
             self._plymouth.ignore_keys()
         if not keys:
             self._ignore_keys()
-        if text != before:
-            if before:
-                self._plymouth.hide(before)
-            if text:
-                self._paint(before, text)
-                self._plymouth.message(text)
+        if before and text != before:
+            self._plymouth.hide(before)
+        # Whoever sees the text may answer it at once.
         self._keys = keys
-        if self._keys and self._fd < 0 and not self._plymouth.read_keys(self._keys):
+        if keys and self._fd < 0 and not self._plymouth.read_keys(keys):
             self._read_keys()
+        if text and text != before:
+            self._paint(before, text)
+            self._plymouth.message(text)
 
     # Text
 

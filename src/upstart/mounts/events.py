@@ -24,6 +24,7 @@ from upstart.mounts.values import Answered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from upstart.mounts.values import Emit
@@ -42,7 +43,7 @@ class Events:
     """
 
     __slots__ = (
-        "_addresses", "_auth", "_calls", "_in", "_keyed", "_open", "_out", "_pings", "_serial", "_socket",
+        "_addresses", "_asked", "_auth", "_calls", "_in", "_keyed", "_open", "_out", "_pings", "_serial", "_socket",
         "_waiting", "lost", "pid",
     )  # fmt: skip
 
@@ -61,6 +62,8 @@ class Events:
         self._open: dict[int, Emit] = {}
         #: Those of them that are not to be waited for, by the serial of the Ping behind each.
         self._pings: dict[int, Emit] = {}
+        #: What has the answers to other calls, by serial.
+        self._asked: dict[int, Callable[[tuple[Any, ...] | None], object]] = {}
         self._keyed = True
         self.lost = True
         self.pid = 0
@@ -77,6 +80,7 @@ class Events:
         self._keyed = True
         self._open.clear()
         self._pings.clear()
+        self._asked.clear()
         self.lost = False
         # Signals are nothing to us; who does not know this call says so to nobody.
         self._send(names.EXTENSION, "Quiet")
@@ -141,6 +145,21 @@ class Events:
         if not self.lost:
             self._send(names.MANAGER, "NotifyDiskWriteable")
 
+    def start_job(self, name: str) -> None:
+        """Have init start a job; nobody is told what comes of it."""
+        if not self.lost:
+            path = f"{names.PATH}/jobs/{name.replace('_', '_5f').replace('-', '_2d').replace('.', '_2e')}"
+            self._send(names.JOB, "Start", "asb", [], False, path=path)
+
+    def ask(
+        self, path: str, interface: str, method: str, then: Callable[[tuple[Any, ...] | None], object],
+        signature: str = "", *args: Any,
+    ) -> None:  # fmt: skip
+        """Call a method; `receive` has ``then`` get its answer, ``None`` for an error. A connection that is lost has
+        none."""
+        if not self.lost:
+            self._asked[self._send(interface, method, signature, *args, path=path)] = then
+
     def flush(self) -> None:
         """Send what init takes; never waits."""
         self._write()
@@ -155,9 +174,9 @@ class Events:
         if not emit.wait and self._keyed:
             self._pings[self._send(names.PEER, "Ping")] = emit
 
-    def _send(self, interface: str, method: str, signature: str = "", *args: Any) -> int:
+    def _send(self, interface: str, method: str, signature: str = "", *args: Any, path: str = names.PATH) -> int:
         self._serial += 1
-        data = wire.call(self._serial, "", names.PATH, interface, method, signature, *args)
+        data = wire.call(self._serial, "", path, interface, method, signature, *args)
         if self._auth is None:
             self._out += data
         else:
@@ -209,16 +228,23 @@ class Events:
                 self._calls.clear()
         self._in += data
         at = 0
+        messages = []
         while len(self._in) - at >= wire.FIXED:
             length = wire.message_length(self._in, at)
             if len(self._in) - at < length:
                 break
-            self._heard(wire.parse(self._in[at : at + length]), answers)
+            messages.append(wire.parse(self._in[at : at + length]))
             at += length
         self._in = self._in[at:]
+        for message in messages:
+            self._heard(message, answers)
 
     def _heard(self, message: wire.Message, answers: list[Answered]) -> None:
         if message.type not in (wire.RETURN, wire.ERROR):
+            return
+        then = self._asked.pop(message.header.reply_serial, None)
+        if then is not None:
+            then(message.args() if message.type == wire.RETURN else None)
             return
         emit = self._open.pop(message.header.reply_serial, None)
         if emit is None:

@@ -1,8 +1,8 @@
 """Doing what `Mount` and `Swap` ask for, and telling what came of it.
 
 What is always true here: each is answered once, by ``ended``.  What is mounted at once is answered before `mount`
-returns; for all else a process is started, which `mount` and `swap` give.  Nothing is mounted over what the same action
-has mounted already, before an earlier mountall was killed: `counts` says how many mounts there should be at a place.
+returns; for all else a process is started, which `mount` and `swap` give.  An action that an earlier mountall was asked
+for, which was killed over it, mounts nothing over what it has mounted then: `counts` says how many mounts there were.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from upstart.mounts.checking import summary
 from upstart.mounts.mountflags import BIND, REMOUNT
 from upstart.mounts.mounting import CALL, PROGRAM, READ_ONLY, Request
 from upstart.mounts.processes import NOT_FOUND
-from upstart.mounts.values import Ended
+from upstart.mounts.values import Ended, Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from upstart.mounts.processes import Process, Processes
-    from upstart.mounts.values import Mount, Mounted, Swap
+    from upstart.mounts.values import Action, Mounted, Swap
 
     Answer = Callable[[Ended], object]
 
@@ -38,15 +38,24 @@ class Mounter:
     ``counts`` is how many mounts there were at each mount point, with those that were made since.
     """
 
-    __slots__ = ("_nodev", "_processes", "_table", "counts", "recovered")
+    __slots__ = ("_before", "_nodev", "_processes", "_table", "counts")
 
     def __init__(self, processes: Processes, table: Callable[[], Iterable[Mounted]]) -> None:
         self._processes = processes
         self._table = table
         self._nodev: set[str] | None = None
         self.counts: dict[str, int] = {}
-        #: Whether an earlier mountall may have done more than it could write down.
-        self.recovered = False
+        #: For the actions of an earlier mountall, by number: how many mounts there were before each.
+        self._before: dict[int, int] = {}
+
+    def recover(self, actions: Iterable[Action], counts: dict[str, int]) -> None:
+        """These were asked for, and may have been done, when there was so much at each place; `count` follows."""
+        for action in actions:
+            if isinstance(action, Mount) and "remount" not in action.options.split(","):
+                place = os.path.realpath(action.mountpoint)
+                self._before[action.number] = counts.get(place, 0)
+                # Another one at that place was asked for after this one.
+                counts[place] = counts.get(place, 0) + 1
 
     def count(self) -> None:
         """Take what is mounted now for what was there before."""
@@ -76,7 +85,7 @@ class Mounter:
             return None
         options = mounting.in_bytes(action.options, mounting.memory_and_swap)
         request = Request(action.device, target, action.type, options, self._types())
-        if self.recovered and not change and self._is_done(place, request):
+        if not change and self._is_done(action.number, place, request):
             ended(self._success(action, place, request))
             return None
         if request.way == CALL and not action.beside:
@@ -111,7 +120,7 @@ class Mounter:
             mounting.move(action.device, action.mountpoint)
         except OSError as error:
             # It may have been moved by one that was killed.
-            if not (self.recovered and not os.path.exists(action.device)):
+            if action.number not in self._before or os.path.exists(action.device):
                 text = f"mount: {action.mountpoint}: moving {action.device} failed: {error.strerror}."
                 return Ended(action.number, mounting.FAILED, text)
         self._note(place)
@@ -142,12 +151,15 @@ class Mounter:
         return Ended(action.number, 0, words, type, place if place != action.mountpoint else "")
 
     def _note(self, place: str) -> None:
-        self.counts[place] = self.counts.get(place, 0) + 1
+        """One more is there, which after a recovery may have been seen already."""
+        self.counts[place] = max(self.counts.get(place, 0), sum(each.mountpoint == place for each in self._table()))
 
-    def _is_done(self, place: str, request: Request) -> bool:
-        """Whether one more is mounted at ``place`` than should be, and is what was asked for."""
+    def _is_done(self, number: int, place: str, request: Request) -> bool:
+        """Whether an earlier mountall has done it: one more is at ``place`` than before, and is what was asked for."""
+        if number not in self._before:
+            return False
         there = [entry for entry in self._table() if entry.mountpoint == place]
-        if len(there) <= self.counts.get(place, 0):
+        if len(there) <= self._before[number]:
             return False
         type = there[-1].type
         return type == request.type or request.way == PROGRAM or bool(request.words.flags & BIND)

@@ -4,11 +4,10 @@ What is always true here:
 
 - One thread, one loop, and nothing in it waits but the loop: for init, for processes, for the table of mounts, for
   devices, keys and signals.  While nothing happens nothing runs.
-- The reducer is told one thing after the other, and what it answers is done in the order in which it says so, before it
-  is told the next.
-- What was asked for and has no answer yet is kept with the reducer's state, in a file that is written in each turn
-  before init is sent anything.  Who is started after a mountall that was killed does all of that again: init knows
-  an event by its key, the table says what is mounted, a check or a mount that still runs is waited for first.
+- The reducer is told one thing after the other, and what it answers is done in the order in which it says so.
+- What was asked for and has no answer yet is kept with the reducer's state, in a file that is written before anything
+  is mounted, and before init is sent anything.  Who is started after a mountall that was killed does all of it again:
+  init knows an event by its key, the table says what is mounted, a check or mount that still runs is waited for first.
 - That init goes away for a re-exec is nothing; that it stays away for `INIT_SECONDS` ends mountall with status 1.
 """
 
@@ -18,7 +17,7 @@ import os
 import time
 
 from upstart.base.loop import READ, WRITE
-from upstart.mounts import statefile, tablewatch
+from upstart.mounts import statefile, tablewatch, waiters
 from upstart.mounts.checking import CANCELLED, Checker, set_idle
 from upstart.mounts.mounter import Mounter
 from upstart.mounts.processes import Processes, start_time
@@ -64,31 +63,43 @@ if TYPE_CHECKING:
         def dump(self) -> Any:
             """All that it knows, as JSON has it."""
 
+        def remaining(self) -> Sequence[int]:
+            """What may still be mounted after the end."""
+
 
 #: Seconds in which init must be back after its connection was lost, and between two tries.
 INIT_SECONDS = 60.0
 FIRST_RETRY, LONGEST_RETRY = 0.02, 1.0
 #: With one of these events, logs can be where they will be found.
 _LOGS = ("local-filesystems", "filesystem")
-_LOST = 1
+_ERROR = 1
+#: Exit statuses with which the boot goes on, and that of a restart that follows.
+_WELL = (0, 5)
+_RESTART = 4
+#: They say how to check file systems in one boot.
+FLAGS = ("/forcefsck", "/fastboot")
+#: The job for what comes later.
+LATE = "mountall-late"
 #: Priorities of what is done, for who asks to see that, and what is told with the higher one.
 DEBUG, INFO = 1, 2
 _TOLD = (Check, Emit, Mount, Swap)
+#: What is not without effect if it is done twice.
+_MOUNTS = (Check, Mount, Swap)
 
 
 class Performer:
     """One run of mountall.
 
     ``events`` is the way to init, or ``None`` to emit nothing; ``stamp`` is what the state in ``path`` is bound to,
-    and without it none is kept.  ``trace`` gets all that is done, with a priority.  ``status`` is the exit status after
-    the loop's end.
+    and without it none is kept.  ``late``: we are for what another one has left.  ``trace`` gets all that is done, with
+    a priority.  ``status`` is the exit status after the loop's end.
     """
 
     def __init__(
         self, loop: Loop, reducer: Reducer, table: Table, events: Events | None,
         console: Callable[[Callable[[str], object]], Console],
         devices: Callable[[Processes, Callable[[Input], object]], Devices], stamp: list[str] | None = None,
-        path: str = statefile.PATH,
+        path: str = statefile.PATH, late: bool = False,
         trace: Callable[[int, str], object] = lambda priority, text: None,
     ) -> None:  # fmt: skip
         self._loop = loop
@@ -114,6 +125,8 @@ class Performer:
         self._timer = 0
         self._changed = False
         self._ending = False
+        #: We are for what another has left.
+        self._late = late
         self.status = 0
         self._started = start_time(os.getpid())
         self._events_watch = 0
@@ -138,18 +151,25 @@ class Performer:
         self._attach()
         self._read_table()
 
-    def resume(self, document: dict[str, Any]) -> None:
+    def resume(self, document: dict[str, Any], begins: bool = False) -> None:
         """Go on where an earlier mountall was killed; ``document`` is what it wrote.
+
+        ``begins``: only with what that one has left, of which nothing was asked for yet.
 
         Raises ValueError, KeyError, TypeError or AttributeError if it is none.
         """
         actions = [statefile.unpack_action(packed) for packed in document["open"]]
         running = {int(number): (int(pid), str(started)) for number, (pid, started) in document["running"].items()}
-        self._mounter.counts = {str(place): int(count) for place, count in document["counts"].items()}
-        self._mounter.recovered = True
+        counts = {str(place): int(count) for place, count in document["counts"].items()}
+        self._mounter.recover([] if begins else actions, counts)
+        self._mounter.count()
         prompt = statefile.unpack_action(document["prompt"])
         wake = document["wake"]
         self._attach()
+        if begins:
+            self._save()
+            self._read_table()
+            return
         for action in actions:
             number: int = action.number  # type: ignore[attr-defined]
             self._open[number] = action
@@ -174,15 +194,22 @@ class Performer:
         for number, process in self._running.items():
             if isinstance(self._open.get(number), Check):
                 process.cancel()
-        self._end(End(0))
+        self._ending = True
+        self._changed = True
 
     # The loop
 
     def _turn(self) -> bool:
         while self._inputs and not self._ending:
             inputs, self._inputs = self._inputs, []
-            for input in inputs:
-                self._step(input)
+            actions = [action for input in inputs for action in self._decide(input)]
+            if any(isinstance(action, _MOUNTS) for action in actions):
+                self._save()
+            for action in actions:
+                self._trace(INFO if isinstance(action, _TOLD) else DEBUG, repr(action))
+                self._perform[type(action)](action)
+                if self._ending:
+                    break
         if self._changed:
             self._changed = False
             self._save()
@@ -192,17 +219,20 @@ class Performer:
             self._loop.stop()
         return bool(self._inputs) and not self._ending
 
-    def _step(self, input: Input) -> None:
+    def _decide(self, input: Input) -> Sequence[Action]:
+        """What the reducer wants done for an input; what has a number has no answer from now on."""
         self._changed = True
         self._trace(DEBUG, repr(input))
-        for action in self._reducer.step(time.clock_gettime(time.CLOCK_BOOTTIME), input):
-            self._trace(INFO if isinstance(action, _TOLD) else DEBUG, repr(action))
-            number = getattr(action, "number", None)
-            if number is not None and not isinstance(action, (Calm, Cancel)):
-                self._open[number] = action
-            self._perform[type(action)](action)
-            if self._ending:
-                return
+        try:
+            actions = self._reducer.step(time.clock_gettime(time.CLOCK_BOOTTIME), input)
+        except Exception:
+            # What should follow is not known; a shell, and another mountall after it, is better than to wait for it.
+            self._end(End(_ERROR))
+            raise
+        for action in actions:
+            if isinstance(action, (*_MOUNTS, Emit)):
+                self._open[action.number] = action
+        return actions
 
     def _save(self) -> None:
         if self._stamp is None:
@@ -210,7 +240,7 @@ class Performer:
         running = {number: (process.pid, process.started) for number, process in self._running.items()}
         statefile.write({
             "version": statefile.VERSION, "stamp": self._stamp, "pid": os.getpid(), "started": self._started,
-            "ended": self._ending,
+            "ended": self._ending, "late": self._late,
             "status": self.status, "open": [statefile.pack_action(action) for action in self._open.values()],
             "running": running, "counts": self._mounter.counts, "watching": self._watching, "wake": self._wake,
             "prompt": statefile.pack_action(self._prompt), "state": self._reducer.dump(),
@@ -273,7 +303,7 @@ class Performer:
         except OSError as error:
             if time.monotonic() - self._lost_at > INIT_SECONDS:
                 self._console.tell(f"mountall: init is not to be reached any more: {error.strerror or error}", True)
-                self._end(End(_LOST))
+                self._end(End(_ERROR))
                 return
             self._retry = min(2 * self._retry, LONGEST_RETRY)
             self._loop.call_later(self._retry, self._reconnect)
@@ -335,8 +365,14 @@ class Performer:
         self._console.tell(action.text, action.urgent)
 
     def _show(self, action: Prompt) -> None:
-        self._prompt = action
+        before, self._prompt = self._prompt, action
         self._console.prompt(action.text, action.keys)
+        if action.events and action.events != before.events and self._events is not None:
+            waiters.ask(self._events, action.events, self._tell_waiters)
+
+    def _tell_waiters(self, jobs: list[str]) -> None:
+        if jobs and self._prompt.text:
+            self._console.tell(f"Jobs that wait for it: {', '.join(jobs)}", True)
 
     def _set_wake(self, action: Wake) -> None:
         if self._wake == action.when and self._timer:
@@ -360,3 +396,13 @@ class Performer:
         self.status = action.status
         self._ending = True
         self._changed = True
+        if action.status in _WELL and self._events is not None and not self._late:
+            for path in FLAGS:
+                try:
+                    os.unlink(path)
+                except OSError:
+                    pass
+            if self._reducer.remaining():
+                self._events.start_job(LATE)
+        elif action.status == _RESTART:
+            os.sync()
