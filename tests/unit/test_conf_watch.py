@@ -6,10 +6,12 @@ import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from upstart.base import syscalls
+from upstart.conf import watch as module
 from upstart.conf.watch import Watch
 
 
@@ -192,3 +194,24 @@ def test_what_is_expected_is_watched_by_the_next_look_and_not_before(
     for path in ("init/x.conf", "init/sub/x.conf", "init.conf"):
         (tmp_path / path).write_text("task")
     assert settled(watch) == {f"{tmp_path}/{path}" for path in ("init/x.conf", "init/sub/x.conf", "init.conf")}
+
+
+def test_what_has_happened_is_learned_in_short_steps(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.add_tree(str(tmp_path))
+    for number in range(100):
+        (tmp_path / f"{number}.conf").write_text("task")
+    handled = [0]
+    real = Watch._handle
+
+    def counted(self: Watch, *arguments: Any) -> None:
+        handled[-1] += 1
+        real(self, *arguments)
+
+    monkeypatch.setattr(Watch, "_handle", counted)
+    for _ in watch.look():
+        handled.append(0)
+    # Of each file that it has come into being, and that it was written.
+    assert sum(handled) == 200 and max(handled) == module._EVENTS
+    assert watch.take() == {f"{tmp_path}/{number}.conf" for number in range(100)}

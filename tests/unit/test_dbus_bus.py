@@ -14,8 +14,7 @@ import pytest
 from test_dbus_connection import steps, turn_until, waits
 
 from upstart.base.loop import Loop
-from upstart.dbus import bus as module
-from upstart.dbus import wire
+from upstart.dbus import senders, wire
 from upstart.dbus.bus import BUS, MessageBus
 from upstart.dbus.connection import PAUSE, Connection
 from upstart.dbus.turns import Turns
@@ -40,7 +39,7 @@ class Bus:
         self.handled: list[tuple[str, str]] = []
         self.works: Callable[[Connection, wire.Message], Work] = lambda connection, message: None
         self.bus = MessageBus(loop, Turns(loop), f"unix:path={path}", NAME, self._handle, lambda: next(serials))
-        self.bus.needs_uid = lambda message: message.header.member == "Change"
+        self.bus.senders.needs_uid = lambda message: message.header.member == "Change"
         self.bus.connect()
         loop.turn(0)
         self.sock, _ = listener.accept()
@@ -122,7 +121,7 @@ class Bus:
 
     def refused(self) -> list[int]:
         """The calls that were answered with LimitsExceeded."""
-        return [m.header.reply_serial for m in self.messages if m.header.error_name == module.LIMITS_EXCEEDED]
+        return [m.header.reply_serial for m in self.messages if m.header.error_name == senders.LIMITS_EXCEEDED]
 
 
 @pytest.fixture
@@ -150,18 +149,18 @@ def test_who_only_looks_need_not_be_known_and_who_changes_must_be(bus: Bus) -> N
     bus.until(lambda: bus.asked == [":root"])
     bus.rest()
     assert len(bus.handled) == 1, "calls of one sender stay in their order"
-    assert bus.bus.uid_of(":root") is None
+    assert bus.bus.senders.uid_of(":root") is None
 
 
 def test_an_answer_about_a_sender_is_remembered(bus: Bus) -> None:
     for number in range(3):
         bus.call(":root", f"{number}", "Change")
         bus.until(lambda number=number: len(bus.handled) > number)  # type: ignore[misc]
-    assert bus.asked == [":root"] and bus.bus.uid_of(":root") == 0
+    assert bus.asked == [":root"] and bus.bus.senders.uid_of(":root") == 0
 
 
 def test_what_is_remembered_of_senders_is_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KNOWN_SENDERS", 2)
+    monkeypatch.setattr(senders, "KNOWN_SENDERS", 2)
     bus.uids.update({f":{number}": NOBODY for number in range(4)})
     for name in (":0", ":1", ":2", ":2", ":0"):
         count = len(bus.handled)
@@ -173,7 +172,7 @@ def test_what_is_remembered_of_senders_is_bounded(bus: Bus, monkeypatch: pytest.
 def test_of_whom_the_bus_knows_nothing_the_calls_are_handled_and_nothing_is_known(bus: Bus) -> None:
     bus.call(":stranger", "one", "Change")
     bus.until(lambda: bus.handled)
-    assert bus.handled == [(":stranger", "one")] and bus.bus.uid_of(":stranger") is None
+    assert bus.handled == [(":stranger", "one")] and bus.bus.senders.uid_of(":stranger") is None
 
 
 def test_root_does_not_wait_for_the_long_calls_of_strangers(bus: Bus) -> None:
@@ -209,7 +208,7 @@ def test_strangers_are_served_in_turn(bus: Bus) -> None:
 
 
 def test_a_stranger_may_not_ask_at_length_and_root_may(bus: Bus) -> None:
-    long = "x" * (module.MAX_QUESTION + 1)
+    long = "x" * (senders.MAX_QUESTION + 1)
     bus.call(":nobody", long, serial=5)
     bus.call(":nobody", "short", serial=6)
     bus.until(lambda: bus.handled)
@@ -220,7 +219,7 @@ def test_a_stranger_may_not_ask_at_length_and_root_may(bus: Bus) -> None:
 
 
 def test_no_more_calls_wait_than_may(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAITING_MESSAGES", 20)
+    monkeypatch.setattr(senders, "WAITING_MESSAGES", 20)
     bus.works = lambda connection, message: steps(3, 0.001, lambda: None)
     for serial in range(1, 101):
         bus.call(":nobody", "x", serial=serial)
@@ -238,7 +237,7 @@ def test_no_more_calls_wait_than_may(bus: Bus, monkeypatch: pytest.MonkeyPatch) 
 def test_long_calls_that_wait_have_a_bound_together_and_a_first_short_one_is_taken_all_the_same(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WAITING_BYTES", 1 << 20)
+    monkeypatch.setattr(senders, "WAITING_BYTES", 1 << 20)
     bus.silent = True
     for number in range(6):
         bus.call(f":a{number}", "x" * (300 << 10), serial=number + 1)
@@ -248,10 +247,10 @@ def test_long_calls_that_wait_have_a_bound_together_and_a_first_short_one_is_tak
     bus.until(lambda: bus.handled)
     assert bus.handled == [(":root", "short")]
     # With their connection what waited is gone, and so is its share.
-    assert bus.bus._waiting > 0
+    assert bus.bus.senders._waiting > 0
     bus.sock.close()
     turn_until(bus.loop, lambda: not bus.bus.busy)
-    assert bus.bus._waiting == 0
+    assert bus.bus.senders._waiting == 0
 
 
 def test_nothing_is_answered_to_a_bus_that_does_not_read(bus: Bus) -> None:

@@ -1,4 +1,4 @@
-"""The names by which Upstart is found on D-Bus.
+"""The names by which Upstart is found on D-Bus, and names of jobs for people.
 
 The names are part of the interface of 1.13.2 and never change; only the extension (docs/dbus-extension.md) is ours.
 """
@@ -43,3 +43,12 @@ INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 
 #: What an init without our extension, or a bus whose policy does not know it, answers to its methods.
 NO_EXTENSION = (UNKNOWN_METHOD, UNKNOWN_INTERFACE, ACCESS_DENIED)
+
+#: Names in one line.
+_NAMED = 8
+
+
+def listed(names: list[str]) -> str:
+    """Names for people: not more than fit into a line, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

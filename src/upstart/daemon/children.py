@@ -13,16 +13,15 @@ import os
 import time
 
 from upstart.base import utmp
-from upstart.base.loop import READ, WRITE
 from upstart.daemon.following import Daemons
 from upstart.daemon.running import Running, name_of, others
+from upstart.daemon.watching import Watching
 from upstart.process import helper
 from upstart.process.kill import SIGKILL, kill_members, signal_job, signal_process
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members, reaped
 from upstart.process.procfs import look
 from upstart.process.reaper import BATCH, CONTINUED, EXITED, STOPPED, reap
-from upstart.process.spawn import close, read_outcome
 from upstart.process.writer import Writers
 
 TYPE_CHECKING = False
@@ -44,18 +43,19 @@ LOG_SECONDS = 0.5
 LOOK_SECONDS = 0.01
 #: Seconds that a re-exec waits for what is being written.
 HOLD_SECONDS = 0.05
-#: Seconds until it is tried again to watch what could not be watched.
-WATCH_SECONDS = 1.0
 
 
 class Children:
-    """The table of them for one engine; ``running`` is keyed by instance and process name.
+    """The table of them for one engine.
+
+    ``running`` is keyed by instance and process name, ``watching`` has the descriptors that they have open to us.
 
     ``noticed`` is told of each child that was stopped, and of each end of one that is no job's.
     """
 
     __slots__ = (
         "_daemons", "_engine", "_failed", "_logged_in", "_loop", "_noticed", "_warn", "_writers", "logs", "running",
+        "watching",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,7 @@ class Children:
         self.logs = LogStore(warn, self._writers)
         self._logged_in = utmp.Holders()
         self.running: Table = {}
+        self.watching = Watching(engine, loop, self.running, warn)
         self._daemons = Daemons(engine, loop, warn, self.running, self.reap, self._tell_end)
 
     def close(self) -> None:
@@ -102,14 +103,10 @@ class Children:
         running = self.running.pop((instance, process), None)
         if running is None:
             return None
-        self._end_outcome(running)
-        self._end_feed(running)
         self._daemons.let_go(running)
         self._loop.remove(running.follow_timer)
         self._loop.remove(running.log_timer)
-        if running.log is not None:
-            self._watch_log_no_more(running)
-            running.log.ended()
+        self.watching.end(running)
         return running.members
 
     def expect(self, instance: Instance, process: str, members: Members) -> Running:
@@ -136,7 +133,7 @@ class Children:
                 self._daemons.mend(instance, running)
             if running.ended is not None and running.log_timer < 0:
                 self._end_told(running)
-            self.watch(instance, process, running)
+            self.watching.watch(instance, process, running)
         self._tell_lost_ends()
 
     def _tell_lost_ends(self) -> None:
@@ -150,108 +147,6 @@ class Children:
                     self._end_of(pid, None)
             except OSError:
                 pass
-
-    # Descriptors
-
-    def watch(self, instance: Instance, process: str, running: Running) -> None:
-        """Watch what the process has open to us; where that fails now, try again later."""
-        try:
-            if running.error_fd >= 0 and running.error_watch < 0:
-                self.watch_outcome(instance, process, running, running.error_fd)
-            if running.log is not None and running.log.fd >= 0 and running.log_watch < 0:
-                self.watch_log(running, running.log)
-            if running.feed is not None and running.feed_watch < 0:
-                self.watch_feed(running, *running.feed)
-        except OSError as error:
-            self._warn(f"{instance.display} {process} process: unable to watch it: {error.strerror}")
-            self._loop.call_later(WATCH_SECONDS, lambda: self._watch_again(instance, process, running))
-
-    def _watch_again(self, instance: Instance, process: str, running: Running) -> None:
-        if self.running.get((instance, process)) is running:
-            self.watch(instance, process, running)
-
-    def watch_log(self, running: Running, log: JobLog) -> None:
-        """Take the output as it comes."""
-        running.log = log
-        self._read_on(running, log)
-
-    # Functions within that name each other would be left to the garbage collector, with all they hold.
-
-    def _read_on(self, running: Running, log: JobLog) -> None:
-        if running.log is log and running.log_watch < 0 and log.fd >= 0:
-            running.log_watch = self._loop.add_fd(log.fd, READ, lambda events: self._readable(running, log))
-
-    def _readable(self, running: Running, log: JobLog) -> None:
-        if log.file.behind:
-            self._watch_log_no_more(running)
-            log.file.when_answered(lambda: self._read_on(running, log))
-        elif not log.on_readable():
-            self._watch_log_no_more(running)
-            log.close()
-
-    def _watch_log_no_more(self, running: Running) -> None:
-        watch, running.log_watch = running.log_watch, -1
-        self._loop.remove(watch)
-
-    def watch_feed(self, running: Running, fd: int, data: bytes) -> None:
-        """Write the rest of a script as its shell reads it."""
-        running.feed = (fd, data)
-
-        def writable(_events: int) -> None:
-            if running.feed is None:
-                return
-            rest = running.feed[1]
-            try:
-                rest = rest[os.write(fd, rest) :]
-            except BlockingIOError:
-                return
-            except OSError:
-                rest = b""
-            running.feed = (fd, rest)
-            if not rest:
-                self._end_feed(running)
-
-        running.feed_watch = self._loop.add_fd(fd, WRITE, writable)
-
-    def _end_feed(self, running: Running) -> None:
-        if running.feed is not None:
-            (fd, _), running.feed = running.feed, None
-            watch, running.feed_watch = running.feed_watch, -1
-            self._loop.remove(watch)
-            close(fd)
-
-    def watch_outcome(self, instance: Instance, process: str, running: Running, error_fd: int) -> None:
-        """Tell the engine whether the program was executed, once that is known."""
-        running.error_fd = error_fd
-        running.error_watch = self._loop.add_fd(
-            error_fd, READ, lambda events: self._outcome(instance, process, running)
-        )
-
-    def _outcome(self, instance: Instance, process: str, running: Running) -> bool:
-        """Look at the error pipe: true if the process is known to have failed before its program ran."""
-        if running.error_fd < 0:
-            return False
-        name = f"{instance.display} {process} process"
-        text = read_outcome(running.error_fd, lambda lack: self._warn(f"{name}: {lack}; it runs without"))
-        if text is None:
-            return False
-        self._end_outcome(running)
-        if not text:
-            self._engine.process_ready(instance, process)
-            return False
-        if running.log is not None:
-            self._watch_log_no_more(running)
-            running.log.discard()
-            running.log = None
-        self._engine.spawn_failed(instance, process, text)
-        return True
-
-    def _end_outcome(self, running: Running) -> None:
-        if running.error_fd >= 0:
-            fd, running.error_fd = running.error_fd, -1
-            watch, running.error_watch = running.error_watch, -1
-            self._loop.remove(watch)
-            close(fd)
 
     def follow(self, instance: Instance) -> None:
         """Watch the main process become a daemon."""
@@ -339,7 +234,7 @@ class Children:
         instance, process = self._engine.pids[pid]
         running = self.running.get((instance, process))
         if running is not None:
-            if self._outcome(instance, process, running):
+            if self.watching.outcome(instance, process, running):
                 return
             if process == "main":
                 self._daemons.main_ended(instance, running, pid, status)
@@ -362,7 +257,7 @@ class Children:
         log = running.log
         if log is not None:
             if not log.take_rest():
-                self._watch_log_no_more(running)
+                self.watching.end_log(running)
                 log.close()
             if not log.file.settled:
                 running.ended = (pid, status)
@@ -436,11 +331,11 @@ class Children:
             log = JobLog.load(self.logs, saved_log)
             running.log = log
             if log.fd >= 0:
-                self.watch_log(running, log)
+                self.watching.watch_log(running, log)
         if feed is not None:
-            self.watch_feed(running, feed[0], feed[1].encode("latin-1"))
+            self.watching.watch_feed(running, feed[0], feed[1].encode("latin-1"))
         if error_fd >= 0:
-            self.watch_outcome(instance, process, running, error_fd)
+            self.watching.watch_outcome(instance, process, running, error_fd)
         if ended is not None:
             running.ended = (ended[0], ended[1])
             running.looks = entry.get("looks", 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 
+from upstart.base.names import listed
 from upstart.base.priority import ERROR
 from upstart.engine.core import CommandError
 from upstart.process.procfs import look
@@ -26,8 +27,6 @@ LOOK_SECONDS = 10.0
 PATIENCE = 60.0
 #: Parents that are asked whose child a caller is.
 _GENERATIONS = 64
-#: Names of jobs in one line.
-_NAMED = 8
 
 
 class Ending:
@@ -112,6 +111,4 @@ class Ending:
             for instance in self._engine.instances()
             if any(blocked.event is event for blocked in instance.blocking)
         ]
-        more = len(names) - _NAMED
-        text = ", ".join(names[:_NAMED]) or f"the event {event.name}, which a half-met condition holds"
-        return f"{text} and {more} more" if more > 0 else text
+        return listed(names) or f"the event {event.name}, which a half-met condition holds"

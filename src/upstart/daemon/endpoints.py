@@ -155,7 +155,7 @@ class Endpoints:
             self._loop, self._turns, address, SERVICE, service.received, service.next_serial
         )
         self.bus = self._service.bus = bus
-        bus.needs_uid = self._service.needs_uid
+        bus.senders.needs_uid = self._service.needs_uid
         bus.lost = self._bus_lost
 
         def finished(error: tuple[str, str] | None) -> None:

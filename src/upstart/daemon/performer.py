@@ -171,7 +171,7 @@ class Performer:
         if result.output_fd >= 0 and logdir is not None:
             path = log_path(logdir, instance.job.name, instance.name, session)
             running.log = JobLog(children.logs, path, result.output_fd, session)
-        children.watch(instance, process, running)
+        children.watching.watch(instance, process, running)
         if self._spawner.unprepared:
             # While the program begins its work: nobody waits for us then.
             self._spawner.unprepared = False

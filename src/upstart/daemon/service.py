@@ -72,7 +72,7 @@ class Call:
         self.uid: int | None = connection.uid
         self.pid = connection.pid
         if connection.uid < 0:
-            self.uid = service.bus.uid_of(self.sender) if service.bus is not None and self.sender else None
+            self.uid = service.bus.senders.uid_of(self.sender) if service.bus is not None and self.sender else None
         #: The answer holds the path of the instance.
         self.returns_path = False
         self._answered = False

@@ -1,13 +1,9 @@
 """Our connection to a message bus, which may come late, hang, or go away, and never holds anything up.
 
 What is always true here: connecting, authenticating, saying Hello and asking for the name are steps of one exchange
-that the loop drives; if it does not end within `CONNECT_SECONDS`, the bus is left alone.  Who sent a message is asked
-of the bus (GetConnectionUnixUser) without waiting: the calls of a sender that may change something, or that are long,
-lie in a bounded queue until the bus has answered.  Unique names are never given twice, so an answer is remembered.
-Nobody but the bus itself can answer what we asked it, and an answer of another form than ours to it is none.
-
-Behind the one connection are many clients.  The calls of each are handled in their order, and those of root and our own
-user at once; all others wait for their turn (`turns`), so that what a stranger asks for holds up nobody else.
+that the loop drives; if it does not end within `CONNECT_SECONDS`, the bus is left alone.  Nobody but the bus itself can
+answer what we asked it, and an answer of another form than ours to it is none.  Behind the one connection are many
+clients (`senders`).
 """
 
 from __future__ import annotations
@@ -15,13 +11,12 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from time import monotonic
 
 from upstart.dbus import wire
 from upstart.dbus.address import parse_address
 from upstart.dbus.auth import ClientAuth
-from upstart.dbus.connection import LONG_MESSAGE, PAUSE, Connection, Memory, close_fds, run_until
-from upstart.dbus.turns import SLICE
+from upstart.dbus.connection import Connection, Memory
+from upstart.dbus.senders import Senders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,17 +35,6 @@ PRIMARY_OWNER = 1
 CONNECT_SECONDS = 10.0
 #: The backlog of the bus is full: try again after this many seconds.
 RETRY_SECONDS = 0.25
-KNOWN_SENDERS = 256
-#: Calls of a sender that wait for the bus to say who it is, and calls that wait for their turn.
-HELD_MESSAGES = 256
-WAITING_MESSAGES = 4096
-#: Bytes that wait for all senders together.
-WAITING_BYTES = 16 << 20
-#: Bytes of a call by somebody who may only look: what fits into one word of a command line (128 kB) fits.
-MAX_QUESTION = 192 << 10
-#: Our answers lie unread: seconds until the next is given.
-STALLED_SECONDS = 0.05
-LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
 
 #: Name and text of the error that a failed connection attempt gives.
 _ERRNO_NAMES = {
@@ -73,42 +57,16 @@ def what_is_wrong(address: str) -> str:
     return ""
 
 
-class _Sender:
-    """A client of the bus whose calls wait: for the bus to say who it is, or for their turn."""
-
-    __slots__ = ("asked", "bus", "message", "messages", "name", "nameless", "queued", "stalled", "work")
-
-    def __init__(self, bus: MessageBus, name: str) -> None:
-        self.bus = bus
-        self.name = name
-        self.messages: list[wire.Message] = []
-        #: The call being handled, and what is left to do for it.
-        self.message: wire.Message | None = None
-        self.work: Work = None
-        #: The bus has been asked who it is, and has not answered; it has, and could not tell.
-        self.asked = False
-        self.nameless = False
-        #: It stands in the queue of turns; it waits until the bus has read our answers, or for what its work waits for.
-        self.queued = False
-        self.stalled = False
-
-    def resume(self, deadline: float) -> bool:
-        """Handle its calls until ``deadline``; true if more of them can be handled."""
-        self.queued = True
-        self.queued = self.bus.serve(self, deadline)
-        return self.queued
-
-
 class MessageBus:
     """A bus at ``address``, on which we want to own ``name``; ``ready`` is true from the moment we do.
 
-    ``on_message`` (connection, message) gets the calls of others, whose uid `uid_of` then knows.  ``finished``
+    ``on_message`` (connection, message) gets the calls of others, whose uid ``senders`` then know.  ``finished``
     (None, or an error's name and text) tells the end of `connect`; ``lost`` () that an established connection went.
     """
 
     __slots__ = (
-        "_calls", "_connection", "_loop", "_name", "_on_message", "_senders", "_timer", "_trusted_uids", "_turns",
-        "_uids", "_waiting", "address", "finished", "lost", "needs_uid", "next_serial", "ready",
+        "_calls", "_connection", "_loop", "_name", "_timer", "_turns", "address", "finished", "lost", "next_serial",
+        "ready", "senders",
     )  # fmt: skip
 
     def __init__(
@@ -126,20 +84,13 @@ class MessageBus:
         self._name = name
         #: Gives a serial that no message of ours has.
         self.next_serial = next_serial
-        self._on_message = on_message
         self._connection: Connection | None = None
         self._calls: dict[int, Callable[[wire.Message], object]] = {}
-        self._senders: dict[str, _Sender] = {}
-        #: Bytes of the calls that wait.
-        self._waiting = 0
-        self._uids: dict[str, int] = {}
-        self._trusted_uids = (0, os.getuid())
+        self.senders = Senders(loop, turns, on_message, next_serial, self.call)
         self._timer = -1
         self.ready = False
         self.finished: Callable[[tuple[str, str] | None], object] = lambda error: None
         self.lost: Callable[[], object] = lambda: None
-        #: Whether the message asks for something that depends on who sent it.
-        self.needs_uid: Callable[[wire.Message], bool] = lambda message: True
 
     @property
     def busy(self) -> bool:
@@ -253,17 +204,10 @@ class MessageBus:
         if self._connection is not None:
             self._connection.flush()
 
-    def uid_of(self, sender: str) -> int | None:
-        """The uid of a sender, None where the bus could not tell."""
-        return self._uids.get(sender)
-
     def _closed(self, connection: Connection) -> None:
         self._connection = None
         self._calls.clear()
-        senders, self._senders = self._senders, {}
-        for sender in senders.values():
-            self._drop(sender)
-        self._uids.clear()
+        self.senders.lost()
         if self.ready:
             self.ready = False
             self.lost()
@@ -277,143 +221,5 @@ class MessageBus:
                 then = self._calls.pop(header.reply_serial, None)
                 if then is not None:
                     then(message)
-        elif message.type == wire.CALL and header.sender:
-            sender = self._senders.get(header.sender)
-            if sender is None:
-                sender = self._senders[header.sender] = _Sender(self, header.sender)
-            if self._hold(connection, sender, message):
-                self._join(sender)
-
-    # Whose calls wait
-
-    def _trusts(self, sender: _Sender) -> bool:
-        return self._uids.get(sender.name) in self._trusted_uids
-
-    def _must_be_known(self, sender: _Sender) -> bool:
-        """Whether its next call cannot be handled before the bus has said who it is."""
-        if sender.name in self._uids or sender.nameless or not sender.messages:
-            return False
-        return len(sender.messages[0].body) > wire.LONG or self.needs_uid(sender.messages[0])
-
-    def _join(self, sender: _Sender) -> None:
-        """Have the calls of a sender handled: at once, in its turn, or when the bus has said who it is."""
-        if sender.queued or sender.stalled:
-            return
-        if self._trusts(sender):
-            if sender.resume(monotonic() + SLICE):
-                self._turns.join(sender, True)
-            return
-        must_be_known = self._must_be_known(sender)
-        if must_be_known or self._turns.crowded():
-            self._ask(sender)
-        if not must_be_known:
-            sender.queued = True
-            self._turns.join(sender, False)
-
-    def _ask(self, sender: _Sender) -> None:
-        if not sender.asked and sender.name not in self._uids and not sender.nameless:
-            sender.asked = True
-            self.call("GetConnectionUnixUser", lambda answer: self._know(sender, answer), "s", sender.name)
-
-    def _know(self, sender: _Sender, answer: wire.Message) -> None:
-        sender.asked = False
-        if answer.type == wire.RETURN and answer.header.signature == "u":
-            if len(self._uids) >= KNOWN_SENDERS:
-                del self._uids[next(iter(self._uids))]
-            self._uids[sender.name] = answer.args()[0]
-        else:
-            sender.nameless = True
-        if self._senders.get(sender.name) is sender:
-            if self._trusts(sender):
-                self._turns.trust(sender)
-            self._join(sender)
-
-    def _hold(self, connection: Connection, sender: _Sender, message: wire.Message) -> bool:
-        """Keep a call of the sender's; false where it is refused, for too much waits."""
-        size = _size(message)
-        waiting = sender.messages
-        limit = HELD_MESSAGES if sender.asked else WAITING_MESSAGES
-        # The first call of a sender is not refused for what others have sent, unless it is a long one itself.
-        full = self._waiting + size > WAITING_BYTES and (bool(waiting) or size > wire.LONG)
-        if len(waiting) >= limit or full:
-            self._refuse(connection, message, "Too many calls wait")
-            return False
-        kept = wire.Message(message.type, message.flags, message.serial, message.header, message.body, message.little)
-        kept.fds, message.fds = message.fds, []
-        waiting.append(kept)
-        self._waiting += size
-        return True
-
-    def _refuse(self, connection: Connection, message: wire.Message, why: str) -> None:
-        if not message.flags & wire.NO_REPLY:
-            to = message.header.sender
-            connection.send(wire.error(self.next_serial(), message.serial, to, LIMITS_EXCEEDED, why))
-
-    def serve(self, sender: _Sender, deadline: float) -> bool:
-        """Handle the calls of a sender until ``deadline``; true if more of them can be handled."""
-        connection = self._connection
-        served = False
-        while connection is not None and self._senders.get(sender.name) is sender:
-            if sender.work is not None:
-                result = run_until(sender.work, deadline)
-                if result is False:
-                    return True
-                if result is not True:
-                    sender.stalled = True
-                    result(lambda: self._go_on(sender))
-                    break
-                self._finish(sender)
-                continue
-            if not sender.messages:
-                del self._senders[sender.name]
-                break
-            if served and monotonic() > deadline:
-                return True
-            message = sender.messages[0]
-            if self._must_be_known(sender):
-                self._ask(sender)
-                break
-            if connection.queued > PAUSE:
-                sender.stalled = True
-                self._loop.call_later(STALLED_SECONDS, lambda: self._go_on(sender))
-                break
-            if len(message.body) > LONG_MESSAGE and self._trusts(sender):
-                if self._turns.long is not None:
-                    return True
-                self._turns.long = sender
-            self._waiting -= _size(sender.messages.pop(0))
-            served = True
-            if len(message.body) > MAX_QUESTION and not self._trusts(sender):
-                self._refuse(connection, message, "Message too long")
-                close_fds(message)
-                continue
-            sender.message = message
-            sender.work = self._on_message(connection, message)
-            if sender.work is None:
-                self._finish(sender)
-        return False
-
-    def _go_on(self, sender: _Sender) -> None:
-        sender.stalled = False
-        if self._senders.get(sender.name) is sender:
-            self._join(sender)
-
-    def _finish(self, sender: _Sender) -> None:
-        sender.work = None
-        if sender.message is not None:
-            close_fds(sender.message)
-            sender.message = None
-        if self._turns.long is sender:
-            self._turns.long = None
-
-    def _drop(self, sender: _Sender) -> None:
-        self._finish(sender)
-        for message in sender.messages:
-            self._waiting -= _size(message)
-            close_fds(message)
-        sender.messages = []
-
-
-def _size(message: wire.Message) -> int:
-    """Bytes that a waiting call takes, about."""
-    return len(message.body) + 512
+        elif message.type == wire.CALL:
+            self.senders.received(connection, message)

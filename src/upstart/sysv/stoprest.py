@@ -12,7 +12,7 @@ import posix
 import time
 
 from upstart.base.errors import DBusError
-from upstart.base.names import DISCONNECTED, NO_EXTENSION, NO_REPLY
+from upstart.base.names import DISCONNECTED, NO_EXTENSION, NO_REPLY, listed
 from upstart.sysv import change
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
 
@@ -27,8 +27,6 @@ OMIT_FILE, OMIT_DIRECTORY = "/run/sendsigs.omit", "/run/sendsigs.omit.d"
 INTERVAL = 0.1
 NAMED_AFTER = 10.0
 PATIENCE = 65.0
-#: Names of jobs in one line.
-_NAMED = 8
 
 
 def main(argv: list[str]) -> int:
@@ -75,12 +73,12 @@ def _stop(context: Context, settings: Common, args: list[str]) -> int:
         while jobs:
             now = time.monotonic()
             if now - began >= PATIENCE:
-                context.message(f"Jobs that do not stop: {_list(jobs)}")
+                context.message(f"Jobs that do not stop: {listed(jobs)}")
                 return 1
             if now >= named:
                 named = now + NAMED_AFTER
                 left = int(PATIENCE - (now - began))
-                context.message(f"Waiting for jobs to stop, for at most {left} seconds more: {_list(jobs)}")
+                context.message(f"Waiting for jobs to stop, for at most {left} seconds more: {listed(jobs)}")
             time.sleep(INTERVAL)
             init, jobs = _ask(init)
     except DBusError as error:
@@ -88,11 +86,6 @@ def _stop(context: Context, settings: Common, args: list[str]) -> int:
             return 0
         raise
     return 0
-
-
-def _list(jobs: list[str]) -> str:
-    more = len(jobs) - _NAMED
-    return ", ".join(jobs[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 PROGRAM = Program(
