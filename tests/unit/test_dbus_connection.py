@@ -398,6 +398,23 @@ def test_what_is_no_dbus_ends_a_clients_connection_and_is_passed_over_on_a_bus(l
         theirs.close()
 
 
+def test_a_long_message_that_is_passed_over_holds_up_no_other(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    seen: list[int] = []
+    peer = Connection(
+        loop, Turns(loop), Memory(1 << 30), ours, None, -1, 0,  # type: ignore[arg-type]
+        lambda peer, message: seen.append(message.serial), lambda peer: None,
+    )  # fmt: skip
+    theirs.sendall(wire._build(wire.CALL, 0, 1, b"\1\1o\0\4\0\0\0no/p\0", b"x" * module.LONG_MESSAGE))
+    loop.turn(0.01)
+    theirs.sendall(a_call(2, "x" * module.LONG_MESSAGE))
+    turn_until(loop, lambda: seen, 10)
+    assert seen == [2]
+    peer.close()
+    theirs.close()
+
+
 def test_a_bus_that_sends_a_message_too_long_for_us_is_still_understood(loop: Loop) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)

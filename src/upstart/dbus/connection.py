@@ -4,9 +4,8 @@ What is always true here: nothing waits.  A peer that does not read what it aske
 `PAUSE` bytes wait for it, and is disconnected once `MAX_QUEUE` do; one that sends what is not D-Bus is disconnected.
 The messages of a peer are handled in their order, one after the other is answered as far as it can be, and in one turn
 for no longer than a slice (`turns`), so that neither a flood nor a long call leaves no room for the others; what waits
-for something has those behind it wait as well.  What was
-sent before the peer went is still handled.  Descriptors that nobody took are closed.  All that a connection holds is
-counted in its `Memory`.
+for something has those behind it wait as well.  What was sent before the peer went is still handled.  All that a
+connection holds is counted in its `Memory`.
 
 A message bus is a peer that speaks for everybody: it may lag behind further (`BUS_QUEUE`), and a message that is too
 long for us, or that we do not understand, is passed over, for it must not cost us our place on the bus.
@@ -16,13 +15,13 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
 from struct import Struct
 from time import monotonic
 
 from upstart.base.loop import HANGUP, ONCE, READ, WRITE
 from upstart.dbus import wire
 from upstart.dbus.auth import AuthError, ClientAuth, ServerAuth
+from upstart.dbus.incoming import Incoming, close_fds
 from upstart.dbus.turns import SLICE
 
 TYPE_CHECKING = False
@@ -74,14 +73,6 @@ class Memory:
         self.relieve: Callable[[], object] = _nothing
 
 
-def close_fds(message: wire.Message) -> None:
-    """Close the descriptors that nobody took."""
-    fds, message.fds = message.fds, []
-    for fd in fds:
-        if fd >= 0:
-            os.close(fd)
-
-
 def run_until(work: Work, deadline: float) -> bool | Wait:
     """Go on with a work until ``deadline``; true where nothing is left of it, and what it waits for where it does."""
     for wait in work or ():
@@ -96,8 +87,8 @@ class Connection:
     """A peer.  ``on_message`` (connection, message) is called for each message, ``on_close`` (connection) once."""
 
     __slots__ = (
-        "_backlog", "_events", "_fds", "_flush_due", "_in", "_loop", "_memory", "_message", "_mute", "_out", "_queue",
-        "_skip", "_stalled", "_turns", "_waits", "_watch", "_work", "auth", "authenticated", "gone", "hears", "held",
+        "_backlog", "_events", "_flush_due", "_incoming", "_loop", "_memory", "_message", "_mute", "_out", "_queue",
+        "_stalled", "_turns", "_waits", "_watch", "_work", "auth", "authenticated", "gone", "hears", "held",
         "on_close", "on_message", "pid", "queued", "sock", "uid",
     )  # fmt: skip
 
@@ -130,8 +121,7 @@ class Connection:
         #: Bytes that wait to be sent, and bytes that the memory has counted for us.
         self.queued = 0
         self.held = 0
-        self._in: bytes | bytearray = b""
-        self._fds: list[int] = []
+        self._incoming = Incoming(uid < 0)
         #: What is being sent, as far as it is left, and what comes after it.
         self._out = memoryview(b"")
         self._queue: list[bytes] = []
@@ -146,8 +136,6 @@ class Connection:
         self._flush_due = False
         #: The peer takes nothing more; what it has sent before may still be on its way.
         self._mute = False
-        #: Bytes still to come of a message that is passed over.
-        self._skip = 0
         self._events = READ
         self._watch = loop.add_fd(sock.fileno(), READ, self._ready)
 
@@ -159,19 +147,14 @@ class Connection:
         self._loop.remove(self._watch)
         try:
             self.sock.close()
-            self._close_fds()
+            self._incoming.close()
         except OSError:
             # They are gone whatever close(2) says.
             pass
-        self._in = b""
         self._drop_queue()
         self._end_work()
         self._account()
         self.on_close(self)
-
-    def _close_fds(self) -> None:
-        while self._fds:
-            os.close(self._fds.pop())
 
     def _end_work(self) -> None:
         self._work = None
@@ -182,7 +165,7 @@ class Connection:
             self._turns.long = None
 
     def _account(self) -> None:
-        held = len(self._in) + self.queued
+        held = len(self._incoming) + self.queued
         memory = self._memory
         memory.held += held - self.held
         self.held = held
@@ -297,8 +280,8 @@ class Connection:
             data, ancillary, flags = b"", [], 0
         for level, kind, payload in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                self._fds += [_INT.unpack_from(payload, at)[0] for at in range(0, len(payload) - 3, 4)]
-        if not data or flags & _socket.MSG_CTRUNC or len(self._fds) > MAX_FDS:
+                self._incoming.fds += [_INT.unpack_from(payload, at)[0] for at in range(0, len(payload) - 3, 4)]
+        if not data or flags & _socket.MSG_CTRUNC or len(self._incoming.fds) > MAX_FDS:
             self.close()
             return
         try:
@@ -311,16 +294,7 @@ class Connection:
                     self.authenticated()
                 if not data:
                     return
-            if self._skip:
-                passed = min(self._skip, len(data))
-                self._skip -= passed
-                data = data[passed:]
-            if self._in:
-                if type(self._in) is bytes:
-                    self._in = bytearray(self._in)
-                self._in += data
-            else:
-                self._in = data
+            self._incoming.add(data)
             if self._dispatch(monotonic() + SLICE):
                 self._turns.join(self, True)
         except (wire.WireError, AuthError, MemoryError):
@@ -344,8 +318,7 @@ class Connection:
     def _dispatch(self, deadline: float) -> bool:
         """Handle what has come, until ``deadline``; true if there is more to do."""
         more = False
-        at = 0
-        data = self._in
+        incoming = self._incoming
         try:
             while not self.gone and not self._waits:
                 if self._work is not None:
@@ -353,44 +326,28 @@ class Connection:
                         more = not self._waits
                         break
                     continue
-                left = len(data) - at
-                if left < wire.FIXED:
-                    break
-                length = wire.message_length(data, at)
-                if length > wire.MAX_MESSAGE:
-                    if self.uid >= 0:
-                        raise wire.WireError("message too long")
-                    self._skip = length - left
-                    at = len(data)
-                    break
-                if left < length:
+                length = incoming.length()
+                if not length:
                     break
                 if self.queued > PAUSE:
                     self._stalled = True
                     break
-                if at and monotonic() > deadline:
+                if incoming.begun and monotonic() > deadline:
                     more = True
                     break
-                if length > LONG_MESSAGE:
-                    if self._turns.long is not None:
-                        more = True
-                        break
-                    self._turns.long = self
-                at += length
-                self._handle(bytes(data[at - length : at]))
+                if length > LONG_MESSAGE and self._turns.long is not None:
+                    more = True
+                    break
+                message = incoming.take(length)
+                if message is not None:
+                    if length > LONG_MESSAGE:
+                        self._turns.long = self
+                    self._handle(message)
         finally:
-            if at == len(data):
-                self._in = b""
-            elif type(data) is bytearray:
-                del data[:at]
-            else:
-                self._in = data[at:]
+            incoming.settle()
         if self.gone:
-            self._in = b""
             return False
-        if self._fds and not self._in:
-            self._close_fds()
-        if self.held or self._in:
+        if self.held or incoming:
             self._account()
             if self.gone:
                 return False
@@ -400,19 +357,8 @@ class Connection:
             self._listen()
         return more
 
-    def _handle(self, data: bytes) -> None:
+    def _handle(self, message: wire.Message) -> None:
         """A whole message: call ``on_message``, and keep what is left to do for it."""
-        try:
-            message = wire.parse(data)
-        except wire.WireError:
-            if self.uid >= 0:
-                raise
-            return
-        wanted = message.header.unix_fds
-        if wanted:
-            if wanted > len(self._fds):
-                raise wire.WireError("descriptors that did not come")
-            message.fds, self._fds = self._fds[:wanted], self._fds[wanted:]
         work = None
         try:
             work = self.on_message(self, message)

@@ -12,7 +12,8 @@ import os
 from time import monotonic
 
 from upstart.dbus import wire
-from upstart.dbus.connection import LONG_MESSAGE, PAUSE, close_fds, run_until
+from upstart.dbus.connection import LONG_MESSAGE, PAUSE, run_until
+from upstart.dbus.incoming import close_fds
 from upstart.dbus.turns import SLICE
 
 TYPE_CHECKING = False
