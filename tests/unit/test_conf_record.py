@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upstart.conf import record
+from upstart.conf.known import Change
 from upstart.conf.record import Lost, Recorder, Replay
-from upstart.conf.sources import Change, Sources
+from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
 
 CONF = Path(record.__file__).parent

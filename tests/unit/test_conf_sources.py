@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upstart.conf.files import MAX_SIZE, is_ignored_directory, is_job_file, read_file, stamp_of
-from upstart.conf.sources import Change, Sources
+from upstart.conf.known import Change
+from upstart.conf.sources import Sources
 
 
 class Whole:

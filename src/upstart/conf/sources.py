@@ -21,6 +21,7 @@ import errno
 from upstart.conf.disk import DIRECT, is_directory, stamp_path
 from upstart.conf.files import CONF, GONE, OVERRIDE, PASSING, is_ignored_directory, is_job_file
 from upstart.conf.jobdata import same_definition
+from upstart.conf.known import Change, Directory, Entry, File
 from upstart.conf.listing import Listing, list_jobs
 from upstart.conf.parse import ParseError, decode, parse_job, parse_no_job
 
@@ -37,72 +38,6 @@ if TYPE_CHECKING:
     Steps: TypeAlias = "Iterator[Change | None]"
 
 
-class Change:
-    """A job that has another best class than before, or a file in error.
-
-    ``job_class`` is ``None`` where no valid file of that name is left.  ``error`` is what was reported of a file of
-    this name; the class is then the one that counts without that file.
-    """
-
-    __slots__ = ("error", "job_class", "name", "session")
-
-    def __init__(self, session: str | None, name: str, job_class: JobClass | None, error: str | None) -> None:
-        self.session = session
-        self.name = name
-        self.job_class = job_class
-        self.error = error
-
-    def __repr__(self) -> str:
-        return f"<Change {self.name}: {self.job_class} {self.error or ''}>"
-
-
-class _Entry:
-    """A job file as it was read."""
-
-    __slots__ = ("job", "stamp")
-
-    def __init__(self) -> None:
-        #: ``None`` where the file has to be read again.
-        self.stamp: int | None = None
-        #: The class, with the override that belongs to it; ``None`` for a file in error.
-        self.job: JobClass | None = None
-
-
-class _Directory:
-    """A directory of job files.
-
-    By the name of the job: the files, the overrides merged into them with their stamps, and what is in error.
-    ``overrides`` are the names of which this directory itself has an override.
-    """
-
-    __slots__ = ("entries", "errors", "loaded", "merged", "overrides", "path", "session")
-
-    def __init__(self, path: str, session: str | None) -> None:
-        self.path = path
-        self.session = session
-        self.loaded = False
-        self.entries: dict[str, _Entry] = {}
-        self.merged: dict[str, tuple[str, int | None]] = {}
-        self.errors: dict[str, str] = {}
-        self.overrides: set[str] = set()
-
-    def conf(self, name: str) -> str:
-        return f"{self.path}/{name}{CONF}"
-
-    def override(self, name: str) -> str:
-        return f"{self.path}/{name}{OVERRIDE}"
-
-
-class _File:
-    """A file of general configuration, which may have an override too."""
-
-    __slots__ = ("loaded", "path")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.loaded = False
-
-
 class Sources:
     """The directories and files of configuration; those added first take precedence.
 
@@ -112,19 +47,19 @@ class Sources:
     def __init__(self, warn: Callable[[str], None], disk: Disk = DIRECT) -> None:
         self._warn = warn
         self.disk = disk
-        self._directories: list[_Directory] = []
-        self._files: list[_File] = []
+        self._directories: list[Directory] = []
+        self._files: list[File] = []
         self._best: dict[str | None, dict[str, JobClass]] = {}
         #: The jobs that may have another best class, with what is wrong with one of their files.
         self._touched: dict[Key, str | None] = {}
 
     def add_dir(self, path: str, session: str | None = None) -> None:
         """Add a directory of job files; nothing is read before `load`."""
-        self._directories.append(_Directory(_normal(path), session))
+        self._directories.append(Directory(_normal(path), session))
 
     def add_file(self, path: str) -> None:
         """Add a file of general configuration; nothing is read before `load`."""
-        self._files.append(_File(_normal(path)))
+        self._files.append(File(_normal(path)))
 
     def know(self, job: JobClass) -> None:
         """Take a job as it was read by somebody else.
@@ -139,7 +74,7 @@ class Sources:
                 if job.override == directory.override(job.name):
                     directory.overrides.add(job.name)
                 if job.source == directory.conf(job.name):
-                    entry = directory.entries[job.name] = _Entry()
+                    entry = directory.entries[job.name] = Entry()
                     entry.job = job
                     if job.override is not None:
                         directory.merged[job.name] = job.override, None
@@ -176,8 +111,8 @@ class Sources:
 
     def changed(self, paths: Iterable[str]) -> Steps:
         """Look again at these paths: job files, overrides, or directories that may hold some."""
-        scans: dict[_Directory, None] = {}
-        looks: list[tuple[_Directory, str]] = []
+        scans: dict[Directory, None] = {}
+        looks: list[tuple[Directory, str]] = []
         for path in sorted(paths):
             for file in self._files:
                 if path == file.path or path == _toggled(file.path):
@@ -238,7 +173,7 @@ class Sources:
         except OSError:
             return True
 
-    def _check_file(self, file: _File) -> None:
+    def _check_file(self, file: File) -> None:
         file.loaded = True
         for path in (file.path, _toggled(file.path)):
             try:
@@ -249,7 +184,7 @@ class Sources:
                 if error.errno != errno.ENOENT:
                     self._warn(f"{path}: Unable to load configuration: {error.strerror}")
 
-    def _scan(self, directory: _Directory) -> Iterator[None]:
+    def _scan(self, directory: Directory) -> Iterator[None]:
         """Compare a directory with what is known of it, and parse what differs."""
         listing = Listing()
         try:
@@ -280,7 +215,7 @@ class Sources:
         for name in sorted((before | overrides) - known):
             yield from self._update(directory, name, False, name in overrides)
 
-    def _look(self, directory: _Directory, relative: str) -> Iterator[None]:
+    def _look(self, directory: Directory, relative: str) -> Iterator[None]:
         """Look at one file of a directory."""
         if any(is_ignored_directory(part) for part in relative.split("/")[:-1]):
             return
@@ -295,7 +230,7 @@ class Sources:
 
     def _update(
         self,
-        directory: _Directory,
+        directory: Directory,
         name: str,
         conf: bool,
         override: bool,
@@ -313,7 +248,7 @@ class Sources:
         if conf:
             entry = directory.entries.get(name)
             if entry is None:
-                entry = directory.entries[name] = _Entry()
+                entry = directory.entries[name] = Entry()
         elif directory.entries.pop(name, None) is not None:
             directory.errors.pop(name, None)
             directory.merged.pop(name, None)
@@ -326,7 +261,7 @@ class Sources:
                 self._refresh(other, name, entry, fresh=fresh)
                 yield
 
-    def _refresh(self, directory: _Directory, name: str, entry: _Entry, *, fresh: bool) -> None:
+    def _refresh(self, directory: Directory, name: str, entry: Entry, *, fresh: bool) -> None:
         """Parse a file again if it or its override differ from what was parsed."""
         override = self._override(directory, name)
         #: What is looked at.
@@ -385,7 +320,7 @@ class Sources:
                 raise
             return job, (path, stamp), f"{path}: Error while loading configuration file: {problem.strerror}"
 
-    def _override(self, last: _Directory, name: str) -> str | None:
+    def _override(self, last: Directory, name: str) -> str | None:
         """The path of the override that counts for a file in a directory."""
         for directory in self._directories:
             if directory.session == last.session and name in directory.overrides:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from upstart.base.loop import Loop
     from upstart.conf.disk import Disk
-    from upstart.conf.sources import Change, Steps
+    from upstart.conf.known import Change
+    from upstart.conf.sources import Steps
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.options import Options
     from upstart.engine.engine import Engine

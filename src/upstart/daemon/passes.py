@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from upstart.base.loop import Loop
     from upstart.conf.disk import Disk
+    from upstart.conf.known import Change
     from upstart.conf.record import Recorder
-    from upstart.conf.sources import Change, Steps
+    from upstart.conf.sources import Steps
     from upstart.daemon.reading import Reader
 
     class Work(Protocol):
