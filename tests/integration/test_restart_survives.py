@@ -13,7 +13,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from daemon_init import MANAGER, PROGRAMS, UPSTART, DBusError, SessionInit, lose_state, wait_for
+from daemon_init import EXTENSION, MANAGER, PROGRAMS, UPSTART, DBusError, SessionInit, lose_state, wait_for
 
 from upstart.daemon import options
 
@@ -332,5 +332,17 @@ def test_an_init_that_cannot_begin_anew_for_want_of_memory_waits_until_it_can(tm
         limit(init, resource.RLIM_INFINITY)
         assert init.client_at_last().status("stays") == before
         assert "stateless re-exec requested" in init.text()
+    finally:
+        init.close()
+
+
+def test_files_with_errors_are_named_right_after_a_re_exec(tmp_path: Path) -> None:
+    init = SessionInit(tmp_path, {"broken": "no such stanza\n", "good": "task\nexec true\n"})
+    try:
+        init.client().call(MANAGER, UPSTART, "Restart")
+        wait_for(lambda: "--restart" in Path(f"/proc/{init.pid}/cmdline").read_text())
+        client = init.client()
+        (found,) = client.call(MANAGER, EXTENSION, "ConfigurationErrors")
+        assert found == [f"{init.conf}/broken.conf:1: Unknown stanza"]
     finally:
         init.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -23,11 +25,13 @@ from upstart.daemon.document import Document
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
+from upstart.daemon.statefile import Teller
 from upstart.daemon.turn import Turn
 from upstart.engine import state
 from upstart.engine.data import Instance
 from upstart.engine.effects import Effect, Signal, Spawn
 from upstart.engine.engine import Engine
+from upstart.process import helper
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "upstart"
 #: Rooms whose objects live as long as init does; those of D-Bus are connections, which end with the program.
@@ -129,6 +133,7 @@ ANEW = {
     "System": ("_told", "each program tells of it"),
     "Service": ("_serial signatures", "connections end with the program"),
     "Spawner": ("_into_group _spare unprepared", "found out and made again"),
+    "Teller": ("_asked _busy", "clients ask again"),
     "Turn": ("_done _held _taken", "of one turn, or of a re-exec"),
     "Unanswered": ("_calls _held _told_of", "found out again"),
     "Waiters": ("_timer _waiting", "clients ask again"),
@@ -473,3 +478,54 @@ def test_a_signal_for_a_process_that_has_ended_meanwhile_reaches_nobody() -> Non
     instance.pids["main"] = child.pid
     Performer._signal(performer, stale)
     assert child.wait(10) == -signal.SIGKILL
+
+
+def test_however_many_ask_for_the_state_one_child_writes_it_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, document = Loop(), Document(lambda: None)
+    moment = [0]
+    document.register("engine", lambda: moment[0], lambda saved: None)
+    started: list[str] = []
+    start = helper.start
+
+    def noted(name: str, *arguments: Any) -> int:
+        started.append(name)
+        return start(name, *arguments)
+
+    monkeypatch.setattr(helper, "start", noted)
+    teller = Teller(document, loop)
+    told: list[tuple[int, int]] = []
+
+    def ask(number: int) -> None:
+        at_least = moment[0]
+        teller.tell(lambda text: told.append((number, json.loads(text or "")["engine"] - at_least)))
+
+    for number in range(9):
+        ask(number)
+        moment[0] += 1
+    deadline = time.monotonic() + 20
+    turns = [0]
+    while len(told) < 9:
+        assert time.monotonic() < deadline
+        before = len(told)
+        loop.turn(0.01)
+        turns.append(len(told) - before)
+    assert [number for number, _ in told] == list(range(9))
+    # Nobody has what was before the call; and one answer at a time leaves room for others.
+    assert min(since for _, since in told) >= 0 and max(turns) <= 2
+    assert len(started) == 2
+    # A child that cannot be started is told to who has asked, and to nobody else.
+    with monkeypatch.context() as patch:
+        patch.setattr(helper, "start", Mock(side_effect=OSError(errno.EAGAIN, "no")))
+        texts: list[str | None] = []
+        loop.turn(0)
+        teller.tell(texts.append)
+        assert texts == [None]
+    ask(9)
+    while len(told) < 10:
+        loop.turn(0.01)
+    loop.close()
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            break

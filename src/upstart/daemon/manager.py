@@ -19,7 +19,7 @@ from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
 from upstart.daemon.once import Once
 from upstart.daemon.paths import path_of_job
 from upstart.daemon.service import LONGEST_PATH, Service, steps
-from upstart.daemon.statefile import tell
+from upstart.daemon.statefile import Teller
 from upstart.engine import environ
 from upstart.engine.core import CommandError
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 DENIED = "PermissionDenied"
 EMPTY_NAME = "Name may not be empty string"
+NO_STATE = "The state cannot be written down now"
 EMPTY_VARIABLE = "Variable may not be empty string"
 
 
@@ -51,8 +52,8 @@ class Manager:
     (priority) has init log from there on, ``log`` (priority, text) is its log, ``version`` what it says it is."""
 
     __slots__ = (
-        "_chroots", "_configuration", "_document", "_ending", "_endpoints", "_engine", "_initial_environ", "_log",
-        "_loop", "_performer", "_quiescer", "_restarter", "_set_priority", "_version", "once", "service",
+        "_chroots", "_configuration", "_ending", "_endpoints", "_engine", "_initial_environ", "_log", "_performer",
+        "_quiescer", "_restarter", "_set_priority", "_teller", "_version", "once", "service",
     )  # fmt: skip
     interfaces = MANAGER_OBJECT
     path = paths.ROOT
@@ -77,8 +78,7 @@ class Manager:
         self._configuration = configuration
         self._performer = performer
         self._quiescer = quiescer
-        self._document = document
-        self._loop = loop
+        self._teller = Teller(document, loop)
         self._initial_environ = initial_environ
         self._set_priority = set_priority
         self._log = log
@@ -192,7 +192,7 @@ class Manager:
         if self._from_chroot(call, "state query"):
             call.reply("s", "")
         else:
-            tell(self._document, self._loop, lambda text: call.reply("s", text))
+            self._teller.tell(lambda text: call.reply("s", text) if text is not None else call.error(FAILED, NO_STATE))
 
     def do_Restart(self, call: Call) -> None:
         self._check(call, "request restart")

@@ -370,6 +370,7 @@ _NAMING_JOBS = frozenset(
         "GetStatus",
         "StopForce",
         "FailureReason",
+        "ConfigurationErrors",
         "Awaited",
     )
 )
@@ -392,6 +393,7 @@ _READING = frozenset(
         "GetStatus",
         "FailureReason",
         "KeepsEnding",
+        "ConfigurationErrors",
         "ConfigurationErrors",
         "Quiet",
         "Hear",

@@ -64,39 +64,88 @@ def read(fd: int) -> str:
     return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
-def tell(document: Document, loop: Loop, told: Callable[[str], object]) -> None:
-    """Give ``told`` the text of this moment, which a child writes: that of thousands of jobs takes longer than a client
-    may be made to wait."""
-    fd = os.memfd_create("upstart-state")
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+class Teller:
+    """Gives the text of the document to whoever asks for it.
 
-    def work() -> None:
-        # What ends unfinished leaves nothing: the note comes last.
-        with open(fd, "w", encoding="ascii", closefd=False) as file:
-            file.write(text_of(document))
-        os.write(writer, b".")
+    A child writes it, for that of thousands of jobs takes longer than a client may be made to wait.  There is one at a
+    time, however many ask: all who asked before it was started have its text, each in a turn of the loop.
+    """
 
-    def done(_events: int) -> None:
-        loop.remove(watch)
-        whole = os.read(reader, 1)
-        os.close(reader)
-        os.lseek(fd, 0, os.SEEK_SET)
-        text = read(fd)
-        told(text if whole else text_of(document))
+    __slots__ = ("_asked", "_busy", "_document", "_loop")
 
-    try:
-        watch = loop.add_fd(reader, READ, done)
+    def __init__(self, document: Document, loop: Loop) -> None:
+        self._document = document
+        self._loop = loop
+        self._asked: list[Callable[[str | None], object]] = []
+        self._busy = False
+
+    def tell(self, told: Callable[[str | None], object]) -> None:
+        """Call ``told`` with the text of a moment that is not before this one, or with None where there can be none."""
+        self._asked.append(told)
+        if not self._busy:
+            self._begin()
+
+    def _begin(self) -> None:
+        asked, self._asked = self._asked, []
+        self._busy = True
         try:
-            helper.start("upstart-state", (fd, writer), work)
+            self._start(asked)
+        except BaseException as error:
+            self._fail(asked)
+            if not isinstance(error, OSError):
+                raise
+
+    def _fail(self, asked: list[Callable[[str | None], object]]) -> None:
+        self._busy = False
+        for told in asked:
+            told(None)
+
+    def _start(self, asked: list[Callable[[str | None], object]]) -> None:
+        fd = os.memfd_create("upstart-state")
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+
+        def work() -> None:
+            # What ends unfinished leaves nothing: the note comes last.
+            with open(fd, "w", encoding="ascii", closefd=False) as file:
+                file.write(text_of(self._document))
+            os.write(writer, b".")
+
+        def done(_events: int) -> None:
+            self._loop.remove(watch)
+            try:
+                whole = os.read(reader, 1)
+                os.close(reader)
+                os.lseek(fd, 0, os.SEEK_SET)
+                text = read(fd)
+                self._give(text if whole else text_of(self._document), asked)
+            except BaseException:
+                self._fail(asked)
+                raise
+
+        try:
+            watch = self._loop.add_fd(reader, READ, done)
+            try:
+                helper.start("upstart-state", (fd, writer), work)
+            except BaseException:
+                self._loop.remove(watch)
+                raise
         except BaseException:
-            loop.remove(watch)
+            os.close(reader)
+            os.close(fd)
             raise
-    except BaseException:
-        os.close(reader)
-        os.close(fd)
-        raise
-    finally:
-        os.close(writer)
+        finally:
+            os.close(writer)
+
+    def _give(self, text: str, asked: list[Callable[[str | None], object]]) -> None:
+        """Tell one of them; what is packed for one takes time enough."""
+        if asked:
+            told = asked.pop(0)
+            self._loop.call_soon(lambda: self._give(text, asked))
+            told(text)
+            return
+        self._busy = False
+        if self._asked:
+            self._begin()
 
 
 def keep_copy(logdir: str | None, text: str) -> None:
