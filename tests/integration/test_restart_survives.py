@@ -218,19 +218,24 @@ def test_nobody_can_take_the_address_while_init_begins_anew_without_a_state(tmp_
         init.close()
 
 
-def test_nobody_can_take_the_address_while_init_begins_anew_after_a_fault_that_ended_its_loop(tmp_path: Path) -> None:
+def falling(directory: Path, error: str) -> Path:
+    """A copy of init whose loop ends with ``error`` after a re-exec, once there is a file ``fall``: once only."""
     code = (
         "import os\n"
         "from upstart.base.loop import Loop\n"
         "def run(self):\n"
         "    self._running = True\n"
-        f"    while not os.path.exists('{tmp_path}/fall'):\n"
+        f"    while not os.path.exists('{directory}/fall'):\n"
         "        self.turn(0.01)\n"
-        "    raise RuntimeError('it fell')\n"
+        f"    raise {error}\n"
         "if '--state-fd' in sys.argv and 'UPSTART_INIT_FAULTS' not in os.environ:\n"
         "    Loop.run = run\n"
     )
-    init = SessionInit(tmp_path, {"stays": "exec sleep 1000\n"}, program=with_code(tmp_path, code))
+    return with_code(directory, code)
+
+
+def test_nobody_can_take_the_address_while_init_begins_anew_after_a_fault_that_ended_its_loop(tmp_path: Path) -> None:
+    init = SessionInit(tmp_path, {"stays": "exec sleep 1000\n"}, program=falling(tmp_path, "RuntimeError('it fell')"))
     try:
         client = init.restart()
         client.start("stays")
@@ -308,18 +313,7 @@ def test_a_program_that_was_tried_with_more_memory_than_there_now_is_is_not_exec
 
 
 def test_an_init_that_cannot_begin_anew_for_want_of_memory_waits_until_it_can(tmp_path: Path) -> None:
-    code = (
-        "import os\n"
-        "from upstart.base.loop import Loop\n"
-        "def run(self):\n"
-        "    self._running = True\n"
-        f"    while not os.path.exists('{tmp_path}/fall'):\n"
-        "        self.turn(0.01)\n"
-        "    raise MemoryError\n"
-        "if '--state-fd' in sys.argv and 'UPSTART_INIT_FAULTS' not in os.environ:\n"
-        "    Loop.run = run\n"
-    )
-    init = SessionInit(tmp_path, {"stays": "exec sleep 1000\n"}, program=with_code(tmp_path, code))
+    init = SessionInit(tmp_path, {"stays": "exec sleep 1000\n"}, program=falling(tmp_path, "MemoryError"))
     try:
         client = init.restart()
         client.start("stays")

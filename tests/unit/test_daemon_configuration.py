@@ -23,6 +23,7 @@ from upstart.conf.sources import Sources
 from upstart.daemon import chroots as sessions
 from upstart.daemon import configuration, mounts, reading, unanswered
 from upstart.daemon import passes as module
+from upstart.daemon.basis import Basis
 from upstart.daemon.chroots import Chroots
 from upstart.daemon.configuration import Configuration
 from upstart.daemon.options import Options
@@ -48,10 +49,8 @@ class Init:
         self.loop = Loop()
         self.engine = Engine(time.monotonic) if before is None else before.next_engine()
         self.chroots = Chroots(True)
-        self.configuration = Configuration(
-            options, {}, self.engine, self.chroots, self.loop,
-            lambda priority, text: self.said.append(text) if priority > MESSAGE else None,
-        )  # fmt: skip
+        log = lambda priority, text: self.said.append(text) if priority > MESSAGE else None  # noqa: E731
+        self.configuration = Configuration(Basis(options, {}, self.engine, self.loop, log), self.chroots)
         self.loop.fault = self._fault
         self.faults: list[BaseException] = []
         self.configuration.load(before is not None)
@@ -108,6 +107,9 @@ class Init:
         for reader in [self.configuration.passes._reader, *self.configuration.passes.unanswered._held.values()]:
             if reader is not None:
                 reader.kill()
+                reader.close()
+        if self.configuration._watch is not None:
+            self.configuration._watch.close()
         self.loop.close()
         while True:
             try:

@@ -24,44 +24,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from upstart.base.loop import Loop
     from upstart.conf.disk import Disk
     from upstart.conf.known import Change
     from upstart.conf.sources import Steps
+    from upstart.daemon.basis import Basis
     from upstart.daemon.chroots import Chroots
-    from upstart.daemon.options import Options
-    from upstart.engine.engine import Engine
 
 #: Paths that are to be looked at; where there are more, everything is.
 MOST_PATHS = 20_000
 
 
 class Configuration:
-    """The configuration of one daemon; ``log`` (priority, text) writes to init's own log.
+    """The configuration of one daemon.
 
     ``sources`` is what is known of it, ``passes`` have that follow what changes.
     """
 
     __slots__ = ("_chroots", "_engine", "_environ", "_log", "_options", "_silent", "_watch", "passes", "sources")
 
-    def __init__(
-        self,
-        options: Options,
-        environ: dict[str, str],
-        engine: Engine,
-        chroots: Chroots,
-        loop: Loop,
-        log: Callable[[int, str], None],
-    ) -> None:
-        self._options = options
-        self._environ = environ
-        self._engine = engine
+    def __init__(self, basis: Basis, chroots: Chroots) -> None:
+        self._options = basis.options
+        self._environ = basis.environ
+        self._engine = basis.engine
         self._chroots = chroots
-        self._log = log
+        self._log = basis.log
         self._silent = False
         self._watch: Watch | None = None
         self.sources = Sources(lambda text: self._say(ERROR, text))
-        self.passes = Passes(loop, self, log)
+        self.passes = Passes(basis.loop, self, basis.log)
 
     def _say(self, priority: int, text: str) -> None:
         if not self._silent:

@@ -15,6 +15,7 @@ from upstart.base.logger import Logger
 from upstart.base.loop import Loop
 from upstart.base.priority import WARN
 from upstart.daemon import xdg
+from upstart.daemon.basis import Basis
 from upstart.daemon.chroots import Chroots
 from upstart.daemon.configuration import Configuration
 from upstart.daemon.document import Document
@@ -89,9 +90,10 @@ class Daemon:
             self.engine.reset_job_environ(self.initial_job_environ())
         engine, loop, log = self.engine, self.loop, self.log
         self.chroots = Chroots(options.chroot_sessions)
-        self.configuration = Configuration(options, environ, engine, self.chroots, loop, log)
+        self.basis = Basis(options, environ, engine, loop, log)
+        self.configuration = Configuration(self.basis, self.chroots)
         self.faults = Faults(loop, log, self._restart_soon)
-        self.listening = Listening(options, environ, engine, loop, log)
+        self.listening = Listening(self.basis)
         self.performer = Performer(
             options, engine, loop, self.logdir, pid or os.getpid(), original_umask(), log, self._announce
         )
@@ -158,9 +160,7 @@ class Daemon:
             log,
         )
         manager.service.fault = self.faults.in_call
-        self.endpoints = Endpoints(
-            self.options, self.environ, engine, loop, self.listening, manager.service, self.restarted, log
-        )
+        self.endpoints = Endpoints(self.basis, self.listening, manager.service, self.restarted)
         self.listening.opened = self.endpoints.serve
         self.restarter = Restarter(
             self.argv,

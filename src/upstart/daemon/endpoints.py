@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from upstart.base.loop import Loop
+    from upstart.daemon.basis import Basis
     from upstart.daemon.listening import Listening
-    from upstart.daemon.options import Options
     from upstart.daemon.service import Service
     from upstart.engine.effects import Announce
-    from upstart.engine.engine import Engine
 
 
 #: Seconds for which changes of what is awaited are gathered, and names of events with which they are told; of more, no
@@ -36,7 +34,7 @@ MOST_NAMES = 64
 class Endpoints:
     """The endpoints of one init; ``server`` and ``bus`` are None where there is none (yet).
 
-    ``service`` answers those who call.  With ``restarted`` a bus is told so.  ``log`` (priority, text) is init's log.
+    ``service`` answers those who call.  With ``restarted`` a bus is told so.
     """
 
     __slots__ = (
@@ -44,26 +42,16 @@ class Endpoints:
         "_restarted", "_service", "_turns", "bus", "server",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        options: Options,
-        environ: dict[str, str],
-        engine: Engine,
-        loop: Loop,
-        listening: Listening,
-        service: Service,
-        restarted: bool,
-        log: Callable[[int, str], object],
-    ) -> None:
-        self._options = options
-        self._environ = environ
-        self._engine = engine
-        self._loop = loop
+    def __init__(self, basis: Basis, listening: Listening, service: Service, restarted: bool) -> None:
+        self._options = basis.options
+        self._environ = basis.environ
+        self._engine = basis.engine
+        self._loop = basis.loop
         self._listening = listening
         self._service = service
         self._restarted = restarted
-        self._log = log
-        self._turns = Turns(loop)
+        self._log = basis.log
+        self._turns = Turns(basis.loop)
         #: The events of which other tests are awaited than was told last.
         self._awaited: dict[str, None] = {}
         self._awaited_timer = -1

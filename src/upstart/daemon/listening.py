@@ -20,9 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from upstart.base.loop import Loop
+    from upstart.daemon.basis import Basis
     from upstart.daemon.options import Options
-    from upstart.engine.engine import Engine
 
 SYSTEM_ADDRESS = "unix:abstract=/com/ubuntu/upstart"
 BACKLOG = 128
@@ -33,24 +32,17 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 3.2
 class Listening:
     """The private address of one init; ``socket`` is None where nothing listens (yet).
 
-    ``log`` (priority, text) is init's own log; ``opened`` () is called when a later try has succeeded.
+    ``opened`` () is called when a later try has succeeded.
     """
 
     __slots__ = ("_engine", "_environ", "_log", "_loop", "_options", "_pause", "_session_file", "opened", "socket")
 
-    def __init__(
-        self,
-        options: Options,
-        environ: dict[str, str],
-        engine: Engine,
-        loop: Loop,
-        log: Callable[[int, str], object],
-    ) -> None:
-        self._options = options
-        self._environ = environ
-        self._engine = engine
-        self._loop = loop
-        self._log = log
+    def __init__(self, basis: Basis) -> None:
+        self._options = basis.options
+        self._environ = basis.environ
+        self._engine = basis.engine
+        self._loop = basis.loop
+        self._log = basis.log
         self._pause = 0.0
         self._session_file: str | None = None
         self.opened: Callable[[], object] = lambda: None
