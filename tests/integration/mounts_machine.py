@@ -28,16 +28,21 @@ RECORDERS = {f"note-{event}": NOTE.format(event=event) for event in ABOUT_ONE} |
 
 
 class Machine:
-    """All file systems are mounted below ``directory``, which is what ``{}`` stands for in ``fstab``."""
+    """All file systems are mounted below ``directory``, which is what ``{}`` stands for in ``fstab``.
+
+    ``MISSING`` stands there for ``device``, which is nobody else's: /dev is everybody's.
+    """
 
     def __init__(self, directory: Path, fstab: str, jobs: dict[str, str] | None = None, before: str = ":") -> None:
         self.directory = directory
+        self.device = f"/dev/upstart-test-{os.getpid()}"
         self.init = SessionInit(directory, {**RECORDERS, **(jobs or {})})
         self.fstab = directory / "fstab"
         self.write(fstab)
         self.master, self.console = pty.openpty()
         script = f"""
 mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/log
 mount --bind {self.fstab} /etc/fstab
 mount --bind {os.ttyname(self.console)} /dev/console
 cd {directory}
@@ -56,7 +61,7 @@ exec sleep 1000
         self.processes: list[subprocess.Popen[str]] = []
 
     def write(self, fstab: str) -> None:
-        self.fstab.write_text(fstab.replace("{}", str(self.directory)))
+        self.fstab.write_text(fstab.replace("{}", str(self.directory)).replace("MISSING", self.device))
 
     def close(self) -> None:
         for process in self.processes:

@@ -32,6 +32,7 @@ def run_of(address: str = "-", state: str = "-") -> str:
 def within(directory: Path, script: str, actions: list[Action]) -> list[str]:
     """The lines that a script of the shell says in a namespace of mounts; it finds the actions in ``ACTIONS``."""
     packed = json.dumps([pack_action(action) for action in actions])
+    script = f"mount -t tmpfs tmpfs /var/log\n{script}"
     result = subprocess.run(
         ["unshare", "-m", "--propagation", "private", "sh", "-euc", script], cwd=directory, text=True, timeout=60,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "ACTIONS": packed}, check=False,
@@ -235,7 +236,7 @@ cat log
 
 
 def test_a_file_system_is_checked_with_progress_and_its_log_is_kept(tmp_path: Path) -> None:
-    before = "truncate -s 64M image; mkfs.ext4 -q image; mount -t tmpfs tmpfs /var/log"
+    before = "truncate -s 64M image; mkfs.ext4 -q image"
     actions: list[Action] = [Check(1, str(tmp_path / "image"), "ext4", force=True)]
     said = perform(tmp_path, actions, before, "cat /var/log/fsck/mountall")
     assert any(line.startswith("Progress(number=1, percent=") for line in said)

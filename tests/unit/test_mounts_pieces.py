@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -12,17 +13,37 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from upstart.base.loop import Loop
-from upstart.mounts import checking, devices, plymouth
+from upstart.mounts import checking, devices, plymouth, statefile
 from upstart.mounts.checking import Checker, percent
 from upstart.mounts.console import Console
 from upstart.mounts.processes import NOT_FOUND, Processes, start_time
-from upstart.mounts.values import Check, Device, Ended, Gone, Input, Progress, Ready
+from upstart.mounts.values import (
+    Action,
+    Calm,
+    Cancel,
+    Check,
+    Device,
+    Emit,
+    End,
+    Ended,
+    Gone,
+    Input,
+    Mount,
+    Progress,
+    Prompt,
+    Ready,
+    Swap,
+    Tell,
+    Wake,
+    Watch,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -167,6 +188,42 @@ def test_the_log_of_checks_is_written_once_there_is_a_place_for_it(tmp_path: Pat
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+# The file
+
+
+ACTIONS = [
+    Emit(1, "mounted", ("DEVICE=/dev/\udcff", "MOUNTPOINT=/ä"), "key", wait=False),
+    Check(2, "/dev/x", "ext4", "yes", idle=True),
+    Calm(2), Mount(3, "a", "/b", "tmpfs", "x", beside=True), Swap(4, "/s", "pri=1"), Cancel(2), Watch(),
+    Tell("text", urgent=True), Prompt("text", "SM", ("filesystem",)), Wake(1.5), Wake(None), End(5),
+]  # fmt: skip
+
+
+def test_every_action_can_be_written_and_read() -> None:
+    assert {type(action) for action in ACTIONS} == set(Action.__subclasses__())
+    packed = json.loads(json.dumps([statefile.pack_action(action) for action in ACTIONS]))
+    assert [statefile.unpack_action(each) for each in packed] == ACTIONS
+
+
+@pytest.mark.parametrize("packed", [["Answered", {"number": 1}], ["Entry", {}], ["Emit", {"x": 1}], ["no", {}], [], 3])
+def test_what_is_no_action_is_refused(packed: Any) -> None:
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        statefile.unpack_action(packed)
+
+
+def test_the_state_is_whole_and_roots_alone(tmp_path: Path) -> None:
+    path = tmp_path / "upstart" / "mountall.json"
+    assert statefile.read(str(path)) is None
+    assert statefile.write({"version": statefile.VERSION, "a": 1}, str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert statefile.read(str(path)) == {"version": statefile.VERSION, "a": 1}
+    assert os.listdir(path.parent) == ["mountall.json"]
+    assert not statefile.write({}, str(tmp_path / "none" / "below" / "x"))
+    for text in ("", "{", "[]", '{"version": 99}', "\0"):
+        path.write_text(text)
+        assert statefile.read(str(path)) is None
+
+
 # Console
 
 
@@ -221,14 +278,31 @@ def test_keys_are_read_only_while_a_prompt_offers_them(loop: Loop, terminal: Ter
     console.close()
 
 
-def test_a_line_in_which_numbers_change_is_painted_in_its_place(loop: Loop, terminal: Terminal) -> None:
-    console = Console(loop, lambda key: None, lambda text, urgent: None, path=terminal.path)
-    console.prompt("Checking, 5% done", "C")
+def test_lines_in_which_numbers_change_are_painted_in_one_place(
+    loop: Loop, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    logged: list[str] = []
+    console = Console(loop, lambda key: None, lambda text, urgent: logged.append(text), path=terminal.path)
+    console.prompt("Checking\n/a: 5 %\n/b: 100 %\nPress C", "C")
     terminal.text()
-    console.prompt("Checking, 17% done", "C")
-    assert terminal.text() == "\rChecking, 17% done"
+    # Not each of ten a second.
+    console.prompt("Checking\n/a: 6 %\n/b: 100 %\nPress C", "C")
+    assert terminal.text() == ""
+    now += 1
+    console.prompt("Checking\n/a: 17 %\n/b: 99 %\nPress C", "C")
+    assert terminal.text() == "\r/a: 17 %, /b: 99 %"
+    now += 1
+    console.prompt("Checking\n/a: 8 %\n/b: 99 %\nPress C", "C")
+    assert terminal.text() == "\r/a: 8 %".ljust(19)
     console.tell("Something else")
     assert terminal.text().replace("\r", "") == "\nmountall: Something else\n"
+    assert len(logged) == 2
+    # After a while people may want to see it all.
+    now += 30
+    console.prompt("Checking\n/a: 9 %\n/b: 99 %\nPress C", "C")
+    assert "Press C" in terminal.text()
     console.close()
 
 

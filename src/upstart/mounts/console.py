@@ -26,6 +26,8 @@ CONSOLE = "/dev/console"
 _ACTIVE = "/sys/class/tty/console/active"
 #: Seconds between two pictures of a line in which only numbers change.
 _REPAINT = 0.5
+#: Seconds after which a prompt is shown as a whole even if only numbers have changed.
+_REPEAT = 20.0
 
 
 class Console:
@@ -36,7 +38,7 @@ class Console:
     """
 
     __slots__ = (
-        "_fd", "_key", "_keys", "_log", "_loop", "_painted", "_path", "_plymouth", "_quiet", "_running_line",
+        "_base", "_fd", "_key", "_keys", "_log", "_loop", "_painted", "_path", "_plymouth", "_quiet", "_running_line",
         "_settings", "_text", "_watch",
     )  # fmt: skip
 
@@ -56,9 +58,11 @@ class Console:
         self._fd = -1
         self._watch = 0
         self._settings: list[object] = []
-        #: The cursor stands behind a line that is painted again and again, since then.
-        self._running_line = False
+        #: The cursor stands behind a line of this length that is painted again and again.
+        self._running_line = 0
+        #: When the prompt was last shown, as a whole or in part, and as what.
         self._painted = 0.0
+        self._base = ""
 
     def close(self) -> None:
         """Take away what is up, and put back the console's settings."""
@@ -67,7 +71,8 @@ class Console:
 
     def tell(self, text: str, urgent: bool = False) -> None:
         """Show a message, and log it."""
-        self._log(text, urgent)
+        if urgent or not self._quiet or not self._log_is_console():
+            self._log(text, urgent)
         if urgent or not self._quiet:
             self._show(f"mountall: {text}")
         if urgent:
@@ -81,33 +86,42 @@ class Console:
             self._plymouth.ignore_keys()
         if not keys:
             self._ignore_keys()
-        if before and text != before:
-            self._plymouth.hide(before)
         # Whoever sees the text may answer it at once.
         self._keys = keys
         if keys and self._fd < 0 and not self._plymouth.read_keys(keys):
             self._read_keys()
-        if text and text != before:
-            self._paint(before, text)
+        if not text:
+            self._plymouth.hide()
+        elif text != before and self._paint(before, text):
             self._plymouth.message(text)
 
     # Text
 
-    def _paint(self, before: str, text: str) -> None:
-        """Show a prompt; where only numbers have changed in it, in the place of the last."""
-        if "\n" not in text and _without_numbers(text) == _without_numbers(before):
-            now = time.monotonic()
-            if now - self._painted >= _REPAINT:
-                self._painted = now
-                self._running_line = True
-                _write(self._path, f"\r{text}")
-            return
+    def _paint(self, before: str, text: str) -> bool:
+        """Show a prompt; where only numbers have changed lately, those lines alone, in the place of the last; whether
+        it was time to."""
+        now = time.monotonic()
+        since = now - self._painted
+        if since < _REPEAT and _without_numbers(text) == _without_numbers(before):
+            if since < _REPAINT:
+                return False
+            old = self._base.split("\n")
+            changed = [line.strip() for line in text.split("\n") if line not in old]
+            line = ", ".join(changed)
+            self._painted = now
+            self._base = text
+            _write(self._path, f"\r{line.ljust(self._running_line)}")
+            self._running_line = len(line)
+            return True
+        self._painted = now
+        self._base = text
         self._log(text, True)
         self._show(text)
+        return True
 
     def _show(self, text: str) -> None:
         begin = "\n" if self._running_line else ""
-        self._running_line = False
+        self._running_line = 0
         if not self._log_is_console():
             _write(self._path, f"{begin}{text}\n")
 

@@ -6,6 +6,7 @@ SIGUSR1 is caught before anybody is told that we run, for it says that a network
 
 from __future__ import annotations
 
+import gc
 import os
 
 from upstart.base.errors import ClientError, UsageError
@@ -178,6 +179,7 @@ def _run(
     loop.watch_signal(signal.SIGUSR1, lambda: [each() for each in usr1])
     if settings.daemon:
         _become_daemon()
+    if settings.daemon or getenv("UPSTART_JOB") is not None:
         _heed_kernel(context)
 
     def performer(reducer: Reducer) -> Performer:
@@ -208,6 +210,8 @@ def _run(
     loop.watch_signal(signal.SIGTERM, run.terminate)
     if not settings.daemon:
         loop.watch_signal(signal.SIGINT, run.terminate)
+    # Short runs do without (build-aux/programs.py); this one may take as long as a disk is away.
+    gc.enable()
     loop.run()
     return run.status
 

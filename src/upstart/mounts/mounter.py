@@ -93,6 +93,9 @@ class Mounter:
             return None
         try:
             if request.way != PROGRAM:
+                # Here, and not in every child.
+                import upstart.base.syscalls  # noqa: F401
+
                 return self._processes.fork(
                     request.perform, lambda status, words: ended(self._called(action, place, request, status))
                 )

@@ -27,7 +27,7 @@ _LONGEST = 255
 class Plymouth:
     """A connection that is made when there is something to show; ``pressed`` gets a key."""
 
-    __slots__ = ("_in", "_keys", "_loop", "_pressed", "_socket", "_watch", "address")
+    __slots__ = ("_in", "_keys", "_loop", "_pressed", "_shown", "_socket", "_watch", "address")
 
     def __init__(self, loop: Loop, pressed: Callable[[str], object], address: bytes = ADDRESS) -> None:
         self._loop = loop
@@ -37,6 +37,7 @@ class Plymouth:
         self._watch = 0
         self._in = b""
         self._keys = ""
+        self._shown = ""
 
     def close(self) -> None:
         """End the connection; what was shown goes with it."""
@@ -45,16 +46,19 @@ class Plymouth:
             self._socket.close()
             self._socket = None
         self._in = b""
-        self._keys = ""
+        self._keys = self._shown = ""
 
     def message(self, text: str) -> None:
-        """Show a text."""
-        self._request(_MESSAGE, text)
+        """Show a text, in the place of the last."""
+        self.hide()
+        if self._request(_MESSAGE, text):
+            self._shown = text
 
-    def hide(self, text: str) -> None:
-        """Take away a text."""
-        if self._socket is not None:
-            self._request(_HIDE, text)
+    def hide(self) -> None:
+        """Take away what is shown."""
+        if self._shown:
+            self._request(_HIDE, self._shown)
+            self._shown = ""
 
     def read_keys(self, keys: str) -> bool:
         """Have the next of these keys told; whether that can be."""
