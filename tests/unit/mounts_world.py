@@ -14,7 +14,6 @@ from upstart.mounts.plan import Plan, plan
 from upstart.mounts.reducer import Reducer
 from upstart.mounts.settings import Settings
 from upstart.mounts.values import (
-    NOWAIT,
     Action,
     Answered,
     Calm,
@@ -69,9 +68,8 @@ class World:
         self.wake: float | None = None
         self.status: int | None = None
         self.watching = False
-        #: Mount points whose `mounted` init is done with.
-        self.done: set[str] = set()
-        self.allowed: set[str] = set()
+        #: The numbers of entries whose `mounting` init has been done with.
+        self.allowed: set[int] = set()
 
     # Telling
 
@@ -88,7 +86,8 @@ class World:
             causes = self.reducer.causes
             self.reducer = Reducer.load(json.loads(json.dumps(self.reducer.dump())))
             if self.reducer.facts.ending is None:
-                assert self.reducer.causes == {number for number in causes if self.reducer.is_counted(number)}
+                other = [self.reducer.items[number].dump() for number in self.reducer.causes ^ causes]
+                assert not other, f"{other}"
         actions = self.reducer.step(self.now, input)
         for action in actions:
             self.inspect(action)
@@ -131,13 +130,13 @@ class World:
                 assert action.key not in [event.key for event in self.events], f"{action.key} is announced twice"
             if action.name == "mounting":
                 entry = self.entry_of(action)
+                self.allowed.discard(entry.number)
                 for number in entry.after:
                     assert number in entry.loose or self.is_done(entries[number]), f"{entry} before {entries[number]}"
         elif isinstance(action, (Mount, Swap)):
             # Nothing is mounted whose `mounting` init is not done with.
-            what = action.device if isinstance(action, Swap) else action.mountpoint
-            if not what.startswith("/dev/.") and what in [entry.mountpoint for entry in entries]:
-                assert what in self.allowed, f"{what} is mounted before its mounting is done"
+            entry = entries[self.reducer.facts.under_way[action.number][1]]
+            assert entry.number in self.allowed, f"{entry} is mounted before its mounting is done"
         elif isinstance(action, (Calm, Cancel)):
             assert action.number in self.open
 
@@ -155,10 +154,17 @@ class World:
         del self.open[number]
         if isinstance(action, Emit):
             if action.name == "mounting":
-                self.allowed.add(self.entry_of(action).mountpoint)
+                self.allowed.add(self.entry_of(action).number)
             return self.tell(Answered(number))
         if isinstance(action, Mount) and status == 0:
-            if "remount" not in action.options.split(","):
+            if action.options == "move":
+                self.table = [
+                    Mounted(row.device, action.mountpoint + row.mountpoint[len(action.device) :], row.type, row.options)
+                    if row.mountpoint.startswith(action.device)
+                    else row
+                    for row in self.table
+                ]
+            elif "remount" not in action.options.split(","):
                 self.table.append(Mounted(action.device, action.mountpoint, type or action.type, "rw"))
         return self.tell(Ended(number, status, words or ("it failed" if status else ""), type))
 
@@ -217,5 +223,5 @@ class World:
                 found.append(values["MOUNTPOINT"] if values["TYPE"] != "swap" else values["DEVICE"])
         return found
 
-    def counted(self) -> list[Entry]:
-        return [entry for entry in self.reducer.entries if entry.kind != NOWAIT]
+    def is_announced(self, entry: Entry) -> bool:
+        return f"mounted {self.reducer.key(entry.number)}" in [event.key for event in self.events]

@@ -118,6 +118,12 @@ def test_the_beginning_of_a_word_is_another_word(word: str) -> None:
     assert len(make(f"/dev/a /a ext4 ro,{word}").entries) == 1
 
 
+def test_swap_that_is_named_twice_is_used_once_and_told() -> None:
+    made = make("/dev/s none swap\n/dev/s swap swap pri=3")
+    assert len(made.entries) == 1
+    assert made.problems == ("/etc/fstab:2: /dev/s is used as swap already by /etc/fstab:1",)
+
+
 def test_what_is_noauto_and_mounted_is_announced_as_it_is() -> None:
     made = make("/dev/b /b ext4 noauto", (Mounted("/dev/b", "/b", "ext4", "ro"),))
     assert [(number, row.mountpoint) for number, row in made.mounted] == [(0, "/b")]
@@ -169,6 +175,11 @@ def test_kinds_are_inherited_the_most_restrictive_one() -> None:
     kinds = {place: entry.kind for place, entry in by_place(made).items()}
     assert kinds["/usr"] == kinds["/usr/local"] == kinds["/usr/local/t"] == "remote"
     assert kinds["/n"] == kinds["/n/s"] == "nowait"
+
+
+def test_swap_in_a_file_system_that_nothing_waits_for_is_not_waited_for() -> None:
+    made = make("/dev/n /n ext4 nofail\n/n/swap none swap\n/dev/u /u ext4\n/u/swap none swap")
+    assert [entry.kind for entry in made.entries] == ["nowait", "nowait", "local", "swap"]
 
 
 def test_the_device_of_a_loop_a_bind_and_a_swap_file_comes_first() -> None:

@@ -8,7 +8,7 @@ worthwhile.
 from __future__ import annotations
 
 from upstart.mounts.flow import Flow, aside_of
-from upstart.mounts.state import AGAIN, ANNOUNCED, BUSY, CHECKED, DONE, DROPPED, FAILED, MOUNTING, WAITING, Item
+from upstart.mounts.state import AGAIN, ANNOUNCED, BUSY, CHECKED, DONE, DROPPED, FAILED, MOUNTING, WAITING, Item, State
 from upstart.mounts.values import NOWAIT, Device, Entry, Mounted
 
 #: The first and the longest time between two tries, in seconds.
@@ -24,8 +24,11 @@ LINKS = {
 class Arrivals(Flow):
     """What others do, and what follows from it."""
 
-    #: A table of mounts that may show what is being mounted under another name.
-    unseen: tuple[Mounted, ...] = ()
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        through = {entry.through for entry in self.entries} - {-1}
+        #: Where file systems are only for a moment, while others are made to show through them.
+        self.asides = [aside_of(self.entries[number].mountpoint) for number in sorted(through)]
 
     # Devices
 
@@ -107,19 +110,22 @@ class Arrivals(Flow):
     # The table of mounts
 
     def look_again(self) -> None:
-        if self.unseen:
-            table, self.unseen = self.unseen, ()
-            self.look(table)
+        """A mount is over: what has waited for that may be somebody else's."""
+        unseen, self.facts.unseen = self.facts.unseen, ()
+        for device, mountpoint, type, options in unseen:
+            if mountpoint not in self.places:
+                self.stranger(Mounted(device, mountpoint, type, options))
 
     def look(self, table: tuple[Mounted, ...]) -> None:
         """See what others have mounted; what we have is known by its own end."""
+        self.facts.unseen = ()
         stacks: dict[str, list[Mounted]] = {}
         for row in table:
             stacks.setdefault(row.mountpoint, []).append(row)
         for mountpoint, stack in stacks.items():
             numbers = self.places.get(mountpoint)
             if numbers is None:
-                self.stranger(stack[-1], table)
+                self.stranger(stack[-1])
                 continue
             there = sum(self.is_there(self.items[number]) for number in numbers)
             for number in numbers:
@@ -144,18 +150,18 @@ class Arrivals(Flow):
         if item.phase != MOUNTING:
             self.announce(number)
 
-    def stranger(self, row: Mounted, table: tuple[Mounted, ...]) -> None:
+    def may_be(self, row: Mounted, entry: Entry) -> bool:
+        """Whether a mount at another place may be that of an entry; a server may take long to answer."""
+        return entry.retry != "network" or row.type.startswith(entry.type)
+
+    def stranger(self, row: Mounted) -> None:
         """Something is mounted where no entry wants it: by others, or by us under another name."""
-        if row.mountpoint in self.facts.places:
+        if row.mountpoint in self.facts.places or any(is_in(row.mountpoint, aside) for aside in self.asides):
             return
         for number, item in enumerate(self.items):
-            entry = self.entries[number]
-            if item.phase == BUSY:
-                if is_in(row.mountpoint, aside_of(entry.mountpoint)):
-                    return
-                if entry.retry != "network" or row.type.startswith(entry.type):
-                    self.unseen = table
-                    return
+            if item.phase == BUSY and self.may_be(row, self.entries[number]):
+                self.facts.unseen = (*self.facts.unseen, (row.device, row.mountpoint, row.type, row.options))
+                return
         number = len(self.entries)
         entry = Entry(number, row.device or "none", row.mountpoint, row.type, row.options, kind=NOWAIT, origin=BEFORE)
         item = Item()

@@ -127,6 +127,12 @@ class Core:
         """Something has happened: what is missing is not told for a while."""
         self.facts.quiet_at = self.now
 
+    def add_cause(self, number: int) -> None:
+        """An entry is waited for by its own fault, if it is waited for at all."""
+        if number not in self.causes and self.is_counted(number):
+            self.causes.add(number)
+            self.stale = True
+
     def finish(self, number: int, phase: str = DONE) -> None:
         """Nothing more is to be done for an entry; who waits for it goes on."""
         if self.is_counted(number):
@@ -152,13 +158,14 @@ class Core:
                 self.counts[self.entries[each].kind] -= 1
             before = {other for other in self.followers[each] if self.lets_go(each, self.entries[other])}
             item.skipped = True
+            self.causes.discard(each)
             left.extend(other for other in self.followers[each] if each not in self.entries[other].loose)
             self.release(each, before)
         self.stale = True
 
     def release(self, number: int, before: set[int]) -> None:
         """Let go who need not wait for an entry any more; ``before`` are those who had not to already."""
-        for other in self.followers[number]:
+        for other in sorted(self.followers[number]):
             if other not in before and self.lets_go(number, self.entries[other]):
                 self.blocked[other] -= 1
                 if not self.blocked[other]:

@@ -54,9 +54,7 @@ class Flow(Checks):
                 self.announce(number)
             return
         if entry.needs and not item.path and not item.there:
-            if number not in self.causes:
-                self.causes.add(number)
-                self.stale = True
+            self.add_cause(number)
             return
         self.causes.discard(number)
         if entry.retry == "directory" and not item.appeared:
@@ -71,9 +69,8 @@ class Flow(Checks):
         item.again = False
         if item.first is None:
             item.first = self.now
-        if entry.retry in REPEATED and self.is_counted(number):
-            self.causes.add(number)
-            self.stale = True
+        if entry.retry in REPEATED:
+            self.add_cause(number)
         key = f"mounting {self.key(number)} {self.facts.started:.3f} {item.attempts}"
         item.number = self.emit("mounting", number, key)
 
@@ -196,6 +193,7 @@ class Flow(Checks):
                 item.link_to = -1
                 item.words = f"its mount point is a link to {target}, which cannot be mounted before it"
                 return False
+            self.causes.discard(number)
             self.advance(number)
         else:
             item.phase = BUSY

@@ -145,7 +145,8 @@ class Edges:
             return
         above = self.drafts[parent]
         is_root = above.line.mountpoint == "/"
-        if "showthrough" in draft.private and not is_root and above.row is None:
+        same = above.line.mountpoint == draft.line.mountpoint
+        if "showthrough" in draft.private and not is_root and not same and above.row is None:
             draft.through = parent
             if draft.nodev:
                 self.add(parent, draft.number, AFTER)

@@ -127,8 +127,12 @@ def kept(drafts: list[Draft], wishes: Settings, problems: list[str]) -> list[Dra
                 path = path.rpartition("/")[0] or "/"
                 hidden.setdefault(path, draft.line.mountpoint)
     found = []
+    swaps: dict[str, str] = {}
     for draft in drafts:
         line = draft.line
+        if line.type == "swap" and swaps.setdefault(line.device, line.origin) != line.origin:
+            problems.append(f"{line.origin}: {line.device} is used as swap already by {swaps[line.device]}")
+            continue
         if line.type == "ignore" or (line.type == "swap" and not wishes.swap):
             continue
         if draft.row is None and "noauto" in draft.options and "x-systemd.automount" not in draft.options:
@@ -165,7 +169,11 @@ def needed_by_all(drafts: list[Draft], edges: Edges) -> set[int]:
 
 def inherit(draft: Draft, drafts: list[Draft], edges: Edges, essential: bool) -> None:
     """The most restrictive kind of what an entry waits for is its own, too; what it waits for has been asked before."""
-    if draft.kind == SWAP or draft.row:
+    if draft.row:
+        return
+    if draft.kind == SWAP:
+        if any(drafts[number].kind == NOWAIT for number in edges.of[draft.number]):
+            draft.kind = NOWAIT
         return
     for number, strength in list(edges.of[draft.number].items()):
         other = drafts[number]

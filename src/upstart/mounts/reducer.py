@@ -17,7 +17,7 @@ from __future__ import annotations
 from upstart.mounts import state as states
 from upstart.mounts.core import EVENTS
 from upstart.mounts.flow import RESIZED
-from upstart.mounts.state import ANNOUNCED, BUSY, CHECKING, DONE, MOUNTING, OVER, UNCHECKED, WAITING
+from upstart.mounts.state import BUSY, DONE, OVER, WAITING
 from upstart.mounts.values import (
     NOWAIT,
     Answered,
@@ -62,39 +62,18 @@ class Reducer(Waiting):
 
         ``late``: for what was left over when that other came to its end, and only for that.
         """
-        made = cls.__new__(cls)
         loaded = states.load(data)
+        late = late and not loaded.facts.late
+        if late:
+            loaded.begin_late(tuple(name for name, _, _ in EVENTS))
+        made = cls.__new__(cls)
         Waiting.__init__(made, loaded)
-        if late and not loaded.facts.late:
-            made.begin_late()
+        made.stale = late
         return made
 
     def dump(self) -> dict[str, Any]:
         """All that it knows, as JSON has it."""
         return self.state.dump()
-
-    def begin_late(self) -> None:
-        """Nothing is waited for any more, only looked for."""
-        facts = self.facts
-        facts.late = True
-        facts.ended = False
-        facts.ending = None
-        facts.wake = facts.told_at = None
-        facts.prompt, facts.about, facts.showing = ("", "", ()), (), ""
-        facts.watching = False
-        facts.sent = tuple(name for name, _, _ in EVENTS)
-        facts.under_way.clear()
-        self.running.clear()
-        for number, item in enumerate(self.items):
-            item.node = item.path = item.link = ""
-            item.number = item.checker = 0
-            if item.check == CHECKING:
-                item.check = UNCHECKED
-            if item.phase in (MOUNTING, BUSY, ANNOUNCED):
-                item.by_others = item.phase == ANNOUNCED
-                item.phase = WAITING
-            if item.phase not in OVER:
-                self.skip(number)
 
     def look_again_late(self) -> None:
         """The first look of one that was started for what is left over."""

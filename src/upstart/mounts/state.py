@@ -139,13 +139,14 @@ class Facts(Kept):
 
     ``prompt`` is what was last shown, ``showing`` what kind of message that is, and ``about`` the entries that its keys
     are for. ``places`` are where mounts are
-    that were made by another name. ``ending`` is the exit status that all else has to give way to.
+    that were made by another name, ``unseen`` what may be such a mount, until that is over: device, mount point, type
+    and options. ``ending`` is the exit status that all else has to give way to.
     """
 
     USUAL = {
         "started": None, "virtual_at": None, "settled_at": None, "quiet_at": 0.0, "told_at": None, "wake": None,
         "last": 0, "sent": (), "under_way": {}, "names": (), "prompt": ("", "", ()), "about": (), "showing": "",
-        "places": (),
+        "places": (), "unseen": (),
         "watching": False, "ending": None, "ended": False, "late": False, "resized": False,
     }  # fmt: skip
     __slots__ = tuple(USUAL)
@@ -164,6 +165,7 @@ class Facts(Kept):
     about: tuple[int, ...]
     showing: str
     places: tuple[str, ...]
+    unseen: tuple[tuple[str, str, str, str], ...]
     watching: bool
     ending: int | None
     ended: bool
@@ -186,6 +188,25 @@ class State:
         #: What is told at the start.
         self.problems: tuple[str, ...] = ()
         self._written: list[dict[str, Any]] = []
+
+    def begin_late(self, sent: tuple[str, ...]) -> None:
+        """From now on nothing is waited for, only looked for; ``sent`` are all events that are not to come again."""
+        facts = self.facts
+        facts.late, facts.ended, facts.ending = True, False, None
+        facts.wake = facts.told_at = None
+        facts.prompt, facts.about, facts.showing = ("", "", ()), (), ""
+        facts.watching = False
+        facts.sent = sent
+        facts.under_way.clear()
+        for item in self.items:
+            item.node = item.path = item.link = ""
+            item.number = item.checker = 0
+            if item.check == CHECKING:
+                item.check = UNCHECKED
+            if item.phase in (MOUNTING, BUSY, ANNOUNCED):
+                item.by_others = item.phase == ANNOUNCED
+                item.phase = WAITING
+            item.skipped = item.skipped or item.phase not in OVER
 
     def dump(self) -> dict[str, Any]:
         """All of it, as JSON has it."""

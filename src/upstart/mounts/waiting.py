@@ -66,8 +66,7 @@ class Waiting(Arrivals):
         failed_check = item.check in (DAMAGED, BROKEN)
         if not failed_check and entry.retry in REPEATED:
             self.try_later(number)
-            if self.is_counted(number):
-                self.causes.add(number)
+            self.add_cause(number)
             if item.delay == 1.0:
                 self.tell(f"{self.title(number)} is not mounted yet: {words}")
             return
@@ -75,7 +74,7 @@ class Waiting(Arrivals):
         if not self.is_counted(number):
             self.tell(self.failure(number), True)
             return
-        self.causes.add(number)
+        self.add_cause(number)
         self.stale = True
         self.tell(self.failure(number), True)
         if not failed_check and (entry.essential or entry.kind == "virtual"):
@@ -119,9 +118,6 @@ class Waiting(Arrivals):
     def look_at_limits(self) -> None:
         """Give up what has kept events waiting for long enough."""
         for number in sorted(self.causes):
-            if not self.is_counted(number):
-                self.causes.discard(number)
-                continue
             limit = self.deadline(number)
             if limit is not None and limit <= self.now and self.facts.ending is None:
                 self.give_up(number)
