@@ -33,7 +33,7 @@ def conditions(draw: st.DrawFn, depth: int = 2) -> str:
     job = draw(st.sampled_from(NAMES))
     choices = [*EVENTS, "go N=[12]", "go N=$N", f"started {job}", f"stopped JOB={job}"]
     choices += [f"starting {job}", f"stopping {job}"]
-    choices += ["awaited EVENT=go", "awaited EVENT=[ex]*", "awaited/none x", "x $M"]
+    choices += ["awaited EVENT=go", "awaited EVENT=[ex]*", "awaited/none c", "x $M"]
     return draw(st.sampled_from(choices))
 
 

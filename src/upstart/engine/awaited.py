@@ -4,9 +4,10 @@ Each event that a ``start on`` or ``stop on`` names is counted with its tests as
 where the ``env`` stanzas of the job have the value; one that only an instance could tell stays as it is.  Jobs of a
 chroot session do not count.
 
-A program of that kind is a job with ``start on awaited EVENT=PATTERN``, and ``stop on awaited/none EVENT=PATTERN``.
-What is always true here: it is known for each pattern of the latter kind how many of the awaited names it matches; a
-definition costs what it names, times the few patterns that there are, and a new pattern one look at all names.
+A program of that kind is a job with ``start on awaited EVENT=PATTERN`` and ``stop on awaited/none JOB=NAME``: for what
+the patterns of the job NAME match, no job waits any more.  What is always true here: of each such job it is known how
+many of the awaited names its patterns match; a definition costs what it names, times the few such jobs that there are,
+and a new one of these one look at all names.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
 
     Tests = tuple[str, ...]
 
-#: The events that tell of it, and their variable.
+#: The events that tell of it, and their variables.
 AWAITED = "awaited"
 NONE = "awaited/none"
 EVENT = "EVENT"
+JOB = "JOB"
 
 
 class Change:
     """What a definition has changed: ``names`` of which other tests are awaited, those that have ``appeared``, new
-    ``patterns`` that wait for names, and those ``left`` with none of the names that they match."""
+    ``patterns`` of who waits for names, and the jobs ``left`` with none of the names that they wait for."""
 
     __slots__ = ("appeared", "left", "names", "patterns")
 
@@ -46,13 +48,12 @@ class Change:
 class Awaited:
     """The names that are awaited, ``names``, each with its tests and how many leaves have those."""
 
-    __slots__ = ("_matching", "_patterns", "_written", "names")
+    __slots__ = ("_listeners", "_matching", "_written", "names")
 
     def __init__(self) -> None:
         self.names: dict[str, dict[Tests, int]] = {}
-        #: The patterns of those who wait for ``awaited``, and of those who wait for ``awaited/none``: how many leaves
-        #: have each; and how many names each of the latter matches.
-        self._patterns: dict[str, dict[str, int]] = {AWAITED: {}, NONE: {}}
+        #: The jobs that wait for names to be awaited: their patterns, and how many names those match.
+        self._listeners: dict[str, list[str]] = {}
         self._matching: dict[str, int] = {}
         #: What was counted for jobs whose tests refer to their environment, which may be another one later.
         self._written: dict[str, list[tuple[str, Tests]]] = {}
@@ -62,12 +63,21 @@ class Awaited:
         change = Change()
         before = self._forget(old) if old is not None else []
         after = self._write(new, inherited) if new is not None else []
+        job = new or old
+        listener = job.name if job is not None and job.session is None else ""
+        patterns = self._listeners.pop(listener, [])
+        self._matching.pop(listener, None)
         # What is named before and after was there all the time.
         for name, tests in after:
             self._count(name, tests, change)
         for name, tests in before:
             self._discount(name, tests, change)
-        change.left = [pattern for pattern in dict.fromkeys(change.left) if not self._matching.get(pattern, 1)]
+        wanted = list(dict.fromkeys([_pattern_of(tests) for name, tests in after if name == AWAITED]))
+        if wanted:
+            self._listeners[listener] = wanted
+            self._matching[listener] = sum(_matches(wanted, name) for name in self.names)
+            change.patterns = [pattern for pattern in wanted if pattern not in patterns]
+        change.left = [name for name in dict.fromkeys(change.left) if not self._matching.get(name, 1)]
         return change
 
     def _write(self, job: JobClass, inherited: Mapping[str, str]) -> list[tuple[str, Tests]]:
@@ -88,20 +98,11 @@ class Awaited:
         if known is None:
             known = self.names[name] = {}
             change.appeared.append(name)
-            for pattern in self._matching:
-                self._matching[pattern] += match(pattern, name)
+            for job, patterns in self._listeners.items():
+                self._matching[job] += _matches(patterns, name)
         if tests not in known:
             change.names[name] = None
         known[tests] = known.get(tests, 0) + 1
-        listeners = self._patterns.get(name)
-        if listeners is not None:
-            wanted = _pattern_of(tests)
-            if wanted not in listeners:
-                if name == NONE:
-                    self._matching[wanted] = sum(match(wanted, each) for each in self.names)
-                else:
-                    change.patterns.append(wanted)
-            listeners[wanted] = listeners.get(wanted, 0) + 1
 
     def _discount(self, name: str, tests: Tests, change: Change) -> None:
         known = self.names[name]
@@ -111,28 +112,20 @@ class Awaited:
             change.names[name] = None
         if not known:
             del self.names[name]
-            for pattern in self._matching:
-                if match(pattern, name):
-                    self._matching[pattern] -= 1
-                    change.left.append(pattern)
-        listeners = self._patterns.get(name)
-        if listeners is not None:
-            wanted = _pattern_of(tests)
-            listeners[wanted] -= 1
-            if not listeners[wanted]:
-                del listeners[wanted]
-                if name == NONE:
-                    del self._matching[wanted]
+            for job, patterns in self._listeners.items():
+                if _matches(patterns, name):
+                    self._matching[job] -= 1
+                    change.left.append(job)
 
     def has_listeners(self, name: str) -> bool:
         """Whether some job waits for this name to be awaited."""
-        return any(match(pattern, name) for pattern in self._patterns[AWAITED])
+        return any(_matches(patterns, name) for patterns in self._listeners.values())
 
     def matching(self, patterns: list[str]) -> list[str]:
         """The names that are awaited and that one of the patterns matches."""
         if all(map(is_literal, patterns)):
             return [name for name in dict.fromkeys(patterns) if name in self.names]
-        return [name for name in self.names if any(match(pattern, name) for pattern in patterns)]
+        return [name for name in self.names if _matches(patterns, name)]
 
     def leaves(self, patterns: list[str]) -> Iterator[tuple[str, list[str]]]:
         """Each of these names with the tests of a leaf, none twice; definitions may change between two of them."""
@@ -142,11 +135,11 @@ class Awaited:
 
     def listened_for(self) -> list[str]:
         """The awaited names that some job waits for."""
-        return self.matching(list(self._patterns[AWAITED]))
+        return self.matching([pattern for patterns in self._listeners.values() for pattern in patterns])
 
-    def counts(self) -> tuple[dict[str, dict[Tests, int]], dict[str, dict[str, int]], dict[str, int]]:
+    def counts(self) -> tuple[dict[str, dict[Tests, int]], dict[str, list[str]], dict[str, int]]:
         """All that is counted, to compare."""
-        return self.names, self._patterns, self._matching
+        return self.names, self._listeners, self._matching
 
 
 def count(classes: Iterable[JobClass], inherited: Mapping[str, str]) -> Awaited:
@@ -170,6 +163,10 @@ def _expanded(test: str, env: Mapping[str, str]) -> str:
         return expand(test, env)
     except ExpandError:
         return test
+
+
+def _matches(patterns: list[str], name: str) -> bool:
+    return any(match(pattern, name) for pattern in patterns)
 
 
 def _pattern_of(tests: Tests) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 from upstart.base.priority import DEBUG, INFO, MESSAGE, WARN
-from upstart.engine.awaited import AWAITED, EVENT, NONE, Awaited, count
+from upstart.engine.awaited import AWAITED, EVENT, JOB, NONE, Awaited, count
 from upstart.engine.data import FINISHED, HANDLING, PENDING, Event
 from upstart.engine.door import an_input
 from upstart.engine.effects import Announce, CloseFd, Effect, Log, Reply, ReplyError
@@ -323,8 +323,9 @@ class Core:
         names = dict.fromkeys([name for name in change.appeared if self.awaited.has_listeners(name)])
         names.update(dict.fromkeys(self.awaited.matching(change.patterns)))
         self._tell_awaited(names)
-        for pattern in change.left:
-            self.emit(NONE, {EVENT: pattern})
+        if NONE in self.awaited.names:
+            for job in change.left:
+                self.emit(NONE, {JOB: job})
 
     def _tell_awaited(self, names: Iterable[str]) -> None:
         for name in names:
