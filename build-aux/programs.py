@@ -29,6 +29,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "halt": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "reboot": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "poweroff": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
+    "upstart-udev-bridge": ("upstart-core", "sbin", "upstart.bridges.udevmonitor"),
     # The jobs' own.
     "stop-rest": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.stoprest"),
     "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),

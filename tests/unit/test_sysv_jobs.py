@@ -465,7 +465,8 @@ def test_check_config_knows_every_event_that_init_and_the_boot_emit() -> None:
     assert {"startup", "child-subreaper-failed"} <= of_init and {"static-network-up", "runlevel"} <= of_boot
     # A session's end is announced in sessions alone.
     assert of_init == {*INIT_EVENTS, "session-end"} - {"debug"}
-    assert of_boot <= set(emitted) <= of_boot | others
+    bridges = {"*-device-*[de]", *events_of("Events of bridges")}
+    assert of_boot <= set(emitted) <= of_boot | others | bridges
     assert len(emitted) == len(set(emitted))
 
 

@@ -36,6 +36,7 @@ WELL_KNOWN_EVENTS = (
     "session-end",
     "awaited",
     "awaited/none",
+    "bridge-overrun",
     "child-subreaper-failed",
     "runlevel",
     "deconfiguring-networking",

@@ -1,0 +1,175 @@
+"""What every bridge is given: init to tell events to, what is awaited, a loop, a log, and a place for its state.
+
+A bridge is a `Source`.  What is always true here: nothing is told before init has said what is awaited; init going
+away is not the source's business, what it tells meanwhile waits; it is ready once it watches all that was awaited at
+its start.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from upstart.base.loop import Loop
+from upstart.base.priority import DEBUG, ERROR, INFO, WARN
+from upstart.bridges.link import Link
+from upstart.bridges.outbox import Outbox
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from upstart.bridges.link import Leaves
+    from upstart.bridges.outbox import Entry
+
+    class Source(Protocol):
+        """Where events come from.  ``patterns`` are the names of those that it may tell."""
+
+        patterns: tuple[str, ...]
+
+        def want(self, leaves: Leaves) -> None:
+            """Watch for what these leaves wait for, and for nothing else; for everything where they are None.
+
+            Called first, and again whenever that changes or init has been away.
+            """
+
+        def told(self) -> None:
+            """Init has all that was told: what is needed to go on from here may be written down."""
+else:
+    import _signal as signal
+
+#: Seconds between two messages about what was dropped.
+OVERRUN_SECONDS = 60.0
+OVERRUN = "bridge-overrun"
+#: Where the bridges of PID 1 leave what they need to go on after they were killed; of a session, below its own.
+RUN = "/run/upstart/bridges"
+
+
+class Host:
+    """Runs one source, called ``name``, with the init at ``address``; ``log`` (priority, text) is its log.
+
+    ``ready`` () is called once it watches what is awaited.
+    """
+
+    def __init__(
+        self, name: str, address: str, directory: str, log: Callable[[int, str], object], ready: Callable[[], object]
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.loop = Loop()
+        self.state_path = f"{directory}/{name}.json"
+        self._address = address
+        self._ready: Callable[[], object] | None = ready
+        self._outbox = Outbox()
+        self._link: Link | None = None
+        self._source: Source | None = None
+        self._due = False
+        self._dropped = 0
+        self._overrun_told_at = -OVERRUN_SECONDS
+        self.status = 0
+
+    def run(self, source: Source) -> int:
+        """Go on until the end of init or a signal: the exit status."""
+        self._source = source
+        self._link = Link(self.loop, self._address, source.patterns, self._wanted, self._lost, self._gave_up)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.watch_signal(number, self.loop.stop)
+        self._link.connect()
+        if not self.status:
+            self.loop.run()
+        self._link.close()
+        return self.status
+
+    @property
+    def epoch(self) -> str:
+        """Tells this life of init from another: one that re-executes itself has the same."""
+        pid = self._link.pid if self._link is not None else 0
+        try:
+            with open("/proc/sys/kernel/random/boot_id") as boot, open(f"/proc/{pid}/stat", "rb") as stat:
+                started = stat.read().rpartition(b")")[2].split()[19].decode()
+                return f"{boot.read().strip()} {pid} {started}"
+        except (OSError, IndexError):
+            return ""
+
+    def emit(self, key: str, name: str, env: dict[str, str]) -> None:
+        """Tell an event; of several of one name and ``key`` that wait, the last one is enough."""
+        self._outbox.put(key, name, [f"{variable}={value}" for variable, value in env.items()])
+        if self._outbox.dropped > self._dropped:
+            self._tell_overrun()
+        if not self._due:
+            self._due = True
+            self.loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._due = False
+        if self._link is None:
+            return
+        for ticket, entry in self._outbox.take():
+            self.log(DEBUG, f"Emitting {entry.name} {' '.join(entry.env)}")
+            self._link.emit(entry.name, entry.env, self._answer_to(ticket, entry))
+
+    def _answer_to(self, ticket: int, entry: Entry) -> Callable[[str], object]:
+        def answered(problem: str) -> None:
+            if problem:
+                self.log(WARN, f"Failed to emit {entry.name}: {problem}")
+            self._outbox.answered(ticket)
+            if not self._due:
+                self._due = True
+                self.loop.call_soon(self._pump)
+            if self._outbox.empty and self._source is not None:
+                self._end_overrun()
+                self._source.told()
+
+        return answered
+
+    # What could not wait
+
+    def _tell_overrun(self) -> None:
+        now = time.monotonic()
+        if now - self._overrun_told_at >= OVERRUN_SECONDS:
+            self._overrun_told_at = now
+            self.log(ERROR, f"Dropped {self._outbox.dropped - self._dropped} events: init takes them too slowly")
+            self._dropped = self._outbox.dropped
+
+    def _end_overrun(self) -> None:
+        if self._outbox.dropped:
+            dropped, self._outbox.dropped, self._dropped = self._outbox.dropped, 0, 0
+            self.emit("", OVERRUN, {"BRIDGE": self.name, "DROPPED": str(dropped)})
+
+    # Init
+
+    def _wanted(self, leaves: Leaves) -> None:
+        if self._source is None:
+            return
+        self._source.want(leaves)
+        if self._ready is not None:
+            ready, self._ready = self._ready, None
+            ready()
+        if not self._due:
+            self._due = True
+            self.loop.call_soon(self._pump)
+        if self._outbox.empty:
+            self._source.told()
+
+    def _lost(self) -> None:
+        self.log(INFO, "Disconnected from Upstart")
+        self._outbox.lost()
+
+    def _gave_up(self, reason: str) -> None:
+        self.log(ERROR, f"Could not connect to Upstart: {reason}")
+        self.status = 1
+        self.loop.stop()
+
+
+def write_state(path: str, text: str) -> None:
+    """Write a file whole, for ourselves alone; OSError where that fails."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    new = f"{path}.new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+    os.rename(new, path)
