@@ -288,12 +288,75 @@ def test_without_init_nothing_is_begun_but_without_events_none_is_needed(make: C
     assert "mountall.json" not in machine.run("ls -R /run")
 
 
+def test_only_root_may_mount() -> None:
+    command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", str(PROGRAMS / "mountall")]
+    result = subprocess.run([*command, "--no-events"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (1, "mountall: Need to be root\n")
+
+
 def test_options_that_are_wrong_are_refused() -> None:
     for options in (["--dev-wait-time=0"], ["--dev-wait-time", "x"], ["--dev-wait-time=2147483648"], ["--none"],
-                    ["word"]):  # fmt: skip
+                    ["word"], ["--root", "/x"], ["--fstab", "x"], ["--json"]):  # fmt: skip
         result = subprocess.run([PROGRAMS / "mountall", *options], capture_output=True, text=True)
         assert (result.returncode, result.stdout) == (1, ""), options
         assert "--help" in result.stderr
+
+
+def test_the_plan_is_shown_to_anybody_and_changes_nothing(tmp_path: Path) -> None:
+    fstab = tmp_path / "etc" / "fstab"
+    fstab.parent.mkdir()
+    fstab.write_text("UUID=1-2 /data ext4 nofail 0 2\nnone /data/tmp tmpfs size=1m\nwrong\n")
+    (tmp_path / "other").write_text("none /x tmpfs\n")
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o711)
+
+    def plan(*options: str) -> str:
+        command = [str(PROGRAMS / "mountall"), "--plan", *options]
+        nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, **nobody)  # type: ignore[call-overload]
+        assert (result.returncode, result.stderr) == (0, "")
+        return str(result.stdout)
+
+    said = plan("--root", str(tmp_path))
+    assert "after UUID=1-2" in said
+    assert "after /data" in said
+    assert "/etc/fstab:3" in said
+    entries = {each["mountpoint"]: each for each in json.loads(plan("--root", str(tmp_path), "--json"))["entries"]}
+    assert list(entries) == ["/data", "/data/tmp"]
+    assert entries["/data/tmp"]["after"] == ["/data"]
+    assert "/x " in plan("--fstab", "other")
+    assert list(tmp_path.iterdir()) != []
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_status_says_what_waits_for_what_and_why(make: Callable[..., Machine]) -> None:
+    machine = make(
+        "MISSING {}/a ext4 defaults 0 0\nnone {}/a/b tmpfs defaults 0 0\nnone {}/c tmpfs defaults 0 0\n",
+        {"hold": "start on mounted MOUNTPOINT=*/c\ntask\nexec sh -c 'until [ -e $HOME/free ]; do sleep 0.02; done'\n"},
+    )
+    program = PROGRAMS / "mountall"
+    assert "has not run" in machine.run(f"{program} --status", check=False)
+    process = machine.start()
+    machine.shown("Press S to skip")
+    said = machine.run(f"{program} --status")
+    assert said.startswith("mountall is running\n")
+    assert f"{machine.directory}/a (/etc/fstab:1): {machine.device} is missing" in said
+    assert f"{machine.directory}/a/b (/etc/fstab:2): waits for {machine.directory}/a" in said
+    assert f"{machine.directory}/c (/etc/fstab:3): is mounted; waits for the jobs" in said
+    told = json.loads(machine.run(f"{program} --status --json"))
+    assert told["running"]
+    assert not told["events"]["filesystem"]
+    process.kill()
+    process.wait()
+    assert machine.run(f"{program} --status").startswith("mountall was killed\n")
+    (machine.directory / "free").touch()
+    process = machine.start()
+    machine.said = ""
+    machine.shown("Press S to skip")
+    machine.press("s")
+    assert process.wait(20) == 5
+    assert machine.run(f"{program} --status").startswith("mountall has ended\n")
 
 
 def test_one_for_what_was_left_out_goes_on_where_it_was_killed(make: Callable[..., Machine]) -> None:

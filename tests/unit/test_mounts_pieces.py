@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from upstart.base.loop import Loop
 from upstart.mounts import checking, devices, plymouth, statefile
 from upstart.mounts.checking import Checker, percent
-from upstart.mounts.console import Console
+from upstart.mounts.console import Console, is_controlling, terminal_of
 from upstart.mounts.processes import NOT_FOUND, Processes, start_time
 from upstart.mounts.values import (
     Action,
@@ -275,6 +275,26 @@ def test_keys_are_read_only_while_a_prompt_offers_them(loop: Loop, terminal: Ter
     loop.turn(0.05)
     assert keys == ["S"]
     assert logged == ["The disk drive for /a is not there\nPress S to skip it"]
+    console.close()
+
+
+def test_keys_are_left_to_who_has_the_console_for_a_terminal(loop: Loop, terminal: Terminal) -> None:
+    keys: list[str] = []
+    console = Console(loop, keys.append, lambda text, urgent: None, path=terminal.path)
+    console.prompt("Press S", "S")
+    assert not terminal.modes() & termios.ICANON
+    # The owner of the session gets what is typed, from the next time that something is shown.
+    shell = subprocess.Popen(["setsid", "-w", "-c", "sleep", "60"], stdin=terminal.slave)
+    try:
+        turn_until(loop, lambda: is_controlling(terminal_of(terminal.path)))
+        console.prompt("Press S again", "S")
+        assert terminal.modes() & termios.ICANON
+        os.write(terminal.master, b"s")
+        loop.turn(0.05)
+        assert keys == []
+    finally:
+        shell.kill()
+        shell.wait()
     console.close()
 
 

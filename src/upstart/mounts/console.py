@@ -86,6 +86,9 @@ class Console:
             self._plymouth.ignore_keys()
         if not keys:
             self._ignore_keys()
+        if self._fd >= 0 and text != before and is_controlling(terminal_of(self._path)):
+            # Somebody has got a shell there meanwhile.
+            self._ignore_keys()
         # Whoever sees the text may answer it at once.
         self._keys = keys
         if keys and self._fd < 0 and not self._plymouth.read_keys(keys):
@@ -142,8 +145,7 @@ class Console:
                 return
 
     def _read_keys(self) -> None:
-        number = terminal_of(self._path)
-        if number and is_controlling(number):
+        if is_controlling(terminal_of(self._path)):
             return
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -228,6 +230,8 @@ def terminal_of(path: str) -> int:
 
 def is_controlling(number: int) -> bool:
     """Whether a process has this terminal for its own: what is typed is meant for that, a shell perhaps."""
+    if not number:
+        return False
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:

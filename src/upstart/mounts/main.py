@@ -2,12 +2,14 @@
 
 What is always true here: without init, without root's file system or without /proc nothing is begun (status 1).
 SIGUSR1 is caught before anybody is told that we run, for it says that a network interface came up, and would end us.
+Neither --plan nor --status changes anything, or needs init.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import time
 
 from upstart.base.errors import ClientError, UsageError
 from upstart.base.loop import Loop
@@ -42,6 +44,11 @@ OPTIONS = (
         "seconds to wait for the device of a line with the option timeout (1 to 2147483647; default: 30)",
     ),
     (Option("", "late", "late"), "mount what an earlier mountall has left out, as it becomes possible"),
+    (Option("", "plan", "plan"), "print what would be mounted, and what waits for what, and do nothing"),
+    (Option("", "status", "status"), "print what a running mountall waits for"),
+    (Option("", "json", "json"), "print that as JSON"),
+    (Option("", "fstab", "fstabs", argument="FILE"), "with --plan: read FILE in place of /etc/fstab"),
+    (Option("", "root", "root", argument="DIR"), "with --plan: read the files below DIR"),
     (Option("q", "quiet", "priority", ERROR), "reduce output to errors only"),
     (Option("v", "verbose", "priority", INFO), "increase output to include informational messages"),
     (Option("", "debug", "priority", DEBUG), ""),
@@ -59,7 +66,8 @@ class Settings:
     """What the options say."""
 
     __slots__ = (
-        "daemon", "device_wait", "fix", "force", "late", "priority", "silent",
+        "daemon", "device_wait", "fix", "force", "fstabs", "json", "late", "plan", "priority", "root", "silent",
+        "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -69,6 +77,11 @@ class Settings:
         self.silent = False
         self.late = False
         self.device_wait: object = USUAL_WAIT
+        self.plan = False
+        self.status = False
+        self.json = False
+        self.fstabs: list[str] = []
+        self.root = "/"
         self.priority = MESSAGE
 
 
@@ -90,6 +103,14 @@ def _carry_out(context: Context, argv: list[str]) -> int:
     if args:
         raise UsageError(f"unexpected argument: {args[0]}")
     wait = _seconds(settings.device_wait)
+    if settings.plan:
+        return _print_plan(context, settings, wait)
+    if settings.fstabs or settings.root != "/":
+        raise UsageError("--fstab and --root are given with --plan")
+    if settings.status:
+        return _print_status(context, settings)
+    if settings.json:
+        raise UsageError("--json is given with --plan or --status")
     return _mount(context, settings, wait)
 
 
@@ -100,10 +121,43 @@ def _seconds(given: object) -> float:
     return float(text)
 
 
+def _print_plan(context: Context, settings: Settings, wait: float) -> int:
+    from upstart.mounts import report
+
+    plan = _gather(settings, wait)
+    context.write(report.plan_json(plan) if settings.json else report.plan_text(plan))
+    return 0
+
+
 def _gather(settings: Settings, wait: float) -> Plan:
     from upstart.mounts.files import gather
 
-    return gather(force=settings.force, fix=settings.fix, device_wait=wait)
+    # Whoever names a file that is not there is told so; of those that are read anyway, any may be missing.
+    paths = [os.path.abspath(path) if settings.root == "/" else f"/{path.lstrip('/')}" for path in settings.fstabs]
+    for path in paths:
+        try:
+            os.stat(settings.root.rstrip("/") + path)
+        except OSError as error:
+            raise ClientError(f"{settings.root.rstrip('/')}{path}: {error.strerror}")
+    return gather(settings.root, paths or None, settings.force, settings.fix, wait)
+
+
+def _print_status(context: Context, settings: Settings) -> int:
+    from upstart.mounts import report, statefile
+
+    try:
+        document = statefile.read()
+    except PermissionError:
+        raise ClientError("Only root may see what mountall does")
+    if document is None:
+        raise ClientError("mountall has not run since the system was started")
+    show = report.status_json if settings.json else report.status_text
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    try:
+        context.write(show(document["state"], now, _is_running(document)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ClientError(f"{statefile.PATH}: not understood: {error!r}")
+    return 0
 
 
 def _is_running(document: dict[str, Any]) -> bool:
@@ -117,6 +171,8 @@ def _is_running(document: dict[str, Any]) -> bool:
 
 
 def _mount(context: Context, settings: Settings, wait: float) -> int:
+    if os.geteuid():
+        raise ClientError("Need to be root")
     os.umask(0o022)
     events = None if settings.silent else _connect()
     table = _open_table()

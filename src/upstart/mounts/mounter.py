@@ -126,7 +126,7 @@ class Mounter:
             if action.number not in self._before or os.path.exists(action.device):
                 text = f"mount: {action.mountpoint}: moving {action.device} failed: {error.strerror}."
                 return Ended(action.number, mounting.FAILED, text)
-        self._note(place)
+        self._note(action.number, place)
         return Ended(action.number, 0, "", action.type, place if place != action.mountpoint else "")
 
     def _called(self, action: Mount, place: str, request: Request, number: int) -> Ended:
@@ -145,17 +145,20 @@ class Mounter:
 
     def _success(self, action: Mount, place: str, request: Request, words: str = "") -> Ended:
         type = action.type
-        if request.way == PROGRAM or type in ("", "auto", "none") or "," in type:
+        if type in ("", "auto", "none") or "," in type:
             for entry in self._table():
                 if entry.mountpoint == place:
                     type = entry.type
         if not request.words.flags & REMOUNT:
-            self._note(place)
+            self._note(action.number, place)
         return Ended(action.number, 0, words, type, place if place != action.mountpoint else "")
 
-    def _note(self, place: str) -> None:
-        """One more is there, which after a recovery may have been seen already."""
-        self.counts[place] = max(self.counts.get(place, 0), sum(each.mountpoint == place for each in self._table()))
+    def _note(self, number: int, place: str) -> None:
+        """One more is there; of an earlier mountall's it may have been counted already."""
+        if number in self._before:
+            self.counts[place] = sum(entry.mountpoint == place for entry in self._table())
+        else:
+            self.counts[place] = self.counts.get(place, 0) + 1
 
     def _is_done(self, number: int, place: str, request: Request) -> bool:
         """Whether an earlier mountall has done it: one more is at ``place`` than before, and is what was asked for."""

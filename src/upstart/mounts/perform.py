@@ -298,17 +298,19 @@ class Performer:
 
     def _reconnect(self) -> None:
         assert self._events is not None
+        problem = "the connection was closed"
         try:
             self._events.open()
         except OSError as error:
-            if time.monotonic() - self._lost_at > INIT_SECONDS:
-                self._console.tell(f"mountall: init is not to be reached any more: {error.strerror or error}", True)
-                self._end(End(_ERROR))
-                return
+            problem = error.strerror or str(error)
+        if not self._events.lost:
+            self._attach()
+        elif time.monotonic() - self._lost_at > INIT_SECONDS:
+            self._console.tell(f"init is not to be reached any more: {problem}", True)
+            self._end(End(_ERROR))
+        else:
             self._retry = min(2 * self._retry, LONGEST_RETRY)
             self._loop.call_later(self._retry, self._reconnect)
-            return
-        self._attach()
 
     # Actions
 

@@ -85,7 +85,7 @@ class Processes:
     def start(
         self, words: Sequence[str], then: Callable[[int, str], object], descriptors: Mapping[int, int] = {}
     ) -> Process:
-        """Run a program, with /dev/null to read from; ``then`` gets its exit status and what it said.
+        """Run a program, with /dev/null to read from; ``then`` gets its exit status and what it said, in English.
 
         ``words`` begin with its path; ``descriptors`` are more that it is to have, by its number for each.  128 and
         its number stand for a signal.  Raises OSError.
@@ -99,7 +99,7 @@ class Processes:
             ]
             # The lowest first, and none of ours is as low as any of the program's that comes later.
             actions += [(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in sorted(descriptors.items())]
-            env = {b"PATH": PATH, **inherited.environment()}
+            env = {b"PATH": PATH, **inherited.environment(), b"LC_ALL": b"C.UTF-8"}
             defaults = _DEFAULTS if descriptors else (*_DEFAULTS, signal.SIGPIPE)
             pid = os.posix_spawn(words[0], list(words), env, file_actions=actions, setpgroup=0, setsigmask=(),
                                  setsigdef=defaults)  # fmt: skip
