@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -529,3 +530,37 @@ def test_however_many_ask_for_the_state_one_child_writes_it_at_a_time(monkeypatc
             os.waitpid(-1, 0)
         except ChildProcessError:
             break
+
+
+@pytest.mark.parametrize("line", range(1, 9))
+def test_what_is_said_to_wait_for_its_start_does_wherever_that_was_cut_short(line: int) -> None:
+    half = starting(2)
+    half.turn.hold()
+    half.turn.settle()
+    half.turn.release()
+    left = [line]
+
+    def trace(frame: Any, event: str, argument: object) -> Any:
+        if frame.f_code is not Turn._start_next.__code__:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if not left[0]:
+                raise MemoryError
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        half.turn._start_next()
+    except MemoryError:
+        pass
+    finally:
+        sys.settrace(before)
+    queued = [(effect.instance.serial, effect.process) for effect in half.turn._starts if isinstance(effect, Spawn)]
+    assert set(half.turn.waiting()) <= set(queued)
+    # As mending has it: what does not wait is asked for again, and each is started once.
+    half.engine.mend(half.turn.waiting(), [])
+    half.turn.settle()
+    started = [effect.instance.serial for effect in half.performed if isinstance(effect, Spawn)]
+    assert len(started) == len(set(started)) == 2

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from upstart.conf.parse import parse_job
 from upstart.engine import effects as fx
+from upstart.engine.engine import Engine
 from upstart.engine.world import World
 
 ENGINE = "/upstart/engine/"
@@ -242,3 +244,27 @@ def test_an_input_that_is_cut_short_anywhere_is_brought_to_its_end(first: int) -
         assert not left, where
         unanswered = {request for request, answers in world.answers.items() if not answers} - world.refused
         assert not unanswered, where
+
+
+def test_a_process_that_nobody_is_about_to_spawn_is_not_waited_for_by_a_job_that_is_stopping() -> None:
+    """Its start has failed in init, and it was stopped before that was mended."""
+    now = [0.0]
+    engine = Engine(lambda: now[0])
+    job = engine.define(parse_job("job", "exec sleep\n", ""))
+    engine.define(parse_job("holds", "start on stopping job\ntask\nexec sleep\n", ""))
+    instance = engine.start_job(job, {}, None)
+    engine.run()
+    assert [effect.process for effect in engine.take_effects() if isinstance(effect, fx.Spawn)] == ["main"]
+    engine.stop(instance)
+    engine.run()
+    (spawn,) = [effect for effect in engine.take_effects() if isinstance(effect, fx.Spawn)]
+    assert instance.state == "stopping" and instance.unready == {"main"}
+    engine.process_spawned(spawn.instance, "main", 1000)
+    engine.process_ready(spawn.instance, "main")
+    engine.run()
+    engine.take_effects()
+    engine.mend([], [])
+    assert instance.state == "stopping"
+    engine.process_exited(1000, 0)
+    engine.run()
+    assert not job.instances and not any(isinstance(effect, fx.Spawn) for effect in engine.take_effects())

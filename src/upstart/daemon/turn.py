@@ -129,13 +129,16 @@ class Turn:
     def _start_next(self) -> None:
         """Perform what was queued first, unless it was cancelled, or asked for once more, since."""
         effect = self._starts[0]
-        key = (effect.instance, effect.process) if isinstance(effect, Spawn) else None
+        wanted = True
+        if isinstance(effect, Spawn):
+            key = effect.instance, effect.process
+            wanted = self._queued.get(key) is effect
+            if wanted:
+                # In this order: what is cut short in between is nobody's to start, and asked for again.
+                del self._queued[key]
         self._starts.popleft()
-        if key is not None:
-            if self._queued.get(key) is not effect:
-                return
-            del self._queued[key]
-        self._do(effect)
+        if wanted:
+            self._do(effect)
 
     def _do(self, effect: Effect) -> None:
         try:

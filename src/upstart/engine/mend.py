@@ -149,6 +149,12 @@ class Mending(Commands):
                 self.cancel_timer(instance, timer)
             elif (instance.serial, timer) not in armed:
                 self.effects.append(SetTimer(instance, timer, max(0.0, due - self.clock())))
+        for process in list(instance.unready):
+            if process not in instance.pids and (instance.serial, process) not in spawns:
+                # Nobody is about to spawn it.
+                instance.unready.discard(process)
+                if instance.entering is None and WAITING_FOR.get(instance.state) == process:
+                    self._spawn(instance, process)
         blocker = instance.blocker
         if blocker is not None and blocker.serial in self.events and blocker.progress != FINISHED:
             blocker.waiting = instance
@@ -157,12 +163,6 @@ class Mending(Commands):
                 return
         if blocker is not None:
             blocker.waiting = instance.blocker = None
-        for process in list(instance.unready):
-            if process not in instance.pids and (instance.serial, process) not in spawns:
-                # Nobody is about to spawn it.
-                instance.unready.discard(process)
-                if instance.entering is None and WAITING_FOR.get(instance.state) == process:
-                    self._spawn(instance, process)
         if instance.entering is not None:
             self._enter_again(instance)
         else:
