@@ -2,8 +2,9 @@
 
 The changes are cosmic-ray's operators (comparisons, numbers, conditions, loops, ...) and the removal of a statement.
 Each is made in a clone of the checkout below build/mutants, in which the tests of the changed room run until the first
-fails.  What cannot change anything (annotations, docstrings, what only a type checker reads) is left alone.  A mutant
-that survives is a place to look at: a test is missing, or the code is not needed, or it only saves time.
+fails.  What cannot change anything (annotations, docstrings, what only a type checker reads) is left alone, and so are
+``__slots__``, which save memory.  A mutant that survives is a place to look at: a test is missing, or the code is not
+needed, or it only saves time.
 
     COUNT=40      how many mutants
     SEED=0        which: the same for the same code
@@ -114,11 +115,17 @@ def meaning(text: str) -> str:
             node.value = ast.Constant(None)
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             node.body = [ast.Pass()]
+        if isinstance(node, ast.ClassDef):
+            node.body = [ast.Pass() if saves_memory(each) else each for each in node.body]
         body = getattr(node, "body", None)
         first = body[0] if isinstance(body, list) and body else None
         if isinstance(body, list) and isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             body[0] = ast.Pass()
     return ast.dump(tree)
+
+
+def saves_memory(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__slots__"
 
 
 def operators() -> dict[str, Operator]:
