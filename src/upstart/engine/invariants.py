@@ -1,11 +1,12 @@
-"""What holds of an engine at any moment at which nothing is under way: its own data agree with each other.
+"""What holds of an engine at any moment at which nothing is under way: its own data agree with each other, and with
+what was made for it.
 
-What is always true here: nothing is changed, and nothing but the engine is looked at; whether the world around it is
-what the engine thinks is for whoever has one to say.
+What is always true here: nothing is changed.
 """
 
 from __future__ import annotations
 
+from upstart.engine import effects as fx
 from upstart.engine.awaited import count
 from upstart.engine.lifecycle import NEXT
 
@@ -13,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.engine.data import Instance
     from upstart.engine.engine import Engine
+
+    #: An instance by its serial number, and the name of one of its processes or timers.
+    Key = tuple[int, str]
 
 
 def check(engine: Engine) -> None:
@@ -57,3 +61,29 @@ def _check_instance(instance: Instance) -> None:
         assert instance.goal != "stop" and instance.state != "running", "a timer has outlived its state: ready"
     for process in (timer.removeprefix("kill:") for timer in timers - {"expect", "ready"}):
         assert process in instance.pids, f"a timer has outlived its process: {process}"
+
+
+def check_made(engine: Engine, timers: set[Key], asked: list[Key], kept: set[Key], alive: dict[int, Key]) -> None:
+    """As `check`: timers, tries to start a process, and processes are those that the engine knows of, and no others.
+
+    ``timers`` are those that run, ``asked`` the processes yet to be started, ``kept`` those that are not let go of, and
+    ``alive`` those that live, by their pid; of effects not performed yet they know nothing.
+    """
+    for effect in engine.effects:
+        if isinstance(effect, fx.SetTimer):
+            timers.add((effect.instance.serial, effect.timer))
+        elif isinstance(effect, fx.CancelTimer):
+            timers.discard((effect.instance.serial, effect.timer))
+        elif isinstance(effect, fx.Spawn):
+            asked.append((effect.instance.serial, effect.process))
+        elif isinstance(effect, fx.Gone):
+            kept.discard((effect.instance.serial, effect.process))
+    instances = list(engine.instances())
+    assert timers == {(i.serial, timer) for i in instances for timer in i.timers}, "a timer is not the engine's"
+    unborn = [(i.serial, process) for i in instances for process in i.unready if process not in i.pids]
+    assert sorted(asked) == sorted(unborn), "a process is asked for that the engine does not wait for"
+    assert kept == {(i.serial, process) for i in instances for process in i.pids}, "a process is kept that is gone"
+    known = {pid: (i.serial, process) for i in instances for process, pid in i.pids.items()}
+    assert alive == known, "a process lives of which the engine does not know"
+    mains = [key for key in alive.values() if key[1] == "main"]
+    assert len(mains) == len(set(mains)), "two main processes"

@@ -383,32 +383,9 @@ class World:
         for answers in self.answers.values():
             assert len(answers) <= 1, "a request was answered twice"
         invariants.check(self.engine)
-        self._check_what_was_made()
-
-    def _check_what_was_made(self) -> None:
-        """Timers, tries to start a process, and processes are those that the engine knows of, and no others."""
-        timers = set(self.timers)
         asked = [(effect.instance.serial, effect.process) for effect in [*self.starts, *self.late]]
         asked += [(effect.instance.serial, effect.process) for _, _, effect in self.retries]
-        kept = set(self.kept)
-        for effect in self.engine.effects:
-            if isinstance(effect, fx.SetTimer):
-                timers.add((effect.instance.serial, effect.timer))
-            elif isinstance(effect, fx.CancelTimer):
-                timers.discard((effect.instance.serial, effect.timer))
-            elif isinstance(effect, fx.Spawn):
-                asked.append((effect.instance.serial, effect.process))
-            elif isinstance(effect, fx.Gone):
-                kept.discard((effect.instance.serial, effect.process))
-        instances = list(self.engine.instances())
-        assert timers == {(i.serial, timer) for i in instances for timer in i.timers}, "a timer is not the engine's"
-        unborn = [(i.serial, process) for i in instances for process in i.unready if process not in i.pids]
-        assert sorted(asked) == sorted(unborn), "a process is asked for that the engine does not wait for"
-        assert kept == {(i.serial, process) for i in instances for process in i.pids}, "a process is kept that is gone"
-        known = {pid: (i.serial, process) for i in instances for process, pid in i.pids.items()}
-        assert self.alive == known, "a process lives of which the engine does not know"
-        mains = [key for key in self.alive.values() if key[1] == "main"]
-        assert len(mains) == len(set(mains)), "two main processes"
+        invariants.check_made(self.engine, set(self.timers), asked, set(self.kept), self.alive)
 
 
 def _written(effect: fx.Spawn) -> list[Any]:
