@@ -93,7 +93,8 @@ def test_no_path_of_the_configuration_is_looked_at_around_a_re_exec_but_by_a_rea
         wait_for(lambda: "TracerPid:\t0" not in Path(f"/proc/{system.pid}/status").read_text())
         os.kill(system.pid, signal.SIGTERM)
         own = Path(f"{trace}.{system.pid}")
-        wait_for(lambda: "--state-fd" in own.read_text())
+        # Each call of the trial is traced, too, which takes long on a busy machine.
+        wait_for(lambda: "--state-fd" in own.read_text(), 60)
         (conf / "new.conf").unlink()
         (conf / "other.conf").write_text("task\nexec true\n")
         wait_for(lambda: "stop/waiting" in system.initctl("status", "other"))

@@ -25,7 +25,7 @@ import os, signal, sys, time
 sys.path[:0] = [SOURCE]
 from upstart.base.loop import READ, Loop
 from upstart.process.held import Held
-from upstart.process.kill import SIGKILL, _kill_exactly, signal_group, signal_process
+from upstart.process.kill import SIGKILL, _signal_exactly, signal_group, signal_process
 from upstart.process.procfs import look
 def sleeper():
     pid = os.fork()
@@ -43,7 +43,8 @@ if not parent:
     signal.pause()
 pid = int(os.read(read, 100))
 loop, told = Loop(), []
-held = Held(loop, pid, look(pid).start, told.append)
+seen = look(pid)
+held = Held(loop, pid, seen.start, told.append)
 start = held.start
 os.kill(pid, signal.SIGTERM)
 assert os.read(read, 100) == b"gone"
@@ -54,7 +55,7 @@ stranger = sleeper()
 assert stranger == pid and look(pid).start != start
 for number in (signal.SIGTERM, SIGKILL):
     assert not signal_group(pid, number, held.pidfd) and not signal_process(pid, number, held.pidfd)
-assert not _kill_exactly(pid, start)
+assert not _signal_exactly(seen, SIGKILL)
 loop.turn(5)
 assert told == [False]
 held.close()

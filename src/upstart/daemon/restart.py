@@ -96,8 +96,8 @@ class Restarter:
             self._calls.append(call)
         if self.running:
             return
-        self.running = True
         try:
+            self.running = True
             self._start_trial()
             self._turn.hold()
             self._loop.call_later(HOLD_SECONDS, self._turn.release)
