@@ -63,13 +63,14 @@ def _make_device(path: str, mode: int, major: int, minor: int) -> bool:
     return True
 
 
-def prepare_devices(report: Callable[[str], object]) -> None:
+def prepare_devices(report: Callable[[str], object], contained: bool) -> None:
     """See that /dev, /dev/pts and the devices that init itself needs are there; ``report`` gets what failed.
 
-    Where /dev is a directory of a root that is read-only, what it lacks is to be had from the kernel only.
+    A machine gets the kernel's own /dev, also where some devices are in the directory of that name.  A container
+    (``contained``) has what its manager gives it, and the kernel's only if something is lacking that cannot be made.
     """
     lacking = [device for device in _DEVICES if not _make_device(*device)]
-    if lacking or not _is_device("/dev/ptmx", 5, 2) or not os.path.isdir("/dev/pts"):
+    if not contained or lacking or not _is_device("/dev/ptmx", 5, 2) or not os.path.isdir("/dev/pts"):
         try:
             mount_missing("devtmpfs", "/dev", MS_NOEXEC | MS_NOSUID)
         except OSError as error:

@@ -16,7 +16,7 @@ from upstart.base.inherited import restore_locale
 from upstart.base.logger import KMSG, Logger
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.base.title import show_as
-from upstart.daemon import boot, xdg
+from upstart.daemon import boot, surroundings, xdg
 from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.daemon import Daemon, settle_memory
@@ -149,7 +149,7 @@ def prepare_system(options: Options) -> list[str]:
     except PermissionError:
         pass  # a session leader already
     os.umask(0)
-    boot.prepare_devices(problems.append)
+    boot.prepare_devices(problems.append, options.restart or bool(surroundings.container_type(os.environ)))
     boot.set_up_console(not options.restart, problems.append)
     os.environ["PATH"] = boot.PATH
     try:

@@ -84,7 +84,7 @@ class Boot:
         if not self._goes_on():
             self._watched = False
             self._give_shell()
-        elif self._event is not None and self._event.progress != FINISHED:
+        elif self._moves() or (self._event is not None and self._event.progress != FINISHED):
             self._loop.before_wait(self._look)
         else:
             self._watched = False
@@ -94,13 +94,16 @@ class Boot:
 
         Jobs that run only because others wait for what they tell do not count: they start nothing of their own.
         """
+        own = any(instance.env.get("UPSTART_EVENTS") != AWAITED for instance, _ in self._engine.pids.values())
+        return own or self._moves() or has_runlevel()
+
+    def _moves(self) -> bool:
+        """Whether something is under way that may yet start a process."""
         engine = self._engine
         return bool(
-            any(instance.env.get("UPSTART_EVENTS") != AWAITED for instance, _ in engine.pids.values())
-            or engine.effects
+            engine.effects
             or any(event.progress == PENDING for event in engine.events.values())
             or any(instance.unready for job in engine.jobs.values() for instance in job.instances.values())
-            or has_runlevel()
         )
 
     def _give_shell(self) -> None:

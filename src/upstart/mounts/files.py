@@ -103,12 +103,13 @@ def mounted_now() -> tuple[Mounted, ...]:
 
 def gather(
     root: str = "/", fstabs: Iterable[str] | None = None, force: bool = False, fix: bool = False,
-    device_wait: float = DEVICE_WAIT, mounts: tuple[Mounted, ...] | None = None,
+    device_wait: float = DEVICE_WAIT, mounts: tuple[Mounted, ...] | None = None, skip: bool = False,
 ) -> Plan:  # fmt: skip
     """The plan for this machine, or for what lies below another root, where nothing is mounted yet.
 
     ``fstabs`` are paths below the root to read in place of /etc/fstab and those in /etc/fstab.d; ``force`` and ``fix``
     are about checks, ``device_wait`` is in seconds. ``mounts`` is the table of mounts, if it has been read already.
+    With ``skip`` the boot goes on without what is essential, whatever the settings say.
     """
     reader = Reader(root)
     machine = Reader()
@@ -122,7 +123,7 @@ def gather(
     built_ins = reader.lines(BUILT_IN)
     wishes, more = settings(
         machine.text("/proc/cmdline") if here else "",
-        reader.values(),
+        {**reader.values(), **({"ONFAIL": "continue"} if skip else {})},
         [path for path in FLAGS if reader.exists(path)],
         memory(machine.text("/proc/meminfo")),
         force,

@@ -139,7 +139,9 @@ def _gather(settings: Settings, wait: float) -> Plan:
             os.stat(settings.root.rstrip("/") + path)
         except OSError as error:
             raise ClientError(f"{settings.root.rstrip('/')}{path}: {error.strerror}")
-    return gather(settings.root, paths or None, settings.force, settings.fix, wait)
+    return gather(
+        settings.root, paths or None, settings.force, settings.fix, wait, skip=os.environ.get("SKIP") == "all"
+    )
 
 
 def _print_status(context: Context, settings: Settings) -> int:

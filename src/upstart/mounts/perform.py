@@ -17,7 +17,7 @@ import os
 import time
 
 from upstart.base.loop import READ, WRITE
-from upstart.mounts import statefile, tablewatch, waiters
+from upstart.mounts import mtab, statefile, tablewatch, waiters
 from upstart.mounts.checking import CANCELLED, Checker, set_idle
 from upstart.mounts.mounter import Mounter
 from upstart.mounts.processes import Processes, start_time
@@ -319,6 +319,8 @@ class Performer:
             self._answered(Answered(action.number))
         else:
             self._events.emit(action)
+        if action.name == _LOGS[0] and self._events is not None:
+            mtab.make_link()
         if action.name in _LOGS:
             self._checker.write_log()
             if self._events is not None and action.name == _LOGS[-1]:
