@@ -1,0 +1,264 @@
+"""The package upstart-jobs in a booted Debian: a service has its job where it is installed, and is never run twice.
+
+One boot serves the tests of services that have their jobs from the beginning; those of a service that scripts run have
+boots of their own, over a layer that is kept from one to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import archive
+import pytest
+import root
+import run
+from container import Container, wait_for
+
+#: Those of the root whose jobs are ours, and their processes.
+SERVICES = {"cron": "cron", "ssh": "sshd", "rsyslog": "rsyslogd", "dbus": "dbus-daemon"}
+DEFAULTS = "/etc/default/upstart-jobs"
+LINK_JOBS = "/usr/libexec/upstart/link-jobs"
+#: A service of a package of the tests' own, in the table's place of atd: it runs in the background, as scripts have it.
+SCRIPT = """\
+#!/bin/sh
+### BEGIN INIT INFO
+# Provides:          atd
+# Required-Start:    $remote_fs
+# Required-Stop:     $remote_fs
+# Default-Start:     2 3 4 5
+# Default-Stop:      0 1 6
+# Short-Description: a service of the tests
+### END INIT INFO
+. /lib/lsb/init-functions
+case $1 in
+    start) start-stop-daemon --start --quiet --oknodo --pidfile /run/atd.pid --name atd --startas /usr/sbin/atd ;;
+    stop) start-stop-daemon --stop --quiet --oknodo --retry 5 --pidfile /run/atd.pid --name atd ;;
+    restart) "$0" stop; "$0" start ;;
+    status) status_of_proc -p /run/atd.pid /usr/sbin/atd atd ;;
+esac
+"""
+#: A program that goes to the background unless it is told -f, as the real one does.
+PROGRAM = """\
+#!/usr/bin/perl
+use POSIX;
+unless (grep { $_ eq "-f" } @ARGV) {
+    exit 0 if fork;
+    setsid;
+    open(STDOUT, ">", "/dev/null");
+    open(STDERR, ">&", "STDOUT");
+}
+open(my $file, ">", "/run/atd.pid");
+print $file "$$\\n";
+close $file;
+$SIG{TERM} = sub { unlink "/run/atd.pid"; exit 0 };
+sleep 1 while 1;
+"""
+CONTROL = """\
+Package: at
+Version: 1
+Architecture: all
+Maintainer: nobody <nobody@localhost>
+Description: a service of the tests
+"""
+#: What debhelper writes into them.
+POSTINST = """\
+#!/bin/sh
+set -e
+update-rc.d atd defaults >/dev/null
+invoke-rc.d atd start || exit 1
+"""
+PRERM = """\
+#!/bin/sh
+set -e
+invoke-rc.d atd stop || exit 1
+"""
+POSTRM = """\
+#!/bin/sh
+set -e
+[ "$1" != purge ] || update-rc.d atd remove >/dev/null
+"""
+
+
+def package(directory: Path) -> Path:
+    """Builds it, and gives the file."""
+    tree = directory / "tree"
+    files = {
+        "etc/init.d/atd": SCRIPT,
+        "usr/sbin/atd": PROGRAM,
+        "DEBIAN/postinst": POSTINST,
+        "DEBIAN/prerm": PRERM,
+        "DEBIAN/postrm": POSTRM,
+    }
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+        (tree / name).chmod(0o755)
+    (tree / "DEBIAN/control").write_text(CONTROL)
+    (tree / "DEBIAN/conffiles").write_text("/etc/init.d/atd\n")
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-b", tree, directory / "at.deb"], check=True, stdout=subprocess.DEVNULL
+    )
+    return directory / "at.deb"
+
+
+class Machine:
+    """A booted system."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    def __call__(self, text: str) -> tuple[int, str]:
+        """Runs a line of shell: its status and what it says."""
+        done = self.container.run("/bin/sh", "-c", text, seconds=60)
+        return done.returncode, done.stdout
+
+    def boot(self) -> None:
+        self.container.boot()
+        assert wait_for(lambda: self("runlevel")[1] == "N 2\n", 60, 0.1)
+        assert wait_for(lambda: "stop/waiting" in self("status rc")[1], 60, 0.1)
+
+    def end(self) -> None:
+        self("telinit 0")
+        assert self.container.wait(60) == 2
+
+    def link(self, name: str) -> str:
+        """Where the file of a job leads to; "" if it is none of ours."""
+        try:
+            return os.readlink(self.container.path(f"/etc/init/{name}.conf"))
+        except OSError:
+            return ""
+
+    def pids(self, name: str) -> list[str]:
+        """The processes of this name that init, or a script, has started."""
+        return self(f"pgrep -P 1 -x {name}")[1].split()
+
+    def goes(self, name: str) -> bool:
+        return " start/running, process " in self(f"status {name}")[1]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with container(tmp_path, {}) as booted:
+        machine = Machine(booted)
+        machine.boot()
+        yield machine
+
+
+def container(directory: Path, files: dict[str, str], layer: Path | None = None) -> Container:
+    """A system of which nothing but the package of the tests is special."""
+    path, packages, native = run.prepare("upstart", archive.host_release())
+    inside = {str(package(directory)): "/srv/at.deb"} | native
+    for target, text in files.items():
+        source = directory / target.replace("/", "-")
+        source.write_text(text)
+        inside[str(source)] = target
+    return Container(path, ["/sbin/init"], packages, inside, lambda data: None, layer)
+
+
+def test_services_are_run_by_their_jobs_from_the_first_boot_on(machine: Machine) -> None:
+    for name, program in SERVICES.items():
+        assert machine.link(name) == f"/usr/share/upstart/jobs/{name}.conf"
+        assert machine.goes(name)
+        [before] = machine.pids(program)
+        assert machine(f"service {name} status") == (0, f"{name} start/running, process {before}\n")
+        assert machine(f"service {name} restart")[0] == 0
+        assert machine(f"invoke-rc.d {name} start") == (0, "")
+        [after] = machine.pids(program)
+        assert after != before
+    # The bus has told init of itself.
+    asked = "dbus-send --system --print-reply --dest=com.ubuntu.Upstart /com/ubuntu/Upstart "
+    assert "jobs/ssh" in machine(asked + "com.ubuntu.Upstart0_6.GetJobByName string:ssh")[1]
+    assert machine("ls /etc/init | grep -c '^chrony\\|^ufw\\|^nfs'")[1] == "0\n"
+    assert machine("update-rc.d ssh disable && grep -x manual /etc/init/ssh.override")[0] == 0
+    assert machine("update-rc.d ssh enable; ls /etc/init/ssh.override")[0] != 0
+    machine.end()
+
+
+def test_a_service_has_its_job_from_its_installation_on_until_it_is_removed(machine: Machine) -> None:
+    assert machine("dpkg -i /srv/at.deb")[0] == 0
+    assert machine.goes("atd")
+    [before] = machine.pids("atd")
+    assert machine("service atd restart")[0] == 0
+    [after] = machine.pids("atd")
+    assert before != after
+    # An upgrade.
+    assert machine("dpkg -i /srv/at.deb")[0] == 0
+    assert machine.goes("atd") and len(machine.pids("atd")) == 1
+    assert machine("dpkg -r at")[0] == 0
+    assert machine.pids("atd") == []
+    assert machine.link("atd") == ""
+    assert machine("dpkg -P at; status atd")[0] != 0
+
+
+def test_a_service_that_must_not_be_started_has_its_job_all_the_same(machine: Machine) -> None:
+    policy = machine.container.path("/usr/sbin/policy-rc.d")
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    assert machine("dpkg -i /srv/at.deb")[0] == 0
+    assert machine.link("atd") != ""
+    assert machine.pids("atd") == []
+    assert machine("status atd") == (0, "atd stop/waiting\n")
+
+
+def test_a_file_that_is_there_stays(machine: Machine) -> None:
+    own = machine.container.path("/etc/init/atd.conf")
+    own.write_text("exec sleep 1000007\n")
+    assert machine("dpkg -i /srv/at.deb")[0] == 0
+    assert machine(f"{LINK_JOBS}; dpkg -P at")[0] == 0
+    assert own.read_text() == "exec sleep 1000007\n"
+
+
+def test_what_a_script_runs_is_left_to_it_until_it_starts_it_anew(tmp_path: Path) -> None:
+    with container(tmp_path, {DEFAULTS: 'SCRIPTS="atd cron"\n'}) as booted:
+        machine = Machine(booted)
+        machine(LINK_JOBS)
+        assert machine.link("cron") == ""
+        machine.boot()
+        assert machine("dpkg -i /srv/at.deb")[0] == 0
+        machine.container.path(DEFAULTS).write_text("")
+        assert machine(LINK_JOBS) == (0, "")
+        for name in ("atd", "cron"):
+            assert machine.link(name) == ""
+            [before] = machine.pids(name)
+            assert machine(f"service {name} status")[0] == 0
+            assert machine(f"service {name} start")[0] == 0
+            assert machine.pids(name) == [before]
+            assert machine.link(name) == ""
+            assert machine(f"service {name} restart")[0] == 0
+            assert machine.goes(name)
+            [after] = machine.pids(name)
+            assert after != before
+
+
+def test_what_a_script_runs_until_the_end_is_run_by_its_job_after_the_next_boot(tmp_path: Path) -> None:
+    layer = root.BUILD / f"layer-{tmp_path.parent.name}-{tmp_path.name}"
+    layer.mkdir()
+    try:
+        with container(tmp_path, {DEFAULTS: 'SCRIPTS="atd ssh rsyslog"\n'}, layer) as booted:
+            machine = Machine(booted)
+            machine(LINK_JOBS)
+            machine.boot()
+            assert machine("dpkg -i /srv/at.deb")[0] == 0
+            assert machine("update-rc.d ssh disable")[0] == 0
+            machine.container.path(DEFAULTS).write_text("")
+            assert machine(LINK_JOBS) == (0, "")
+            assert (machine.link("atd"), machine.link("ssh"), machine.link("rsyslog")) == ("", "", "")
+            machine.end()
+        path, _, _ = run.prepare("upstart", archive.host_release())
+        with Container(path, ["/sbin/init"], [], {}, lambda data: None, layer) as booted:
+            machine = Machine(booted)
+            machine.boot()
+            for name, program in (("atd", "atd"), ("rsyslog", "rsyslogd")):
+                assert machine.link(name) and machine.goes(name)
+                assert len(machine.pids(program)) == 1
+            # Switched off before it had a job.
+            assert machine("status ssh") == (0, "ssh stop/waiting\n")
+            assert machine.pids("sshd") == []
+            assert machine("update-rc.d ssh enable && service ssh start")[0] == 0
+            assert machine.goes("ssh")
+            assert machine("ls -A /etc/init | grep link-later")[1] == ""
+    finally:
+        subprocess.run(["rm", "-rf", layer], check=True)

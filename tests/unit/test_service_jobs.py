@@ -1,0 +1,343 @@
+"""upstart-jobs: its jobs, and link-jobs, which decides in a directory of its own which of them are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from boot_model import JOBS as SHIPPED
+from boot_model import SERVICE_JOBS as JOBS
+
+from upstart.conf.jobclass import JobClass
+from upstart.conf.parse import parse_job
+from upstart.initctl.commands_config import INIT_EVENTS
+
+ROOT = JOBS.parents[1]
+FILES = sorted(JOBS.glob("*.conf"))
+LINK_JOBS = ROOT / "src/libexec/link-jobs"
+TABLE = [line.split() for line in (JOBS / "installed").read_text().splitlines() if line and line[0] != "#"]
+#: Events that others emit: mountall, hooks of the network, the end of the machine.
+OTHERS = {"net-device-up", "network-interface-wanted", "net-device-added", "net-device-removed"}
+
+
+def parsed(path: Path) -> JobClass:
+    return parse_job(path.stem, path.read_text(), str(path))
+
+
+
+def condition_events(path: Path, stanza: str) -> set[str]:
+    """Events that start, or stop, a job: the first word of each operand."""
+    found = re.search(rf"^{stanza} on (.*)", path.read_text(), re.M)
+    if not found:
+        return set()
+    operands = re.split(r"\s+(?:and|or)\s+|[()]", found[1])
+    return {operand.split()[0] for operand in operands if operand.strip()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+class TestEveryJob:
+    def test_is_understood_and_says_what_it_is_for(self, path: Path) -> None:
+        text = path.read_text()
+        job = parsed(path)
+        assert job.description
+        assert job.start_on is not None
+        assert text.startswith("# ") and text.endswith("\n")
+        assert max(map(len, text.splitlines())) <= 120
+
+    def test_names_only_events_that_somebody_emits(self, path: Path) -> None:
+        emitted = {event for file in SHIPPED.glob("*.conf") for event in parse_job(
+            file.stem, file.read_text(), file.name).emits}
+        for event in condition_events(path, "start") | condition_events(path, "stop"):
+            assert event in emitted | set(INIT_EVENTS) | OTHERS, event
+
+    def test_waits_only_for_jobs_that_there_are(self, path: Path) -> None:
+        known = {file.stem for directory in (JOBS, SHIPPED) for file in directory.glob("*.conf")}
+        named = re.findall(r"\b(?:starting|started|stopping|stopped) ([a-z][\w.-]*)", "\n".join(
+            line for line in path.read_text().splitlines() if line.startswith(("start on", "stop on"))))
+        assert set(named) <= known
+
+    def test_has_scripts_that_the_shell_understands(self, path: Path) -> None:
+        for definition in parsed(path).processes.values():
+            subprocess.run(["/bin/sh", "-n", "-c", definition.command], check=True)
+
+    def test_runs_its_program_in_the_place_of_the_shell(self, path: Path) -> None:
+        definition = parsed(path).processes.get("main")
+        if definition is not None:
+            assert re.search(r"\bexec ", definition.command) or not definition.script
+        assert parsed(path).expect == "none"
+
+    def test_asks_for_steps_that_there_are(self, path: Path) -> None:
+        words = re.findall(r"service-step (\S+)", path.read_text())
+        known = re.findall(r"^    ([a-z-]+)\) step_", (ROOT / "src/libexec/service-step").read_text(), re.M)
+        assert set(words) <= set(known)
+
+
+def test_the_table_has_each_job_once_and_dpkg_is_asked_about_each_of_its_paths() -> None:
+    assert [name for name, _, _ in TABLE] == sorted(path.stem for path in FILES)
+    made = subprocess.run(
+        ["sh", JOBS / "make-triggers", JOBS / "installed"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    for _, paths, _ in TABLE:
+        for path in paths.split(","):
+            assert f"interest-noawait {path}" in made
+    assert "interest-noawait /usr/sbin/sshd" in made and "interest-noawait /sbin/wpa_supplicant" in made
+    assert "interest-noawait /usr/lib/console-setup/keyboard-setup.sh" in made
+    assert len(made) == len(set(made))
+
+
+def test_the_job_has_the_name_of_the_script_by_which_the_boot_leaves_it_alone() -> None:
+    jobs = {path.stem for path in FILES}
+    for _, _, script in TABLE:
+        assert script == "-" or {script, script.removesuffix(".sh")} & jobs, script
+
+
+def test_the_manual_names_each_job() -> None:
+    page = (ROOT / "man/upstart-jobs.7").read_text().replace("\\-", "-")
+    section = page.partition(".SH JOBS FOR SERVICES OF DEBIAN\n")[2].partition("\n.SH ")[0]
+    assert set(re.findall(r"\\fB([\w-]+)\\fP", section)) == {path.stem for path in FILES}
+
+
+class System:
+    """A root with services, in a directory: no init runs there, so nothing is asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        target = root / "usr/share/upstart/jobs"
+        target.mkdir(parents=True)
+        for path in [*FILES, JOBS / "installed"]:
+            (target / path.name).write_text(path.read_text())
+        self.init = root / "etc/init"
+        self.init.mkdir(parents=True)
+
+    def write(self, path: str, text: str = "") -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def run(self, *options: str) -> None:
+        done = subprocess.run([LINK_JOBS, "--root", self.root, *options], check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def links(self) -> set[str]:
+        found = {path.stem for path in self.init.glob("*.conf") if path.is_symlink()}
+        for name in found:
+            assert os.readlink(self.init / f"{name}.conf") == f"/usr/share/upstart/jobs/{name}.conf"
+        return found
+
+    def register(self, name: str, letters: dict[str, str]) -> None:
+        """Links as update-rc.d makes them: the letter by runlevel."""
+        for level, letter in letters.items():
+            link = self.root / f"etc/rc{level}.d/{letter}01{name}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(f"../init.d/{name}")
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> System:
+    return System(tmp_path)
+
+
+class TestLinkJobs:
+    def test_links_what_is_installed_and_takes_it_away_with_the_service(self, system: System) -> None:
+        system.run()
+        assert system.links() == set()
+        sshd = system.write("usr/sbin/sshd")
+        system.write("usr/sbin/cron")
+        for _ in range(2):
+            system.run()
+            assert system.links() == {"ssh", "cron"}
+        sshd.unlink()
+        system.run()
+        assert system.links() == {"cron"}
+        system.run("--remove")
+        assert list(system.init.iterdir()) == []
+
+    @pytest.mark.parametrize("path", ["sbin/wpa_supplicant", "usr/sbin/wpa_supplicant"])
+    def test_knows_the_places_of_each_release(self, system: System, path: str) -> None:
+        system.write(path)
+        system.run()
+        assert system.links() == {"wpa_supplicant"}
+
+    @pytest.mark.parametrize("path", ["usr/libexec/elogind", "lib/elogind/elogind", "usr/lib/elogind/elogind"])
+    def test_knows_each_place_of_a_program(self, system: System, path: str) -> None:
+        system.write(path)
+        system.run()
+        assert system.links() == {"elogind"}
+
+    def test_leaves_every_other_file_alone(self, system: System) -> None:
+        for name in ("sshd", "cron", "atd"):
+            system.write(f"usr/sbin/{name}")
+        own = system.write("etc/init/ssh.conf", "exec own\n")
+        (system.init / "cron.conf").symlink_to("/nowhere/cron.conf")
+        (system.init / "atd.conf").symlink_to("/dev/null")
+        for options in ((), ("--rest",), ("--remove",)):
+            system.run(*options)
+            assert own.read_text() == "exec own\n"
+            assert os.readlink(system.init / "cron.conf") == "/nowhere/cron.conf"
+            assert os.readlink(system.init / "atd.conf") == "/dev/null"
+
+    def test_leaves_to_scripts_what_an_administrator_says(self, system: System) -> None:
+        for name in ("sshd", "cron"):
+            system.write(f"usr/sbin/{name}")
+        system.write("lib/console-setup/keyboard-setup.sh")
+        system.run()
+        assert system.links() == {"ssh", "cron", "keyboard-setup"}
+        default = system.write("etc/default/upstart-jobs", 'SCRIPTS="cron keyboard-setup.sh"\n')
+        system.run()
+        assert system.links() == {"ssh"}
+        default.write_text("")
+        system.run()
+        assert system.links() == {"ssh", "cron", "keyboard-setup"}
+
+    def test_takes_away_links_to_jobs_that_there_are_no_more(self, system: System) -> None:
+        (system.init / "gone.conf").symlink_to("/usr/share/upstart/jobs/gone.conf")
+        system.run()
+        assert system.links() == set()
+
+    @pytest.mark.parametrize(
+        ("letters", "off"),
+        [
+            ({"0": "K", "2": "S", "6": "K"}, False),
+            ({"S": "S", "0": "K"}, False),
+            ({"0": "K", "1": "K", "2": "K", "3": "K", "6": "K"}, True),
+            ({"2": "K", "3": "S"}, False),
+            ({}, False),
+        ],
+    )
+    def test_what_update_rc_d_has_switched_off_stays_so(
+        self, system: System, letters: dict[str, str], off: bool
+    ) -> None:
+        system.write("usr/sbin/sshd")
+        system.write("etc/init/ssh.override", "# mine")
+        system.register("ssh", letters)
+        system.run()
+        override = (system.init / "ssh.override").read_text()
+        mark = re.search("^mark='(.*)'$", (ROOT / "debian/lsb/registration").read_text(), re.M)
+        assert mark
+        assert override == (f"# mine\n{mark[1]}\nmanual\n" if off else "# mine")
+        system.run("--remove")
+        system.run()
+        assert (system.init / "ssh.override").read_text() == override
+
+    def test_complains_of_words_it_does_not_know(self, system: System) -> None:
+        done = subprocess.run(
+            [LINK_JOBS, "--root", system.root, "--nonsense"], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("Usage: ")
+
+
+class TestServiceStep:
+    STEP = ROOT / "src/libexec/service-step"
+
+    def run(self, tmp_path: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """With all that it reads and writes in a directory, and programs that say how they are called."""
+        text = self.STEP.read_text()
+        text = re.sub(r"(?<![\w/.])/(run|etc|proc/fs|var/lib)/", rf"{tmp_path}/\1/", text)
+        text = text.replace("PATH=/sbin", f"PATH={tmp_path}/bin:/sbin")
+        script = tmp_path / "step"
+        script.write_text(text)
+        return subprocess.run(
+            ["/bin/sh", script, *words], check=False, capture_output=True, text=True, timeout=20, env=env
+        )
+
+    @pytest.fixture(autouse=True)
+    def programs(self, tmp_path: Path) -> None:
+        (tmp_path / "bin").mkdir()
+        for name in ("rpc.statd", "rpc.gssd", "rpc.idmapd", "rpc.mountd", "rpc.nfsd", "exportfs", "mount", "mountpoint",
+                     "start", "status", "sleep", "chown", "dbus-uuidgen", "nfsdctl"):
+            status = 1 if name in ("mountpoint", "nfsdctl") else 0
+            (tmp_path / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@"\nexit {status}\n')
+            (tmp_path / "bin" / name).chmod(0o755)
+        for name in ("etc/default", "run"):
+            (tmp_path / name).mkdir(parents=True)
+
+    def write(self, tmp_path: Path, name: str, text: str) -> None:
+        (tmp_path / name).write_text(text)
+
+    def test_once_is_once_a_boot_and_again_after_a_failure(self, tmp_path: Path) -> None:
+        assert self.run(tmp_path, "once", "x", "false").returncode == 1
+        assert self.run(tmp_path, "once", "x", "echo", "loaded").stdout == "loaded\n"
+        assert self.run(tmp_path, "once", "x", "echo", "loaded").stdout == ""
+        assert self.run(tmp_path, "once", "y", "echo", "loaded").stdout == "loaded\n"
+
+    def test_once_waits_for_who_does_it_just_now(self, tmp_path: Path) -> None:
+        self.run(tmp_path, "once", "other", "true")
+        slow = subprocess.Popen(["/bin/sh", tmp_path / "step", "once", "x", "sh", "-c", "echo in; read line"],
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+        assert slow.stdout is not None
+        assert slow.stdout.readline() == "in\n"
+        second = subprocess.Popen(["/bin/sh", tmp_path / "step", "once", "x", "echo", "twice"], stdout=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(0.3)
+        slow.communicate("\n")
+        assert second.communicate(timeout=10)[0] == b""
+
+    @pytest.mark.parametrize(
+        ("default", "calls"),
+        [("", ["rpc.statd -F"]), ("NEED_STATD=no", []), ("STATDOPTS='--port 4000'", ["rpc.statd -F --port 4000"])],
+    )
+    def test_statd(self, tmp_path: Path, default: str, calls: list[str]) -> None:
+        self.write(tmp_path, "etc/default/nfs-common", default)
+        assert self.run(tmp_path, "statd").stdout.splitlines() == calls
+
+    @pytest.mark.parametrize("options", ["rw,vers=4.2", "nfsvers=4", "nolock,rw"])
+    def test_what_needs_no_statd_waits_for_none(self, tmp_path: Path, options: str) -> None:
+        done = self.run(tmp_path, "statd-mounting", OPTIONS=options, MOUNTPOINT="/home")
+        assert (done.returncode, done.stdout) == (0, "")
+
+    def test_a_mount_waits_for_statd_for_a_while(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "statd-mounting", OPTIONS="rw", MOUNTPOINT="/home")
+        assert (done.returncode, done.stdout) == (1, "sleep 30\n")
+        assert done.stderr.startswith("/home waits for statd no longer")
+        self.write(tmp_path, "run/rpc.statd.pid", f"{os.getpid()}\n")
+        assert self.run(tmp_path, "statd-mounting", OPTIONS="rw", MOUNTPOINT="/home").returncode == 0
+
+    @pytest.mark.parametrize("job", ["statd", "rpcbind", "nfs-common"])
+    def test_a_mount_does_not_wait_for_what_no_event_starts(self, tmp_path: Path, job: str) -> None:
+        (tmp_path / "etc/init").mkdir()
+        self.write(tmp_path, f"etc/init/{job}.override", "manual\n")
+        done = self.run(tmp_path, "statd-mounting", OPTIONS="rw", MOUNTPOINT="/home")
+        assert (done.returncode, done.stdout) == (0, "")
+
+    @pytest.mark.parametrize(
+        ("default", "fstab", "runs"),
+        [
+            ("", "", False),
+            ("NEED_GSSD=yes", "", True),
+            ("", "a:/b /c nfs rw,sec=krb5p 0 0\n", True),
+            ("", "a:/b /c nfs sec=krb5,rw 0 0\n", True),
+            ("", "# a:/b /c nfs sec=krb5 0 0\n", False),
+            ("", "a:/b /c nfs sec=sys 0 0\n", False),
+            ("NEED_GSSD=no", "a:/b /c nfs sec=krb5 0 0\n", False),
+        ],
+    )
+    def test_gssd(self, tmp_path: Path, default: str, fstab: str, runs: bool) -> None:
+        self.write(tmp_path, "etc/default/nfs-common", default)
+        self.write(tmp_path, "etc/fstab", fstab)
+        done = self.run(tmp_path, "gssd", FORCE="")
+        assert done.returncode == 0
+        assert ("rpc.gssd -f" in done.stdout) == runs
+        assert "rpc.gssd -f" in self.run(tmp_path, "gssd", FORCE="y").stdout
+
+    def test_the_server_runs_where_there_is_something_to_export(self, tmp_path: Path) -> None:
+        assert self.run(tmp_path, "nfs-kernel-server").stdout == ""
+        self.write(tmp_path, "etc/exports", "# /srv\n\n")
+        assert self.run(tmp_path, "nfs-kernel-server").stdout == ""
+        self.write(tmp_path, "etc/exports", "/srv *(ro)\n")
+        self.write(tmp_path, "etc/default/nfs-kernel-server", 'RPCNFSDCOUNT=8\nRPCMOUNTDOPTS="--manage-gids"\n')
+        calls = self.run(tmp_path, "nfs-kernel-server").stdout.splitlines()
+        assert calls[-2:] == ["rpc.nfsd 8", "rpc.mountd -F --manage-gids"]
+        assert "exportfs -r" in calls
+        assert f"mount -t nfsd nfsd {tmp_path}/proc/fs/nfsd" in calls
+
+    @pytest.mark.parametrize(("mask", "status"), [("000001ffffffffff", 0), ("000001fffdffffff", 1)])
+    def test_who_may_set_the_clock(self, tmp_path: Path, mask: str, status: int) -> None:
+        text = self.STEP.read_text().replace("/proc/self/status", f"{tmp_path}/status")
+        self.write(tmp_path, "status", f"Name:\tx\nCapPrm:\t0\nCapEff:\t{mask}\n")
+        self.write(tmp_path, "clock", text)
+        assert subprocess.run(["/bin/sh", tmp_path / "clock", "sets-clock"], check=False).returncode == status
