@@ -34,10 +34,11 @@ KINDS = {
 #: Pages of other packages that our pages and documents refer to; a name that is neither here nor in man/ is a slip.
 FOREIGN = {
     "apparmor(7)", "apt-get(8)", "at(1)", "bootparam(7)", "cgroups(7)", "chroot(2)", "cron(8)", "dbus-daemon(1)",
-    "dh_installupstart(1)", "dmesg(1)", "epoll(7)", "fnmatch(3)", "getty(8)", "insserv(8)", "keymaps(5)", "login(1)",
-    "logrotate(8)", "nice(1)", "ps(1)", "reboot(2)", "service(8)", "setrlimit(2)", "setsid(2)", "sh(1)", "sshd(8)",
-    "startpar(1)", "su(1)", "sudo(8)", "sulogin(8)", "systemctl(1)", "syslog(3)", "umask(2)",
-    "upstart-service(8)", "wall(1)", "who(1)",
+    "dh_installupstart(1)", "dmesg(1)", "epoll(7)", "fnmatch(3)", "fstab(5)", "getty(8)", "ifdown(8)", "ifup(8)",
+    "insserv(8)", "interfaces(5)", "keymaps(5)", "login(1)", "logrotate(8)", "mount(8)", "nice(1)", "ps(1)",
+    "reboot(2)", "service(8)", "setrlimit(2)", "setsid(2)", "sh(1)", "sshd(8)", "startpar(1)", "su(1)", "sudo(8)",
+    "sulogin(8)", "swapon(8)", "sysctl(8)", "syslog(3)", "systemctl(1)", "udev(7)", "umask(2)", "upstart-service(8)",
+    "wall(1)", "who(1)",
 }  # fmt: skip
 
 #: What each escape of the pages stands for.
@@ -74,6 +75,36 @@ class Example(NamedTuple):
     line: int
     kind: str
     text: str
+
+
+class Event(NamedTuple):
+    """A row of upstart-events(7); a pattern stands for those with a part of their own.
+
+    ``emitters`` are programs, by their pages (``ifup(8)``) or in words, and jobs, by their names.
+    """
+
+    title: str
+    name: str
+    has_page: bool
+    emitters: list[str]
+    kind: str
+    text: str
+
+
+def events() -> list[Event]:
+    """All rows of the tables of upstart-events(7), with the headings that they stand below."""
+    text = (MAN / "upstart-events.7").read_text()
+    found = []
+    for title, rest in re.findall(r"^\.SS (.*)\n(?s:(.*?))(?=^\.S[HS] )", text, re.M):
+        table = rest.partition(".TS\n")[2].partition(".TE\n")[0]
+        table = re.sub(r"T\{\n(?s:(.*?))\nT\}", lambda cell: cell[1].replace("\n", " "), table)
+        for row in re.findall(r"^(.*@.*@.*@.*)$", table, re.M)[1:]:
+            name, emitters, kind, told = row.split("@")
+            # What is in italics in a name is a part of its own.
+            name = plain(re.sub(r"\\fI\w+\\fP", "*", name))
+            page = name.endswith("(7)")
+            found.append(Event(title, name.removesuffix("(7)"), page, plain(emitters).split(", "), kind, plain(told)))
+    return found
 
 
 def pages() -> list[str]:

@@ -150,9 +150,10 @@ def show(data: bytes) -> None:
 
 def packages(release: str) -> list[Path]:
     """Our packages for `release`, in the order of installation; BootError if they have not been built."""
-    # In this order: upstart-sysv must find upstart-core configured.
+    # In this order: upstart-sysv must find the others configured.
     directory = root.BUILD / "deb" / release
-    found = [path for name in ("upstart-core", "upstart-sysv") for path in directory.glob(f"{name}_*.deb")]
+    names = ("upstart-core", "upstart-jobs", "upstart-sysv")
+    found = [path for name in names for path in directory.glob(f"{name}_*.deb")]
     if not found:
         raise BootError("there are no packages: run make deb")
     return found

@@ -204,10 +204,12 @@ def test_a_machine_has_none_and_tells_jobs_that_ask_that_it_is_no_container(
         assert not container.path("/run/container_type").exists()
 
 
-SYSINIT = Path(__file__).parents[2] / "etc/init/rc-sysinit.conf"
+MOUNTALL = Path(__file__).parents[2] / "etc/init/mountall.conf"
 #: No job that starts on startup is left, but one that is over soon.
 BROKEN = {
-    "/etc/init/rc-sysinit.conf": "start on startup\ntask\nexce /etc/init.d/rcS\n",
+    "/etc/init/mountall.conf": "start on startup\ntask\nexce mountall\n",
+    # The network is not waited for.
+    "/etc/init/failsafe.override": "manual\n",
     # The event never finishes.
     "/etc/init/half.conf": "start on startup and never\nexec sleep 1000\n",
     # Root's password is empty.
@@ -221,7 +223,7 @@ def test_a_boot_that_comes_to_nothing_gives_a_shell_and_goes_on_once_mended(
     said = bytearray()
 
     def gives_shell() -> None:
-        assert wait_for(lambda: b"/etc/init/rc-sysinit.conf:3: Unknown stanza\r\ninit: Mend" in said, 60)
+        assert wait_for(lambda: b"/etc/init/mountall.conf:3: Unknown stanza\r\ninit: Mend" in said, 60)
         assert wait_for(lambda: b"for maintenance" in said, 60)
         said.clear()
         # It throws away what came before it listened.
@@ -239,7 +241,7 @@ def test_a_boot_that_comes_to_nothing_gives_a_shell_and_goes_on_once_mended(
         # Left as it was: the same again.
         container.type("exit\n")
         gives_shell()
-        container.path("/etc/init/rc-sysinit.conf").write_text(SYSINIT.read_text())
+        container.path("/etc/init/mountall.conf").write_text(MOUNTALL.read_text())
         container.type("sleep 1.1; exit\n")
         assert wait_for(says(container, "console", "start/running, process"), 60)
         assert container.run("runlevel").stdout == "N 2\n"

@@ -239,7 +239,7 @@ def test_variables_go_past_a_script_to_its_job_and_other_words_do_not(machine: M
 def test_what_replaces_initctl_replaces_the_commands_that_are_links_to_it(tmp_path: Path, release: str) -> None:
     lower, _, _ = run.prepare("upstart", release)
     with Layer(lower, tmp_path / "work", packages(release), network=False) as layer:
-        status, output = layer.run("for name in core sysv; do dpkg --install /in/upstart-${name}_*.deb; done")
+        status, output = layer.run("for name in core jobs sysv; do dpkg --install /in/upstart-${name}_*.deb; done")
         assert status == 0, output
         commands = "start stop restart reload status"
         for name in commands.split():
@@ -260,7 +260,7 @@ def test_users_of_group_adm_read_the_logs_and_all_users_find_initctl(tmp_path: P
         # What the packages before this one have left.
         status, output = layer.run(f"""
             mkdir /var/log/upstart && echo old >/var/log/upstart/old.log && chmod 640 /var/log/upstart/old.log
-            for name in core sysv; do dpkg --install /in/upstart-${{name}}_*.deb; done >/dev/null
+            for name in core jobs sysv; do dpkg --install /in/upstart-${{name}}_*.deb; done >/dev/null
             {show}; echo new >/var/log/upstart/new.log; stat -c '%U:%G %a' /var/log/upstart/old.log
             useradd --create-home --groups adm reader; useradd --create-home other
             setpriv --reuid reader --init-groups cat /var/log/upstart/old.log /var/log/upstart/new.log

@@ -17,6 +17,8 @@ TOLERANCE = 120
 
 def must_tell_the_truth(vm: Machine, init: str = "upstart") -> None:
     """MachineError if a command tells anything that is not so; root is logged in on ttyS0 and nobody else."""
+    if init == "upstart":
+        must_come_up(vm)
     runlevel = vm.command("runlevel").strip()
     require(runlevel == "N 2", f"runlevel says {runlevel!r}, not 'N 2'")
     if init == "upstart":
@@ -36,6 +38,11 @@ def must_tell_the_truth(vm: Machine, init: str = "upstart") -> None:
         users_are_told(vm)
     if vm.command("command -v last || :").strip():
         last_tells(vm)
+
+
+def must_come_up(vm: Machine, seconds: float = 240) -> None:
+    """Wait until the scripts of the runlevel have run: a login does not wait for them."""
+    vm.command("until runlevel | grep -q '[2-5]$' && status rc | grep -q stop/; do sleep 0.3; done", seconds)
 
 
 def kernel_boot(vm: Machine) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from manual import events
 from upstart.tools.checkconf import main
 from upstart.tools.checkpackage import WELL_KNOWN_EVENTS, check_package
 
-MANUAL = Path(__file__).resolve().parents[2] / "man" / "upstart-events.7"
 JOB = "start on runlevel [2345]\nstop on runlevel [!2345]\nexec sleep 1\n"
 NO_SCRIPT = "service, invoke-rc.d and update-rc.d do not find the job (a link to /lib/init/upstart-job lets them)"
 LSB_SCRIPT = "#!/bin/sh\n. /lib/lsb/init-functions\n"
@@ -219,6 +219,4 @@ def test_a_source_package_is_unpacked_and_nothing_left(package: Package, monkeyp
 
 
 def test_the_well_known_events_are_those_of_the_manual() -> None:
-    rows = re.findall(r"(?m)^([^.'\n@]+)@(?:signal|hook|method)@", MANUAL.read_text())
-    names = [re.sub(r"\\f[A-Z]|\(7\)", "", re.sub(r"\\fI\w+\\fP", "*", row)).replace("\\-", "-") for row in rows]
-    assert sorted(names) == sorted(WELL_KNOWN_EVENTS)
+    assert [row.name for row in events()] == list(WELL_KNOWN_EVENTS)

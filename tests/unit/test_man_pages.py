@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from manual import FOREIGN, KINDS, MAN, ROOT, examples, job_path, of_kind, pages, plain, with_kind
+from manual import FOREIGN, KINDS, MAN, ROOT, events, examples, job_path, of_kind, pages, plain, with_kind
 from upstart.conf.parse import parse_job
 from upstart.conf.stanzas import LIMITS, STANZAS
 from upstart.initctl.main import COMMANDS
@@ -315,7 +315,43 @@ def test_every_environment_variable_of_ours_is_described() -> None:
 
 def test_shipped_jobs_are_described_and_no_others() -> None:
     text = source("upstart-jobs.7")
-    text = re.sub(r"^\.RS\n.*?^\.RE$", "", section(text, "DESCRIPTION"), flags=re.M | re.S)
+    text = text[text.index("\n.SH DESCRIPTION\n") : text.index("\n.SH A JOB FOR A SERVICE\n")]
+    text = re.sub(r"^\.RS\n.*?^\.RE$", "", text, flags=re.M | re.S)
     described = {name for tag in tags(text) for name in re.findall(r"\w[\w.-]*", tag)}
     shipped = {path.stem for path in (ROOT / "etc" / "init").glob("*.conf")}
     assert described == {name for name in shipped if not re.fullmatch("tty[2-5]", name)}
+
+
+def test_every_event_with_a_page_has_it_and_every_page_of_an_event_is_one() -> None:
+    rows = events()
+    assert len(rows) > 40 and len({row.name for row in rows}) == len(rows)
+    named = {f"{row.name}.7" for row in rows if row.has_page}
+    assert named <= set(PAGES)
+    assert {page for page in PAGES if re.search(r" \\- events? ", name_line(page))} == named
+
+
+def name_line(page: str) -> str:
+    return source(page).partition("\n.SH NAME\n")[2].partition("\n")[0]
+
+
+@pytest.mark.parametrize("event", [row.name for row in events() if row.has_page])
+def test_the_page_of_an_event_has_the_variables_of_the_table(event: str) -> None:
+    row = next(each for each in events() if each.name == event)
+    synopsis = plain(section(source(f"{event}.7"), "SYNOPSIS"))
+    # Of several events on one page, its own line.
+    (line,) = re.findall(rf"^\.B {re.escape(event)}\n(.*?)(?=^\.br$|\Z)", synopsis, re.M | re.S)
+    same = re.search(r"as for ([a-z-]+)", row.text)
+    text = next(each.text for each in events() if each.name == same[1]) if same else row.text
+    assert set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*(?==)", line)) - {"KEY"} == set(re.findall(r"\b[A-Z_]{3,}\b", text)) - {
+        "SIGPWR"}
+
+
+@pytest.mark.parametrize("event", [row.name for row in events() if row.has_page])
+def test_the_page_of_an_event_says_whether_anybody_waits(event: str) -> None:
+    row = next(each for each in events() if each.name == event)
+    text = plain(section(source(f"{event}.7"), "DESCRIPTION"))
+    waits = re.search(r"\bwaits(:| until| till)\s", text) is not None
+    if row.kind == "hook":
+        assert waits
+    elif row.title in ("Events of file systems", "Events of the network") or event in ("boot-waits", "container"):
+        assert re.search(r"Nobody\s+waits|(?:does|do)\s+not\s+wait", text)

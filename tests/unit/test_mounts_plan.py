@@ -436,6 +436,15 @@ def test_the_files_of_a_root_become_its_plan(tmp_path: Path) -> None:
     assert made.mounted == ()
 
 
+def test_a_boot_may_go_on_without_what_is_essential(tmp_path: Path) -> None:
+    assert not files.gather(str(tmp_path)).settings.skip
+    assert files.gather(str(tmp_path), skip=True).settings.skip
+    (tmp_path / "etc/default").mkdir(parents=True)
+    (tmp_path / "etc/default/mountall").write_text("ONFAIL=shell\n")
+    assert not files.gather(str(tmp_path)).settings.skip
+    assert files.gather(str(tmp_path), skip=True).settings.skip
+
+
 def test_a_root_without_any_file_has_an_empty_plan(tmp_path: Path) -> None:
     made = files.gather(str(tmp_path))
     assert made.entries == () and made.problems == ()

@@ -21,15 +21,15 @@ RUN = r"""
 import sys
 sys.path[:0] = [SOURCE, "/usr/lib/python3/dist-packages"]
 from upstart.base.errors import DBusError
-from upstart.sysv import change, keeping, rcs
+from upstart.sysv import keeping, rcs
 rcs.SCRIPTS, rcs.LINKS, rcs.JOBS, keeping.LOGS = [ROOT + name for name in ("/init.d", "/rcS.d", "/init", "/log")]
-rcs.need_root = change.announce = change.change_runlevel = lambda *words: None
+rcs.need_root = lambda *words: None
 class Init:
     @staticmethod
     def open():
         raise DBusError("NoServer", "nobody listens")
 rcs.Init = Init
-sys.exit(rcs.main(["rcS", "2"]))
+sys.exit(rcs.main(["rcS"]))
 """
 
 #: What a script sees of itself: a line each.

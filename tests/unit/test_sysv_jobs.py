@@ -6,14 +6,18 @@ import os
 import re
 import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from manual import Event, events
 from upstart.conf.eventline import parse_event
 from upstart.conf.jobclass import Match
 from upstart.conf.parse import parse_job
-from upstart.initctl.commands_config import INIT_EVENTS
+from upstart.initctl.commands_config import INIT_EVENTS, JOB_EVENTS
+from upstart.sysv import rcs
+from upstart.tools.checkpackage import job_of, matches
 
 DIRECTORY = Path(__file__).parents[2] / "etc/init"
 FILES = sorted(DIRECTORY.glob("*.conf"))
@@ -80,7 +84,11 @@ class TestEveryJob:
         assert job.description
         assert text.startswith("# ") and text.endswith("\n")
         assert max(map(len, text.splitlines())) <= 120
-        assert "main" in job.processes
+        # What starts the one without is mountall.
+        assert job.start_on or job.instance or path.stem == "mountall-late"
+        # Those without a process are a state that others ask for.
+        assert job.processes or text.startswith("# Stands for the script ") or path.stem == "udev-finish"
+        assert not job.task or "main" in job.processes
 
     def test_has_scripts_that_the_shell_understands(self, path: Path) -> None:
         for definition in parse_job(path.stem, path.read_text(), str(path)).processes.values():
@@ -88,85 +96,44 @@ class TestEveryJob:
 
 
 class TestRcSysinit:
-    #: What the scripts have done, where nobody else tells it.
-    MOUNTED = tuple(f"initctl emit --no-wait {event}" for event in (
-        "virtual-filesystems", "local-filesystems", "remote-filesystems", "filesystem"))
+    """What it starts on comes when file systems, network and scripts are done: nothing is left but to say where to."""
 
     def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
         given = {"DEFAULT_RUNLEVEL": "2", "RUNLEVEL": "", "PREVLEVEL": "", "UPSTART_JOB": "rc-sysinit", **env}
-        return sandbox.run(script_of("rc-sysinit"), **given)
-
-    @pytest.mark.parametrize(("program", "env"), [("usr/libexec/upstart/rcS", {}),
-                                                  ("bin/telinit", {"FROM_SINGLE_USER_MODE": "y"})])
-    def test_is_not_cut_off_by_the_runlevel_that_it_enters(self, sandbox: Sandbox, program: str,
-                                                           env: dict[str, str]) -> None:
-        last = f"#!/bin/sh\ntrap '' TERM\nkill -TERM $PPID\necho survived >> {sandbox.calls}\n"
-        (sandbox.root / program).write_text(last)
-        assert self.boot(sandbox, **env) == ["survived"]
+        calls = sandbox.run(script_of("rc-sysinit"), **given)
         assert sandbox.status == 0
+        return calls
 
-    def test_leaves_scripts_events_and_runlevel_to_one_program(self, sandbox: Sandbox) -> None:
-        assert self.boot(sandbox) == ["rcS 2"]
+    @pytest.mark.parametrize("env", [{}, {"FROM_SINGLE_USER_MODE": "y"}])
+    def test_is_not_cut_off_by_the_runlevel_that_it_enters(self, sandbox: Sandbox, env: dict[str, str]) -> None:
+        # telinit takes the place of the shell, and is what init signals.
+        (sandbox.root / "bin/telinit").write_text(f"#!/bin/sh\nkill -TERM $$\necho survived >> {sandbox.calls}\n")
+        assert self.boot(sandbox, **env) == ["survived"]
 
-    def test_lets_scripts_be_ended_by_signals(self, sandbox: Sandbox) -> None:
-        (sandbox.root / "usr/libexec/upstart/rcS").write_text(
-            f"#!/bin/sh\necho $(trap) $(grep SigIgn /proc/self/status) >> {sandbox.calls}\n")
-        (call,) = self.boot(sandbox)
-        assert not int(call.split()[-1], 16) & 1 << 14
+    def test_fails_where_there_is_no_runlevel_to_be_had(self, sandbox: Sandbox) -> None:
+        """The job rescue is there for that."""
+        sandbox.program(sandbox.root / "bin/telinit", "telinit", 1)
+        sandbox.run(script_of("rc-sysinit"), DEFAULT_RUNLEVEL="2")
+        assert sandbox.status == 1
 
-    def test_is_over_when_it_is_stopped_while_the_scripts_run(self, sandbox: Sandbox) -> None:
-        (sandbox.root / "usr/libexec/upstart/rcS").write_text("#!/bin/sh\nkill -TERM $$\n")
-        assert self.boot(sandbox) == []
-        assert sandbox.status == 143
-
-    def test_enters_the_runlevel_where_that_program_could_not(self, sandbox: Sandbox) -> None:
-        sandbox.program(sandbox.root / "usr/libexec/upstart/rcS", "rcS", 3)
-        assert self.boot(sandbox) == ["rcS 2", *self.MOUNTED, "telinit 2"]
-
-    @pytest.mark.parametrize("status", [1, 127])
-    def test_has_sysv_rc_run_the_scripts_where_it_cannot(self, sandbox: Sandbox, status: int) -> None:
-        sandbox.program(sandbox.root / "usr/libexec/upstart/rcS", "rcS", status)
-        # Without the job's name, the scripts start the jobs that stand in for them.
-        assert self.boot(sandbox, TELL="1") == [
-            "rcS 2   rc-sysinit", "rcS of sysv-rc S N ", *(f"{call}   rc-sysinit" for call in self.MOUNTED),
-            "telinit 2   rc-sysinit"]
-
-    def test_is_not_stopped_by_a_script_that_fails(self, sandbox: Sandbox) -> None:
-        (sandbox.root / "usr/libexec/upstart/rcS").unlink()
-        sandbox.program(sandbox.root / "etc/init.d/rcS", "rcS of sysv-rc", 1)
-        assert self.boot(sandbox) == ["rcS of sysv-rc", *self.MOUNTED, "telinit 2"]
-
-    def test_finds_rcs_where_sysv_rc_keeps_it(self, sandbox: Sandbox) -> None:
-        (sandbox.root / "usr/libexec/upstart/rcS").unlink()
-        (sandbox.root / "etc/init.d/rcS").unlink()
-        sandbox.program(sandbox.root / "lib/init/rcS", "rcS below lib")
-        assert self.boot(sandbox) == ["rcS below lib", *self.MOUNTED, "telinit 2"]
-
-    def test_heeds_the_settings_of_rcs(self, sandbox: Sandbox) -> None:
-        sandbox.write("etc/default/rcS", "VERBOSE=extra\nfalse\n")
-        (sandbox.root / "usr/libexec/upstart/rcS").write_text(f"#!/bin/sh\necho $VERBOSE >> {sandbox.calls}\n")
-        assert self.boot(sandbox) == ["extra"]
-
-    def test_does_none_of_it_after_single_user_mode(self, sandbox: Sandbox) -> None:
-        assert self.boot(sandbox, FROM_SINGLE_USER_MODE="y") == ["telinit 2"]
+    def test_a_boot_has_no_runlevel_before_and_the_end_of_single_user_mode_has(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "bin/telinit").write_text(
+            f'#!/bin/sh\necho "$1" "${{RUNLEVEL-none}}" "${{PREVLEVEL-none}}" >> {sandbox.calls}\n')
+        job = parse_job("rc-sysinit", (DIRECTORY / "rc-sysinit.conf").read_text(), "rc-sysinit")
+        assert {"RUNLEVEL=", "PREVLEVEL="} <= set(job.env)
+        assert self.boot(sandbox) == ["2  "]
+        assert self.boot(sandbox, FROM_SINGLE_USER_MODE="y")[1:] == ["2 none none"]
 
     @pytest.mark.parametrize(
-        ("words", "calls"),
+        ("words", "level"),
         [
-            ("single", ["rcS S"]),
-            ("-s", ["rcS S"]),
-            ("S", ["rcS S"]),
-            ("s", ["rcS s"]),
-            ("3", ["rcS 3"]),
-            ("3 1", ["rcS 1"]),
-            ("7 root=3 s3", ["rcS 2"]),
-            ("emergency", ["sulogin", "rcS 2"]),
-            ("-b 5", ["sulogin", "rcS 5"]),
+            ("single", "S"), ("-s", "S"), ("S", "S"), ("s", "s"), ("3", "3"), ("3 1", "1"), ("7 root=3 s3", "2"),
+            ("emergency", "2"), ("-b 5", "5"), ("3 single", "S"), ("", "2"),
         ],
-    )
-    def test_obeys_the_kernel_command_line(self, sandbox: Sandbox, words: str, calls: list[str]) -> None:
+    )  # fmt: skip
+    def test_obeys_the_kernel_command_line(self, sandbox: Sandbox, words: str, level: str) -> None:
         sandbox.write("proc/cmdline", f"quiet {words} ro\n")
-        assert self.boot(sandbox) == calls
+        assert self.boot(sandbox) == [f"telinit {level}"]
 
     @pytest.mark.parametrize(
         ("inittab", "level"),
@@ -180,12 +147,24 @@ class TestRcSysinit:
     )
     def test_obeys_inittab(self, sandbox: Sandbox, inittab: str, level: str) -> None:
         sandbox.write("etc/inittab", inittab)
-        assert self.boot(sandbox) == [f"rcS {level}"]
+        assert self.boot(sandbox) == [f"telinit {level}"]
 
     def test_obeys_the_kernel_command_line_before_inittab(self, sandbox: Sandbox) -> None:
         sandbox.write("etc/inittab", "id:3:initdefault:\n")
         sandbox.write("proc/cmdline", "4\n")
-        assert self.boot(sandbox) == ["rcS 4"]
+        assert self.boot(sandbox) == ["telinit 4"]
+
+    def test_obeys_an_override_where_nothing_else_is_said(self, sandbox: Sandbox) -> None:
+        assert self.boot(sandbox, DEFAULT_RUNLEVEL="4") == ["telinit 4"]
+
+    def test_has_no_say_where_somebody_has_entered_a_runlevel(self, sandbox: Sandbox) -> None:
+        sandbox.write("run/upstart/runlevel", "")
+        events = "filesystem stopped static-network-up"
+        assert self.boot(sandbox, UPSTART_EVENTS=events) == []
+        # By hand, and after single-user mode.
+        assert self.boot(sandbox) == ["telinit 2"]
+        (sandbox.root / "run/upstart/runlevel").unlink()
+        assert self.boot(sandbox, UPSTART_EVENTS=events)[1:] == ["telinit 2"]
 
     @pytest.mark.parametrize(
         ("words", "inittab", "level"),
@@ -199,20 +178,242 @@ class TestRcSysinit:
         assert self.boot(sandbox, FROM_SINGLE_USER_MODE="y") == [f"telinit {level}"]
 
 
+@pytest.fixture
+def scripts(sandbox: Sandbox) -> Sandbox:
+    """With the sourced file that looks for them."""
+    text = (DIRECTORY.parents[1] / "src/libexec/scripts-left").read_text()
+    sandbox.write("usr/libexec/upstart/scripts-left", text.replace("/etc/", f"{sandbox.root}/etc/"))
+    (sandbox.root / "etc/init").mkdir(parents=True, exist_ok=True)
+    sandbox.write("dev/null", "")
+    return sandbox
+
+
+def link(sandbox: Sandbox, path: str) -> None:
+    """A link to a script, which is there."""
+    sandbox.write(f"etc/init.d/{Path(path).name[3:]}", "#!/bin/sh\n")
+    (sandbox.root / path).parent.mkdir(parents=True, exist_ok=True)
+    (sandbox.root / path).symlink_to(f"../init.d/{Path(path).name[3:]}")
+
+
+def install(sandbox: Sandbox) -> None:
+    """Our jobs."""
+    for file in FILES:
+        shutil.copy(file, sandbox.root / "etc/init")
+
+
+#: The scripts of /etc/rcS.d that initscripts, procps, kmod, udev and ifupdown of both releases bring.
+OF_THE_BOOT = (
+    "hostname.sh", "hwclock.sh", "mountkernfs.sh", "mountdevsubfs.sh", "mount-configfs", "checkroot.sh", "checkfs.sh",
+    "checkroot-bootclean.sh", "mountall.sh", "mountall-bootclean.sh", "mountnfs.sh", "mountnfs-bootclean.sh",
+    "bootmisc.sh", "udev", "kmod", "procps", "urandom", "brightness", "networking",
+)  # fmt: skip
+
+
+class TestScriptsLeft:
+    def left(self, sandbox: Sandbox, directory: str = "etc/rcS.d") -> bool:
+        text = f". /usr/libexec/upstart/scripts-left\nscripts_left {sandbox.root}/{directory} && echo left || echo none"
+        for path in ("/usr/libexec/",):
+            text = text.replace(path, str(sandbox.root) + path)
+        result = subprocess.run(["/bin/sh", "-e", "-c", text], capture_output=True, text=True, timeout=20)
+        assert result.stderr == ""
+        return {"left\n": True, "none\n": False}[result.stdout]
+
+    def test_are_none_in_a_boot_of_our_own_jobs(self, scripts: Sandbox) -> None:
+        assert not self.left(scripts)
+        install(scripts)
+        for number, name in enumerate(OF_THE_BOOT):
+            link(scripts, f"etc/rcS.d/S{number:02}{name}")
+        for name in ("rc.local", "rmnologin", "bootlogs"):
+            link(scripts, f"etc/rc2.d/S05{name}")
+        assert not self.left(scripts) and not self.left(scripts, "etc/rc2.d")
+
+    def test_cost_no_program_then(self, scripts: Sandbox) -> None:
+        install(scripts)
+        for number, name in enumerate(OF_THE_BOOT):
+            link(scripts, f"etc/rcS.d/S{number:02}{name}")
+        (scripts.root / "bin/grep").write_text(f"#!/bin/sh\necho grep >>{scripts.calls}\nexit 1\n")
+        (scripts.root / "bin/grep").chmod(0o755)
+        text = f". {scripts.root}/usr/libexec/upstart/scripts-left; scripts_left {scripts.root}/etc/rcS.d || exit 3"
+        env = {"PATH": f"{scripts.root}/bin"}
+        assert subprocess.run(["/bin/sh", "-c", text], env=env, timeout=20).returncode == 3
+        assert not scripts.calls.exists()
+
+    @pytest.mark.parametrize("name", ["S01x11-common", "S20alsa-utils", "K01mdadm", "S99hostname"])
+    def test_are_those_without_a_job(self, scripts: Sandbox, name: str) -> None:
+        link(scripts, f"etc/rcS.d/{name}")
+        assert self.left(scripts)
+        scripts.write(f"etc/init/{name[3:]}.conf", "exec true\n")
+        assert not self.left(scripts)
+
+    @pytest.mark.parametrize("job", ["fake-hwclock", "fake-hwclock.sh"])
+    def test_know_a_job_by_either_name(self, scripts: Sandbox, job: str) -> None:
+        for name in ("S01fake-hwclock", "S01fake-hwclock.sh"):
+            if name.endswith(".sh") or job.endswith(".sh"):
+                link(scripts, f"etc/rcS.d/{name}")
+        scripts.write(f"etc/init/{job}.conf", "exec true\n")
+        assert not self.left(scripts)
+
+    @pytest.mark.parametrize("name", ["README", "S1short", "Sxxname", "s01small", "S01"])
+    def test_are_links_of_a_runlevel(self, scripts: Sandbox, name: str) -> None:
+        scripts.write(f"etc/rcS.d/{name}", "")
+        assert not self.left(scripts)
+
+    def test_are_not_those_that_have_gone(self, scripts: Sandbox) -> None:
+        (scripts.root / "etc/rcS.d").mkdir()
+        (scripts.root / "etc/rcS.d/S01gone").symlink_to("../init.d/gone")
+        assert not self.left(scripts)
+
+    @pytest.mark.parametrize(("path", "text"), [
+        ("lvm2.conf", "start on boot-script SCRIPT=lvm2\nexec true\n"),
+        ("lvm2.override", "start on boot-script SCRIPT=lvm2\n"),
+    ])
+    def test_are_those_whose_job_waits_for_the_turn(self, scripts: Sandbox, path: str, text: str) -> None:
+        link(scripts, "etc/rcS.d/S05lvm2")
+        scripts.write("etc/init/lvm2.conf", "start on filesystem\nexec true\n")
+        assert not self.left(scripts)
+        scripts.write(f"etc/init/{path}", text)
+        assert self.left(scripts)
+
+    @pytest.mark.parametrize("path", ["hostname.override", "hostname.sh.conf"])
+    def test_are_ours_too_where_somebody_has_them_wait(self, scripts: Sandbox, path: str) -> None:
+        install(scripts)
+        link(scripts, "etc/rcS.d/S01hostname.sh")
+        assert not self.left(scripts)
+        scripts.write(f"etc/init/{path}", "start on boot-script SCRIPT=hostname.sh\n")
+        assert self.left(scripts)
+        scripts.write(f"etc/init/{path}", "nice 3\n")
+        assert not self.left(scripts)
+
+    def test_are_found_by_the_same_rule_as_the_program_that_runs_them(
+        self, scripts: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rcs, "JOBS", str(scripts.root / "etc/init"))
+        install(scripts)
+        scripts.write("etc/init/lvm2.conf", "start on boot-script SCRIPT=lvm2\n")
+        scripts.write("etc/init/quota.conf", "start on filesystem\n")
+        scripts.write("etc/init/udev.override", "start on boot-script\n")
+        for name in (*OF_THE_BOOT, "lvm2", "quota", "x11-common"):
+            link(scripts, f"etc/rcS.d/S01{name}")
+            assert self.left(scripts) == rcs.waits_for_turn(name), name
+            (scripts.root / f"etc/rcS.d/S01{name}").unlink()
+
+
+class TestRcSScripts:
+    def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
+        return sandbox.run(script_of("rcS-scripts"), **env)
+
+    def test_starts_nothing_where_no_script_is_left(self, scripts: Sandbox) -> None:
+        install(scripts)
+        link(scripts, "etc/rcS.d/S01hostname.sh")
+        assert self.boot(scripts) == [] and scripts.status == 0
+
+    def test_runs_those_that_are(self, scripts: Sandbox) -> None:
+        link(scripts, "etc/rcS.d/S20alsa-utils")
+        assert self.boot(scripts) == ["rcS"] and scripts.status == 0
+
+    def test_heeds_the_settings_of_rcs(self, scripts: Sandbox) -> None:
+        link(scripts, "etc/rcS.d/S20alsa-utils")
+        scripts.write("etc/default/rcS", "VERBOSE=extra\nfalse\n")
+        (scripts.root / "usr/libexec/upstart/rcS").write_text(f"#!/bin/sh\necho $VERBOSE >> {scripts.calls}\n")
+        assert self.boot(scripts) == ["extra"]
+
+    def test_lets_scripts_be_ended_by_signals(self, scripts: Sandbox) -> None:
+        link(scripts, "etc/rcS.d/S20alsa-utils")
+        (scripts.root / "usr/libexec/upstart/rcS").write_text(
+            f"#!/bin/sh\necho $(trap) $(grep SigIgn /proc/self/status) >> {scripts.calls}\n")
+        (call,) = self.boot(scripts)
+        assert not int(call.split()[-1], 16) & 1 << 14
+
+    @pytest.mark.parametrize("status", [2, 143])
+    def test_fails_with_the_program(self, scripts: Sandbox, status: int) -> None:
+        """The boot goes on, for rc-sysinit waits for its end alone."""
+        link(scripts, "etc/rcS.d/S20alsa-utils")
+        scripts.program(scripts.root / "usr/libexec/upstart/rcS", "rcS", status)
+        assert self.boot(scripts) == ["rcS"] and scripts.status == status
+
+    @pytest.mark.parametrize("path", ["etc/init.d/rcS", "lib/init/rcS"])
+    @pytest.mark.parametrize("status", [1, 127])
+    def test_has_sysv_rc_run_them_where_it_cannot(self, scripts: Sandbox, status: int, path: str) -> None:
+        link(scripts, "etc/rcS.d/S20alsa-utils")
+        scripts.program(scripts.root / "usr/libexec/upstart/rcS", "rcS", status)
+        (scripts.root / "etc/init.d/rcS").unlink()
+        scripts.program(scripts.root / path, "rcS of sysv-rc")
+        (scripts.root / "bin/status").write_text(
+            f"#!/bin/sh\necho status $1 >>{scripts.calls}\n[ ! -e {scripts.root}/slept ] || echo $1 start/running\n")
+        (scripts.root / "bin/sleep").write_text(f"#!/bin/sh\n: >{scripts.root}/slept\n")
+        # With the job's name, scripts that have jobs leave their work to these.
+        assert self.boot(scripts, TELL="1", UPSTART_JOB="rcS-scripts") == [
+            "rcS   rcS-scripts", "status mountnfs.sh", "status mountnfs.sh", "rcS of sysv-rc S N rcS-scripts"]
+        assert scripts.status == 0
+
+    def test_waits_for_nothing_for_ever_then(self, scripts: Sandbox) -> None:
+        link(scripts, "etc/rcS.d/S20alsa-utils")
+        (scripts.root / "usr/libexec/upstart/rcS").unlink()
+        calls = self.boot(scripts)
+        assert calls.count("sleep 1") == 60 and calls[-1] == "rcS of sysv-rc"
+
+    def test_that_are_cut_off_by_a_runlevel_have_no_other_follow(self, scripts: Sandbox) -> None:
+        (scripts.root / "run/upstart").mkdir(parents=True)
+        end = script_of("rcS-scripts", "post-stop")
+        for event, entered in (("", False), ("runlevel", True)):
+            scripts.run(end, UPSTART_STOP_EVENTS=event)
+            assert scripts.status == 0
+            assert (scripts.root / "run/upstart/runlevel").exists() == entered
+
+
 class TestRc:
+    PROGRAM = "usr/libexec/upstart/rc"
+
+    @pytest.fixture(autouse=True)
+    def something_left(self, scripts: Sandbox) -> None:
+        scripts.program(scripts.root / self.PROGRAM, "rc")
+        for level in "12345":
+            link(scripts, f"etc/rc{level}.d/S01apache2")
+        for name in ("killall5", "swapoff", "umount", "mount"):
+            scripts.program(scripts.root / "bin" / name, name)
+        scripts.write("proc/1/maps", "7f0000000000-7f0000001000 r-xp 00000000 08:01 1 /usr/bin/python3.11\n")
+
     def change(self, sandbox: Sandbox, **env: str) -> list[str]:
         return sandbox.run(script_of("rc"), **env)
 
     def test_runs_the_scripts_of_the_runlevel(self, sandbox: Sandbox) -> None:
-        assert self.change(sandbox, RUNLEVEL="2", PREVLEVEL="N", TELL="1") == ["rc of sysv-rc 2 2 N "]
+        assert self.change(sandbox, RUNLEVEL="2", PREVLEVEL="N", TELL="1", UPSTART_JOB="rc") == ["rc 2 2 N rc"]
         assert sandbox.status == 0
 
-    def test_fails_with_them(self, sandbox: Sandbox) -> None:
-        sandbox.program(sandbox.root / "etc/init.d/rc", "rc", 3)
-        assert self.change(sandbox, RUNLEVEL="3") == ["rc 3"]
-        assert sandbox.status == 3
+    def test_notes_that_there_is_a_runlevel(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "run/upstart").mkdir(parents=True)
+        self.change(sandbox, RUNLEVEL="1")
+        assert (sandbox.root / "run/upstart/runlevel").exists()
 
-    @pytest.mark.parametrize("status", [0, 1])
+    def test_runs_nothing_where_jobs_do_it_all(self, sandbox: Sandbox) -> None:
+        sandbox.write("etc/init/apache2.conf", "exec true\n")
+        assert self.change(sandbox, RUNLEVEL="2") == [] and sandbox.status == 0
+
+    def test_lets_users_log_in_when_it_is_done(self, sandbox: Sandbox) -> None:
+        (sandbox.root / self.PROGRAM).write_text(
+            f"#!/bin/sh\n[ ! -e {sandbox.root}/run/nologin ] || echo not yet >>{sandbox.calls}\n")
+        sandbox.write("run/nologin", "later\n")
+        assert self.change(sandbox, RUNLEVEL="2") == ["not yet"]
+        assert not (sandbox.root / "run/nologin").exists() and sandbox.status == 0
+
+    def test_keeps_users_out_of_runlevel_1(self, sandbox: Sandbox) -> None:
+        sandbox.write("run/nologin", "later\n")
+        self.change(sandbox, RUNLEVEL="1")
+        assert (sandbox.root / "run/nologin").exists()
+
+    def test_fails_with_the_scripts_and_lets_users_log_in_all_the_same(self, sandbox: Sandbox) -> None:
+        sandbox.program(sandbox.root / self.PROGRAM, "rc", 4)
+        sandbox.write("run/nologin", "later\n")
+        assert self.change(sandbox, RUNLEVEL="3") == ["rc 3"]
+        assert sandbox.status == 4 and not (sandbox.root / "run/nologin").exists()
+
+    @pytest.mark.parametrize("status", [1, 126, 127])
+    def test_has_sysv_rc_run_them_where_it_cannot(self, sandbox: Sandbox, status: int) -> None:
+        sandbox.program(sandbox.root / self.PROGRAM, "rc", status)
+        assert self.change(sandbox, RUNLEVEL="3") == ["rc 3", "rc of sysv-rc 3"]
+        assert sandbox.status == 0
+
+    @pytest.mark.parametrize("status", [0, 2, 4])
     @pytest.mark.parametrize(
         ("env", "end"),
         [
@@ -224,14 +425,32 @@ class TestRc:
     )
     def test_ends_the_machine_where_no_script_did(self, sandbox: Sandbox, env: dict[str, str], end: str,
                                                   status: int) -> None:
-        sandbox.program(sandbox.root / "etc/init.d/rc", "rc", status)
+        sandbox.program(sandbox.root / self.PROGRAM, "rc", status)
         assert self.change(sandbox, **env) == [f"rc {env['RUNLEVEL']}", end]
+
+    def test_sees_to_the_disks_where_the_scripts_are_gone(self, sandbox: Sandbox) -> None:
+        sandbox.program(sandbox.root / self.PROGRAM, "rc", 3)
+        sandbox.program(sandbox.root / "bin/killall5", "killall5", 1)
+        assert self.change(sandbox, RUNLEVEL="0") == [
+            "rc 0", "killall5 -15", "killall5 -18", "killall5 -9", "swapoff -a",
+            "umount -a -r -t noproc,nosysfs,nodevtmpfs,nodevpts,notmpfs,nocgroup2", "mount -o remount,ro /",
+            "poweroff -f",
+        ]
+
+    def test_has_init_let_go_of_files_that_were_replaced(self, sandbox: Sandbox) -> None:
+        sandbox.write("proc/1/maps", "7f0000000000-7f0000001000 r-xp 00000000 08:01 1 /usr/lib/libc.so.6 (deleted)\n")
+        assert self.change(sandbox, RUNLEVEL="6") == ["telinit u", "rc 6", "reboot -f"]
 
 
 class TestSingleUserMode:
     def test_ending_the_shell_goes_on_with_the_boot(self, sandbox: Sandbox) -> None:
         calls = sandbox.run(script_of("rcS", "post-stop"))
         assert calls == ["start --no-wait rc-sysinit FROM_SINGLE_USER_MODE=y"]
+
+    def test_is_a_runlevel_too(self, sandbox: Sandbox) -> None:
+        (sandbox.root / "run/upstart").mkdir(parents=True)
+        sandbox.run(script_of("rcS", "pre-start"))
+        assert (sandbox.root / "run/upstart/runlevel").exists() and sandbox.status == 0
 
     def test_a_change_of_runlevel_does_not(self, sandbox: Sandbox) -> None:
         assert sandbox.run(script_of("rcS", "post-stop"), UPSTART_STOP_EVENTS="runlevel") == []
@@ -394,13 +613,34 @@ class TestHookOfInterfaces:
         fifo = self.fifo(sandbox)
         sandbox.write("run/upstart/announced.lo", "")
         assert self.up(sandbox, "lo", IFACE="lo") == []
-        assert os.read(fifo, 4096) == b"static-network-up\n"
+        with pytest.raises(BlockingIOError):
+            os.read(fifo, 4096)
         # Other addresses than init gives it, and what is up again after it was down.
         for again in ({"ADDRFAM": "inet6"}, {}):
             self.up(sandbox, "lo", IFACE="lo", **again)
             assert os.read(fifo, 4096).startswith(b"net-device-up IFACE=lo LOGICAL=lo ADDRFAM=inet")
             script = (self.HOOK.parents[1] / "if-down.d/upstart").read_text()
             sandbox.run(script.replace("/sbin/initctl", f"{sandbox.root}/bin/initctl"), IFACE="lo")
+        os.close(fifo)
+
+    def test_tells_of_the_whole_network_once_when_all_of_it_is_up(self, sandbox: Sandbox) -> None:
+        fifo = self.fifo(sandbox)
+        ifquery = sandbox.root / "bin/ifquery"
+        ifquery.write_text('#!/bin/sh\n[ "$*" != "--list --exclude=lo" ] || printf "eth0\\neth1\\n"\n'
+                           '[ "$1" != --state ] || exit 1\n')
+
+        def told() -> bool:
+            return b"\nstatic-network-up\n" in os.read(fifo, 4096)
+
+        self.up(sandbox, IFACE="eth0")
+        assert not told()
+        assert not (sandbox.root / "run/network/static-network-up-emitted").exists()
+        self.up(sandbox, IFACE="eth1")
+        assert told()
+        # cloud-init looks for it.
+        assert (sandbox.root / "run/network/static-network-up-emitted").is_dir()
+        self.up(sandbox, IFACE="eth1")
+        assert not told()
         os.close(fifo)
 
     @pytest.mark.parametrize("name", ["two words", "it's", "back\\slash", "a#b", "", "b=c"])
@@ -451,23 +691,64 @@ class TestWaitForState:
         assert sandbox.status == 1
 
 
-def events_of(title: str) -> set[str]:
-    """Events in the table below that heading of upstart-events(7)."""
-    page = (DIRECTORY.parents[1] / "man/upstart-events.7").read_text().replace("\\-", "-")
-    table = page.partition(f".SS {title}\n")[2].partition(".TE\n")[0]
-    return set(re.findall(r"^(?:\\fB)?([a-z/-]+)(?:\\fP\(7\))?@", table, re.MULTILINE)) - {"event"}
+def declared() -> dict[str, set[str]]:
+    """The events that jobs declare, and the jobs that do."""
+    found: dict[str, set[str]] = {}
+    for file in FILES:
+        emits = parse_job(file.stem, file.read_text(), file.name).emits
+        assert len(emits) == len(set(emits)), file
+        for event in emits:
+            found.setdefault(event, set()).add(file.stem)
+    return found
 
 
-def test_check_config_knows_every_event_that_init_and_the_boot_emit() -> None:
-    emitted = [event for file in FILES for event in parse_job(file.stem, file.read_text(), file.name).emits]
-    of_init, of_boot = events_of("Events of init"), events_of("Events of the boot and of System V commands")
-    others = events_of("Events that need a program of their own")
-    assert {"startup", "child-subreaper-failed"} <= of_init and {"static-network-up", "runlevel"} <= of_boot
-    # A session's end is announced in sessions alone.
-    assert of_init == {*INIT_EVENTS, "session-end"} - {"debug"}
-    bridges = {"*-device-*[de]", *events_of("Events of bridges")}
-    assert of_boot <= set(emitted) <= of_boot | others | bridges
-    assert len(emitted) == len(set(emitted))
+#: The jobs that declare what programs emit.
+PROGRAMS = {
+    "mountall(8)": "mountall", "udev(7)": "udev", "ifup(8)": "network-interface", "ifdown(8)": "network-interface",
+    "telinit(8)": "rc-sysinit", "shutdown(8)": "rc-sysinit",
+}  # fmt: skip
+OF_INIT, OF_OTHERS = "Events of init", "Events that need a program of their own"
+OF_BRIDGES = "Events of bridges"
+
+
+def test_what_init_emits_by_itself_is_in_the_manual_and_known_to_check_config() -> None:
+    rows = {row.name for row in events() if row.title == OF_INIT}
+    # A session's end is announced in sessions alone, where check-config knows it.
+    assert rows == {*INIT_EVENTS, "session-end"} - {"debug"}
+    assert all(row.emitters == ["init"] for row in events() if row.title == OF_INIT)
+
+
+OURS = {row.name: row for row in events() if row.title not in (OF_INIT, OF_OTHERS, OF_BRIDGES)}
+
+
+@pytest.mark.parametrize("row", OURS.values(), ids=OURS.keys())
+def test_who_emits_an_event_by_the_manual_declares_it(row: Event) -> None:
+    jobs = declared().get(row.name, set())
+    for emitter in row.emitters:
+        # What init emits of these some job declares, too: check-config asks jobs.
+        assert jobs if emitter == "init" else PROGRAMS.get(emitter, emitter) in jobs, emitter
+
+
+def test_what_a_job_declares_is_in_the_manual_and_who_declares_it_emits_it() -> None:
+    bridges = {row.name for row in events() if row.title == OF_BRIDGES} | {"*-device-*[de]"}
+    assert set(declared()) - bridges == set(OURS)
+    for event, jobs in declared().items():
+        if event in bridges:
+            continue
+        emitters = {PROGRAMS.get(emitter, emitter) for emitter in OURS[event].emitters}
+        # A row without room for all of them has them in its text.
+        assert jobs <= emitters | {job for job in jobs if job in OURS[event].text}, event
+
+
+def test_whatever_a_job_waits_for_somebody_emits() -> None:
+    known = {row.name for row in events()}
+    for file in FILES:
+        job = parse_job(file.stem, file.read_text(), file.name)
+        for condition in (job.start_on, job.stop_on):
+            for match in matches(condition):
+                assert match.name in known or any(fnmatch(match.name, each) for each in known), (file.name, match.name)
+                if match.name in JOB_EVENTS and (other := job_of(match)) and not other.startswith("$"):
+                    assert (DIRECTORY / f"{other}.conf").exists(), (file.name, other)
 
 
 def test_what_a_job_or_a_hook_emits_some_job_declares() -> None:

@@ -41,6 +41,9 @@ class Boot:
         self.known: set[str] = set()
         self.on_emit: Callable[[], None] = lambda: None
         self.instances: list[list[str]] = []
+        #: Instances as init tells of them: job, instance, goal, state, processes; and what happens when it is asked.
+        self.states: list[tuple[str, str, str, str, list[tuple[str, int]]]] = []
+        self.on_ask: Callable[[], None] = lambda: None
         self.reachable = True
 
     def connect(self, address: str | None = None) -> Any:
@@ -51,6 +54,9 @@ class Boot:
     def call(self, path: str, interface: str, method: str, signature: str = "", *args: Any, **_: Any) -> Any:
         if method == "GetAllInstances":
             return (self.instances.pop(0),)
+        if method == "GetStatusAll":
+            self.on_ask()
+            return (list(self.states),)
         assert method == "GetJobByName"
         if args[0] not in self.known:
             raise DBusError(UNKNOWN_JOB, f"Unknown job: {args[0]}")
@@ -76,9 +82,16 @@ class Boot:
         path.chmod(mode)
         (self.root / "rcS.d" / link).symlink_to(path)
 
-    def job(self, name: str) -> None:
-        (self.root / "init" / f"{name}.conf").write_text("task\n")
+    def job(self, name: str, text: str = "start on boot-script\ntask\n", state: str = "stop/waiting") -> None:
+        """A job in the place of a script; unless its text says otherwise, one that waits to be told."""
+        (self.root / "init" / f"{name}.conf").write_text(text)
         self.known.add(name)
+        self.put(name, state)
+
+    def put(self, name: str, state: str) -> None:
+        """Have a job be in that state."""
+        goal, _, found = state.partition("/")
+        self.states = [each for each in self.states if each[0] != name] + [(name, "", goal, found, [])]
 
     def run(self, depend: str | None = None) -> None:
         rcs.BootScripts(BootOrder(os.listdir(self.root / "rcS.d"), depend), self.said.append).run()
@@ -347,13 +360,13 @@ class TestJobs:
 
     def test_that_init_does_not_know_leave_it_to_the_script(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
         # Or lsb's functions would end the script, which has a job file.
-        monkeypatch.setenv("UPSTART_JOB", "rc-sysinit")
+        monkeypatch.setenv("UPSTART_JOB", "rcS-scripts")
         boot.trace("S01a", f"echo ${{UPSTART_JOB:-none}} >> {boot.root}/trace")
         boot.trace("S02b", f"echo ${{UPSTART_JOB:-none}} >> {boot.root}/trace")
         boot.job("a")
         boot.known.clear()
         boot.run()
-        assert boot.ran == ["a", "none", "b", "rc-sysinit"]
+        assert boot.ran == ["a", "none", "b", "rcS-scripts"]
         assert boot.said == ["Job a cannot stand in for a: Unknown job: a"]
 
     def test_are_of_no_use_without_init(self, boot: Boot) -> None:
@@ -387,14 +400,179 @@ class TestJobs:
         assert boot.told == ["boot-script SCRIPT=a waits", "waits", "waits"]
         assert boot.ran == ["b"]
 
-    def test_that_are_services_are_up_then(self, boot: Boot) -> None:
+    SERVICE = "# task\nstart on filesystem\nexec sleep 1\n"
+    TASK = "start on virtual-filesystems\ntask\nexec true\n"
+
+    def after(self, boot: Boot, looks: int, what: Callable[[], object]) -> None:
+        """When init has been asked so often after its jobs, something happens."""
+        asked = []
+
+        def ask() -> None:
+            asked.append(1)
+            if len(asked) == looks:
+                assert boot.ran == []
+                what()
+
+        boot.on_ask = ask
+
+    def test_that_are_services_are_up_before_what_needs_them_runs(self, boot: Boot) -> None:
         boot.trace("S01a")
         boot.trace("S02b")
-        boot.job("a")
-        (boot.root / "init/a.conf").write_text("# task\nexec sleep 1\n")
-        boot.on_emit = boot.lose_init
+        boot.job("a", self.SERVICE, "stop/waiting")
+        self.after(boot, 4, lambda: boot.put("a", "start/running"))
+        boot.run()
+        assert boot.ran == ["b"] and not boot.said
+
+    @pytest.mark.parametrize("state", ["start/pre-start", "start/post-start", "stop/stopping", "stop/killed"])
+    def test_that_are_services_on_their_way_are_not_up(self, boot: Boot, state: str) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a", self.SERVICE, state)
+        self.after(boot, 3, lambda: boot.put("a", "start/running"))
+        boot.run()
+        assert boot.ran == ["b"] and not boot.said
+
+    @pytest.mark.parametrize("state", ["start/running", "start/pre-start", "stop/post-stop", "start/starting"])
+    def test_that_are_tasks_have_ended_before_what_needs_them_runs(self, boot: Boot, state: str) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a", self.TASK, state)
+        self.after(boot, 3, lambda: boot.put("a", "stop/waiting"))
+        boot.run()
+        assert boot.ran == ["b"] and not boot.said
+
+    def test_that_are_tasks_by_an_override_are_tasks(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a", self.SERVICE, "stop/waiting")
+        (boot.root / "init/a.override").write_text("task\n")
+        boot.run()
+        assert boot.ran == ["b"] and not boot.said
+
+    def test_hold_up_nothing_that_does_not_need_them(self, boot: Boot) -> None:
+        boot.script("S01mountnfs.sh", "")
+        boot.trace("S01b")
+        boot.trace("S02c")
+        boot.job("mountnfs.sh", self.SERVICE, "stop/waiting")
+        boot.on_ask = lambda: boot.put("mountnfs.sh", "start/running") if boot.ran == ["b"] else None
+        boot.run(all_of("mountnfs.sh", "b", "c") + "c: mountnfs.sh\n")
+        assert boot.ran == ["b", "c"] and not boot.said
+
+    def test_that_nothing_waits_for_are_not_waited_for(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.script("S02b", "")
+        boot.job("b", self.SERVICE, "stop/waiting")
+        boot.run()
+        assert boot.ran == ["a"] and not boot.told
+
+    def test_alone_mean_that_there_is_nothing_to_do(self, boot: Boot) -> None:
+        for number in range(3):
+            boot.trace(f"S01{number}")
+            boot.job(str(number), self.SERVICE)
+        boot.run()
+        assert boot.ran == [] and not boot.told and not boot.said
+
+    def test_may_wait_for_the_turn_by_their_override(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.job("a", self.TASK)
+        (boot.root / "init/a.override").write_text("start on boot-script SCRIPT=a\n")
+        boot.run()
+        assert boot.told == ["boot-script SCRIPT=a waits"]
+
+    def test_whose_events_have_not_come_by_the_end_are_of_no_use_here(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a", self.SERVICE, "stop/waiting")
+        boot.put("mountnfs.sh", "start/running")
+        self.after(boot, 4, lambda: boot.put("networking", "start/running"))
+        boot.run()
+        assert boot.ran == ["b"] and not boot.said
+
+    def test_of_udev_are_done_when_the_devices_are_there(self, boot: Boot) -> None:
+        boot.script("S01udev", "")
+        boot.trace("S02b")
+        boot.job("udev", self.SERVICE, "start/running")
+        boot.put("udev-finish", "stop/waiting")
+        self.after(boot, 4, lambda: boot.put("udev-finish", "start/running"))
+        boot.run()
+        assert boot.ran == ["b"] and not boot.said
+
+    def test_that_hang_are_waited_for_until_the_boot_has_all_it_needs(
+        self, boot: Boot, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rcs, "PATIENCE", 0.3)
+        monkeypatch.setattr(rcs, "LOOK", 0.05)
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a", self.SERVICE, "start/starting")
+        boot.put("mountnfs.sh", "start/running")
+        boot.put("networking", "start/pre-start")
+        asked = []
+
+        def ask() -> None:
+            # Longer than that, and one that is missing is enough.
+            asked.append(1)
+            if len(asked) == 12:
+                assert boot.ran == [] and not boot.said
+                boot.put("networking", "start/running")
+
+        boot.on_ask = ask
         boot.run()
         assert boot.ran == ["b"]
+        assert boot.said == ["Job a has not come, and a is waited for no longer"]
+        assert len(asked) > 12
+
+    def test_are_asked_for_again_where_init_executes_itself_meanwhile(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a", self.SERVICE, "stop/waiting")
+        asked = []
+
+        def ask() -> None:
+            asked.append(1)
+            if len(asked) == 3:
+                boot.put("a", "start/running")
+            elif len(asked) == 2:
+                boot.lose_init()
+
+        boot.on_ask = ask
+        boot.run()
+        assert boot.ran == ["b"] and not boot.said
+
+    def test_that_no_event_starts_on_this_system_are_done_when_the_boot_has_all_it_needs(self, boot: Boot) -> None:
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a", self.SERVICE, "stop/waiting")
+        boot.put("mountnfs.sh", "start/running")
+        boot.put("networking", "start/pre-start")
+        asked = []
+
+        def ask() -> None:
+            asked.append(1)
+            if len(asked) == 3:
+                assert boot.ran == []
+                boot.put("networking", "start/running")
+
+        boot.on_ask = ask
+        boot.run()
+        assert boot.ran == ["b"] and not boot.said
+
+    def test_that_nobody_can_ask_after_hold_up_nothing_for_ever(
+        self, boot: Boot, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rcs, "PATIENCE", 0.3)
+        monkeypatch.setattr(rcs, "LOOK", 0.05)
+        boot.trace("S01a")
+        boot.trace("S02b")
+        boot.job("a", self.SERVICE, "stop/waiting")
+
+        def leave() -> None:
+            raise DBusError("org.freedesktop.DBus.Error.NoServer", "nobody listens")
+
+        boot.on_ask = leave
+        boot.run()
+        assert boot.ran == ["b"]
+        assert boot.said == ["Unable to ask after jobs: nobody listens"]
 
     def test_that_nobody_can_ask_for_are_given_up(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
         boot.trace("S01a")
@@ -416,34 +594,25 @@ class TestCommand:
     def machine(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> Boot:
         monkeypatch.setattr(rcs, "need_root", lambda context: None)
         monkeypatch.setattr("_signal.signal", lambda number, action: boot.told.append(f"signal {number}"))
-        monkeypatch.setattr(change, "announce", lambda events: boot.told.append(" ".join(events)))
-        monkeypatch.setattr(change, "change_runlevel", lambda level: boot.told.append(f"runlevel {level}"))
         return boot
 
-    def test_ends_in_the_runlevel(self, machine: Boot) -> None:
+    def test_runs_the_scripts_and_leaves_events_and_runlevel_to_others(self, machine: Boot) -> None:
         machine.trace("S01a")
-        assert rcs.main(["rcS", "s"]) == 0
+        assert rcs.main(["rcS"]) == 0
         assert machine.ran == ["a"]
-        assert machine.told == [
-            "signal 15", "signal 2", "signal 15",
-            "virtual-filesystems local-filesystems remote-filesystems filesystem", "runlevel S"]
+        assert machine.told == ["signal 15", "signal 2"]
 
-    def test_enters_it_without_scripts(self, machine: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_ends_well_whatever_scripts_do(self, machine: Boot, capfd: pytest.CaptureFixture[str]) -> None:
+        machine.trace("S01a", "exit 1")
+        assert rcs.main(["rcS"]) == 0
+        assert "rcS: a failed with exit status 1\n" in capfd.readouterr().err
+
+    def test_has_nothing_to_do_without_scripts(self, machine: Boot, capfd: pytest.CaptureFixture[str]) -> None:
         (machine.root / "rcS.d").rmdir()
-        assert rcs.main(["rcS", "2"]) == 0
-        assert machine.told[-1] == "runlevel 2"
+        assert rcs.main(["rcS"]) == 0
         assert capfd.readouterr().err == f"rcS: Unable to read {machine.root}/rcS.d: No such file or directory\n"
 
-    def test_says_that_scripts_have_run_when_init_is_gone(self, machine: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(events: object) -> None:
-            raise DBusError("org.freedesktop.DBus.Error.NoServer", "nobody listens")
-
-        monkeypatch.setattr(change, "announce", fail)
-        machine.trace("S01a")
-        assert rcs.main(["rcS", "2"]) == rcs.SCRIPTS_DONE
-        assert machine.ran == ["a"]
-
-    @pytest.mark.parametrize("words", [[], ["7"], ["23"], [""], ["2", "3"]])
+    @pytest.mark.parametrize("words", [["2"], ["S"], [""], ["start", "a"], ["--no-such-option"]])
     def test_runs_nothing_for_a_wrong_command_line(self, machine: Boot, words: list[str]) -> None:
         machine.trace("S01a")
         assert rcs.main(["rcS", *words]) == 1

@@ -55,6 +55,10 @@ class BootOrder:
         """Whether there are scripts that have not ended."""
         return bool(self._needs or self._running)
 
+    def names(self) -> list[str]:
+        """The scripts that have yet to be taken."""
+        return list(self._needs)
+
     def take(self) -> str | None:
         """The script to start now, None where those that run have to be waited for."""
         if not self._interactive.isdisjoint(self._running):

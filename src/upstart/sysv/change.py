@@ -51,14 +51,6 @@ def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str |
     init.close()
 
 
-def announce(events: Sequence[str]) -> None:
-    """Emit what is to come before the runlevel; no job is waited for.  Raises DBusError."""
-    init = Init.open()
-    for name in events:
-        init.emit(name, wait=False)
-    init.close()
-
-
 def reconnect() -> Init:
     """Connect to an init that re-executes itself, once it answers.  Raises DBusError when it does not come back."""
     deadline = time.monotonic() + RESTART_PATIENCE

@@ -1,14 +1,16 @@
-"""rcS: run the scripts of /etc/rcS.d at boot, and enter the runlevel.
+"""rcS: run the scripts of /etc/rcS.d that no job stands in for, each when what it needs is there.
 
-The job rc-sysinit runs this in place of /etc/init.d/rcS.  What is always true here:
+The job rcS-scripts runs this beside the jobs of the boot.  What is always true here:
 
 - A script that a job stands in for (one that init knows, and that has the script's name) is not run.  In its turn
-  init is sent the event boot-script(7), and the next goes on when that has been handled.
+  init is sent the event boot-script(7).  It has its place in the order all the same: what comes after it waits until
+  that event has been handled, and the job is running, or, if it is a task, at rest.
+- Nothing waits for such a job for ever: it is waited for `PATIENCE` seconds once the file systems and the network are
+  there, or the boot goes on without these.
 - No script is left out for a failure: of another one, of init, or of this program's own.
 - What scripts say that run at the same time does not mix: the one that was started first has the console, the
   others' words are kept until it has ended.  What they have left running gets a word in between two lines.
 - What holds up the boot is named on the console, and the event boot-waits(7) tells of it.
-- The exit status tells what is left to do: 0 nothing, `SCRIPTS_DONE` to enter the runlevel, any other everything.
 """
 
 from __future__ import annotations
@@ -43,12 +45,15 @@ LINKS = "/etc/rcS.d"
 SCRIPTS = "/etc/init.d"
 #: The event that takes the place of a script.
 SCRIPT_EVENT = "boot-script"
-#: What the scripts have done, told in this order once they have ended; no job is waited for.
-DONE_EVENTS = ("virtual-filesystems", "local-filesystems", "remote-filesystems", "filesystem")
+#: The jobs that are running when the boot has all that it waits for.
+LAST_JOBS = ("mountnfs.sh", "networking")
+#: A script whose work is done when another job than the one of its name is running.
+DONE_BY = {"udev": "udev-finish"}
+#: Seconds: how long a job is waited for then, and between two looks at those that are waited for.
+PATIENCE = 30.0
+LOOK = 0.1
 #: When one of these has ended, logs can be where they will be found.
 LOCAL_FILESYSTEMS = ("mountall.sh", "mountall")
-#: The scripts have run, but init could not be told.
-SCRIPTS_DONE = 3
 #: Statuses by which a script says that it has nothing to do (Linux Standard Base, init script actions).
 NOT_INSTALLED, NOT_CONFIGURED = 5, 6
 #: What scripts see at boot, as every System V init has it.
@@ -56,7 +61,6 @@ ENVIRONMENT = {
     b"PATH": b"/sbin:/usr/sbin:/bin:/usr/bin",
     b"RUNLEVEL": b"S", b"PREVLEVEL": b"N", b"runlevel": b"S", b"previous": b"N",
 }  # fmt: skip
-RUNLEVELS = "0123456Ss"
 
 
 class Script:
@@ -104,7 +108,10 @@ class Script:
 class BootScripts:
     """The scripts of one boot; *say* gets a line about each that failed, or takes long."""
 
-    __slots__ = ("_console", "_init", "_left", "_mounted", "_order", "_running", "_say")
+    __slots__ = (
+        "_console", "_covered", "_init", "_last", "_left", "_looked", "_mounted", "_order", "_own", "_running",
+        "_say", "_unheard",
+    )  # fmt: skip
 
     def __init__(self, order: BootOrder, say: Callable[[str], object]) -> None:
         self._order = order
@@ -116,10 +123,19 @@ class BootScripts:
         #: Of scripts that have ended: what may say more, or could not be written to its log yet.
         self._left: list[Output] = []
         self._mounted = False
+        #: What is left to do: scripts that no job stands in for, or whose job waits to be told of its turn.
+        self._own = {name for name in order.names() if waits_for_turn(name)}
+        #: The jobs that stand for scripts whose turn has come, and are not done yet; when these were last looked at,
+        #: and since when the boot has all that it waits for.
+        self._covered: dict[str, str] = {}
+        self._looked = 0.0
+        self._last: float | None = None
+        #: Since when init has had no answer for us.
+        self._unheard: float | None = None
 
     def run(self) -> None:
         """Returns when all have ended; what they have left running is listened to in a process of its own then."""
-        while self._order or self._running:
+        while self._own or self._running:
             name = self._order.take()
             if name is None:
                 self._wait()
@@ -149,6 +165,7 @@ class BootScripts:
 
     def _ended(self, name: str) -> None:
         self._order.end(name)
+        self._own.discard(name)
         if name in LOCAL_FILESYSTEMS:
             self._mounted = True
 
@@ -156,7 +173,9 @@ class BootScripts:
         """Start a script, or have its job do what it does; false where there is nothing to wait for."""
         job = job_of(name)
         if job is not None and self._leave_to(job, name):
-            return False
+            self._covered[name] = job
+            self._looked = 0.0
+            return True
         env = {**inherited.environment(), **ENVIRONMENT}
         if job is not None:
             # Within rc-sysinit a script that has a job file leaves its work to it.
@@ -241,6 +260,8 @@ class BootScripts:
         if until >= 0:
             poll.register(until, select.POLLIN)
         dues = [] if due is None else [due]
+        if self._covered:
+            dues.append(self._looked + LOOK)
         for script in self._running:
             if script.ended >= 0:
                 poll.register(script.ended, select.POLLIN)
@@ -260,7 +281,46 @@ class BootScripts:
                 self._ended(script.name)
         self._show()
         self._look(time.monotonic())
+        if until < 0:
+            self._look_at_jobs(time.monotonic())
         return until in ready
+
+    def _look_at_jobs(self, now: float) -> None:
+        """See which of the jobs that stand for scripts are done, if it is time for that."""
+        if not self._covered or now < self._looked + LOOK:
+            return
+        self._looked = now
+        try:
+            if self._init is None:
+                self._init = Init.open()
+            states: dict[str, list[str]] = {}
+            for status in self._init.all_status():
+                states.setdefault(status.job, []).append(f"{status.goal}/{status.state}")
+        except DBusError as error:
+            # It re-executes itself, or has no answer for us: then the boot goes on without.
+            self._init = None
+            if self._unheard is None:
+                self._unheard = now
+                if error.name != names.DISCONNECTED:
+                    self._tell(f"Unable to ask after jobs: {error.message}")
+            if now - self._unheard <= PATIENCE:
+                return
+            states, self._last = {}, self._unheard
+        else:
+            self._unheard = None
+        if self._last is None and all("start/running" in states.get(job, ()) for job in LAST_JOBS):
+            self._last = now
+        over = self._last is not None and now - self._last > PATIENCE
+        for name, job in list(self._covered.items()):
+            there = states.get(DONE_BY.get(name, job), [])
+            # A job whose events have not come by the end is of no use to this system, as udev to a container.
+            at_rest = set(there) <= {"stop/waiting"} and (self._last is not None or is_task(job))
+            done = at_rest or "start/running" in there
+            if done or over:
+                if not done:
+                    self._tell(f"Job {job} has not come, and {name} is waited for no longer")
+                del self._covered[name]
+                self._ended(name)
 
     def _show(self) -> None:
         """Show what is to be heard: of the first script all, of what was left running whole lines in between."""
@@ -307,12 +367,26 @@ def job_of(name: str) -> str | None:
     return None
 
 
+def waits_for_turn(name: str) -> bool:
+    """Whether the boot has to come to a script's turn: it has no job, or one that waits for boot-script(7)."""
+    job = job_of(name)
+    return job is None or any(SCRIPT_EVENT in text for text in _texts(job))
+
+
 def is_task(job: str) -> bool:
-    """Whether a job's file says that it is a task, for init has no property that does."""
-    try:
-        return any(line.split()[:1] == ["task"] for line in _read_text(f"{JOBS}/{job}.conf").splitlines())
-    except OSError:
-        return False
+    """Whether a job's files say that it is a task, for init has no property that does."""
+    return any(line.split()[:1] == ["task"] for text in _texts(job) for line in text.splitlines())
+
+
+def _texts(job: str) -> list[str]:
+    """What is in the file of a job, and in its override."""
+    texts = []
+    for ending in ("conf", "override"):
+        try:
+            texts.append(_read_text(f"{JOBS}/{job}.{ending}"))
+        except OSError:
+            pass
+    return texts
 
 
 def _reconnect(path: str, task: bool) -> Init | None:
@@ -353,13 +427,13 @@ def _read_text(path: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Run the scripts, say that the file systems are there, and enter the runlevel that the argument names."""
+    """Run the scripts that no job stands in for."""
     return run(PROGRAM, argv, Common(), _boot)
 
 
 def _boot(context: Context, settings: Common, args: list[str]) -> int:
-    if len(args) != 1 or args[0] not in tuple(RUNLEVELS):
-        raise UsageError("missing runlevel" if not args else f"illegal runlevel: {' '.join(args)}")
+    if args:
+        raise UsageError(f"unexpected argument: {args[0]}")
     need_root(context)
     try:
         order = boot_order()
@@ -369,7 +443,7 @@ def _boot(context: Context, settings: Common, args: list[str]) -> int:
     boot = BootScripts(order, context.error)
 
     def stop(number: int, frame: object) -> NoReturn:
-        # The job is stopped: a runlevel is entered meanwhile.
+        # The job is stopped: the machine goes down, or to another runlevel, meanwhile.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         boot.terminate()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -380,20 +454,12 @@ def _boot(context: Context, settings: Common, args: list[str]) -> int:
     # As of startpar: scripts are not to be interrupted by who plays with the keyboard.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     boot.run()
-    # The runlevel stops rc-sysinit; this comes to its own end, so that init has no killed process to report.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        change.announce(DONE_EVENTS)
-        change.change_runlevel(args[0].upper())
-    except DBusError as error:
-        context.fail(error)
-        return SCRIPTS_DONE
     return 0
 
 
 PROGRAM = Program(
-    "RUNLEVEL",
-    "Run the scripts of /etc/rcS.d and enter a runlevel.",
+    "",
+    "Run the scripts of /etc/rcS.d that no job stands in for.",
     COMMON,
-    "The job rc-sysinit runs this at boot. RUNLEVEL is one of 0123456sS.\n",
+    "The job rcS-scripts runs this at boot.\n",
 )

@@ -1,0 +1,81 @@
+"""The jobs of a boot come to a login on every kind of machine, without any one of them, and beside others' jobs."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from boot_model import JOBS, Boot
+
+#: Without these there is no boot.
+NEEDED = ("mountall", "rc-sysinit", "rcS-scripts")
+#: What nobody needs to come to a login where no interface is to be configured.
+OPTIONAL = sorted(
+    path.stem for path in JOBS.glob("*.conf") if path.stem not in (*NEEDED, "ifupdown", "rc", "tty1", "rcS", "rescue")
+)
+#: Jobs of others that hold a step of the boot, as firewalls, cloud-init and NFS do.
+HOLDERS = {
+    "firewall": "start on starting networking or starting network-interface or starting network-manager\n"
+    "instance $JOB$INTERFACE\ntask\nexec sleep 3\n",
+    "apparmor": "start on starting networking or starting rc-sysinit\ntask\nexec load\n",
+    "tmpfiles": "start on starting rc-sysinit\ntask\nexec tmpfiles\n",
+    "cloud-init-local": "start on mounted MOUNTPOINT=/ and mounted MOUNTPOINT=/run\ntask\nexec cloud-init\n",
+    "cloud-init": "start on mounted MOUNTPOINT=/ and stopped cloud-init-local and"
+    " (static-network-up or failsafe-boot)\ntask\nexec cloud-init\n",
+    "cloud-init-blocknet": "start on starting network-interface or starting networking\ninstance $JOB$INTERFACE\n"
+    "stop on stopped cloud-init-local\ntask\nexec sleep 1\n",
+    "statd-mounting": "start on mounting TYPE=ext4\ninstance $MOUNTPOINT\ntask\nexec wait\n",
+    "dbus": "start on filesystem\nexec dbus\n",
+    "rsyslog": "start on filesystem\nexec rsyslogd\n",
+    "network-manager": "start on local-filesystems and started dbus and static-network-up\nexec nm\n",
+}
+
+
+def check(boot: Boot, *without: str) -> None:
+    """It has come to its runlevel and its logins, and nothing is left on the way."""
+    assert "runlevel RUNLEVEL=2 PREVLEVEL=N" in boot.happened, (boot.happened, boot.stuck())
+    assert "tty1" in boot.running()
+    waiting = [name for name in boot.stuck() if not name.startswith("network-interface (")]
+    assert not waiting, waiting
+
+
+@pytest.mark.parametrize("network", ["none", "up", "down"])
+@pytest.mark.parametrize("container", ["", "lxc"])
+def test_each_kind_of_machine_comes_to_its_login(container: str, network: str) -> None:
+    boot = Boot(container, network).run()
+    check(boot)
+    assert ("failsafe-boot" in boot.happened) == (network == "down")
+    assert {"networking", "checkroot.sh", "mountall.sh", "mountnfs.sh", "mountkernfs.sh"} <= boot.running()
+    assert ("udev" in boot.running()) == (not container)
+    assert "udev-finish" in boot.running()
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_no_optional_job_is_needed(name: str) -> None:
+    check(Boot(without=[name]).run())
+
+
+def test_nothing_of_the_boot_waits_for_udev_or_the_network_before_the_login() -> None:
+    boot = Boot(network="down", takes={"udevtrigger": 100.0})
+    boot.run(10.0)
+    assert "tty1" in boot.running()
+    assert "filesystem" in boot.happened
+
+
+@pytest.mark.parametrize("names", [*combinations(HOLDERS, 1), *combinations(HOLDERS, 2), tuple(HOLDERS)], ids=", ".join)
+def test_what_holds_steps_of_the_boot_makes_no_circle(names: tuple[str, ...]) -> None:
+    more = {name: HOLDERS[name] for name in names}
+    if "cloud-init" in more:
+        # One package.
+        more["cloud-init-local"] = HOLDERS["cloud-init-local"]
+    for network in ("none", "up", "down"):
+        for container in ("", "lxc"):
+            check(Boot(container, network, more).run())
+
+
+def test_a_firewall_is_there_before_each_interface() -> None:
+    boot = Boot(network="up", more={"firewall": HOLDERS["firewall"]}, takes={"firewall": 3.0})
+    boot.run(20.0)
+    check(boot)
+    order = [name for name, _, _, _ in boot.world.spawned if "eth0" in name]
+    assert order[:2] == ["firewall (network-interfaceeth0)", "network-interface (eth0)"]
