@@ -128,4 +128,11 @@ def test_who_uses_the_bus_alone_comes_back_with_it() -> None:
     boot = Boot(more=JOBS).run()
     boot.world.restart("dbus")
     boot.go_on(10.0)
-    assert {"dbus", "elogind", "avahi-daemon", "wpa_supplicant", "modemmanager"} <= boot.running()
+    assert {"dbus", "elogind", "avahi-daemon", "wpa_supplicant", "modemmanager", "network-manager"} <= boot.running()
+
+
+def test_daemons_of_nfs_come_back_with_the_port_mapper() -> None:
+    boot = Boot(more=JOBS).run()
+    boot.world.restart("rpcbind")
+    boot.go_on(10.0)
+    assert {"rpcbind", "statd", "nfs-common", "idmapd", "gssd", "nfs-kernel-server"} <= boot.running()

@@ -341,3 +341,40 @@ class TestServiceStep:
         self.write(tmp_path, "status", f"Name:\tx\nCapPrm:\t0\nCapEff:\t{mask}\n")
         self.write(tmp_path, "clock", text)
         assert subprocess.run(["/bin/sh", tmp_path / "clock", "sets-clock"], check=False).returncode == status
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "told"),
+    [
+        (["eth0", "up"], {"IP4_NUM_ADDRESSES": "1"}, ["up eth0 eth0 inet NetworkManager"]),
+        (["eth0", "up"], {"IP4_NUM_ADDRESSES": "2", "IP6_NUM_ADDRESSES": "1"},
+         ["up eth0 eth0 inet NetworkManager", "up eth0 eth0 inet6 NetworkManager"]),
+        (["tun0", "vpn-up"], {"VPN_IP6_NUM_ADDRESSES": "1"}, ["up tun0 tun0 inet6 NetworkManager"]),
+        (["eth0", "down"], {}, ["down eth0 eth0 inet NetworkManager"]),
+        (["eth0", "dhcp4-change"], {"IP4_NUM_ADDRESSES": "1"}, []),
+        (["lo", "up"], {"IP4_NUM_ADDRESSES": "1"}, []),
+        (["", "connectivity-change"], {}, []),
+    ],
+)  # fmt: skip
+def test_interfaces_of_networkmanager_are_told_of_once(
+    tmp_path: Path, words: list[str], env: dict[str, str], told: list[str]
+) -> None:
+    for what in ("up", "down"):
+        hook = tmp_path / f"etc/network/if-{what}.d/upstart"
+        hook.parent.mkdir(parents=True)
+        hook.write_text(f"#!/bin/sh\necho {what} $IFACE $LOGICAL $ADDRFAM $METHOD\n")
+        hook.chmod(0o755)
+    script = tmp_path / "dispatcher"
+    text = (JOBS / "nm-dispatcher").read_text()
+    script.write_text(text.replace("/etc/", f"{tmp_path}/etc/").replace("/usr/", f"{tmp_path}/usr/"))
+
+    def call() -> list[str]:
+        done = subprocess.run(["/bin/sh", script, *words], check=True, capture_output=True, text=True, env=env)
+        return done.stdout.splitlines()
+
+    assert call() == told
+    # The hooks are called by what NetworkManager brings along.
+    own = tmp_path / "etc/NetworkManager/dispatcher.d/01-ifupdown"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    assert call() == []
