@@ -366,7 +366,8 @@ def test_interfaces_of_networkmanager_are_told_of_once(
         hook.chmod(0o755)
     script = tmp_path / "dispatcher"
     text = (JOBS / "nm-dispatcher").read_text()
-    script.write_text(text.replace("/etc/", f"{tmp_path}/etc/").replace("/usr/", f"{tmp_path}/usr/"))
+    text = text.replace("/etc/network", f"{tmp_path}/etc/network")
+    script.write_text(text.replace("in /etc /usr/lib", f"in {tmp_path}/etc {tmp_path}/usr/lib"))
 
     def call() -> list[str]:
         done = subprocess.run(["/bin/sh", script, *words], check=True, capture_output=True, text=True, env=env)
