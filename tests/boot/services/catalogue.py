@@ -13,6 +13,8 @@ from services.questions import Question, http, name_server, postgresql, snmp
 #: Answers of a name server: the address of localhost, or whatever it says, without zones and without a network.
 LOCALHOST = b"\x7f\0\0\1"
 ANY = b"\x09localhost"
+#: Started by hand it runs there, as it does when it is installed.
+NO_CONTAINER = "its job, as its unit, is for machines: a boot does not start it in a container"
 
 
 class Service:
@@ -155,8 +157,8 @@ GROUPS: dict[str, list[Service]] = {
         ),
         Service("munin-node", "munin-node", Question(4949, b"", b"# munin node")),
         Service("smartmontools", "smartd", outside="smartd ends by itself: no disk in a container"),
-        Service("acpid", "acpid"),
-        Service("irqbalance", "irqbalance"),
+        Service("acpid", "acpid", outside=NO_CONTAINER, fails="reboot"),
+        Service("irqbalance", "irqbalance", outside=NO_CONTAINER, fails="reboot"),
         Service("nfs-kernel-server", "nfsd", outside="the server is a module of the kernel"),
         Service(
             "xinetd", "xinetd", Question(13, b"", b"20"),
@@ -180,7 +182,7 @@ GROUPS: dict[str, list[Service]] = {
             Question(10050, b"ZBXD\1\x0a\0\0\0\0\0\0\0agent.ping", b"ZBXD"),
         ),
         Service("prometheus-node-exporter", "prometheus-node", http(9100, b"node_", "/metrics")),
-        Service("haveged", "haveged"),
+        Service("haveged", "haveged", outside=NO_CONTAINER, fails="reboot"),
         Service("nscd", "nscd", "nscd -g"),
         Service("vnstat", "vnstatd", outside="vnstatd ends by itself: no interface but loopback in a container"),
         Service("icecast2", "icecast2", http(8000, b"Icecast"), after=enable("icecast2")),
