@@ -70,6 +70,16 @@ class World:
         self.watching = False
         #: The numbers of entries whose `mounting` init has been done with.
         self.allowed: set[int] = set()
+        #: And those whose `mounted` it has been.
+        self.replied: set[int] = set()
+
+    def late(self) -> World:
+        """The world of a late reducer that goes on where this one has ended."""
+        other = World(self.plan, tuple(self.table), self.restarts)
+        other.reducer = Reducer.load(json.loads(json.dumps(self.reducer.dump())), late=True)
+        other.replied = set(self.replied)
+        other.now = self.now
+        return other.begin()
 
     # Telling
 
@@ -145,7 +155,7 @@ class World:
         return self.reducer.entries[number]
 
     def is_done(self, entry: Entry) -> bool:
-        return self.reducer.items[entry.number].phase in ("done", "dropped")
+        return entry.number in self.replied or self.reducer.items[entry.number].phase == "dropped"
 
     # Answering
 
@@ -155,6 +165,8 @@ class World:
         if isinstance(action, Emit):
             if action.name == "mounting":
                 self.allowed.add(self.entry_of(action).number)
+            if action.name == "mounted":
+                self.replied.add(self.entry_of(action).number)
             return self.tell(Answered(number))
         if isinstance(action, Mount) and status == 0:
             if action.options == "move":

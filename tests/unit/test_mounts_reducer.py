@@ -672,6 +672,16 @@ def test_a_mount_point_that_cannot_be_made_in_a_read_only_root_is_made_later() -
     assert given.status == 0 and given.places("mounting").count("/new") == 2
 
 
+def test_a_share_of_the_host_whose_mount_point_cannot_be_made_yet_waits_for_the_root_alone() -> None:
+    given = world("/dev/sda1 / ext4 rw 0 1\ntag /t virtiofs", READ_ONLY).begin()
+    given.answer(given.asked(Emit, "mounting"))
+    given.answer(given.asked(Mount), NO_MOUNTPOINT)
+    given.wait(1000)
+    given.answer(given.asked(Check))
+    given.run()
+    assert given.status == 0 and given.places("mounted") == ["/", "/t"]
+
+
 def test_optional_and_without_a_place_counts_as_mounted() -> None:
     given = world("none /o tmpfs optional").begin()
     given.answer(given.asked(Emit, "mounting"))
@@ -708,11 +718,22 @@ def test_a_mount_point_that_is_a_link_to_anothers_counts_with_it() -> None:
     given.answer(given.asked(Emit, "MOUNTPOINT=/l"))
     given.answer(given.asked(Mount), LINK, "/b")
     given.run()
-    assert "/l" not in given.places("mounted") and "virtual-filesystems" not in given.names()
+    assert "/l" not in given.places("mounted") and "local-filesystems" not in given.names()
     given.device("/dev/b")
     given.run()
     assert given.places("mounted") == ["/", "/b", "/l"]
     assert [action.mountpoint for action in given.actions if isinstance(action, Mount)] == ["/l", "/b"]
+
+
+def test_what_a_link_makes_wait_for_a_device_does_not_keep_udev_waiting_which_brings_it() -> None:
+    given = world("/dev/b /b ext4\nnone /l tmpfs\nnone /l/m tmpfs").begin()
+    given.answer(given.asked(Emit, "MOUNTPOINT=/l"))
+    given.answer(given.asked(Mount), LINK, "/b")
+    given.run()
+    assert "virtual-filesystems" in given.names() and "local-filesystems" not in given.names()
+    assert given.reducer.entries[1].kind == "local" and given.plan.entries[1].kind == "virtual"
+    given.wait(61).run()
+    assert given.sent() == set(ALL) and given.status == 5
 
 
 def test_a_mount_point_that_is_a_link_elsewhere_is_mounted_there() -> None:
@@ -918,10 +939,7 @@ def test_what_is_left_over_is_the_business_of_a_late_one() -> None:
     given = world("/dev/b /b ext4\n/dev/n /n ext4 nofail\nh:/x /x nfs\nnone /b/c tmpfs").begin().run(mount=32)
     given.wait(61).run(mount=32)
     assert given.status == 5
-    late = world("")
-    late.reducer = Reducer.load(given.reducer.dump(), late=True)
-    late.now = given.now
-    late.begin()
+    late = given.late()
     assert late.watching and late.places("mounting") == []
     late.wait(200)
     assert late.places("mounting") == ["/x"]
@@ -936,10 +954,7 @@ def test_what_is_left_over_is_the_business_of_a_late_one() -> None:
 
 
 def test_a_late_one_without_anything_left_ends_at_once() -> None:
-    given = world("none /a tmpfs").begin().run()
-    late = world("")
-    late.reducer = Reducer.load(given.reducer.dump(), late=True)
-    assert late.begin().status == 0
+    assert world("none /a tmpfs").begin().run().late().status == 0
 
 
 def test_problems_of_the_plan_are_told() -> None:

@@ -45,7 +45,10 @@ class Checks(Core):
         #: For an entry, who has to be checked before it; and the other way round.
         self.guards: list[frozenset[int]] = []
         self.guarded: dict[int, list[int]] = {}
+        #: The entries whose check runs; of these those that leave the disk to others, and those that show progress.
         self.running: set[int] = {number for number, item in enumerate(self.items) if item.check == CHECKING}
+        self.idle: set[int] = {number for number in self.running if self.items[number].idle}
+        self.moving: set[int] = {number for number in self.running if self.items[number].progress >= 0}
         self.find_guards()
 
     def find_guards(self) -> None:
@@ -116,6 +119,8 @@ class Checks(Core):
         item.idle = self.shares_disk(number)
         item.checker = self.take_number("check", number)
         self.running.add(number)
+        if item.idle:
+            self.idle.add(number)
         self.moved()
         type = entry.type if "," not in entry.type else "auto"
         if type == "auto":
@@ -127,10 +132,11 @@ class Checks(Core):
     def shares_disk(self, number: int) -> bool:
         """Whether another check is busy with the same disk."""
         disks = set(self.items[number].disks)
+        if not disks:
+            return False
         return any(
-            disks & set(self.items[other].disks)
+            other != number and other not in self.idle and not disks.isdisjoint(self.items[other].disks)
             for other in self.running
-            if other != number and not self.items[other].idle
         )
 
     def check_ended(self, number: int, ended: Ended) -> None:
@@ -139,12 +145,14 @@ class Checks(Core):
         item.checker = 0
         item.progress = -1
         item.idle = False
-        self.running.discard(number)
+        for group in (self.running, self.idle, self.moving):
+            group.discard(number)
         self.moved()
         self.stale = True
-        for other in sorted(self.running):
-            if self.items[other].idle and not self.shares_disk(other):
+        for other in sorted(self.idle):
+            if not self.shares_disk(other):
                 self.items[other].idle = False
+                self.idle.discard(other)
                 self.do(Calm(self.items[other].checker))
         name = self.title(number)
         item.check = CHECKED

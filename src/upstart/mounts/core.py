@@ -10,8 +10,9 @@ What is always true here:
 
 from __future__ import annotations
 
+from upstart.mounts.kinds import stricter
 from upstart.mounts.state import COUNTED, DONE, OVER, State
-from upstart.mounts.values import Emit, Entry, Tell
+from upstart.mounts.values import LOCAL, SWAP, Emit, Entry, Tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,7 +183,24 @@ class Core:
             self.blocked[number] += 1
             if self.is_counted(number) and not self.is_counted(other):
                 self.skip(number)
+            elif not self.items[other].there:
+                self.inherit(number, self.entries[other].kind)
         return True
+
+    def inherit(self, number: int, kind: str) -> None:
+        """What waits for another waits as long as that; udev, which may bring that, waits for all that is virtual."""
+        left = [number]
+        kind = LOCAL if kind == SWAP else kind
+        while left:
+            each = left.pop()
+            own = self.entries[each].kind
+            if own == SWAP or stricter(own, kind) == own or self.items[each].phase in OVER:
+                continue
+            if self.is_counted(each):
+                self.counts[own] -= 1
+                self.counts[kind] += 1
+            self.state.set_kind(each, kind)
+            left += self.followers[each]
 
     def reaches(self, start: int, goal: int) -> bool:
         """Whether an entry waits, in the end, for another."""

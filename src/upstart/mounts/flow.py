@@ -179,7 +179,7 @@ class Flow(Checks):
             self.tell(f"{name} keeps its options: {item.words}")
             self.announce(number)
         elif ended.status == NO_MOUNTPOINT and self.wait_for_root(number):
-            return
+            self.causes.discard(number)
         else:
             self.fail(number, item.words)
 

@@ -141,6 +141,7 @@ class Reducer(Waiting):
         what, entry = self.facts.under_way.get(number, ("", -1))
         if what == "check":
             self.items[entry].progress = max(0, min(percent, 100))
+            self.moving.add(entry)
 
     # What follows from the state as it has become
 

@@ -189,6 +189,11 @@ class State:
         self.problems: tuple[str, ...] = ()
         self._written: list[dict[str, Any]] = []
 
+    def set_kind(self, number: int, kind: str) -> None:
+        """An entry turns out to be of another kind than was planned."""
+        self.entries[number] = Entry(**{**pairs(fields(self.entries[number], EMPTY_ENTRY)), "kind": kind})
+        del self._written[number:]
+
     def begin_late(self, sent: tuple[str, ...]) -> None:
         """From now on nothing is waited for, only looked for; ``sent`` are all events that are not to come again."""
         facts = self.facts

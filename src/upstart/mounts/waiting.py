@@ -45,6 +45,8 @@ class Waiting(Arrivals):
         super().__init__(state)
         if self.facts.started is not None and not self.facts.ended:
             self.causes.update(number for number in range(len(self.entries)) if self.is_cause(number))
+        #: Of the causes those that somebody may decide about.
+        self.failed = {number for number in self.causes if self.items[number].phase == FAILED}
 
     def is_cause(self, number: int) -> bool:
         """Whether an entry is waited for by its own fault."""
@@ -71,6 +73,7 @@ class Waiting(Arrivals):
                 self.tell(f"{self.title(number)} is not mounted yet: {words}")
             return
         item.phase = FAILED
+        self.failed.add(number)
         if not self.is_counted(number):
             self.tell(self.failure(number), True)
             return
@@ -175,6 +178,7 @@ class Waiting(Arrivals):
         """Show what there is to be shown, if that is something else than before, or it is time to say it again."""
         facts = self.facts
         bored = self.bored()
+        self.failed = {number for number in self.failed if number in self.causes and self.items[number].phase == FAILED}
         showing, text, keys, about, events = self.message(bored)
         again = bored and (facts.told_at is None or self.now >= facts.told_at + REMINDER)
         # How much time is left changes all the time, and is worth telling now and then.
@@ -192,21 +196,21 @@ class Waiting(Arrivals):
 
     def message(self, bored: bool) -> tuple[str, str, str, tuple[int, ...], tuple[str, ...]]:
         """What to show: its kind, the text, the keys, the entries that these are for, and the events that wait."""
-        causes = sorted(self.causes) if self.facts.ending is None and not self.facts.late else []
+        failed = sorted(self.failed) if self.facts.ending is None and not self.facts.late else []
         for trouble in ("failed", "broken", "damaged"):
-            for number in causes:
-                if self.items[number].phase == FAILED and self.trouble(number) == trouble:
+            for number in failed:
+                if self.trouble(number) == trouble:
                     text, keys, help = TEXTS[trouble]
                     lines = [text.format(self.title(number)), *self.items[number].words.splitlines()[:NAMED]]
                     lines += [self.time_left((number,)), help]
                     text = "\n".join(line for line in lines if line)
                     return trouble, text, keys, (number,), self.held_by((number,))
-        checks = sorted(number for number in self.running if self.items[number].progress >= 0)
+        checks = sorted(self.moving)
         if checks:
             text, keys, help = TEXTS["checking"]
             lines = [f"{self.title(number)}: {self.items[number].progress} %" for number in checks[:NAMED]]
             return "checking", "\n".join([text, *lines, help]), keys, tuple(checks), self.held_by(tuple(checks))
-        missing = tuple(causes) if bored else ()
+        missing = tuple(sorted(self.causes)) if bored else ()
         if not missing:
             return "", "", "", (), ()
         lines = []
