@@ -904,6 +904,11 @@ def test_sizes_by_memory_and_swap_are_taken_again_once_there_is_swap() -> None:
     assert not any(isinstance(action, Mount) and "remount" in action.options for action in given.actions)
 
 
+def test_what_was_mounted_and_is_noauto_keeps_its_size() -> None:
+    given = world("t /t tmpfs noauto,size=9%VM\n/s none swap", ROOT, Mounted("t", "/t", "tmpfs", "rw")).begin().run()
+    assert given.status == 0 and not any(isinstance(action, Mount) for action in given.actions)
+
+
 # A state that is kept
 
 

@@ -172,7 +172,9 @@ class Reducer(Waiting):
         if not any(entry.type == "swap" and item.type for entry, item in zip(self.entries, self.items, strict=True)):
             return
         for entry in self.entries:
-            if RESIZED in entry.given and self.items[entry.number].phase == DONE:
+            item = self.items[entry.number]
+            # What was there and has been left as it is stays so.
+            if RESIZED in entry.given and item.phase == DONE and item.attempts:
                 number = self.take_number("resize", entry.number)
                 options = f"remount,{entry.given}"
                 self.do(Mount(number, self.source(entry.number), entry.mountpoint, entry.type, options))
