@@ -804,6 +804,15 @@ def test_a_server_that_does_not_answer_keeps_nothing_waiting_for_ever() -> None:
     assert given.status == 0 and "/home is mounted now" in given.told
 
 
+def test_a_remote_one_that_is_there_and_does_not_answer_is_announced_once() -> None:
+    row = Mounted("h:/x", "/home", "nfs", "ro")
+    given = world("h:/x /home nfs bootwait", ROOT, row).begin()
+    given.wait(61)
+    assert "filesystem" in given.names() and "/home" not in given.places("mounted")
+    given.run()
+    assert given.status == 0 and given.places("mounted") == ["/", "/home"]
+
+
 def test_remote_file_systems_on_disks_wait_for_these() -> None:
     given = world("/dev/i /i ext4 _netdev,bootwait").begin()
     assert not given.is_asked(Emit, "mounting")

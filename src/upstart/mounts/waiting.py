@@ -144,7 +144,7 @@ class Waiting(Arrivals):
         item = self.items[number]
         self.causes.discard(number)
         self.moved()
-        if item.there:
+        if item.there and item.phase in (WAITING, FAILED, AGAIN):
             item.short = True
             self.announce(number)
         else:
