@@ -736,6 +736,15 @@ def test_what_a_link_makes_wait_for_a_device_does_not_keep_udev_waiting_which_br
     assert given.sent() == set(ALL) and given.status == 5
 
 
+def test_what_comes_after_one_that_is_skipped_is_counted_on_when_that_leads_to_what_nothing_waits_for() -> None:
+    given = world("h:/n /n nfs\nh:/x /home nfs bootwait\nnone /t tmpfs x-systemd.after=/home").begin()
+    given.answer(given.asked(Emit, "MOUNTPOINT=/home"))
+    given.wait(61)
+    given.answer(given.asked(Mount, "/home"), LINK, "/n")
+    given.run()
+    assert given.sent() == set(ALL) and sorted(given.places("mounted")) == ["/", "/home", "/n", "/t"]
+
+
 def test_a_mount_point_that_is_a_link_elsewhere_is_mounted_there() -> None:
     given = world("none /l tmpfs").begin()
     given.answer(given.asked(Emit, "mounting"))

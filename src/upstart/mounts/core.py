@@ -183,7 +183,7 @@ class Core:
             self.blocked[number] += 1
             if self.is_counted(number) and not self.is_counted(other):
                 self.skip(number)
-            elif not self.items[other].there:
+            elif not self.items[other].there and self.is_counted(other):
                 self.inherit(number, self.entries[other].kind)
         return True
 
