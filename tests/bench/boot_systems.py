@@ -32,7 +32,7 @@ SERVICES = ("cron", "rsyslogd", "sshd")
 _SCRIPTS = "initscripts sysv-rc insserv startpar"
 #: The packages of each init. systemd has its login manager and the bus, without which Debian never installs it.
 INITS = {
-    "upstart": f"{_SCRIPTS} python3 python3-dbus",
+    "upstart": f"{_SCRIPTS} python3 python3-dbus python3-pyudev",
     "systemd": "systemd-sysv libpam-systemd dbus",
     "sysvinit": f"{_SCRIPTS} sysvinit-core",
     "openrc": "initscripts insserv startpar sysvinit-core openrc",

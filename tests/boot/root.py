@@ -23,7 +23,7 @@ BUILD = TREE / "build"
 #: What upstart-sysv and the programs stand on.
 SYSTEM = (
     "initscripts sysv-rc insserv startpar sysvinit-utils ifupdown iproute2 netbase procps psmisc e2fsprogs kmod udev"
-    " util-linux-extra mount login dbus orphan-sysvinit-scripts python3 python3-dbus ssl-cert"
+    " util-linux-extra mount login dbus orphan-sysvinit-scripts python3 python3-dbus python3-pyudev ssl-cert"
 )
 #: Real daemons; those of NATIVE are run by the jobs in jobs/, the others by their own unmodified init.d scripts.
 DAEMONS = "cron openssh-server rsyslog nginx-light redis-server postgresql memcached dnsmasq lighttpd"

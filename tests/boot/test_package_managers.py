@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif("RELEASES" not in os.environ, reason="make check
 #: What upstart-sysv stands on, the two, and a service that has a script only.
 NAMES = (
     "initscripts sysv-rc insserv startpar sysvinit-utils ifupdown iproute2 netbase procps psmisc kmod udev mount login"
-    " util-linux-extra systemd-standalone-sysusers systemd-standalone-tmpfiles python3 python3-dbus cron"
+    " util-linux-extra systemd-standalone-sysusers systemd-standalone-tmpfiles python3 python3-dbus python3-pyudev cron"
     " puppet-agent ansible-core"
 )
 CONFIGURE = root.named("upstart-test") + "\n: >etc/fstab\nchroot . insserv\n"
