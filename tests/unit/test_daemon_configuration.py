@@ -638,3 +638,23 @@ def test_what_fails_in_a_child_is_said_and_fails_a_trial(init: Init, monkeypatch
         assert init.said == ["Reading job files again: TypeError: it is broken"]
     init.rest()
     assert init.known() == {"old": "one"} and not init.faults
+
+
+def test_a_call_waits_for_a_pass_that_is_under_way_and_not_longer_than_it_may(
+    init: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fds = held_open(monkeypatch, "old.conf")
+    monkeypatch.setattr(unanswered, "PATIENCE", 60.0)
+    passes = init.configuration.passes
+    try:
+        (init.conf / "old.conf").write_text("description two\n")
+        init.turn(lambda: passes._pass)
+        while time.monotonic() < passes._began + module.WAIT - 0.1:
+            assert not passes.current()
+            init.loop.turn(0.05)
+        init.turn(passes.current)
+        assert time.monotonic() >= passes._began + module.WAIT and init.description("old") == "one"
+    finally:
+        os.close(fds[1])
+    init.turn(lambda: init.description("old") == "two")
+    os.close(fds[0])
