@@ -106,6 +106,9 @@ def install(root: Path, packages: list[str], files: dict[str, str]) -> None:
     for source, target in files.items():
         path = root / target.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            # It leads to where this machine has another file, or none.
+            path.unlink()
         path.write_bytes(Path(source).read_bytes())
         path.chmod(os.stat(source).st_mode & 0o777)
 

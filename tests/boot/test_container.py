@@ -187,6 +187,8 @@ def test_a_container_has_a_login_on_its_console_also_after_single_user_mode(
         assert container.path("/run/container_type").read_text() == "lxc\n"
         done = container.run("initctl", "check-config")
         assert (done.returncode, done.stdout) == (0, "")
+        # A login waits for the file systems alone.
+        assert wait_for(lambda: container.run("runlevel").stdout == "N 2\n", 60)
         container.run("telinit", "S")
         assert wait_for(says(container, "rcS", "start/running"), 60)
         assert wait_for(says(container, "console", "stop/waiting"), 10)
@@ -284,7 +286,8 @@ def test_boot_scripts_may_ask_and_leave_something_running_and_none_holds_up_the_
         assert wait_for(lambda: log.read_text().endswith("late\n"), 10)
         assert log.read_text() == "y\nWord: got secret.\nrcS: asks failed with exit status 7\nlate\n"
         assert b"late" not in said[before:]
-        assert "Starting" in container.path("/var/log/upstart/rc.log").read_text()
+        rc_log = container.path("/var/log/upstart/rc.log")
+        assert wait_for(lambda: rc_log.exists() and "Starting" in rc_log.read_text(), 60)
         container.run("telinit", "0")
         assert container.wait(90) == signal.SIGINT
         assert b"hangs has been at it for 3 seconds, and is told to end" in said

@@ -123,7 +123,7 @@ def test_every_step_that_a_job_or_a_rule_takes_is_there_and_no_others() -> None:
 def test_events_go_by_initctl_where_there_is_no_fifo(machine: Machine) -> None:
     (machine.root / "run/upstart/events").unlink()
     machine.program("ifquery")
-    assert machine.step("ifupdown") == ["ifquery --list --allow=auto", "initctl emit --no-wait static-network-up"]
+    assert machine.step("ifupdown") == ["ifquery --list --allow=auto", "ifquery lo", "initctl emit --no-wait static-network-up"]
 
 
 class TestEmergency:
@@ -628,14 +628,22 @@ class TestBrightness:
 
 class TestInterfaces:
     def wants(self, machine: Machine, *names: str) -> None:
-        machine.program("ifquery", "printf '%s\\n' " + " ".join(("lo", *names)))
+        machine.program("ifquery", "case $1 in --list) printf '%s\\n' " + " ".join(("lo", *names)) + ";; esac")
 
     def test_that_are_wanted_are_noted(self, machine: Machine) -> None:
         self.wants(machine, "eth0", "br0")
         machine.step("ifupdown")
         assert (machine.root / "run/network/upstart/wanted").read_text() == " eth0 br0\n"
-        assert (machine.root / "run/network/ifstate").exists()
+        assert (machine.root / "run/network/ifstate").read_text() == "lo=lo\n"
         assert machine.events() == []
+        machine.step("ifupdown")
+        assert (machine.root / "run/network/ifstate").read_text() == "lo=lo\n"
+
+    def test_of_the_loopback_have_what_is_written_of_it(self, machine: Machine) -> None:
+        machine.program("ifquery", "case $1 in lo) echo up: ip address add 192.0.2.1 dev lo;; --list) echo lo;; esac")
+        machine.step("ifupdown")
+        assert machine.events() == ["network-interface-wanted INTERFACE=lo", "static-network-up"]
+        assert (machine.root / "run/network/ifstate").read_text() == ""
 
     def test_that_are_none_mean_a_network_that_is_up_told_once(self, machine: Machine) -> None:
         self.wants(machine)
