@@ -123,7 +123,8 @@ def test_every_step_that_a_job_or_a_rule_takes_is_there_and_no_others() -> None:
 def test_events_go_by_initctl_where_there_is_no_fifo(machine: Machine) -> None:
     (machine.root / "run/upstart/events").unlink()
     machine.program("ifquery")
-    assert machine.step("ifupdown") == ["ifquery --list --allow=auto", "ifquery lo", "initctl emit --no-wait static-network-up"]
+    said = ["ifquery --list --allow=auto", "ifquery lo", "initctl emit --no-wait static-network-up"]
+    assert machine.step("ifupdown") == said
 
 
 class TestEmergency:

@@ -79,3 +79,26 @@ def test_a_firewall_is_there_before_each_interface() -> None:
     check(boot)
     order = [name for name, _, _, _ in boot.world.spawned if "eth0" in name]
     assert order[:2] == ["firewall (network-interfaceeth0)", "network-interface (eth0)"]
+
+
+@pytest.mark.parametrize("container", ["", "lxc"])
+def test_single_user_mode_ends_each_login_and_multi_user_mode_brings_it_back(container: str) -> None:
+    logins = {"tty1", "console"} if container else {"tty1"}
+    boot = Boot(container).run()
+    assert logins <= boot.running()
+    seen = len([1 for name, *_ in boot.world.spawned if name == "serial-gettys"])
+    assert seen == (not container)
+    for previous, level in (("2", "3"), ("3", "S"), ("S", "2"), ("2", "1"), ("1", "4")):
+        boot.emit("runlevel", RUNLEVEL=level, PREVLEVEL=previous)
+        if level in "1S":
+            # As container-detect does.
+            boot.go_on(1.0)
+            if container:
+                boot.emit("container", CONTAINER=container)
+            else:
+                boot.emit("not-container")
+        boot.go_on(2.0)
+        seen += not container and level in "24" and previous in "1S"
+        assert len([1 for name, *_ in boot.world.spawned if name == "serial-gettys"]) == seen, (previous, level)
+        assert bool(logins & boot.running()) == (level not in "1S"), (previous, level)
+        assert level in "1S" or logins <= boot.running(), (previous, level)
