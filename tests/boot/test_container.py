@@ -134,6 +134,16 @@ def test_a_plain_user_reaches_init_by_the_bus_of_which_nobody_has_told_it(booted
     assert connected()
 
 
+def test_all_that_is_enabled_for_systemd_is_started_but_what_is_named_with_a_remedy(booted: Container) -> None:
+    done = booted.run("init-checkunits")
+    lines = done.stdout.splitlines()
+    # Of util-linux, which has no file for cron.
+    assert [line for line in lines if not line.startswith(" ")] == ["fstrim.timer"]
+    assert booted.run("sh", "-ec", "\n".join(lines[1:])).returncode == 0
+    done = booted.run("init-checkunits")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_a_directory_for_logs_that_is_gone_is_made_by_the_boot(booted: Container) -> None:
     def logs() -> list[str]:
         done = booted.run(

@@ -8,6 +8,7 @@ import pytest
 
 from manual import of_kind
 from upstart.tools.checkunits import check, main
+from upstart.tools.sessionmanager import leaving
 from upstart.tools.units import enabled, resolve, settings
 
 SERVICE = "[Unit]\nDescription=x\n[Service]\nExecStart=/usr/sbin/{0} --foreground\n[Install]\n{1}\n"
@@ -177,12 +178,84 @@ def test_each_kind_has_an_advice_of_its_own(machine: Machine, unit: str, text: s
     assert machine.told().startswith(unit + "\n    ") and word in machine.told()
 
 
+def test_who_has_taken_the_advice_is_not_told_again(machine: Machine) -> None:
+    for unit in ("systemd-timesyncd.service", "systemd-networkd.service", "systemd-resolved.service"):
+        machine.unit(unit)
+    machine.unit("fstrim.timer", TIMER, "timers")
+    machine.unit("tmp.mount", "[Mount]\nWhat=tmpfs\nWhere=/tmp\n", "local-fs")
+    machine.link("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")
+    machine.write("etc/network/interfaces", "auto lo\niface lo inet loopback\n")
+    machine.script("networking", "S")
+    machine.script("cron")
+    assert len(machine.listed()) == 5
+    machine.script("chrony")
+    machine.write("etc/network/interfaces.d/eth0", "iface eth0 inet dhcp\n")
+    (machine.root / "etc/resolv.conf").unlink()
+    machine.write("etc/resolv.conf", "nameserver 192.0.2.1\n")
+    machine.write("etc/cron.weekly/fstrim", "#!/bin/sh\n")
+    machine.write("etc/default/tmpfs", "RAMTMP=yes\n")
+    assert machine.listed() == []
+
+
 def test_the_scripts_of_the_orphans_are_known_by_their_mapping(machine: Machine) -> None:
     machine.unit("rsyslog.service")
     machine.write("usr/lib/orphan-sysvinit-scripts/mapping", "# comment\nrsyslog.service syslog-script\n")
     assert "orphan" not in machine.told()
     machine.script("syslog-script")
     assert machine.listed() == []
+
+
+STATUS = """Package: systemd-sysv
+Status: install ok installed
+Description: x
+ more: text
+
+Package: libpam-systemd
+Status: install ok installed
+Provides: default-logind (= 252), logind (= 252)
+
+Package: polkitd
+Status: install ok installed
+Depends: default-logind | logind, libc6 (>= 2.34)
+
+Package: network-manager
+Status: hold ok installed
+Pre-Depends: init-system-helpers
+Depends: policykit-1 | polkitd:any (>= 1), libfoo
+
+Package: either
+Status: install ok installed
+Depends: polkitd | libc6
+
+Package: libc6
+Status: install ok installed
+
+Package: gone
+Status: deinstall ok config-files
+Depends: logind
+
+Package: init
+Status: install ok installed
+Pre-Depends: systemd-sysv | sysvinit-core
+"""
+
+
+def test_packages_that_go_with_the_session_manager_are_named_before_the_way_in(machine: Machine) -> None:
+    machine.write("var/lib/dpkg/status", STATUS)
+    assert leaving(str(machine.root)) == ["network-manager", "polkitd"]
+    assert machine.told().splitlines()[1:] == ["    network-manager", "    polkitd"]
+    assert machine.listed() == []
+    for name in ("upstart-sysv", "libpam-elogind"):
+        machine.write("var/lib/dpkg/status", f"{STATUS}\nPackage: {name}\nStatus: install ok installed\n")
+        assert leaving(str(machine.root)) == []
+    machine.write("var/lib/dpkg/status", STATUS.replace("libpam-systemd", "another"))
+    assert leaving(str(machine.root)) == []
+
+
+def test_what_listens_for_a_service_that_is_enabled_goes_with_it(machine: Machine) -> None:
+    machine.unit("web.service")
+    machine.unit("web.socket", "[Socket]\nListenStream=1\n", "sockets")
+    assert machine.listed() == ["web.service"]
 
 
 def test_settings_are_read_as_systemd_reads_them() -> None:

@@ -9,6 +9,7 @@ cron file of the same package for a timer, and no bus that starts it when it is 
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from upstart import VERSION
@@ -17,7 +18,8 @@ from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
 from upstart.conf.parse import ParseError, parse_job
 from upstart.tools import unitfiles
-from upstart.tools.units import Unit, enabled, names, read
+from upstart.tools.sessionmanager import leaving
+from upstart.tools.units import Unit, enabled, names, read, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ _OWN = (
     "systemd-sysext", "systemd-confext", "systemd-homed", "systemd-homed-activate", "systemd-userdbd",
     "systemd-tmpfiles-clean",
 )  # fmt: skip
+#: Services of another kind that do the same.
+_INSTEAD = {
+    "systemd-networkd": ("NetworkManager", "network-manager", "connman", "dhcpcd"),
+    "systemd-timesyncd": ("ntpsec", "chrony", "chronyd", "ntp", "openntpd"),
+}
 #: Units for which there is a better answer than a job.
 _ADVICE = {
     "fstrim.timer": (
@@ -75,6 +82,9 @@ _ADVICE = {
     "systemd-timesyncd.service": ("apt install ntpsec    (or chrony: both set the clock, and have a script)",),
     "tmp.mount": ("echo RAMTMP=yes >>/etc/default/tmpfs",),
 }
+
+
+SESSIONS = "Removed with libpam-systemd, unless the command that installs upstart-sysv names libpam-elogind as well:"
 
 
 class Settings:
@@ -146,13 +156,13 @@ def done_otherwise(system: System, unit: Unit) -> bool:
     """Whether something starts that does the work of an enabled unit, or nobody needs it."""
     if unit.base in _OWN:
         return True
-    if any(system.starts(name) for name in candidates(system, unit)):
+    if any(system.starts(name) for name in (*candidates(system, unit), *_INSTEAD.get(unit.base, ()))):
         return True
     if unit.name in _ADVICE:
-        return False
+        return _advice_was_taken(system, unit)
     package = system.packages.of(unit)
     if unit.kind == "timer":
-        return system.cron and package is not None and bool(package.cron)
+        return system.cron and (_has_cron_file(system, unit) or (package is not None and bool(package.cron)))
     if unit.kind == "service":
         return (
             _does_nothing(unit)
@@ -165,6 +175,24 @@ def done_otherwise(system: System, unit: Unit) -> bool:
         return bool(other) and system.starts(other.rpartition(".")[0].partition("@")[0])
     # Targets and slices start nothing themselves.
     return unit.kind not in ("mount", "automount", "swap")
+
+
+def _has_cron_file(system: System, unit: Unit) -> bool:
+    """Whether somebody has written a file of that name for cron."""
+    directories = ("hourly", "daily", "weekly", "monthly", "d")
+    return any(unit.base in names(system.root, f"etc/cron.{each}") for each in directories)
+
+
+def _advice_was_taken(system: System, unit: Unit) -> bool:
+    if unit.name == "tmp.mount":
+        return re.search("^RAMTMP=[\"']?yes", read(system.root, "etc/default/tmpfs") or "", re.M) is not None
+    if unit.base == "systemd-resolved":
+        return not resolve(system.root, "etc/resolv.conf").startswith("run/systemd/")
+    if unit.base == "systemd-networkd":
+        more = [f"etc/network/interfaces.d/{name}" for name in names(system.root, "etc/network/interfaces.d")]
+        text = "\n".join(read(system.root, file) or "" for file in ("etc/network/interfaces", *more))
+        return system.starts("networking") and re.search(r"^\s*iface\s+(?!lo\b)\S", text, re.M) is not None
+    return unit.kind == "timer" and system.cron and _has_cron_file(system, unit)
 
 
 def _does_nothing(unit: Unit) -> bool:
@@ -243,11 +271,18 @@ def check(root: str, quiet: bool) -> list[str]:
     """The lines to print: nothing where all that is enabled is started."""
     system = System(root)
     lines: list[str] = []
-    for unit in enabled(root):
-        if not done_otherwise(system, unit):
-            lines.append(unit.name)
-            if not quiet:
-                lines += ["    " + line for line in advice(system, unit)]
+    units = enabled(root)
+    services = {unit.base for unit in units if unit.kind == "service"}
+    for unit in units:
+        # What listens or watches for a service that is enabled itself goes with that.
+        if (unit.kind in ("socket", "path") and unit.base in services) or done_otherwise(system, unit):
+            continue
+        lines.append(unit.name)
+        if not quiet:
+            lines += ["    " + line for line in advice(system, unit)]
+    leave = leaving(root)
+    if leave and not quiet:
+        lines += [SESSIONS, *("    " + name for name in leave)]
     return lines
 
 
