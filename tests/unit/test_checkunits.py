@@ -245,6 +245,10 @@ def test_packages_that_go_with_the_session_manager_are_named_before_the_way_in(m
     assert leaving(str(machine.root)) == ["network-manager", "polkitd"]
     assert machine.told().splitlines()[1:] == ["    network-manager", "    polkitd"]
     assert machine.listed() == []
+    assert " names libpam-elogind as well:" in machine.told()
+    depends = "Package: libvirt-daemon-system-systemd\nStatus: install ok installed\nDepends: libpam-systemd\n"
+    machine.write("var/lib/dpkg/status", f"{STATUS}\n{depends}")
+    assert " names libpam-elogind and libvirt-daemon-system-sysv as well:" in machine.told()
     for name in ("upstart-sysv", "libpam-elogind"):
         machine.write("var/lib/dpkg/status", f"{STATUS}\nPackage: {name}\nStatus: install ok installed\n")
         assert leaving(str(machine.root)) == []

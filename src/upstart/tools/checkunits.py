@@ -84,7 +84,9 @@ _ADVICE = {
 }
 
 
-SESSIONS = "Removed with libpam-systemd, unless the command that installs upstart-sysv names libpam-elogind as well:"
+SESSIONS = "Removed with libpam-systemd, unless the command that installs upstart-sysv names {} as well:"
+#: What takes the place of a package that goes.
+_NAMED = {"dconf-service": "dbus-x11", "libvirt-daemon-system-systemd": "libvirt-daemon-system-sysv"}
 
 
 class Settings:
@@ -282,7 +284,8 @@ def check(root: str, quiet: bool) -> list[str]:
             lines += ["    " + line for line in advice(system, unit)]
     leave = leaving(root)
     if leave and not quiet:
-        lines += [SESSIONS, *("    " + name for name in leave)]
+        named = ["libpam-elogind", *(_NAMED[name] for name in leave if name in _NAMED)]
+        lines += [SESSIONS.format(" and ".join(named)), *("    " + name for name in leave)]
     return lines
 
 
