@@ -246,6 +246,11 @@ def test_packages_that_go_with_the_session_manager_are_named_before_the_way_in(m
     assert machine.told().splitlines()[1:] == ["    network-manager", "    polkitd"]
     assert machine.listed() == []
     assert " names libpam-elogind as well:" in machine.told()
+    netplan = "Package: netplan.io\nStatus: install ok installed\nDepends: systemd (>= 248)\n"
+    machine.write("var/lib/dpkg/status", f"{STATUS}\nPackage: systemd\nStatus: install ok installed\n\n{netplan}")
+    assert leaving(str(machine.root)) == ["network-manager", "polkitd"]
+    assert leaving(str(machine.root), elogind=True) == ["netplan.io"]
+    assert machine.told().endswith("\nRemoved with the package systemd if it is:\n    netplan.io")
     depends = "Package: libvirt-daemon-system-systemd\nStatus: install ok installed\nDepends: libpam-systemd\n"
     machine.write("var/lib/dpkg/status", f"{STATUS}\n{depends}")
     assert " names libpam-elogind and libvirt-daemon-system-sysv as well:" in machine.told()

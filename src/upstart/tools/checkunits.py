@@ -85,6 +85,7 @@ _ADVICE = {
 
 
 SESSIONS = "Removed with libpam-systemd, unless the command that installs upstart-sysv names {} as well:"
+WITH_ELOGIND = "Removed with the package systemd if it is:"
 #: What takes the place of a package that goes.
 _NAMED = {"dconf-service": "dbus-x11", "libvirt-daemon-system-systemd": "libvirt-daemon-system-sysv"}
 
@@ -286,6 +287,9 @@ def check(root: str, quiet: bool) -> list[str]:
     if leave and not quiet:
         named = ["libpam-elogind", *(_NAMED[name] for name in leave if name in _NAMED)]
         lines += [SESSIONS.format(" and ".join(named)), *("    " + name for name in leave)]
+        leave = leaving(root, elogind=True)
+        if leave:
+            lines += [WITH_ELOGIND, *("    " + name for name in leave)]
     return lines
 
 

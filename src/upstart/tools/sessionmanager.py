@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STATUS = "var/lib/dpkg/status"
-#: What upstart-sysv takes the place of, and what goes with that.
+#: What upstart-sysv takes the place of, and what goes with that; with libpam-elogind the package systemd goes, too.
 _FIRST = frozenset(("libpam-systemd", "systemd-sysv"))
-#: The package that depends on any init, which then is Upstart; and what only follows systemd.
+_FIRST_WITH_ELOGIND = _FIRST | {"systemd"}
+_ELOGIND = ("libpam-elogind", "logind", "default-logind", "elogind")
+#: The package that depends on any init, which then is Upstart; and what is nothing without systemd.
 _STAYS = frozenset(("init", "libnss-systemd", "systemd"))
 
 
@@ -28,6 +30,10 @@ class _Installed:
         self.name = fields["Package"]
         self.names = {self.name, *(names[0] for names in _groups(fields.get("Provides", "")))}
         self.groups = [*_groups(fields.get("Pre-Depends", "")), *_groups(fields.get("Depends", ""))]
+
+    def lacks(self, providers: dict[str, set[str]], gone: set[str]) -> bool:
+        """Whether one of its dependencies is met now, and no more once those that are ``gone`` are."""
+        return any(_met(group, providers) and not _met(group, providers, gone) for group in self.groups)
 
 
 def _groups(text: str) -> list[list[str]]:
@@ -47,15 +53,16 @@ def _stanzas(text: str) -> Iterator[dict[str, str]]:
             yield fields
 
 
-def leaving(root: str) -> list[str]:
-    """The packages that go with the session manager, sorted, if the way in is still to come and does not name another;
-    nothing where Upstart is the init, where elogind is there, or where systemd has no session manager."""
+def leaving(root: str, elogind: bool = False) -> list[str]:
+    """The packages that go when upstart-sysv is installed, sorted, where libpam-elogind is named as well (``elogind``)
+    or not; nothing where Upstart is the init, where elogind is there, or where systemd has no session manager."""
     packages = [_Installed(fields) for fields in _stanzas(read(root, _STATUS) or "")]
-    names = {each.name for each in packages}
-    if "libpam-systemd" not in names or names.intersection(("upstart-sysv", "libpam-elogind")):
+    present = {each.name for each in packages}
+    if "libpam-systemd" not in present or present.intersection(("upstart-sysv", "libpam-elogind")):
         return []
-    gone = set(_FIRST)
-    providers: dict[str, set[str]] = {}
+    first = _FIRST_WITH_ELOGIND if elogind else _FIRST
+    gone = set(first)
+    providers: dict[str, set[str]] = {name: {"libpam-elogind"} for name in _ELOGIND} if elogind else {}
     for each in packages:
         for name in each.names:
             providers.setdefault(name, set()).add(each.name)
@@ -63,12 +70,10 @@ def leaving(root: str) -> list[str]:
     while more:
         more = False
         for each in packages:
-            if each.name not in gone and each.name not in _STAYS and any(
-                _met(group, providers) and not _met(group, providers, gone) for group in each.groups
-            ):
+            if each.name not in gone and each.name not in _STAYS and each.lacks(providers, gone):
                 gone.add(each.name)
                 more = True
-    return sorted(gone - _FIRST)
+    return sorted(gone - first)
 
 
 def _met(group: list[str], providers: dict[str, set[str]], gone: set[str] | None = None) -> bool:
