@@ -74,7 +74,14 @@ gives_up = os.getpid() != 1 and ("--restart" not in sys.argv or "UPSTART_RESTART
 FIRST = """\
 import sys
 """
-END = "sys.exit(main(sys.argv))"
+#: What is loaded only when it is needed may be cut short as well, and then nothing has been done yet.
+END = """\
+try:
+    status = main(sys.argv)
+except EOFError:
+    sys.pycache_prefix = "/dev/null"
+    status = main(sys.argv)
+sys.exit(status)"""
 #: For what writes at once, without Python's buffers: to take the interpreter apart would be a fifth of a short run, and
 #: what so short a run leaves as garbage is not worth looking for.
 QUICK_FIRST = """\
@@ -84,7 +91,13 @@ import sys
 
 gc.disable()
 """
-QUICK_END = "posix._exit(main(sys.argv))"
+QUICK_END = """\
+try:
+    status = main(sys.argv)
+except EOFError:
+    sys.pycache_prefix = "/dev/null"
+    status = main(sys.argv)
+posix._exit(status)"""
 QUICK_ROOMS = ("upstart.initctl.", "upstart.sysv.", "upstart.mounts.")
 #: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
 DAEMON_SECOND_TRY = """\
@@ -118,7 +131,7 @@ def write_script(path: str, module: str, paths: list[str], installed: bool) -> N
     """Writes one executable script; an unchanged one keeps its time stamp. An `installed` one does not compile."""
     first, second_try, end = FIRST, SECOND_TRY, END
     if module == DAEMON:
-        first, second_try = DAEMON_FIRST, DAEMON_SECOND_TRY
+        first, second_try, end = DAEMON_FIRST, DAEMON_SECOND_TRY, "sys.exit(main(sys.argv))"
     elif module.startswith(QUICK_ROOMS):
         first, end = QUICK_FIRST, QUICK_END
     second_try = second_try.format(module=module)

@@ -256,7 +256,7 @@ def test_a_boot_that_comes_to_nothing_gives_a_shell_and_goes_on_once_mended(
         container.path("/etc/init/mountall.conf").write_text(MOUNTALL.read_text())
         container.type("sleep 1.1; exit\n")
         assert wait_for(says(container, "console", "start/running, process"), 60)
-        assert container.run("runlevel").stdout == "N 2\n"
+        assert wait_for(lambda: container.run("runlevel").stdout == "N 2\n", 60)
         assert container.run("pgrep", "-x", "sulogin").stdout == ""
 
 
@@ -337,7 +337,7 @@ def test_jobs_that_come_back_and_hold_files_do_not_hold_the_end(
     with booted_alone(directory, monkeypatch, "lxc", UNSTOPPED, "--verbose", show=said.extend) as container:
         assert wait_for(says(container, "console", "start/running, process"), 60)
         for job in ("holds", "stubborn"):
-            assert says(container, job, "start/running, process")()
+            assert wait_for(says(container, job, "start/running, process"), 60)
         container.run("telinit", "0")
         assert container.wait(60) == signal.SIGINT
     # sendsigs leaves processes of jobs alone, and waits for 10 seconds for whatever else is there.

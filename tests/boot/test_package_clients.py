@@ -287,10 +287,16 @@ def test_what_init_writes_is_for_group_adm(machine: Machine) -> None:
 
 
 def test_without_a_job_the_second_line_points_at_the_script(machine: Machine) -> None:
-    assert machine("status", "cron") == (
-        1, "status: Unknown job: cron\nstatus: There is no job, but a script /etc/init.d/cron, for service(8)\n"
-    )  # fmt: skip
-    assert machine("start", "cron")[1].splitlines()[0] == "start: Unknown job: cron"
+    script = machine.container.path("/etc/init.d/lonely")
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    try:
+        assert machine("status", "lonely") == (
+            1, "status: Unknown job: lonely\nstatus: There is no job, but a script /etc/init.d/lonely, for service(8)\n"
+        )  # fmt: skip
+        assert machine("start", "lonely")[1].splitlines()[0] == "start: Unknown job: lonely"
+    finally:
+        script.unlink()
 
 
 def test_no_condition_of_our_own_jobs_is_unknown(machine: Machine) -> None:

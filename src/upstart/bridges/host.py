@@ -104,7 +104,8 @@ class Host:
 
     def _pump(self) -> None:
         self._due = False
-        if self._link is None:
+        # What waits is told when init answers again.
+        if self._link is None or not self._link.up:
             return
         for ticket, entry in self._outbox.take():
             self.log(DEBUG, f"Emitting {entry.name} {' '.join(entry.env)}")

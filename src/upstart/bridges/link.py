@@ -43,7 +43,7 @@ class Link:
 
     __slots__ = (
         "_address", "_calls", "_connection", "_deadline", "_gave_up", "_loop", "_lost", "_patterns", "_serial",
-        "_turns", "_wanted", "pid",
+        "_turns", "_wanted", "pid", "up",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,8 @@ class Link:
         self._deadline = 0.0
         #: The pid of the init that is, or was last, connected to.
         self.pid = 0
+        #: Init can be told something: what is before a connection is authenticated would end it.
+        self.up = False
 
     def connect(self) -> None:
         """Begin."""
@@ -99,6 +101,7 @@ class Link:
             self._loop.call_later(RETRY, self.connect)
 
     def _begin(self) -> None:
+        self.up = True
         self._call(EXTENSION, "Hear", None, "as", ["AwaitedChanged"])
         self._ask()
 
@@ -156,6 +159,7 @@ class Link:
 
     def _closed(self, _connection: Connection) -> None:
         self._connection = None
+        self.up = False
         self._calls.clear()
         self._deadline = self._deadline or time.monotonic() + PATIENCE
         self._lost()

@@ -32,7 +32,7 @@ LONG = 240
 #: The base: no daemon but udev, no message bus, no logging.
 BASE = (
     "initscripts sysv-rc insserv startpar sysvinit-utils ifupdown iproute2 netbase procps psmisc kmod udev mount login"
-    " util-linux-extra systemd-standalone-sysusers systemd-standalone-tmpfiles python3 python3-dbus"
+    " util-linux-extra systemd-standalone-sysusers systemd-standalone-tmpfiles python3 python3-dbus python3-pyudev"
     " orphan-sysvinit-scripts adduser"
 )
 CONFIGURE = root.named("upstart-test") + r"""
