@@ -75,13 +75,14 @@ FIRST = """\
 import sys
 """
 #: What is loaded only when it is needed may be cut short as well, and then nothing has been done yet.
-END = """\
+RUN = """\
 try:
     status = main(sys.argv)
 except EOFError:
     sys.pycache_prefix = "/dev/null"
     status = main(sys.argv)
-sys.exit(status)"""
+"""
+END = RUN + "sys.exit(status)"
 #: For what writes at once, without Python's buffers: to take the interpreter apart would be a fifth of a short run, and
 #: what so short a run leaves as garbage is not worth looking for.
 QUICK_FIRST = """\
@@ -91,13 +92,7 @@ import sys
 
 gc.disable()
 """
-QUICK_END = """\
-try:
-    status = main(sys.argv)
-except EOFError:
-    sys.pycache_prefix = "/dev/null"
-    status = main(sys.argv)
-posix._exit(status)"""
+QUICK_END = RUN + "posix._exit(status)"
 QUICK_ROOMS = ("upstart.initctl.", "upstart.sysv.", "upstart.mounts.")
 #: The daemon's, which may be PID 1: half an upgrade or a damaged disk, at which the kernel would panic, root can mend.
 DAEMON_SECOND_TRY = """\

@@ -14,6 +14,10 @@ from __future__ import annotations
 
 from upstart.mounts.values import Value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 #: Fields of a line before the two numbers: device, mount point, type, options.
 WORDS = 4
 #: How a device may be named other than by a path; the value may be in quotes.
@@ -38,17 +42,19 @@ class Line(Value):
         self.origin = origin
 
 
+def written(text: str, name: str) -> Iterator[tuple[list[str], str]]:
+    """The fields of each line that has any, and where it stands, as ``name:number``."""
+    for number, raw in enumerate(text.split("\n"), 1):
+        words = fields(raw)
+        if words:
+            yield words, f"{name}:{number}"
+
+
 def parse(text: str, name: str) -> tuple[list[Line], list[str]]:
     """The lines of an fstab, and what is wrong with others, as ``name:number: what``."""
     lines: list[Line] = []
     problems: list[str] = []
-    number = 0
-    for raw in text.split("\n"):
-        number += 1
-        words = fields(raw)
-        if not words:
-            continue
-        origin = f"{name}:{number}"
+    for words, origin in written(text, name):
         try:
             line = understood(words, origin, problems)
         except ValueError as error:
@@ -159,14 +165,9 @@ def parse_crypttab(text: str, name: str) -> tuple[dict[str, str], list[str]]:
     """What each path below /dev/mapper is made of: the device that has to be unlocked, as crypttab names it."""
     sources: dict[str, str] = {}
     problems: list[str] = []
-    number = 0
-    for raw in text.split("\n"):
-        number += 1
-        words = fields(raw)
-        if not words:
-            continue
+    for words, origin in written(text, name):
         if len(words) < 2:
-            problems.append(f"{name}:{number}: a name and a device were expected; the line is left out")
+            problems.append(f"{origin}: a name and a device were expected; the line is left out")
             continue
         sources[f"/dev/mapper/{unescape(words[0])}"] = device_name(unescape(words[1]))
     return sources, problems
