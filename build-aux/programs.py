@@ -29,7 +29,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "halt": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "reboot": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "poweroff": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
-    "upstart-udev-bridge": ("upstart-core", "sbin", "upstart.bridges.udevmonitor"),
+    "upstart-bridges": ("upstart-core", "sbin", "upstart.bridges.main"),
     # The jobs' own.
     "stop-rest": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.stoprest"),
     "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),
@@ -41,7 +41,9 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
 
 # name -> the program beside it that it is a link to, and which goes by the name that it is called by. Who puts another
 # program in the place of initctl, as the makers of container images do, has replaced these too.
-LINKS: dict[str, str] = dict.fromkeys(("start", "stop", "restart", "reload", "status"), "initctl")
+LINKS: dict[str, str] = dict.fromkeys(("start", "stop", "restart", "reload", "status"), "initctl") | {
+    f"upstart-{name}-bridge": "upstart-bridges" for name in ("udev",)
+}
 
 #: The second try reads no compiled modules: what compiles them does not notice a full disk, which cuts them short.
 SCRIPT = """\

@@ -10,64 +10,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon_init import PROGRAMS, ROOT, wait_for
-from test_daemon_pid1 import System, pytestmark
+from bridge_system import STATES, Bridged, resident, switches
+from daemon_init import PROGRAMS, wait_for
+from test_daemon_pid1 import pytestmark
 
 __all__ = ["pytestmark"]
 
 pytest.importorskip("pyudev")
 
 SENDER = Path(__file__).with_name("udev_sender.py")
-BRIDGE = (ROOT / "etc/init/upstart-udev-bridge.conf").read_text()
-BRIDGE = BRIDGE.replace("exec upstart", f"exec {PROGRAMS}/upstart").replace("JOB=upstart-udev-bridge", "JOB=bridge")
-STATE = "/run/upstart/bridges/udev.json"
+STATE = f"{STATES}/udev.json"
+BRIDGE = "upstart-udev-bridge"
 #: Writes down what it was started by, and with what.
 HEAR = "start on foo-device-added or foo-device-changed or foo-device-removed\n" + (
     "instance $KERNEL$ACTION$SEQNUM$N\ntask\nconsole none\nexec sh -c 'env >>$W/heard/$UPSTART_EVENTS-$KERNEL-$N'\n"
 )
 
 
-class Udev(System):
+class Udev(Bridged):
     """A system in which udev seems to run, and whose devices are made up."""
 
+    names = ("udev",)
+
     def prepare(self) -> None:
-        wait_for(lambda: self.initctl("version").startswith("init ("))
+        super().prepare()
         self.run("sh", "-c", "mkdir -p /run/udev/data; : >/run/udev/control; mount -t sysfs sysfs /sys")
         (self.directory / "heard").mkdir()
-        self.write("bridge", BRIDGE)
-
-    def write(self, name: str, text: str) -> None:
-        path = self.directory / "conf" / f"{name}.conf"
-        new = path.with_suffix(".new")
-        new.write_text(text.replace("$W", str(self.directory)))
-        new.rename(path)
-        answer = self.initctl("reload-configuration")
-        assert answer == "", answer
 
     def tell(self, *messages: list[str | bytes]) -> None:
-        command = ["nsenter", "-t", str(self.pid), "-p", "-n", "-m", "--", "/usr/bin/python3", "-IS", str(SENDER)]
         text = "".join(f"{message!r}\n" for message in messages)
-        subprocess.run(command, input=text.encode(), check=True, timeout=60)
-
-    def running(self) -> int:
-        """The bridge's pid outside, once it is running."""
-        wait_for(lambda: "bridge start/running, process" in self.initctl("status", "bridge"), 20)
-        inside = self.initctl("status", "bridge").split()[-1]
-        for path in Path("/proc").glob("[0-9]*/status"):
-            try:
-                text = path.read_text()
-            except OSError:
-                continue
-            if f"\t{inside}\n" in text.partition("NSpid:")[2].partition("\n")[0] + "\n" and "/usr" not in text:
-                if os.readlink(f"/proc/{path.parent.name}/ns/pid") == os.readlink(f"/proc/{self.pid}/ns/pid"):
-                    return int(path.parent.name)
-        raise AssertionError(inside)
+        self.inside("/usr/bin/python3", "-IS", str(SENDER), text=text.encode())
 
     def heard(self) -> list[str]:
         return sorted(path.name for path in (self.directory / "heard").iterdir())
-
-    def count(self, event: str) -> int:
-        return self.kmsg().count(f"Handling {event} event")
 
 
 @pytest.fixture
@@ -86,11 +61,11 @@ def device(number: int, action: str = "add", *properties: str | bytes) -> list[s
 
 
 def test_it_runs_while_a_job_waits_for_a_device_and_tells_what_udev_says(udev: Udev) -> None:
-    assert udev.initctl("status", "bridge") == "bridge stop/waiting\n"
+    assert udev.status(BRIDGE) == f"{BRIDGE} stop/waiting\n"
     udev.write("other", "start on net-device-up IFACE=eth0\nexec true\n")
-    assert udev.initctl("status", "bridge") == "bridge stop/waiting\n"
+    assert udev.status(BRIDGE) == f"{BRIDGE} stop/waiting\n"
     udev.write("hear", HEAR)
-    udev.running()
+    udev.host()
     odd: list[str | bytes] = [b"ODD=\xff\xc3\xa4", "LINE=a\x01b", "DEVNAME=/dev/foo1", "MAJOR=1"]
     udev.tell(device(1, "add", *odd), ["add", "/devices/bar0", "bar"], device(1, "add"), device(1, "change"))
     udev.tell(device(1, "remove"))
@@ -101,37 +76,37 @@ def test_it_runs_while_a_job_waits_for_a_device_and_tells_what_udev_says(udev: U
     assert udev.count("bar-device-added") == 0 and udev.count("foo-device-added") == 1
     (udev.directory / "conf" / "hear.conf").unlink()
     udev.initctl("reload-configuration")
-    wait_for(lambda: udev.initctl("status", "bridge") == "bridge stop/waiting\n")
+    wait_for(lambda: udev.status(BRIDGE) == f"{BRIDGE} stop/waiting\n")
 
 
 def test_devices_that_are_there_are_told_of_and_not_again_after_it_was_killed(udev: Udev) -> None:
     udev.run("sh", "-c", "ip link add dum0 type bridge; for i in $(cat /sys/class/net/*/ifindex); do"
              " printf 'I:%s\\nE:ID_TEST=1\\n' 77 >/run/udev/data/n$i; done")  # fmt: skip
     udev.write("net", "start on net-device-added INTERFACE=dum0 ID_TEST=1\ntask\nexec echo here\n")
-    pid = udev.running()
+    pid = udev.host()
     wait_for(lambda: udev.job_log("net") == "here\n")
     wait_for(lambda: "dum0" in udev.run("cat", STATE).stdout)
     told = udev.count("net-device-added")
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: "respawning" in udev.kmsg())
-    assert udev.running() != pid
+    assert udev.host() != pid
     more = "ip link add dum1 type bridge; printf 'I:78\\n' >/run/udev/data/n$(cat /sys/class/net/dum1/ifindex)"
     udev.run("sh", "-c", more)
-    pid = udev.running()
+    pid = udev.host()
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: udev.count("net-device-added") == told + 1)
     udev.write("gone", "start on net-device-removed INTERFACE=dum0\ntask\nexec echo gone\n")
     udev.write("gone2", "start on net-device-removed KERNEL=dum0\ntask\nexec echo gone\n")
-    wait_for(lambda: udev.initctl("stop", "bridge") == "bridge stop/waiting\n")
+    wait_for(lambda: udev.initctl("stop", BRIDGE) == f"{BRIDGE} stop/waiting\n")
     udev.run("ip", "link", "del", "dum0")
-    udev.initctl("start", "bridge")
+    udev.initctl("start", BRIDGE)
     wait_for(lambda: udev.job_log("gone2") == "gone\n")
     assert udev.job_log("net") == "here\n"
 
 
 def test_nothing_is_lost_by_re_execs_of_init(udev: Udev) -> None:
     udev.write("hear", "start on foo-device-added N=none\nexec true\n")
-    pid = udev.running()
+    pid = udev.host()
     sent = 0
     for _ in range(3):
         udev.tell(*(device(number) for number in range(sent, sent + 300)))
@@ -143,38 +118,32 @@ def test_nothing_is_lost_by_re_execs_of_init(udev: Udev) -> None:
     wait_for(lambda: udev.count("foo-device-added") >= sent, 30)
     # What was under way when init went may have arrived.
     assert udev.count("foo-device-added") <= sent + 3 * 256
-    assert udev.running() == pid
+    assert udev.host() == pid
 
 
 def test_a_flood_leaves_init_answering_and_it_small(udev: Udev) -> None:
     udev.write("hear", "start on foo-device-added N=none or foo-device-changed N=none\nexec true\n")
-    pid = udev.running()
+    pid = udev.host()
     udev.tell(*(device(number) for number in range(3000)))
     udev.tell(*(device(number % 50, "change") for number in range(3000)), device(9999))
     began = time.monotonic()
     assert udev.initctl("version").startswith("init (")
     assert time.monotonic() - began < 2
     wait_for(lambda: udev.count("foo-device-added") == 3001, 30)
-    status = Path(f"/proc/{pid}/status").read_text()
-    assert int(status.partition("VmRSS:")[2].split()[0]) < 30000
+    assert resident(pid) < 30000
 
 
 def test_it_sleeps_while_nothing_happens(udev: Udev) -> None:
     udev.write("hear", HEAR)
-    pid = udev.running()
-
-    def switches() -> str:
-        text = Path(f"/proc/{pid}/status").read_text()
-        return text.partition("voluntary_ctxt_switches:")[2].split()[0]
-
+    pid = udev.host()
     time.sleep(0.5)
-    before = switches()
+    before = switches(pid)
     # Init has much to tell, and nothing that concerns it.
     for _ in range(5):
         udev.initctl("emit", "unheard")
         udev.tell(["add", "/devices/bar0", "bar"])
     time.sleep(1)
-    assert switches() == before
+    assert switches(pid) == before
     assert int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16]) == 10
 
 

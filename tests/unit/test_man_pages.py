@@ -221,6 +221,7 @@ COMMAND_PAGES = [
     ("stop-rest", "stop-rest.8"),
     ("rc", "rc.8"),
     ("mountall", "mountall.8"),
+    ("upstart-bridges", "upstart-bridges.8"),
     ("upstart-udev-bridge", "upstart-udev-bridge.8"),
 ]
 

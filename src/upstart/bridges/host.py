@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 import time
 
-from upstart.base.loop import Loop
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
+from upstart.bridges.guarded import Guarded
 from upstart.bridges.link import Link
 from upstart.bridges.outbox import Outbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
+    from upstart.base.loop import Loop
     from upstart.bridges.link import Leaves
     from upstart.bridges.outbox import Entry
 
@@ -37,8 +37,13 @@ if TYPE_CHECKING:
 
         def told(self) -> None:
             """Init has all that was told: what is needed to go on from here may be written down."""
-else:
-    import _signal as signal
+
+        def watched(self) -> list[str]:
+            """What it watches now, a line each, for who asks."""
+
+        def close(self) -> None:
+            """Give back what was opened.  Of `Host.loop` nothing is left to be removed."""
+
 
 #: Seconds between two messages about what was dropped.
 OVERRUN_SECONDS = 60.0
@@ -50,37 +55,82 @@ RUN = "/run/upstart/bridges"
 class Host:
     """Runs one source, called ``name``, with the init at ``address``; ``log`` (priority, text) is its log.
 
-    ``ready`` () is called once it watches what is awaited.
+    ``ready`` () is called once it watches what is awaited; ``failed`` () when it cannot go on, and has been closed.
     """
 
     def __init__(
-        self, name: str, address: str, directory: str, log: Callable[[int, str], object], ready: Callable[[], object]
+        self,
+        name: str,
+        loop: Loop,
+        address: str,
+        directory: str,
+        log: Callable[[int, str], object],
+        ready: Callable[[], object],
+        failed: Callable[[], object],
     ) -> None:
         self.name = name
         self.log = log
-        self.loop = Loop()
+        self.loop = Guarded(loop, self._fault)
         self.state_path = f"{directory}/{name}.json"
+        self._real_loop = loop
         self._address = address
         self._ready: Callable[[], object] | None = ready
+        self._failed = failed
         self._outbox = Outbox()
         self._link: Link | None = None
         self._source: Source | None = None
+        self._leaves: Leaves = []
         self._due = False
         self._dropped = 0
         self._overrun_told_at = -OVERRUN_SECONDS
-        self.status = 0
+        self._told = 0
+        self._told_at = 0.0
 
-    def run(self, source: Source) -> int:
-        """Go on until the end of init or a signal: the exit status."""
-        self._source = source
-        self._link = Link(self.loop, self._address, source.patterns, self._wanted, self._lost, self._gave_up)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.watch_signal(number, self.loop.stop)
-        self._link.connect()
-        if not self.status:
-            self.loop.run()
-        self._link.close()
-        return self.status
+    def begin(self, make: Callable[[Host], Source]) -> None:
+        """Run what ``make`` makes."""
+        self.loop.call(lambda: self._begin(make))
+
+    def _begin(self, make: Callable[[Host], Source]) -> None:
+        source = self._source = make(self)
+        link = Link(self._real_loop, self._address, source.patterns, self._wanted, self._lost, self._gave_up)
+        self._link = link
+        link.connect()
+
+    def end(self) -> None:
+        """Come to an end; what init has yet to hear is lost, but for what the source finds again."""
+        self.loop.close()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _fault(self, error: Exception) -> None:
+        self.log(ERROR, f"{self.name}: {type(error).__name__}: {error}")
+        self._fail()
+
+    def _fail(self) -> None:
+        try:
+            self.end()
+        except Exception as error:
+            self.log(ERROR, f"{self.name}: {type(error).__name__}: {error}")
+        self._failed()
+
+    def state(self) -> dict[str, Any]:
+        """What it watches and has told, for who asks."""
+        link, source = self._link, self._source
+        return {
+            "name": self.name,
+            "connected": link is not None and link.up,
+            "ready": self._ready is None,
+            "awaited": [[name, *tests] for name, tests in self._leaves] if self._leaves is not None else None,
+            "watches": source.watched() if source is not None and self._ready is None else [],
+            "events": self._told,
+            "last": self._told_at or None,
+            "waiting": self._outbox.waiting,
+            "dropped": self._outbox.dropped,
+        }
 
     @property
     def epoch(self) -> str:
@@ -116,6 +166,8 @@ class Host:
             if problem:
                 self.log(WARN, f"Failed to emit {entry.name}: {problem}")
             self._outbox.answered(ticket)
+            self._told += 1
+            self._told_at = time.time()
             if not self._due:
                 self._due = True
                 self.loop.call_soon(self._pump)
@@ -142,8 +194,12 @@ class Host:
     # Init
 
     def _wanted(self, leaves: Leaves) -> None:
+        self.loop.call(lambda: self._want(leaves))
+
+    def _want(self, leaves: Leaves) -> None:
         if self._source is None:
             return
+        self._leaves = leaves
         self._source.want(leaves)
         if self._ready is not None:
             ready, self._ready = self._ready, None
@@ -160,8 +216,7 @@ class Host:
 
     def _gave_up(self, reason: str) -> None:
         self.log(ERROR, f"Could not connect to Upstart: {reason}")
-        self.status = 1
-        self.loop.stop()
+        self._fail()
 
 
 def write_state(path: str, text: str) -> None:
@@ -170,7 +225,9 @@ def write_state(path: str, text: str) -> None:
     new = f"{path}.new"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, text.encode())
+        data = text.encode()
+        while data:
+            data = data[os.write(fd, data) :]
     finally:
         os.close(fd)
     os.rename(new, path)

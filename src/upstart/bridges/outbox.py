@@ -40,6 +40,11 @@ class Outbox:
         """Whether init has all there was."""
         return not self._waiting and not self._sent
 
+    @property
+    def waiting(self) -> int:
+        """How many events init has yet to take."""
+        return len(self._waiting) + len(self._sent)
+
     def put(self, key: str, name: str, env: list[str]) -> None:
         """Have an event told, in its turn."""
         last = self._last.get(key)

@@ -9,34 +9,40 @@ from __future__ import annotations
 import os
 
 from upstart.base.errors import ClientError
+from upstart.base.loop import Loop
 from upstart.base.names import ADDRESS
-from upstart.base.options import Option
-from upstart.base.priority import ERROR
+from upstart.base.options import Option, parse
 from upstart.bridges.host import RUN, Host
+from upstart.bridges.status import Server
 from upstart.sysv.program import COMMON, Common, Program, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import signal
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
-    from upstart.bridges.host import Source
+    from upstart.bridges.kinds import Bridge
     from upstart.initctl.context import Context
+
+    Log = Callable[[int, str], object]
+else:
+    import _signal as signal
 
 #: Levels of syslog(3) for our priorities, debug first.
 _LEVELS = (7, 6, 5, 4, 3, 2)
 
 
 class Settings(Common):
-    """The settings that every bridge has."""
+    """The settings that every bridge has; its own are added to them."""
 
-    __slots__ = ("always", "daemon", "strip", "user")
-
-    def __init__(self) -> None:
+    def __init__(self, defaults: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.daemon = False
         self.user = False
         self.always = False
-        self.strip = True
+        for name, value in (defaults or {}).items():
+            setattr(self, name, value)
 
 
 DAEMON = (Option("", "daemon", "daemon"), "go to the background once everything is watched")
@@ -44,43 +50,98 @@ USER = (Option("", "user", "user"), "run in user mode (as used for user sessions
 ALWAYS = (Option("", "always", "always"), "tell every event, whether or not a job waits for it")
 
 
-def main(
-    argv: list[str],
-    synopsis: str,
-    own: tuple[tuple[Option, str], ...],
-    make: Callable[[Host, Settings], Source],
-    text: str,
-) -> int:
-    """Run the bridge that ``make`` makes; the exit status."""
-    settings = Settings()
-    program = Program("", synopsis, (DAEMON, *own, USER, *COMMON), text)
-    return run(program, argv, settings, lambda context, settings, args: _begin(context, settings, make))
+class Place:
+    """Where the init of a bridge is, where it leaves its state, and its log."""
+
+    __slots__ = ("address", "directory", "log", "program", "settings", "writer")
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        self.program = context.program
+        self.settings = settings
+        self.address, self.directory = place(settings.user)
+        # initctl's scale, which options speak, begins one higher than that of logs.
+        priority = settings.priority - 1
+        self.writer = -1
+        self.log = _standard_log(self.program, priority)
+        if settings.daemon:
+            context.flush()
+            self.writer = _become_daemon()
+            self.log = _syslog(self.program, priority)
+
+    def ready(self) -> None:
+        """A daemon is ready."""
+        writer, self.writer = self.writer, -1
+        if writer < 0:
+            return
+        if self.settings.user:
+            # As of the original's, for whoever looks for it.
+            try:
+                with open(f"{_own_directory()}/{self.program}.{os.getpid()}.pid", "w") as file:
+                    file.write(f"{os.getpid()}\n")
+            except OSError:
+                pass
+        os.write(writer, b".")
+        os.close(writer)
 
 
-def _begin(context: Context, settings: Settings, make: Callable[[Host, Settings], Source]) -> int:
-    program = context.program
-    address, directory = _place(settings)
-    writer = -1
-    # initctl's scale, which options speak, begins one higher than that of logs.
-    priority = settings.priority - 1
-    log = _standard_log(program, priority)
-    if settings.daemon:
-        context.flush()
-        writer = _become_daemon()
-        log = _syslog(program, priority)
-    name = program.removeprefix("upstart-").removesuffix("-bridge")
-    host = Host(name, address, directory, log, lambda: _tell(writer, program, settings))
-    try:
-        return host.run(make(host, settings))
-    except Exception as error:
-        # Nobody may be looking but at the log; whoever has started us does so again.
-        log(ERROR, f"{type(error).__name__}: {error}")
-        return 1
+def main(argv: list[str], name: str, bridge: Bridge) -> int:
+    """Run one bridge, in a process of its own; the exit status."""
+    program = Program("", bridge.synopsis, (DAEMON, *bridge.options, USER, *COMMON), bridge.text)
+    settings = Settings(bridge.defaults)
+    return run(program, argv, settings, lambda context, settings, args: _run(context, settings, {name: (bridge, settings)}))
 
 
-def _place(settings: Settings) -> tuple[str, str]:
+def settings_of(bridge: Bridge, words: Sequence[str]) -> Settings:
+    """The settings of a bridge whose own options these words are.  Raises UsageError."""
+    settings = Settings(bridge.defaults)
+    parse(["", *words], [option for option, _ in bridge.options], settings)
+    return settings
+
+
+def run_together(context: Context, settings: Settings, bridges: dict[str, Bridge]) -> int:
+    """Run bridges in one process, for as long as all of them go on; the exit status."""
+    return _run(context, settings, {name: (bridge, settings_of(bridge, ())) for name, bridge in bridges.items()})
+
+
+def _run(context: Context, settings: Settings, bridges: dict[str, tuple[Bridge, Settings]]) -> int:
+    place = Place(context, settings)
+    loop = Loop()
+    hosts: list[Host] = []
+    server = Server(loop, place.directory, lambda: hosts, place.log)
+    missing = set(bridges)
+    failed: list[str] = []
+
+    def ready(name: str) -> None:
+        missing.discard(name)
+        if not missing:
+            server.begin()
+            place.ready()
+
+    def fail(name: str) -> None:
+        # Whoever has started us does so again.
+        failed.append(name)
+        loop.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.watch_signal(number, loop.stop)
+    for name, (bridge, own) in bridges.items():
+        host = Host(
+            name, loop, place.address, place.directory, place.log, lambda name=name: ready(name),  # type: ignore[misc]
+            lambda name=name: fail(name),  # type: ignore[misc]
+        )  # fmt: skip
+        hosts.append(host)
+        host.begin(lambda host, bridge=bridge, own=own: bridge.make(host, own))  # type: ignore[misc]
+    if not failed:
+        loop.run()
+    for host in hosts:
+        host.end()
+    server.end()
+    return 1 if failed else 0
+
+
+def place(user: bool) -> tuple[str, str]:
     """The address of init, and where a bridge of its leaves state."""
-    if not settings.user:
+    if not user:
         return ADDRESS, RUN
     session = os.environ.get("UPSTART_SESSION")
     if session is None:
@@ -92,7 +153,7 @@ def _own_directory() -> str:
     return os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("HOME") or "/nonexistent"
 
 
-def _standard_log(program: str, priority: int) -> Callable[[int, str], object]:
+def _standard_log(program: str, priority: int) -> Log:
     def log(level: int, text: str) -> None:
         if level >= priority:
             os.write(2, f"{program}: {text}\n".encode("utf-8", "backslashreplace"))
@@ -100,7 +161,7 @@ def _standard_log(program: str, priority: int) -> Callable[[int, str], object]:
     return log
 
 
-def _syslog(program: str, priority: int) -> Callable[[int, str], object]:
+def _syslog(program: str, priority: int) -> Log:
     import syslog
 
     syslog.openlog(program, syslog.LOG_PID, syslog.LOG_DAEMON)
@@ -130,19 +191,3 @@ def _become_daemon() -> int:
     if null > 2:
         os.close(null)
     return writer
-
-
-def _tell(writer: int, program: str, settings: Settings) -> None:
-    """A daemon is ready."""
-    if writer < 0:
-        return
-    if settings.user:
-        # As of the original's, for whoever looks for it.
-        try:
-            with open(f"{_own_directory()}/{program}.{os.getpid()}.pid", "w") as file:
-                file.write(f"{os.getpid()}\n")
-        except OSError:
-            pass
-    os.write(writer, b".")
-    os.close(writer)
-

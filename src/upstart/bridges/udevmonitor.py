@@ -15,6 +15,7 @@ from upstart.base.options import Option
 from upstart.base.priority import INFO, WARN
 from upstart.bridges import program
 from upstart.bridges.host import write_state
+from upstart.bridges.kinds import Bridge
 from upstart.bridges.udev import PATTERN, Devices, Record, subsystems
 
 TYPE_CHECKING = False
@@ -105,6 +106,16 @@ class UdevSource:
             for device in self._context.list_devices(subsystem=subsystem).match_is_initialized():
                 yield record_of(device, "add")
 
+    def watched(self) -> list[str]:
+        """The subsystems."""
+        wanted = self._devices.wanted
+        return [f"devices of {each}" for each in sorted(wanted)] if wanted is not None else ["all devices"]
+
+    def close(self) -> None:
+        """Listen no more."""
+        # pyudev closes the socket when nobody has the monitor any more.
+        del self._monitor
+
     # What outlives us
 
     def _load(self) -> None:
@@ -161,12 +172,9 @@ def _raw(get: Callable[[], str | None]) -> bytes:
         return b""
 
 
-def main(argv: list[str]) -> int:
-    """The command."""
-    return program.main(
-        argv,
-        "Bridge udev events into Upstart.",
-        ((Option("", "no-strip", "strip", False), "keep control characters in what udev says"), program.ALWAYS),
-        lambda host, settings: UdevSource(host, settings.always, not settings.strip),
-        "Without --daemon it stays in the foreground, and says on standard error what is wrong.",
-    )
+BRIDGE = Bridge(
+    "Bridge udev events into Upstart.",
+    lambda host, settings: UdevSource(host, settings.always, not settings.strip),
+    ((Option("", "no-strip", "strip", False), "keep control characters in what udev says"), program.ALWAYS),
+    {"strip": True},
+)
