@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upstart.base.glob import match
+from upstart.base.loop import READ, Loop
 from upstart.bridges import outbox
+from upstart.bridges.guarded import Guarded
+from upstart.bridges.host import Host
 from upstart.bridges.outbox import Outbox
+from upstart.bridges.status import waiting_for
 from upstart.bridges.udev import PATTERN, Devices, Record, readable, subsystems
 from upstart.bridges.udevmonitor import UdevSource
 
@@ -401,3 +407,89 @@ def test_an_init_that_cannot_tell_gets_everything(udev: Udev, tmp_path: Path) ->
         listener.readable(0)
         assert listener.told == ["block-device-added"] * 2 and udev.did == ["start"]
         udev.did.clear()
+
+
+# What a source has of the loop
+
+
+def test_a_fault_is_that_of_one_source_and_what_it_asked_for_ends_with_it() -> None:
+    loop, faults = Loop(), [0, 0]
+    called: list[str] = []
+
+    def fault(number: int) -> None:
+        faults[number] += 1
+        guards[number].close()
+
+    guards = [Guarded(loop, lambda error, number=number: fault(number)) for number in range(2)]  # type: ignore[misc]
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        guards[0].add_fd(reader, READ, lambda events: called.append(str(len(os.read(reader, 1)) / 0)))
+        guards[0].call_later(0.02, lambda: called.append("late"))
+        guards[1].call_later(0.01, lambda: called.append("other"))
+        guards[1].call_soon(lambda: called.append("soon"))
+        removed = guards[1].call_later(0.0, lambda: called.append("removed"))
+        guards[1].remove(removed)
+        os.write(writer, b"xx")
+        deadline = time.monotonic() + 0.1
+        while time.monotonic() < deadline:
+            loop.turn(0.01)
+        assert faults == [1, 0] and called == ["soon", "other"]
+        guards[0].call(lambda: called.append("closed"))
+        assert called == ["soon", "other"]
+    finally:
+        os.close(reader)
+        os.close(writer)
+        loop.close()
+
+
+class Broken:
+    """A source that fails when it is told what is awaited."""
+
+    patterns: tuple[str, ...] = ("broken",)
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def want(self, leaves: object) -> None:
+        raise ValueError("broken")
+
+    def told(self) -> None:
+        raise AssertionError
+
+    def watched(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        self.closed += 1
+        raise OSError(errno.EBADF, "closed already")
+
+
+def test_a_source_that_fails_is_closed_and_that_is_told_once() -> None:
+    loop, source = Loop(), Broken()
+    said: list[str] = []
+    happened: list[str] = []
+    try:
+        host = Host("broken", loop, "unix:abstract=nobody", "/nonexistent", lambda priority, text: said.append(text),
+                    lambda: happened.append("ready"), lambda: happened.append("failed"))  # fmt: skip
+        host.begin(lambda host: source)
+        assert said[0].startswith("Could not connect") and happened == ["failed"] and source.closed == 1
+        host = Host("broken", loop, "unix:abstract=nobody", "/nonexistent", lambda priority, text: said.append(text),
+                    lambda: happened.append("ready"), lambda: happened.append("failed"))  # fmt: skip
+        host._source = source
+        host._wanted([])
+        host._wanted([])
+        assert happened == ["failed"] * 2 and source.closed == 2 and "broken: ValueError: broken" in said
+        assert host.state()["ready"] is False and host.state()["watches"] == []
+    finally:
+        loop.close()
+
+
+def test_who_may_wait_for_what_is_found_where_a_test_has_a_variable() -> None:
+    conditions = [
+        ("a", [["file", "FILE=/a"], ["file", "FILE=/b"], ["/OR"]]), ("b", [["file", "FILE=$X"]]), ("b", []),
+        ("c", [["file", "FILE=/a/$X"]]), ("d", [["file"]]),
+    ]  # fmt: skip
+    assert waiting_for(["file", "FILE=/a"], conditions) == ["a"]
+    assert waiting_for(["file", "FILE=/a/x"], conditions) == ["b", "c"]
+    assert waiting_for(["file", "FILE=/c"], conditions) == ["b"]
+    assert waiting_for(["file"], conditions) == ["d"] and waiting_for(["other"], conditions) == []

@@ -88,7 +88,7 @@ def main(argv: list[str], name: str, bridge: Bridge) -> int:
     """Run one bridge, in a process of its own; the exit status."""
     program = Program("", bridge.synopsis, (DAEMON, *bridge.options, USER, *COMMON), bridge.text)
     settings = Settings(bridge.defaults)
-    return run(program, argv, settings, lambda context, settings, args: _run(context, settings, {name: (bridge, settings)}))
+    return run(program, argv, settings, lambda context, own, args: _run(context, own, {name: (bridge, own)}))
 
 
 def settings_of(bridge: Bridge, words: Sequence[str]) -> Settings:
