@@ -65,6 +65,8 @@ class Client:
         wait_for(lambda: self._connect("\0" + address.removeprefix("unix:abstract=")))
         self.serial = 0
         self.signals: list[wire.Message] = []
+        #: The descriptors that came with answers.
+        self.fds: list[int] = []
         self._buffer = b""
         if authenticate:
             self.socket.sendall(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n")
@@ -91,13 +93,14 @@ class Client:
         self.socket.sendall(self.message(path, interface, member, signature, *values))
         return self.serial
 
-    def send_with_fds(self, fds: list[int], member: str, signature: str, *values: Any) -> int:
+    def send_with_fds(
+        self, fds: list[int], member: str, signature: str, *values: Any, interface: str = UPSTART
+    ) -> int:
         """A call of the manager's with descriptors."""
         self.serial += 1
-        fields = wire._fields(
-            (1, "o", MANAGER), (2, "s", UPSTART), (3, "s", member), (8, "g", signature), (9, "u", len(fds))
+        data = wire.call(
+            self.serial, "com.ubuntu.Upstart", MANAGER, interface, member, signature, *values, fds=len(fds)
         )
-        data = wire._build(wire.CALL, 0, self.serial, fields, wire.pack(signature, *values))
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
         self.socket.sendmsg([data], [rights])
         return self.serial
@@ -110,9 +113,10 @@ class Client:
                     data, self._buffer = self._buffer[:length], self._buffer[length:]
                     return wire.parse(data)
             try:
-                data = self.socket.recv(1 << 20)
+                data, fds, _, _ = socket.recv_fds(self.socket, 1 << 20, 16)
             except ConnectionError:
                 raise Gone
+            self.fds += fds
             if not data:
                 raise Gone
             self._buffer += data

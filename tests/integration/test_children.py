@@ -18,6 +18,7 @@ from process_support import PATH, alive, make_host, needs_root, until
 
 from upstart.base.loop import Loop
 from upstart.conf.parse import parse_job
+from upstart.daemon.keeping import Keeping
 from upstart.daemon.options import Options
 from upstart.daemon.performer import Performer
 from upstart.engine.data import Instance
@@ -44,8 +45,9 @@ class Table:
         options.user, options.cgroups, options.default_console = True, False, "none"
         self.loop = Loop()
         self.performer = Performer(
-            options, self.engine, self.loop, None, os.getpid(), 0o22, lambda *_: None, lambda _: None
-        )
+            options, self.engine, self.loop, None, os.getpid(), 0o22, lambda *_: None, lambda _: None,
+            Keeping(self.engine, lambda _: None),
+        )  # fmt: skip
         self.children = self.performer.children
 
     def settle(self) -> None:

@@ -38,6 +38,7 @@ ALWAYS = {
     "performer.children.running.following.members": {"pid", "since", "job", "instance"},
     "performer.children.running.log": {"path", "fd"},
     "endpoints": {"listening"},
+    "keeping": set(),
 }
 #: Dictionaries whose keys are those of jobs and events, and no part of the layout.
 OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers")

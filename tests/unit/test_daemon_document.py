@@ -50,17 +50,18 @@ KEPT = {
     "Core": "_fd_users _serial effects events failures job_environ jobs pids priority tells_awaited",
     "Endpoints": "_notified bus",
     "Engine": "ending job_environ jobs pids respawning_allowed",
-    "Event": "blockers env failed fd last name progress serial session waiting",
+    "Event": "blockers connection env failed fd last name progress serial session values waiting",
     "EventFifo": "_data _skipping _under_way",
     "Faults": "last",
     "Fifo": "_fd",
     "Follower": "changed launched phase pid running",
     "InitFifo": "_data _variables",
-    "Instance": "blocker blocking env exit_status failed failed_process failure fds forced goal job job_class last "
-    "name pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state stop_env "
-    "stop_progress timers unready",
+    "Instance": "blocker blocking connection env exit_status failed failed_process failure fds forced goal job "
+    "job_class last name pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state "
+    "stop_env stop_progress timers unready",
     "Job": "instances job_class name pending session start_progress successor",
     "JobLog": "fd",
+    "Keeping": "_connections _jobs",
     "Keyed": "failed finished",
     "Listening": "socket",
     "LogFile": "_data _dropped",
@@ -133,6 +134,8 @@ ANEW = {
     "Running": ("error_watch feed_watch follow_timer log_timer log_watch told", "of the loop, or of a turn"),
     "System": ("_told", "each program tells of it"),
     "Service": ("_serial signatures", "connections end with the program"),
+    "Setup": ("sockets", "of one spawn"),
+    "SpawnRequest": ("env", "of one spawn"),
     "Spawner": ("_into_group _spare unprepared", "found out and made again"),
     "Teller": ("_asked _busy", "clients ask again"),
     "Turn": ("_done _held _taken", "of one turn, or of a re-exec"),
@@ -452,7 +455,7 @@ def test_a_descriptor_is_not_closed_before_the_process_that_is_given_it_is_start
     half.engine.process_exited(instance.main_pid, 0)
     half.engine.run()
     half.turn.leave_processes()
-    half.engine.start(instance)
+    half.engine.start_job(instance.job, {})
     half.engine.run()
     half.turn.leave_processes()
     assert "close" not in kinds(half)

@@ -148,9 +148,13 @@ def test_changes_are_announced_by_the_names_that_they_concern() -> None:
     told.engine.tell_awaited()
     told.define("c", "start on file FILE=/c and started b")
     assert told.changed() == ["file", "started"]
+    # Who waits for it is another matter, also where somebody does already.
     told.define("d", "start on file FILE=/c")
-    told.undefine("d")
+    assert told.changed() == ["file"]
+    told.define("d", "start on file FILE=/c\nenv X=1")
     assert told.changed() == []
+    told.undefine("d")
+    assert told.changed() == ["file"]
     told.define("c", "start on file FILE=/d and started b")
     assert told.changed() == ["file"]
     told.undefine("c")

@@ -73,6 +73,26 @@ class AwaitedChanged(Signal):
         self.events = events
 
 
+class DescriptorsFree(Signal):
+    """Our extension: the ``job``, for which descriptors are kept, has no instance any more."""
+
+    __slots__ = ("job",)
+
+    def __init__(self, path: str, job: str) -> None:
+        super().__init__(path)
+        self.job = job
+
+
+class ConnectionClosed(Signal):
+    """Our extension: nobody in init has the connection of this ``key`` any more."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, path: str, key: str) -> None:
+        super().__init__(path)
+        self.key = key
+
+
 class _OfInstance(Signal):
     __slots__ = ("instance",)
 
@@ -130,6 +150,8 @@ _SIGNALS: dict[tuple[str, str], tuple[str, Any]] = {
     (MANAGER, "EventEmitted"): ("sas", EventEmitted),
     (MANAGER, "Restarted"): ("", Restarted),
     (EXTENSION, "AwaitedChanged"): ("as", AwaitedChanged),
+    (EXTENSION, "DescriptorsFree"): ("s", DescriptorsFree),
+    (EXTENSION, "ConnectionClosed"): ("s", ConnectionClosed),
     (JOB, "InstanceAdded"): ("o", InstanceAdded),
     (JOB, "InstanceRemoved"): ("o", InstanceRemoved),
     (INSTANCE, "GoalChanged"): ("s", GoalChanged),

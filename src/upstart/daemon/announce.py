@@ -6,6 +6,7 @@ What is always true here: a signal is built once, however many listen.
 from __future__ import annotations
 
 from upstart.daemon.interfaces import EXTENSION_INTERFACE, INSTANCE_OBJECT, JOB_OBJECT, MANAGER_INTERFACE
+from upstart.daemon.keeping import CLOSED, FREE
 from upstart.daemon.paths import ROOT, path_of_instance, path_of_job
 from upstart.dbus import wire
 from upstart.engine.lifecycle import NEXT
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from upstart.engine.effects import Announce
+
 
 #: Of the extension: it is gathered, and so is not sent as the engine announces it.
 AWAITED_CHANGED = "AwaitedChanged"
@@ -54,6 +56,8 @@ def build(serial: int, effect: Announce) -> bytes:
         event, env = value
         words = [f"{key}={value}" for key, value in env.items()]
         return _BUILD[_MANAGER, name](serial, ROOT, wire.pack("sas", event, words))
+    if name in (FREE, CLOSED):
+        return _BUILD[_EXTENSION, name](serial, ROOT, wire.pack("s", effect.value))
     if name == "JobAdded" or name == "JobRemoved":
         return _BUILD[_MANAGER, name](serial, ROOT, wire.pack("o", path_of_job(subject)))
     if name == "InstanceAdded" or name == "InstanceRemoved":

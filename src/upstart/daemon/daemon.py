@@ -20,6 +20,7 @@ from upstart.daemon.chroots import Chroots
 from upstart.daemon.configuration import Configuration
 from upstart.daemon.document import Document
 from upstart.daemon.faults import Faults
+from upstart.daemon.keeping import Keeping
 from upstart.daemon.listening import Listening
 from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
@@ -94,8 +95,10 @@ class Daemon:
         self.configuration = Configuration(self.basis, self.chroots)
         self.faults = Faults(loop, log, self._restart_soon)
         self.listening = Listening(self.basis)
+        self.keeping = Keeping(engine, self._announce)
+        pid = pid or os.getpid()
         self.performer = Performer(
-            options, engine, loop, self.logdir, pid or os.getpid(), original_umask(), log, self._announce
+            options, engine, loop, self.logdir, pid, original_umask(), log, self._announce, self.keeping
         )
         self.quiescer = Quiesce(engine, loop, log, loop.stop)
         self.turn = Turn(engine, self.performer.perform, self.faults.handle, self.quiescer.settled)
@@ -119,6 +122,7 @@ class Daemon:
         performer = self.performer
         keep("performer", performer.dump, performer.restore, performer.children.descriptors)
         keep("turn", self.turn.dump, lambda saved: self.turn.restore(saved, performer.find), self.turn.descriptors)
+        keep("keeping", self.keeping.dump, self.keeping.restore, self.keeping.descriptors)
         keep("chroots", lambda: self.chroots.roots, self.configuration.restore_chroots)
         keep("quiesce", self.quiescer.dump, self.quiescer.restore)
         keep("boot", self.boot.dump, self.boot.restore, self.boot.descriptors)
@@ -154,6 +158,7 @@ class Daemon:
             self.performer,
             self.quiescer,
             self.document,
+            self.keeping,
             loop,
             self.initial_job_environ,
             self.set_priority,
@@ -228,6 +233,8 @@ class Daemon:
 
     def _announce(self, effect: effects.Announce) -> None:
         self.endpoints.announce(effect)
+        if effect.signal == "AwaitedChanged":
+            self.keeping.sweep()
 
     def _reconnect_bus(self) -> None:
         self.endpoints.reconnect_bus()

@@ -81,11 +81,22 @@ EXTENSION_INTERFACE = Interface(
         "Quiet": ((), ()),
         "Hear": ((("signals", "as"),), ()),
         "Awaited": ((("events", "as"),), (("awaited", "a(sas)"),)),
+        "AwaitedBy": ((("events", "as"),), (("awaited", "a(sbsas)"),)),
+        "EmitTested": ((("name", "s"), _ENV, ("tested", "as"), _WAIT), ()),
+        "EmitConnection": ((("name", "s"), _ENV, ("tested", "as"), ("key", "s"), ("connection", "h")), ()),
+        "KeepDescriptor": ((("job", "s"), ("key", "s"), ("name", "s"), ("file", "h")), ()),
+        "ArrangeDescriptors": ((("job", "s"), ("keys", "as")), (("busy", "b"),)),
+        "KeptDescriptors": ((("job", "s"),), (("kept", "a(ssh)"),)),
+        "KeptFor": ((), (("jobs", "as"), ("connections", "as"))),
         "EmitEnding": ((("name", "s"), _ENV, ("ending", "b")), ()),
         "EmitOnce": ((("name", "s"), _ENV, ("key", "s")), ()),
         "StopRest": ((("spared", "au"),), (("jobs", "as"),)),
     },
-    {"AwaitedChanged": (("events", "as"),)},
+    {
+        "AwaitedChanged": (("events", "as"),),
+        "DescriptorsFree": (("job", "s"),),
+        "ConnectionClosed": (("key", "s"),),
+    },
     {},
 )
 

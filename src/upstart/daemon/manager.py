@@ -13,6 +13,7 @@ from upstart.base.priority import DEBUG, INFO, PRIORITIES, WARN
 from upstart.daemon import paths
 from upstart.daemon.ending import Ending
 from upstart.daemon.environment import STEP, environment
+from upstart.daemon.forbridges import DENIED, EMPTY_NAME, ForBridges
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
 from upstart.daemon.machineid import MachineId
 from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from upstart.daemon.configuration import Configuration
     from upstart.daemon.document import Document
     from upstart.daemon.endpoints import Endpoints
+    from upstart.daemon.keeping import Keeping
     from upstart.daemon.performer import Performer
     from upstart.daemon.quiesce import Quiesce
     from upstart.daemon.restart import Restarter
@@ -41,19 +43,17 @@ if TYPE_CHECKING:
     from upstart.engine.data import Instance, Job
     from upstart.engine.engine import Engine
 
-DENIED = "PermissionDenied"
-EMPTY_NAME = "Name may not be empty string"
 NO_STATE = "The state cannot be written down now"
 EMPTY_VARIABLE = "Variable may not be empty string"
 
 
-class Manager:
+class Manager(ForBridges):
     """``/com/ubuntu/Upstart``; ``initial_environ`` () is what the table of all jobs begins with, ``set_priority``
     (priority) has init log from there on, ``log`` (priority, text) is its log, ``version`` what it says it is."""
 
     __slots__ = (
-        "_chroots", "_configuration", "_ending", "_endpoints", "_engine", "_initial_environ", "_log", "_performer",
-        "_quiescer", "_restarter", "_set_priority", "_teller", "_version", "once", "service",
+        "_chroots", "_configuration", "_ending", "_endpoints", "_engine", "_initial_environ", "_keeping", "_log",
+        "_performer", "_quiescer", "_restarter", "_set_priority", "_teller", "_version", "once", "service",
     )  # fmt: skip
     interfaces = MANAGER_OBJECT
     path = paths.ROOT
@@ -67,6 +67,7 @@ class Manager:
         performer: Performer,
         quiescer: Quiesce,
         document: Document,
+        keeping: Keeping,
         loop: Loop,
         initial_environ: Callable[[], dict[str, str]],
         set_priority: Callable[[int], object],
@@ -79,6 +80,7 @@ class Manager:
         self._performer = performer
         self._quiescer = quiescer
         self._teller = Teller(document, loop)
+        self._keeping = keeping
         self._initial_environ = initial_environ
         self._set_priority = set_priority
         self._log = log

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from upstart.base.loop import Loop
+    from upstart.daemon.keeping import Keeping
     from upstart.daemon.options import Options
     from upstart.engine import effects
     from upstart.engine.data import Instance
@@ -44,7 +45,8 @@ class Performer:
     """Performs effects for one engine.
 
     ``logdir`` is where jobs log, None where nowhere.  ``pid`` is init's, ``original_umask`` the file mode mask it was
-    started with.  ``log`` (priority, text) is its own log, ``announce`` sends a signal to all who listen.
+    started with.  ``log`` (priority, text) is its own log, ``announce`` sends a signal to all who listen, ``keeping``
+    has the descriptors that jobs are given.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Performer:
         original_umask: int,
         log: Callable[[int, str], object],
         announce: Callable[[effects.Announce], object],
+        keeping: Keeping,
     ) -> None:
         self._options = options
         self._engine = engine
         self._loop = loop
         self._logdir = logdir
         self._write_log = log
+        self._keeping = keeping
         limits.raise_descriptors(DESCRIPTORS)
         self._cgroups = Cgroups(session=options.user, pid=pid) if options.cgroups else None
         inherited = original_umask if options.user and options.inherit_env else None
@@ -122,6 +126,7 @@ class Performer:
 
     def _close(self, effect: effects.CloseFd) -> None:
         os.close(effect.fd)
+        self._keeping.closed(effect.fd)
 
     def _follow(self, effect: effects.Follow) -> None:
         self.children.follow(effect.instance)
@@ -143,6 +148,13 @@ class Performer:
         request = SpawnRequest(
             job_class, instance.display, process, instance.name, effect.env, effect.fds, console, session
         )
+        if process == "main":
+            request.connection = instance.connection
+            if session is None:
+                request.sockets = self._keeping.given(instance.job.name)
+            if request.sockets:
+                # The environment will tell of them, this time.
+                request.env = dict(effect.env)
         children = self.children
         # Known before it exists: once it does, nothing may lose it.
         running = children.expect(instance, process, prepare(request))
@@ -227,6 +239,7 @@ class Performer:
             self._cgroups.release_of(instance.job.name, instance.name, instance.job.session)
             if shared is not None:
                 self._cgroups.release(shared)
+        self._keeping.ended(instance)
 
     # Signals and timers
 

@@ -30,7 +30,7 @@ from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Protocol
 
     from upstart.daemon.machineid import MachineId
@@ -90,15 +90,16 @@ class Call:
         body = yield from wire.pack_in_steps(element, values)
         self.reply_body("a" + element, body)
 
-    def reply_body(self, signature: str, body: bytes) -> None:
-        """Answer with a body that is packed already."""
+    def reply_body(self, signature: str, body: bytes, fds: Sequence[int] = ()) -> None:
+        """Answer with a body that is packed already, and descriptors that it refers to."""
         if self._answered:
             return
         self._answered = True
         if not self.message.flags & wire.NO_REPLY:
             try:
                 self.connection.send(
-                    wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body)
+                    wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body, len(fds)),
+                    fds,
                 )
             except BaseException:
                 self._give_up()
@@ -372,6 +373,10 @@ _NAMING_JOBS = frozenset(
         "FailureReason",
         "ConfigurationErrors",
         "Awaited",
+        "AwaitedBy",
+        "EmitTested",
+        "EmitConnection",
+        "KeepDescriptor",
     )
 )
 _OF_JOBS = frozenset(
@@ -398,6 +403,7 @@ _READING = frozenset(
         "Quiet",
         "Hear",
         "Awaited",
+        "AwaitedBy",
     )
 )
 

@@ -22,11 +22,12 @@ from upstart.base.loop import HANGUP, ONCE, READ, WRITE
 from upstart.dbus import wire
 from upstart.dbus.auth import AuthError, ClientAuth, ServerAuth
 from upstart.dbus.incoming import Incoming, close_fds
+from upstart.dbus.outgoing import Outgoing
 from upstart.dbus.turns import SLICE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from upstart.base.loop import Loop
     from upstart.dbus.turns import Turns
@@ -87,7 +88,7 @@ class Connection:
     """A peer.  ``on_message`` (connection, message) is called for each message, ``on_close`` (connection) once."""
 
     __slots__ = (
-        "_backlog", "_events", "_flush_due", "_incoming", "_loop", "_memory", "_message", "_mute", "_out", "_queue",
+        "_backlog", "_events", "_flush_due", "_incoming", "_loop", "_memory", "_message", "_mute", "_outgoing",
         "_stalled", "_turns", "_waits", "_watch", "_work", "auth", "authenticated", "gone", "hears", "held",
         "on_close", "on_message", "pid", "queued", "sock", "uid",
     )  # fmt: skip
@@ -122,9 +123,7 @@ class Connection:
         self.queued = 0
         self.held = 0
         self._incoming = Incoming(uid < 0)
-        #: What is being sent, as far as it is left, and what comes after it.
-        self._out = memoryview(b"")
-        self._queue: list[bytes] = []
+        self._outgoing = Outgoing()
         #: What is left to do for the message that came last.
         self._work: Work = None
         self._message: wire.Message | None = None
@@ -174,15 +173,17 @@ class Connection:
 
     # Towards the peer
 
-    def send(self, data: bytes) -> None:
-        """Queue a whole message; it leaves at the end of this turn, or as the peer reads."""
+    def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Queue a whole message; it leaves at the end of this turn, or as the peer reads, with copies of ``fds``."""
         if self.gone or self._mute:
             return
         # A single answer may be longer than the limit; what must not grow is what lies unread.
         if self.queued > (MAX_QUEUE if self.uid >= 0 else BUS_QUEUE):
             self.close()
             return
-        self._queue.append(data)
+        if not self._outgoing.add(data, fds):
+            self.close()
+            return
         self.queued += len(data)
         if not self._flush_due:
             if self._events & WRITE:
@@ -203,11 +204,8 @@ class Connection:
         self._flush_due = False
         if self.gone or not self.queued:
             return
-        if not self._out:
-            self._out = memoryview(self._queue[0] if len(self._queue) == 1 else b"".join(self._queue))
-            self._queue = []
         try:
-            sent = self.sock.send(self._out, _socket.MSG_NOSIGNAL)
+            sent = self._outgoing.send(self.sock)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
@@ -222,7 +220,6 @@ class Connection:
                 sent = 0
             else:
                 raise
-        self._out = self._out[sent:]
         self.queued -= sent
         if self.held or self.queued:
             self._account()
@@ -234,8 +231,7 @@ class Connection:
             self._turns.join(self, True)
 
     def _drop_queue(self) -> None:
-        self._out = memoryview(b"")
-        self._queue = []
+        self._outgoing.drop()
         self.queued = 0
 
     def _listen(self) -> None:

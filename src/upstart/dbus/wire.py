@@ -204,18 +204,30 @@ def _fields(*fields: tuple[int, str, Any]) -> bytes:
 
 
 def call(
-    serial: int, destination: str, path: str, interface: str, member: str, signature: str = "", *values: Any
+    serial: int,
+    destination: str,
+    path: str,
+    interface: str,
+    member: str,
+    signature: str = "",
+    *values: Any,
+    fds: int = 0,
 ) -> bytes:
-    """A method call."""
-    fields = _fields((1, "o", path), (2, "s", interface), (3, "s", member), (6, "s", destination), (8, "g", signature))
+    """A method call, with which so many descriptors go."""
+    fields = _fields(
+        (1, "o", path), (2, "s", interface), (3, "s", member), (6, "s", destination), (8, "g", signature), (9, "u", fds)
+    )
     return _build(CALL, 0, serial, fields, pack(signature, *values))
 
 
-def reply(serial: int, to: int, destination: str | None, signature: str = "", body: bytes = b"") -> bytes:
-    """The answer to the call with serial ``to``; ``destination`` is its sender on a bus."""
+def reply(
+    serial: int, to: int, destination: str | None, signature: str = "", body: bytes = b"", fds: int = 0
+) -> bytes:
+    """The answer to the call with serial ``to``; ``destination`` is its sender on a bus.  With it go so many
+    descriptors."""
     if not body and not destination:
         return _RETURN.pack(0x6C, RETURN, NO_REPLY, 1, 0, serial, 8, 5, 1, 0x75, 0, to)
-    fields = _fields((5, "u", to), (6, "s", destination), (8, "g", signature))
+    fields = _fields((5, "u", to), (6, "s", destination), (8, "g", signature), (9, "u", fds))
     return _build(RETURN, NO_REPLY, serial, fields, body)
 
 

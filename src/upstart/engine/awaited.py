@@ -33,8 +33,9 @@ JOB = "JOB"
 
 
 class Change:
-    """What a definition has changed: ``names`` of which other tests are awaited, those that have ``appeared``, new
-    ``patterns`` of who waits for names, and the jobs ``left`` with none of the names that they wait for."""
+    """What a definition has changed: ``names`` for which its job waits with other tests than before, those that have
+    ``appeared``, new ``patterns`` of who waits for names, and the jobs ``left`` with none of the names that they wait
+    for."""
 
     __slots__ = ("appeared", "left", "names", "patterns")
 
@@ -72,6 +73,11 @@ class Awaited:
             self._count(name, tests, change)
         for name, tests in before:
             self._discount(name, tests, change)
+        # Others may wait for the same, but who does is another matter.
+        if before != after:
+            old_tests, new_tests = _by_name(before), _by_name(after)
+            names = (*new_tests, *old_tests)
+            change.names.update(dict.fromkeys([name for name in names if old_tests.get(name) != new_tests.get(name)]))
         wanted = list(dict.fromkeys([_pattern_of(tests) for name, tests in after if name == AWAITED]))
         if wanted:
             self._listeners[listener] = wanted
@@ -100,8 +106,6 @@ class Awaited:
             change.appeared.append(name)
             for job, patterns in self._listeners.items():
                 self._matching[job] += _matches(patterns, name)
-        if tests not in known:
-            change.names[name] = None
         known[tests] = known.get(tests, 0) + 1
 
     def _discount(self, name: str, tests: Tests, change: Change) -> None:
@@ -109,7 +113,6 @@ class Awaited:
         known[tests] -= 1
         if not known[tests]:
             del known[tests]
-            change.names[name] = None
         if not known:
             del self.names[name]
             for job, patterns in self._listeners.items():
@@ -142,6 +145,28 @@ class Awaited:
         return self.names, self._listeners, self._matching
 
 
+def by_job(
+    classes: Iterable[JobClass], inherited: Mapping[str, str], patterns: list[str]
+) -> Iterator[tuple[str, bool, str, list[str]]]:
+    """Who waits for the events of these names: the job, whether with its ``start on``, the event, and its tests, in the
+    order in which a condition has them.  Only tests of ``stop on`` have references replaced: others match nothing."""
+    for job in classes:
+        if job.session is not None:
+            continue
+        env: dict[str, str] | None = None
+        for starts, condition in ((True, job.start_on), (False, job.stop_on)):
+            for leaf in leaves(condition) if condition is not None else ():
+                if not _matches(patterns, leaf.name):
+                    continue
+                tests = list(leaf.args)
+                if not starts and any("$" in test for test in tests):
+                    if env is None:
+                        env = {}
+                        environ.append(env, job.env, inherited)
+                    tests = [_expanded(test, env) for test in tests]
+                yield job.name, starts, leaf.name, tests
+
+
 def count(classes: Iterable[JobClass], inherited: Mapping[str, str]) -> Awaited:
     """What these definitions wait for together; ``inherited`` as for `Awaited.change`."""
     awaited = Awaited()
@@ -163,6 +188,13 @@ def _expanded(test: str, env: Mapping[str, str]) -> str:
         return expand(test, env)
     except ExpandError:
         return test
+
+
+def _by_name(named: list[tuple[str, Tests]]) -> dict[str, list[Tests]]:
+    found: dict[str, list[Tests]] = {}
+    for name, tests in named:
+        found.setdefault(name, []).append(tests)
+    return found
 
 
 def _matches(patterns: list[str], name: str) -> bool:

@@ -66,7 +66,8 @@ class Commands(ProcessInputs):
             instance = self.new_instance(job, name)
         elif instance.goal != "stop":
             raise CommandError("AlreadyStarted", f"Job is already running: {instance.display}")
-        self._set_start_env(instance, start_env)
+        instance.start_env = start_env
+        self.set_fds(instance, ())
         self._take_over(instance, "start", request)
         instance.last = self.ending
         self.change_goal(instance, "start")
@@ -94,7 +95,7 @@ class Commands(ProcessInputs):
         """Start an instance that is stopping, with the environment it has."""
         if instance.goal != "stop":
             raise CommandError("AlreadyStarted", f"Job is already running: {instance.display}")
-        self._set_start_env(instance, None)
+        instance.start_env = None
         self._take_over(instance, "start", request)
         instance.last = self.ending
         self.change_goal(instance, "start")
@@ -152,7 +153,11 @@ class Commands(ProcessInputs):
         if instance.job.pending:
             text = "restarts with its old definition: stop and start it to use the new one"
             self.log(MESSAGE, f"{instance.display} {text}")
-        self._set_start_env(instance, env)
+        instance.start_env = env
+        named_fds = instance.env.get("UPSTART_FDS") if instance.fds else None
+        if env is not None and named_fds is not None:
+            # What its events have brought is still its own.
+            env["UPSTART_FDS"] = named_fds
         instance.stop_env = None
         self._take_over(instance, "restart", request)
         instance.last = self.ending
@@ -165,13 +170,11 @@ class Commands(ProcessInputs):
         if request is not None:
             instance.blocking.append(Blocked(kind, request=request))
 
-    def _set_start_env(self, instance: Instance, env: dict[str, str] | None) -> None:
-        instance.start_env = env
-        self.set_fds(instance, ())
-
     def set_fds(self, instance: Instance, fds: tuple[int, ...]) -> None:
         """Give an instance the descriptors of its events, in place of those it had."""
         old, instance.fds = instance.fds, fds
+        if instance.connection not in fds:
+            instance.connection = -1
         for fd in fds:
             self.hold_fd(fd)
         for fd in old:

@@ -100,7 +100,7 @@ def matches(leaf: Match, event: Event, env: Mapping[str, str] | None) -> bool:
     if leaf.name != event.name:
         return False
     env = _NOTHING if env is None else env
-    values = event.env
+    values = event.values
     after: dict[str, str] | None = None
     last: str | None = None
     for arg in leaf.args:

@@ -180,15 +180,21 @@ class Core:
         fd: int = -1,
         session: str | None = None,
         last: bool = False,
+        tested: dict[str, str] | None = None,
+        connection: bool = False,
     ) -> Event:
         """Queue an event; ``request`` is answered when it has finished, ``fd`` is closed when nothing needs it.
 
-        ``last``: it is part of the machine's end (`Engine.set_ending`).
+        ``last``: it is part of the machine's end (`Engine.set_ending`).  ``tested`` are variables for conditions only,
+        which count there before those of ``env``.  ``connection``: ``fd`` is for the standard input and output.
         """
         self._serial += 1
         event = Event(self._serial, name, env, session)
         event.request = request
         event.last = last
+        event.connection = connection
+        if tested:
+            event.values = env | tested
         if fd >= 0:
             event.fd = fd
             self.hold_fd(fd)

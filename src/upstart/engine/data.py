@@ -27,20 +27,22 @@ class Event:
     stopped and that has not come to rest), and is finished when the last blocker lets go; then whoever waited for it
     goes on.
 
+    ``env`` is what jobs are given of it; ``values`` is what conditions test: that, and maybe more, which no job gets.
     ``serial`` orders events by emission; ``blockers`` counts what holds this one; ``waiting`` is who it holds: the
     instance whose ``starting`` or ``stopping`` event this is.  ``request`` is the emitter who wants to be told the
-    end.  ``fd`` is a descriptor that came with the event, or -1.  ``last``: it is part of the machine's end.
+    end.  ``fd`` is a descriptor that came with the event, or -1; it is a ``connection`` where main processes have it as
+    their standard input and output.  ``last``: it is part of the machine's end.
     """
 
     __slots__ = (
-        "blockers", "env", "failed", "fd", "last", "name", "progress", "queued", "request", "serial", "session",
-        "waiting",
+        "blockers", "connection", "env", "failed", "fd", "last", "name", "progress", "queued", "request", "serial",
+        "session", "values", "waiting",
     )  # fmt: skip
 
     def __init__(self, serial: int, name: str, env: dict[str, str], session: str | None = None) -> None:
         self.serial = serial
         self.name = name
-        self.env = env
+        self.env = self.values = env
         self.session = session
         self.progress = PENDING
         self.failed = False
@@ -49,6 +51,7 @@ class Event:
         self.waiting: Instance | None = None
         self.request: object = None
         self.fd = -1
+        self.connection = False
         self.last = False
 
     def __repr__(self) -> str:
@@ -100,13 +103,15 @@ class Instance:
     their program, whether they have a pid or not.  ``blocker`` is the ``starting`` or ``stopping`` event that must
     finish before the state may change.  ``respawning`` is set from the end of a main process that is to have a
     successor until ``starting``, unless a command comes between.  ``exit_status`` is the status that made it fail: an
-    exit code, a signal shifted left by 8, or -1 where the process could not be run at all.
+    exit code, a signal shifted left by 8, or -1 where the process could not be run at all.  ``connection`` is that one
+    of ``fds`` which its main process has as standard input and output, or -1.
     """
 
     __slots__ = (
-        "blocker", "blocking", "entering", "env", "exit_status", "failed", "failed_process", "failure", "fds", "forced",
-        "goal", "job", "job_class", "last", "name", "pids", "respawn_count", "respawn_total", "respawn_since",
-        "respawn_time", "respawning", "serial", "start_env", "state", "stop_env", "stop_progress", "timers", "unready",
+        "blocker", "blocking", "connection", "entering", "env", "exit_status", "failed", "failed_process", "failure",
+        "fds", "forced", "goal", "job", "job_class", "last", "name", "pids", "respawn_count", "respawn_total",
+        "respawn_since", "respawn_time", "respawning", "serial", "start_env", "state", "stop_env", "stop_progress",
+        "timers", "unready",
     )  # fmt: skip
 
     def __init__(self, serial: int, job: Job, job_class: JobClass, name: str) -> None:
@@ -124,6 +129,7 @@ class Instance:
         self.stop_env: dict[str, str] | None = None
         self.stop_progress: Progress | None = None
         self.fds: tuple[int, ...] = ()
+        self.connection = -1
         self.pids: dict[str, int] = {}
         self.unready: set[str] = set()
         #: The timers that run for it, and when they are due by the clock: ``kill:PROCESS`` for each process that was

@@ -226,10 +226,12 @@ class Engine(Mending):
         if instance.goal != "stop":
             return
         fds = tuple(event.fd for event in events if event.fd >= 0)
-        if fds:
-            env["UPSTART_FDS"] = " ".join(str(fd) for fd in fds)
+        connections = {event.fd for event in events if event.connection}
+        if named_fds := [str(fd) for fd in fds if fd not in connections]:
+            env["UPSTART_FDS"] = " ".join(named_fds)
         instance.start_env = env
         self.set_fds(instance, fds)
+        instance.connection = max(connections, default=-1)
         instance.last = any(event.last for event in events)
         self._wait_for(instance, events)
         self.change_goal(instance, "start")

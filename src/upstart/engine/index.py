@@ -127,10 +127,11 @@ class EventIndex(Generic[Owner]):
             found.setdefault(owner, []).append(leaf)
         keyed = bucket.keyed
         # Where jobs ask for more variables than the event has, those that it has are looked up.
-        keys = list(keyed) if len(keyed) <= len(event.env) + 1 else [key for key in (None, *event.env) if key in keyed]
+        env = event.values
+        keys = list(keyed) if len(keyed) <= len(env) + 1 else [key for key in (None, *env) if key in keyed]
         for key in keys:
             values = keyed[key]
-            value = event.env.get(key) if key is not None else next(iter(event.env.values()), None)
+            value = env.get(key) if key is not None else next(iter(env.values()), None)
             listeners = values.get(value) if value is not None else None
             if listeners:
                 for owner, leaf in listeners:

@@ -267,7 +267,8 @@ class LifeCycle(Core):
         # An event may carry "=VALUE", which no program can be given.
         env.pop("", None)
         instance.unready.add(process)
-        self.effects.append(Spawn(instance, process, env, instance.fds))
+        fds = tuple([fd for fd in instance.fds if fd != instance.connection])
+        self.effects.append(Spawn(instance, process, env, fds))
 
     def end_process(self, instance: Instance, process: str, signal: int) -> None:
         """Send ``signal`` to a process, and arm the timer after which it is killed."""

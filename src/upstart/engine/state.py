@@ -31,9 +31,9 @@ _EVENT_PLACE = ("serial", "name", "env", "progress")
 #: What may be missing.
 _PLAIN = (
     "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure", "respawn_time", "respawn_count",
-    "respawn_total", "respawn_since", "respawning", "forced", "last",
+    "respawn_total", "respawn_since", "respawning", "forced", "last", "connection",
 )  # fmt: skip
-_EVENT_PLAIN = ("session", "failed", "fd", "last")
+_EVENT_PLAIN = ("session", "failed", "fd", "last", "connection", "values")
 
 
 def dump(engine: Engine) -> dict[str, Any]:
@@ -96,7 +96,10 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
 
 
 def _dump_event(event: Event) -> dict[str, Any]:
-    return {key: getattr(event, key) for key in (*_EVENT_PLACE, *_EVENT_PLAIN)}
+    data = {key: getattr(event, key) for key in (*_EVENT_PLACE, *_EVENT_PLAIN)}
+    if event.values is event.env:
+        del data["values"]
+    return data
 
 
 def _dump_progress(condition: Condition | None, progress: Progress | None) -> list[list[int]]:

@@ -21,6 +21,7 @@ from upstart.process.errors import encode, encode_lack
 from upstart.process.group import CgroupError
 from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
 from upstart.process.limits import LIMITS, original_descriptors, set_limit
+from upstart.process.places import above_all, move, place_sockets
 from upstart.process.program import DEFAULT_PATH, SCRIPT_FD, SHELL
 
 TYPE_CHECKING = False
@@ -37,8 +38,6 @@ else:
     import _signal as signal
 
 CONSOLE = "/dev/console"
-#: Descriptors of ours are moved out of the way of the standard ones and of the script's.
-_ABOVE = 10
 #: Every signal whose handling can be changed; two are the C library's own.
 SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 #: execvp(3) goes on to the next directory of PATH after these.
@@ -60,7 +59,7 @@ class Setup:
 
     __slots__ = (
         "argv", "base", "error", "group", "groups", "no_chdir",
-        "members", "output", "pause", "plan", "profile", "request", "script", "umask",
+        "members", "output", "pause", "plan", "profile", "request", "script", "script_fd", "sockets", "umask",
     )
 
     def __init__(self, request: SpawnRequest, argv: list[str], error: int, members: Members) -> None:
@@ -72,6 +71,9 @@ class Setup:
         self.error = error
         self.script = -1
         self.output = -1
+        #: What becomes the descriptors from `FIRST_SOCKET` on, and the number that the script is read from.
+        self.sockets: list[int] = []
+        self.script_fd = SCRIPT_FD
         #: Stop before the program is executed, for a debugger (the debug stanza).
         self.pause = False
         #: Stay in init's working directory unless a stanza says otherwise (a session init).
@@ -92,7 +94,7 @@ def run(setup: Setup) -> NoReturn:
     error = setup.error
     try:
         try:
-            error = _move(error)
+            error = move(error, above_all(setup.script_fd))
             _prepare(setup, error)
             _execute(setup.argv, setup.request.env)
         except OSError as reason:
@@ -115,28 +117,30 @@ def _step(step: str, error: OSError, detail: str = "") -> Failure:
     return Failure(step, error.errno or 0, detail)
 
 
-def _move(fd: int) -> int:
-    if fd >= _ABOVE or fd < 0:
-        return fd
-    moved: int = fcntl.fcntl(fd, F_DUPFD_CLOEXEC, _ABOVE)
-    os.close(fd)
-    return moved
-
-
 def _prepare(setup: Setup, error: int) -> None:
     request = setup.request
     signal.set_wakeup_fd(-1)
     try:
-        script, output = _move(setup.script), _move(setup.output)
-        for fd in request.fds:
-            os.set_inheritable(fd, True)
+        above = above_all(setup.script_fd)
+        script, output = move(setup.script, above), move(setup.output, above)
+        connection = fcntl.fcntl(request.connection, F_DUPFD_CLOEXEC, above) if request.connection >= 0 else -1
+        if setup.sockets:
+            place_sockets(setup.sockets, above)
+            request.env["LISTEN_PID"] = str(os.getpid())
+        else:
+            for fd in request.fds:
+                os.set_inheritable(fd, True)
         if script >= 0:
-            os.dup2(script, SCRIPT_FD)
+            os.dup2(script, setup.script_fd)
     except OSError as reason:
         raise _step("dup", reason)
-    _close_those_of_init((error, output))
+    _close_those_of_init((error, output, connection))
     os.setsid()
     _open_console(request.console, output)
+    if connection >= 0:
+        os.dup2(connection, 0)
+        os.dup2(connection, 1)
+        os.close(connection)
     if request.process == "main" and setup.profile is not None:
         try:
             apparmor.switch_at_exec(setup.profile)
@@ -147,7 +151,7 @@ def _prepare(setup: Setup, error: int) -> None:
     except OSError as reason:
         raise _step("rlimit", reason, "nofile")
     if request.process != "security":
-        _stanzas(setup, SCRIPT_FD if script >= 0 else -1, error)
+        _stanzas(setup, setup.script_fd if script >= 0 else -1, error)
     reset_signals()
     if setup.pause:
         os.close(error)

@@ -43,8 +43,8 @@ def split_words(command: str) -> list[str]:
     return [word for word in command.replace("\t", " ").replace("\r", " ").replace("\n", " ").split(" ") if word]
 
 
-def arguments(definition: ProcessDef) -> tuple[list[str], str | None]:
-    """The argument list of a process, and the script to feed to descriptor `SCRIPT_FD` if there is one.
+def arguments(definition: ProcessDef, script_fd: int = SCRIPT_FD) -> tuple[list[str], str | None]:
+    """The argument list of a process, and the script to feed to descriptor ``script_fd`` if there is one.
 
     A script, or a command with shell characters, is run by ``/bin/sh -e``: in one line behind ``-c`` (a command with
     ``exec`` in front, so that the shell gets out of the way), of several lines through the descriptor.
@@ -57,7 +57,7 @@ def arguments(definition: ProcessDef) -> tuple[list[str], str | None]:
     line, newline, rest = command.partition("\n")
     if not newline or not rest.strip("\n"):
         return [SHELL, "-e", "-c", line, SHELL], None
-    return [SHELL, "-e", f"/proc/self/fd/{SCRIPT_FD}"], command
+    return [SHELL, "-e", f"/proc/self/fd/{script_fd}"], command
 
 
 class Programs:

@@ -65,6 +65,9 @@ class Quick:
         job = request.job_class
         if request.console not in ("log", "none") or setup.pause or setup.profile is not None or not setup.argv:
             return False
+        if setup.sockets:
+            # LISTEN_PID is known in the child only.
+            return False
         if request.process != "security":
             if job.limits or setup.plan is not None or request.session is not None:
                 return False
@@ -106,7 +109,10 @@ class Quick:
         soft, hard = original_descriptors()
         request = setup.request
         output, script = setup.output, setup.script
+        connection = request.connection
         if 0 <= output <= 2 or 0 <= script <= 2 or any(fd >= soft or fd == SCRIPT_FD == script for fd in request.fds):
+            return 0
+        if 0 <= connection <= 2 or connection >= soft:
             return 0
         if output >= soft or output == SCRIPT_FD:
             output = os.dup2(output, self._low[0], inheritable=False)
@@ -117,6 +123,8 @@ class Quick:
             (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 1),
             (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 2),
         ]
+        if connection >= 0:
+            actions += [(os.POSIX_SPAWN_DUP2, connection, 0), (os.POSIX_SPAWN_DUP2, connection, 1)]
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in request.fds]
         if script >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, script, SCRIPT_FD))

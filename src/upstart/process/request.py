@@ -6,6 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.conf.jobclass import JobClass
 
+#: As sd_listen_fds(3) has it.
+FIRST_SOCKET = 3
+
 
 class SpawnRequest:
     """What is to be started: ``process`` (a name of `upstart.conf.jobclass.PROCESSES`) of ``job_class``.
@@ -14,9 +17,16 @@ class SpawnRequest:
     ``env`` the complete environment, ``fds`` the descriptors it inherits under their own numbers, ``console`` the
     effective value of the stanza (``log`` only if there is to be a log), ``session`` the root directory of the
     job's chroot session or ``None``.
+
+    ``sockets`` (names and descriptors) are its descriptors from `FIRST_SOCKET` on, as LISTEN_FDS tells it; those of
+    ``fds`` come after them then, and UPSTART_FDS names all.  ``connection`` is its standard input and output, unless
+    that is -1.
     """
 
-    __slots__ = ("console", "env", "fds", "instance_name", "job_class", "job_name", "process", "session")
+    __slots__ = (
+        "connection", "console", "env", "fds", "instance_name", "job_class", "job_name", "process", "session",
+        "sockets",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -37,3 +47,16 @@ class SpawnRequest:
         self.fds = fds
         self.console = console
         self.session = session
+        self.sockets: tuple[tuple[str, int], ...] = ()
+        self.connection = -1
+
+    def take_sockets(self) -> list[int]:
+        """The descriptors that are to be those from `FIRST_SOCKET` on; the environment tells of all but the pid."""
+        if not self.sockets:
+            return []
+        names = [name for name, _ in self.sockets] + ["event"] * len(self.fds)
+        count = len(names)
+        self.env["UPSTART_FDS"] = " ".join([str(fd) for fd in range(FIRST_SOCKET, FIRST_SOCKET + count)])
+        self.env["LISTEN_FDS"] = str(count)
+        self.env["LISTEN_FDNAMES"] = ":".join(names)
+        return [fd for _, fd in self.sockets] + list(self.fds)

@@ -6,7 +6,8 @@ sets itself up (`upstart.process.child`) and reports through a pipe that the cal
 one for a job with a cgroup depends on what came right before (`upstart.process.pace`).
 
 Nothing here blocks, or keeps more between calls than caches and a pty in reserve.  Every descriptor made is
-close-on-exec; a job inherits its three standard ones, what UPSTART_FDS names, and a script on descriptor 9.
+close-on-exec; a job inherits its three standard ones, what UPSTART_FDS names, and a script on descriptor 9, or behind
+sockets that take up that number.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from upstart.process.kernel import open_pty
 from upstart.process.members import Members, boot_ticks
 from upstart.process.program import SCRIPT_FD, arguments
 from upstart.process.quick import Quick
-from upstart.process.request import SpawnRequest
+from upstart.process.request import FIRST_SOCKET, SpawnRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ __all__ = ["SpawnError", "SpawnRequest", "SpawnResult", "Spawner", "decode_failu
 _TEMPORARY = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC))
 #: What clone3(2) says where it will never work: an older kernel, a filter.
 _CANNOT_CLONE = frozenset((errno.ENOSYS, errno.E2BIG, errno.EINVAL, errno.EPERM))
-#: The shell reads the script from a pipe: it must not leave that descriptor to what it runs.
-_CLOSE_SCRIPT = f"exec {SCRIPT_FD}<&-\n"
 
 
 class SpawnResult:
@@ -186,9 +185,12 @@ class Spawner:
         ``members``, where it is given, is that of `prepare`, and has the pid as soon as there is a process: whatever
         is raised from then on, it exists.
         """
-        argv, script = arguments(request.job_class.processes[request.process])
+        sockets = request.take_sockets()
+        script_fd = max(SCRIPT_FD, FIRST_SOCKET + len(sockets))
+        argv, script = arguments(request.job_class.processes[request.process], script_fd)
         members = members or prepare(request)
         setup = child.Setup(request, argv, -1, members)
+        setup.sockets, setup.script_fd = sockets, script_fd
         fds = _Fds()
         result = SpawnResult(0, False, -1, members)
         feed = b""
@@ -196,7 +198,7 @@ class Spawner:
             self._names(setup)
             if request.console == "log":
                 fds.output, fds.output_child = self._open_output()
-            feed = _open_script(fds, script)
+            feed = _open_script(fds, script, script_fd)
             setup.output, setup.script = fds.output_child, fds.script
             if fds.feed >= 0:
                 result.script_feed = (fds.feed, feed)
@@ -326,13 +328,17 @@ def _delegate(cgroups: Cgroups, plan: Plan) -> None:
         raise CgroupError(f"{plan.settings[0][2]}: {error}")
 
 
-def _open_script(fds: _Fds, script: str | None) -> bytes:
+def _open_script(fds: _Fds, script: str | None, script_fd: int) -> bytes:
     """Put the script into a pipe, as far as that takes it at once; returns the rest, for `fds.feed` if any."""
     if script is None:
         return b""
     fds.script, fds.feed = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(fds.feed, False)
-    text = os.fsencode(_CLOSE_SCRIPT + script)
+    if script_fd == SCRIPT_FD:
+        # The shell reads the script from a pipe: it must not leave that descriptor to what it runs.  Of more than one
+        # digit it cannot close any.
+        script = f"exec {SCRIPT_FD}<&-\n{script}"
+    text = os.fsencode(script)
     try:
         text = text[os.write(fds.feed, text) :]
     except BlockingIOError:
