@@ -61,7 +61,7 @@ KEPT = {
     "stop_env stop_progress timers unready",
     "Job": "instances job_class name pending session start_progress successor",
     "JobLog": "fd",
-    "Keeping": "_connections _jobs",
+    "Keeping": "_connections _events _jobs",
     "Keyed": "failed finished",
     "Listening": "socket",
     "LogFile": "_data _dropped",

@@ -81,9 +81,9 @@ class ForBridges:
         self._keeping.keep(job, key, name, call.take_fd(file))
         call.reply()
 
-    def do_ArrangeDescriptors(self, call: Call, job: str, keys: list[str]) -> None:
+    def do_ArrangeDescriptors(self, call: Call, job: str, event: str, given: list[str], others: list[str]) -> None:
         self._check_keeping(call)
-        call.reply("b", self._keeping.arrange(job, keys))
+        call.reply("b", self._keeping.arrange(job, event, given, others))
 
     def do_KeptDescriptors(self, call: Call, job: str) -> None:
         self._check_keeping(call)

@@ -85,7 +85,7 @@ EXTENSION_INTERFACE = Interface(
         "EmitTested": ((("name", "s"), _ENV, ("tested", "as"), _WAIT), ()),
         "EmitConnection": ((("name", "s"), _ENV, ("tested", "as"), ("key", "s"), ("connection", "h")), ()),
         "KeepDescriptor": ((("job", "s"), ("key", "s"), ("name", "s"), ("file", "h")), ()),
-        "ArrangeDescriptors": ((("job", "s"), ("keys", "as")), (("busy", "b"),)),
+        "ArrangeDescriptors": ((("job", "s"), ("event", "s"), ("given", "as"), ("others", "as")), (("busy", "b"),)),
         "KeptDescriptors": ((("job", "s"),), (("kept", "a(ssh)"),)),
         "KeptFor": ((), (("jobs", "as"), ("connections", "as"))),
         "EmitEnding": ((("name", "s"), _ENV, ("ending", "b")), ()),

@@ -5,8 +5,8 @@ be given, and in which order.  Each main process of the job has those from then 
 
 What is always true here: init does nothing with them but keep them open, give them, and give them back to who may ask
 for that.  A key is known once for each job.  What is kept is bounded (`MOST`, `MOST_OF_JOB`), outlives a re-exec, and
-ends with its job; of what was kept for no job, the name of which is empty, nobody is given anything.  Connections that
-come with an event are the engine's: of these the keys are known here, until nobody has them any more.
+ends when the job does not wait for the event any more that it was kept for.  Connections that come with an event are
+the engine's: of these the keys are known here, until nobody has them any more.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 
 from upstart.base.names import INVALID_ARGS
+from upstart.engine.condition import leaves
 from upstart.engine.core import CommandError
 from upstart.engine.effects import Announce
 
@@ -49,12 +50,14 @@ class Kept:
 class Keeping:
     """What is kept for the jobs of one engine; ``announce`` sends a signal to all who listen."""
 
-    __slots__ = ("_announce", "_connections", "_engine", "_jobs")
+    __slots__ = ("_announce", "_connections", "_engine", "_events", "_jobs")
 
     def __init__(self, engine: Engine, announce: Callable[[Announce], object]) -> None:
         self._engine = engine
         self._announce = announce
         self._jobs: dict[str, dict[str, Kept]] = {}
+        #: The event for which a job's were arranged.
+        self._events: dict[str, str] = {}
         #: Descriptors of connections that came with events, and their keys.
         self._connections: dict[int, str] = {}
 
@@ -76,7 +79,7 @@ class Keeping:
     def _check(self, job: str, key: str, name: str, fd: int) -> None:
         if fd < 0:
             raise CommandError(INVALID_ARGS, "There is no descriptor")
-        if job and (None, job) not in self._engine.jobs:
+        if (None, job) not in self._engine.jobs:
             raise CommandError("UnknownJob", f"Unknown job: {job}")
         if not 0 < len(key) <= LONGEST:
             raise CommandError("InvalidKey", f"A key has 1 to {LONGEST} characters")
@@ -85,25 +88,29 @@ class Keeping:
         of_job = self._jobs.get(job, {})
         if key in of_job:
             return
-        if (job and len(of_job) >= MOST_OF_JOB) or sum(map(len, self._jobs.values())) >= MOST:
+        if len(of_job) >= MOST_OF_JOB or sum(map(len, self._jobs.values())) >= MOST:
             raise CommandError("LimitsExceeded", f"There are {MOST_OF_JOB} descriptors of a job at most, {MOST} of all")
 
-    def arrange(self, job: str, keys: list[str]) -> bool:
-        """Give the job these from now on, in this order, and keep no others for it; whether it has an instance."""
-        of_job = self._jobs.pop(job, {})
-        for key in keys:
+    def arrange(self, job: str, event: str, given: list[str], others: list[str]) -> bool:
+        """Give the job these from now on, in this order, keep the others, and nothing else, for as long as it waits for
+        the event; whether it has an instance."""
+        of_job = self._jobs.get(job, {})
+        for key in (*given, *others):
             if key not in of_job:
-                self._jobs[job] = of_job
-                raise CommandError("UnknownKey", f"Nothing is kept for {job or 'no job'} under the key {key}")
-        if keys:
-            self._jobs[job] = arranged = {key: of_job[key] for key in keys}
-            for kept in arranged.values():
-                kept.given = bool(job)
+                raise CommandError("UnknownKey", f"Nothing is kept for {job} under the key {key}")
+        self._drop(job)
+        arranged = {key: Kept(of_job[key].fd, of_job[key].name, key in given) for key in (*given, *others)}
+        if arranged:
+            self._jobs[job], self._events[job] = arranged, event
         for key, kept in of_job.items():
-            if key not in keys:
+            if key not in arranged:
                 os.close(kept.fd)
         known = self._engine.jobs.get((None, job))
         return known is not None and bool(known.instances)
+
+    def _drop(self, job: str) -> list[Kept]:
+        self._events.pop(job, None)
+        return list(self._jobs.pop(job, {}).values())
 
     def given(self, job: str) -> tuple[tuple[str, int], ...]:
         """What a main process of the job is given: names and descriptors."""
@@ -153,17 +160,21 @@ class Keeping:
             self._announce(Announce(FREE, None, job.name))
 
     def sweep(self) -> None:
-        """Definitions have changed: what was kept for a job that is no more goes with it."""
-        for job in [job for job in self._jobs if job and (None, job) not in self._engine.jobs]:
-            for kept in self._jobs.pop(job).values():
-                os.close(kept.fd)
+        """Definitions have changed: what was kept for one that is no more goes with it."""
+        for name, event in list(self._events.items()):
+            job = self._engine.jobs.get((None, name))
+            conditions = (job.job_class.start_on, job.job_class.stop_on) if job is not None else ()
+            named = [leaf.name for condition in conditions if condition is not None for leaf in leaves(condition)]
+            if event not in named:
+                for kept in self._drop(name):
+                    os.close(kept.fd)
 
     # Across a re-exec
 
     def dump(self) -> dict[str, Any]:
         """All of it as plain values."""
         kept = [
-            [job, key, kept.name, kept.fd, kept.given]
+            [job, key, kept.name, kept.fd, kept.given, self._events.get(job, "")]
             for job, of_job in self._jobs.items()
             for key, kept in of_job.items()
         ]
@@ -171,8 +182,10 @@ class Keeping:
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over what `dump` gave."""
-        for job, key, name, fd, given in saved.get("kept", ()):
+        for job, key, name, fd, given, event in saved.get("kept", ()):
             self._jobs.setdefault(job, {})[key] = Kept(fd, name, given)
+            if event:
+                self._events[job] = event
         self._connections = {fd: key for fd, key in saved.get("connections", ())}
 
     def descriptors(self) -> list[int]:
