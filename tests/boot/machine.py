@@ -82,8 +82,8 @@ class Machine:
     `image` is an NVMe's, or with an initrd, which has the modules for it, virtio's. `more_disks` are always virtio's,
     found by udev: which of several NVMes the kernel calls the first, and so the root, is a matter of chance. What is
     written to them is dropped at the end, unless `keep`. With `resumed`, what `suspend` wrote of a machine with the
-    same parts, and with its disks as they were then, it goes on from there. A machine that resets itself ends as one
-    that switches itself off does; `ending` of the monitor tells them apart.
+    same parts, and with its disks as they were then, it goes on from there. With `network` it has an interface. A
+    machine that resets itself ends as one that switches itself off does; `ending` of the monitor tells them apart.
     """
 
     def __init__(
@@ -98,13 +98,16 @@ class Machine:
         keep: bool = False,
         command_line: str = KERNEL_COMMAND_LINE,
         resumed: Path | None = None,
+        network: bool = False,
     ) -> None:
         self.show = show
         self.said = b""
         self._read = 0
         self.monitor = Monitor()
         command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-display", "none"]
-        command += ["-serial", "stdio", "-no-reboot", "-nic", "none", *self.monitor.options]
+        command += ["-serial", "stdio", "-no-reboot", *self.monitor.options]
+        # QEMU's own network, which gives addresses away by DHCP and leads nowhere.
+        command += ["-nic", "user,model=virtio-net-pci,restrict=on" if network else "none"]
         command += ["-kernel", str(kernel_image), "-append", f"{command_line} {append}".strip()]
         if initrd is not None:
             command += ["-initrd", str(initrd)]

@@ -27,9 +27,9 @@ SWAP = "LABEL=swap none swap sw 0 0\n"
 class Lab:
     """The parts of a machine, and copies of its disk."""
 
-    def __init__(self, init: str, release: str, log: Path) -> None:
+    def __init__(self, init: str, release: str, log: Path, parts: vm_image.Parts | None = None) -> None:
         self.init, self.release = init, release
-        self.parts = vm_image.parts(init, release)
+        self.parts = parts or vm_image.parts(init, release)
         self.directory = Path(tempfile.mkdtemp(prefix="vm-", dir=root.BUILD))
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log.open("wb", buffering=0)
@@ -67,9 +67,10 @@ class Lab:
         initrd: bool = False,
         root_mode: str = "ro",
         resumed: Path | None = None,
+        network: bool = False,
     ) -> Machine:
         """A machine that starts with `disks` and keeps what is written to them; without, with a disk that keeps
-        nothing. `resumed` is as in Machine."""
+        nothing. `resumed` and `network` are as in Machine."""
         paths = [disk.path for disk in disks] or [self.parts.disk]
         where = f"UUID={vm_disk.Disk(paths[0]).uuid()}" if initrd else "/dev/nvme0n1"
         self.note(f"a machine: {'initrd ' if initrd else ''}{root_mode} {append}")
@@ -83,6 +84,7 @@ class Lab:
             keep=bool(disks),
             command_line=f"console=ttyS0 root={where} {root_mode} panic=-1",
             resumed=resumed,
+            network=network,
         )
 
 

@@ -18,6 +18,11 @@ TAKES = 0.05
 #: The kernel's file systems, then root, then what lies in it.
 VIRTUAL = ("/proc", "/sys", "/dev", "/run")
 LOCAL = ("/tmp", "/var", "/home")
+#: Jobs of cloud-init that are no services.
+CLOUD = (
+    "cloud-init-mounted", "cloud-init-main", "cloud-init-local", "cloud-init-blocknet", "cloud-init", "cloud-config",
+    "cloud-final", "cloud-init-hotplugd",
+)  # fmt: skip
 #: Seconds after which a boot must have come to its runlevel, failsafe's limit included.
 LIMIT = 120.0
 
@@ -27,7 +32,8 @@ Script = Generator[list[int], None, None]
 class Boot:
     """``container`` is its type; ``network`` what becomes of the interface eth0: "none" if there is no such, "up", or
     "down" if it never gets an answer.  ``more`` are further jobs by name, ``without`` those that are not there;
-    ``nfs`` is the type of a remote file system, if there is one."""
+    ``nfs`` is the type of a remote file system, if there is one; ``cloud`` is the file system that has the files of
+    cloud-init where there is something for it to do, and ``main`` whether it has one process for all stages."""
 
     def __init__(
         self,
@@ -37,13 +43,21 @@ class Boot:
         without: Iterable[str] = (),
         takes: dict[str, float] | None = None,
         nfs: str = "",
+        cloud: str = "/",
+        main: bool = True,
     ) -> None:
         self.world = World()
         self.container = container
         self.network = network
         self.nfs = nfs
+        self.cloud = cloud
+        self.main = main
         self.takes = takes or {}
         self.happened: list[str] = []
+        self._asked: dict[int, tuple[str, dict[str, str]]] = {}
+        #: When each event was emitted last, by its name, and which process was started when.
+        self.times: dict[str, float] = {}
+        self.began: list[tuple[str, str, float]] = []
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._seen = 0
         self._killed = 0
@@ -60,8 +74,18 @@ class Boot:
         self._due.append((self.world.now + seconds, len(self._due) + self._seen * 1000, what))
 
     def emit(self, name: str, **env: str) -> int:
+        self.times[name] = self.world.now
         self.happened.append(" ".join([name, *(f"{key}={value}" for key, value in env.items())]))
-        return self.world.emit_env(name, env)
+        request = self.world.emit_env(name, env)
+        self._asked[request] = (name, env)
+        return request
+
+    def _answered(self, request: int) -> bool:
+        """Whether an event is finished; who lost the connection by a re-exec asks again by its key."""
+        if request in self.world.answers:
+            return bool(self.world.answers[request])
+        asked = self._asked[request]
+        return not any((event.name, event.env) == asked for event in self.world.engine.events.values())
 
     def _look(self) -> None:
         """See to the processes that are new, the signals that were sent, and the scripts that wait for an event."""
@@ -71,6 +95,7 @@ class Boot:
                 display, process, pid, env = self.world.spawned[self._seen]
                 self._seen += 1
                 moved = True
+                self.began.append((display, process, self.world.now))
                 self._began(display.partition(" ")[0], process, pid, env)
             while self._killed < len(self.world.kills):
                 pid, _ = self.world.kills[self._killed]
@@ -78,7 +103,7 @@ class Boot:
                 moved = True
                 self._at(0.01, lambda pid=pid: self._end(pid, 15))  # type: ignore[misc]
             for waits, script in list(self._scripts):
-                if all(self.world.answers.get(request) for request in waits):
+                if all(map(self._answered, waits)):
                     self._scripts.remove((waits, script))
                     moved = True
                     self._go_on(script)
@@ -113,6 +138,9 @@ class Boot:
             "network-interface-container": lambda: self.emit("net-device-added", INTERFACE="eth0"),
             "udevtrigger": lambda: self.network != "none" and self.emit("net-device-added", INTERFACE="eth0"),
         }.get(job)
+        if job in CLOUD:
+            self._cloud(job, pid, env)
+            return
         if job == "failsafe":
             self._at(60.0, lambda: pid in self.world.alive and self.emit("failsafe-boot"))
             self._at(65.0, lambda: self._end(pid))
@@ -133,6 +161,51 @@ class Boot:
         if job == "network-interface" and self.network == "down":
             return 1000.0
         return self.takes.get(job, TAKES)
+
+    def _cloud(self, job: str, pid: int, env: dict[str, str]) -> None:
+        """As `src/libexec/cloud-init-step` has it."""
+        local_finished = "cloud-init-local finished" in self.happened
+        nothing = not self.cloud and "cloud-init-disabled" in self.happened
+
+        def mounted() -> None:
+            if local_finished or env["MOUNTPOINT"] != (self.cloud or "/"):
+                self._end(pid)
+            elif not self.cloud:
+                self.emit("cloud-init-disabled")
+                self._end(pid)
+            else:
+                self.emit("cloud-init-enabled")
+                self._at(10.0, lambda: look(0))
+
+        def look(idle: int) -> None:
+            """It gives up where no stage begins."""
+            stages = ("cloud-init-local", "cloud-init")
+            if any(i.job.name in stages and i.goal == "start" for i in self.world.engine.instances()):
+                idle = -1
+            if idle < 8:
+                self._at(10.0, lambda: look(idle + 1))
+            else:
+                self._end(pid)
+
+        def finish() -> None:
+            if job == "cloud-init-local":
+                self.happened.append("cloud-init-local finished")
+            self._end(pid)
+            if job == "cloud-final":
+                for instance in list(self.world.engine.instances()):
+                    if instance.job.name == "cloud-init-main":
+                        self._end(instance.main_pid or 0)
+
+        if job == "cloud-init-mounted":
+            self._at(0.1, mounted)
+        elif job == "cloud-init-main":
+            if not self.main:
+                self._end(pid, 1)
+        elif job == "cloud-init-blocknet":
+            begins = all((None, name) in self.world.engine.jobs for name in ("cloud-init-mounted", "cloud-init-local"))
+            self._at(0.0 if local_finished or nothing or not begins else 120.0, lambda: self._end(pid))
+        else:
+            self._at(self.takes.get(job, TAKES), finish)
 
     def _ifupdown(self) -> None:
         if self.network == "none":

@@ -5,25 +5,25 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from boot_model import JOBS, Boot
+from boot_model import JOBS, SERVICE_JOBS, Boot
 
 #: Without these there is no boot.
 NEEDED = ("mountall", "rc-sysinit", "rcS-scripts")
 #: What nobody needs to come to a login where no interface is to be configured.
 OPTIONAL = sorted(
-    path.stem for path in JOBS.glob("*.conf") if path.stem not in (*NEEDED, "ifupdown", "rc", "tty1", "rcS", "rescue")
+    path.stem
+    for path in JOBS.glob("*.conf")
+    if path.stem not in (*NEEDED, "interfaces", "ifupdown", "rc", "tty1", "rcS", "rescue")
 )
+#: cloud-init's, which are tried all together; test_cloud_boot.py has more of them.
+CLOUD_JOBS = {path.stem: path.read_text() for path in SERVICE_JOBS.glob("cloud-*.conf")}
 #: Jobs of others that hold a step of the boot, as firewalls, cloud-init and NFS do.
 HOLDERS = {
     "firewall": "start on starting networking or starting network-interface or starting network-manager\n"
     "instance $JOB$INTERFACE\ntask\nexec sleep 3\n",
     "apparmor": "start on starting networking or starting rc-sysinit\ntask\nexec load\n",
     "tmpfiles": "start on starting rc-sysinit\ntask\nexec tmpfiles\n",
-    "cloud-init-local": "start on mounted MOUNTPOINT=/ and mounted MOUNTPOINT=/run\ntask\nexec cloud-init\n",
-    "cloud-init": "start on mounted MOUNTPOINT=/ and stopped cloud-init-local and"
-    " (static-network-up or failsafe-boot)\ntask\nexec cloud-init\n",
-    "cloud-init-blocknet": "start on starting network-interface or starting networking\ninstance $JOB$INTERFACE\n"
-    "stop on stopped cloud-init-local\ntask\nexec sleep 1\n",
+    "cloud-init": "",
     "statd-mounting": "start on mounting TYPE=ext4\ninstance $MOUNTPOINT\ntask\nexec wait\n",
     "dbus": "start on filesystem\nexec dbus\n",
     "rsyslog": "start on filesystem\nexec rsyslogd\n",
@@ -66,8 +66,7 @@ def test_nothing_of_the_boot_waits_for_udev_or_the_network_before_the_login() ->
 def test_what_holds_steps_of_the_boot_makes_no_circle(names: tuple[str, ...]) -> None:
     more = {name: HOLDERS[name] for name in names}
     if "cloud-init" in more:
-        # One package.
-        more["cloud-init-local"] = HOLDERS["cloud-init-local"]
+        more |= CLOUD_JOBS
     for network in ("none", "up", "down"):
         for container in ("", "lxc"):
             check(Boot(container, network, more).run())

@@ -48,7 +48,7 @@ class TestEveryJob:
         assert max(map(len, text.splitlines())) <= 120
 
     def test_names_only_events_that_somebody_emits(self, path: Path) -> None:
-        emitted = {event for file in SHIPPED.glob("*.conf") for event in parse_job(
+        emitted = {event for file in [*SHIPPED.glob("*.conf"), *FILES] for event in parse_job(
             file.stem, file.read_text(), file.name).emits}
         for event in condition_events(path, "start") | condition_events(path, "stop"):
             assert event in emitted | set(INIT_EVENTS) | OTHERS, event
@@ -70,9 +70,10 @@ class TestEveryJob:
         assert parsed(path).expect == "none"
 
     def test_asks_for_steps_that_there_are(self, path: Path) -> None:
-        words = re.findall(r"service-step (\S+)", path.read_text())
-        known = re.findall(r"^    ([a-z-]+)\) step_", (ROOT / "src/libexec/service-step").read_text(), re.M)
-        assert set(words) <= set(known)
+        for program in ("service-step", "cloud-init-step"):
+            words = re.findall(rf"{program} (\S+)", path.read_text())
+            known = re.findall(r"^    ([a-z-]+)\) step_", (ROOT / "src/libexec" / program).read_text(), re.M)
+            assert set(words) <= set(known)
 
 
 def test_the_table_has_each_job_once_and_dpkg_is_asked_about_each_of_its_paths() -> None:
