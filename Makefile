@@ -3,6 +3,7 @@
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
 # make faults   a thousand trials of an init that lacks memory, processes, descriptors or disk, or a system call's success
 # make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
+# make vm-cloud   virtual machines that cloud-init configures
 # make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
 # make vm-all   virtual machines that boot, end and are rescued in every way
 # make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
@@ -30,6 +31,7 @@ TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-jeepney py
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools
 BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
 VM_PACKAGES := qemu-system-x86 e2fsprogs
+CLOUD_PACKAGES := dosfstools mtools
 AUTOPKGTEST_PACKAGES := autopkgtest qemu-utils
 
 DEBS := build/deb/$(RELEASE)
@@ -37,7 +39,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-packages check-services check-daemons vm vm-all autopkgtest mutants bench bench-boot faults clean
+.PHONY: all check lint unit integration deb lintian run boot check-packages check-services check-daemons vm vm-all vm-cloud autopkgtest mutants bench bench-boot faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -107,6 +109,11 @@ vm: deb
 vm-all: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
 	@$(PYTHON) tests/boot/vm_suite.py --release $(RELEASE) $(ROWS)
+
+# Data from a directory and from a disk, upgrades in the middle, ends; ROWS= names some of them.
+vm-cloud: deb
+	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES) $(CLOUD_PACKAGES)
+	@$(PYTHON) tests/boot/vm_cloud.py --release $(RELEASE) $(ROWS)
 
 # TESTS=, names from debian/tests/control, runs only those; SHOW=1 shows what is said meanwhile.
 autopkgtest: deb

@@ -12,11 +12,13 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import archive
 import root
 import vm_ends
+import vm_image
 import vm_rescue
 from machine import MachineError
 from machine_monitor import MonitorError
@@ -46,20 +48,32 @@ class Table:
             first, _, rest = problem.partition("\n")
             print("    " + f"{first}\n{rest[-1500:]}".replace("\n", "\n    "), flush=True)
 
+    def close(self) -> int:
+        """The last line; the exit status."""
+        print(f"{self.count} rows, {len(self.failed)} failed{': ' if self.failed else ''}{', '.join(self.failed)}")
+        return 1 if self.failed else 0
+
 
 def log(init: str, release: str, name: str, again: bool) -> Path:
     """Where it is kept what the machines said."""
     return root.BUILD / "vm" / f"{init}-{release}-{name}{'-again' if again else ''}.log"
 
 
-def rescue(init: str, release: str, name: str, table: Table) -> None:
-    """One row, twice if need be."""
+def attempt(
+    row: Callable[[Lab], None],
+    init: str,
+    release: str,
+    name: str,
+    table: Table,
+    parts: vm_image.Parts | None = None,
+) -> None:
+    """One row, twice if need be; `parts` are those of its machines, if they are no others'."""
     began = time.monotonic()
     problem, failed = "", False
     for again in (False, True):
         try:
-            with Lab(init, release, log(init, release, name, again)) as lab:
-                vm_rescue.ROWS[name](lab)
+            with Lab(init, release, log(init, release, name, again), parts) as lab:
+                row(lab)
             failed = False
             break
         except FAILURES as error:
@@ -106,12 +120,11 @@ def main(argv: list[str]) -> int:
     table = Table(options.release)
     for name in wanted:
         if name in vm_rescue.ROWS:
-            rescue(options.init, options.release, name, table)
+            attempt(vm_rescue.ROWS[name], options.init, options.release, name, table)
     some = [name for name in wanted if name in vm_ends.NAMES]
     if some or "ends" in wanted:
         ends(options.init, options.release, [] if "ends" in wanted else some, table)
-    print(f"{table.count} rows, {len(table.failed)} failed{': ' if table.failed else ''}{', '.join(table.failed)}")
-    return 1 if table.failed else 0
+    return table.close()
 
 
 if __name__ == "__main__":

@@ -76,6 +76,10 @@ def test_the_jobs_of_the_original_are_there() -> None:
                      *(f"tty{number}" for number in range(1, 7))}
 
 
+#: Others without a process.
+STATES = ("udev-finish", "interfaces")
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 class TestEveryJob:
     def test_is_understood_and_says_what_it_is_for(self, path: Path) -> None:
@@ -87,7 +91,7 @@ class TestEveryJob:
         # What starts the one without is mountall.
         assert job.start_on or job.instance or path.stem == "mountall-late"
         # Those without a process are a state that others ask for.
-        assert job.processes or text.startswith("# Stands for the script ") or path.stem in ("udev-finish", "interfaces")
+        assert job.processes or text.startswith("# Stands for the script ") or path.stem in STATES
         assert not job.task or "main" in job.processes
 
     def test_has_scripts_that_the_shell_understands(self, path: Path) -> None:
