@@ -104,7 +104,7 @@ def twice(lab: Lab) -> None:
     with lab.machine([disk], network=True) as vm:
         vm.log_in(PATIENCE)
         stages = status(vm)
-        lab.note(f"stages, in seconds of the clock: {stages}, uptime and clock: {vm.command('cat /proc/uptime; date +%s.%N')}")
+        lab.note(f"stages: {stages}, uptime and clock: {vm.command('cat /proc/uptime; date +%s.%N')}")
         must_be_configured(vm)
         told = float(vm.command("cat /run/probe.filesystem"))
         require(told >= stages["init"]["finished"], "the file systems were announced before the network stage was over")
