@@ -17,10 +17,6 @@ READ = (
     r" 's/^.* \([0-9.]*\): sched_process_\(fork\|exec\|exit\): /\2 \1 /p' /mnt/trace; umount /mnt"
 )
 
-#: What runs rcS.d where Upstart is the init, and the jobs that it calls on, in their order, which share one program.
-OUR_RUNNER = "/libexec/upstart/rcS"
-MOUNT_JOBS = ("mountkernfs.sh", "mountdevsubfs.sh", "checkroot.sh", "mountall.sh")
-
 _FORK = re.compile(r"fork (\S+) comm=(.*) pid=(\d+) child_comm=(.*) child_pid=(\d+)")
 _EXEC = re.compile(r"exec (\S+) filename=(.*) pid=(\d+) old_pid=")
 _EXIT = re.compile(r"exit (\S+) comm=(.*) pid=(\d+) prio=")
@@ -72,60 +68,105 @@ def _is(span: Span | None, program: str) -> bool:
 
 
 def steps(found: dict[int, Span]) -> list[Step]:
-    """The boot of an init that has startpar, or our rcS, run the scripts of rcS, and startpar those of its runlevel; []
-    for another one."""
+    """What the boot is made of, up to the first login: the scripts of rcS and those of its runlevel where startpar runs
+    them, else what init itself started; [] for a boot without a login."""
     executed = next((moment for moment, path in found[1].programs if path.endswith("/init")), 0.0)
     children: dict[int, list[Span]] = {}
     for span in found.values():
         children.setdefault(span.parent, []).append(span)
-
-    def processes(span: Span) -> int:
-        return 1 + sum(map(processes, children.get(span.pid, ())))
-
-    def length(span: Span) -> float:
-        return (span.end or span.begin) - span.begin
-
-    runners = [
-        span for span in found.values()
-        if (_is(span, "startpar") and _is(found.get(span.parent), "rc")) or span.programs[-1][1].endswith(OUR_RUNNER)
-    ]  # fmt: skip
-    if len(runners) < 2:
+    logins = (moment for span in found.values() for moment, path in span.programs if path.endswith("getty"))
+    login = min(logins, default=None)
+    if login is None:
         return []
-    first, second = sorted(runners, key=lambda span: span.begin)[:2]
-    top = first
-    while top.parent != 1 and top.parent in found:
-        top = found[top.parent]
-    login = min((moment for span in found.values() for moment, path in span.programs if path.endswith("getty")),
-                default=second.begin + length(second))
-    first_end, second_end = first.begin + length(first), second.begin + length(second)
+    boot = _Boot(found, children, executed, login)
+    runners = sorted(
+        (span for span in found.values() if _is(span, "startpar") and _is(found.get(span.parent), "rc")),
+        key=lambda span: span.begin,
+    )
+    return [*(boot.by_scripts(*runners[:2]) if len(runners) >= 2 else boot.by_children_of_init()), boot.together()]
 
-    jobs = dict(zip((span.pid for span in children.get(1, ()) if _is(span, "boot-mounts")), MOUNT_JOBS, strict=False))
 
-    def outside(begin: float, end: float) -> int:
-        scripts = {span.pid for runner in (first, second) for span in children.get(runner.pid, ())}
-        return sum(begin <= span.begin < end and span.pid not in scripts for span in found.values())
+class _Boot:
+    """A boot's processes, the exec of init and that of the first login, in seconds of the kernel's clock."""
 
-    result = [
-        Step("init's own start", 0.0, top.begin - executed, 0),
-        Step(
-            "before the scripts of rcS",
-            top.begin - executed,
-            first.begin - top.begin,
-            outside(top.begin, first.begin),
-        ),
-    ]
-    for runner, name in ((first, "rcS"), (second, "rc 2")):
-        inside = processes(runner) - 1 + sum(processes(found[pid]) for pid in jobs if runner is first)
-        result.append(Step(f"{name}, all scripts", runner.begin - executed, length(runner), inside))
-        own = [found[pid] for pid in jobs] if runner is first else []
-        for span in sorted((*children.get(runner.pid, ()), *own), key=lambda span: span.begin):
+    def __init__(self, found: dict[int, Span], children: dict[int, list[Span]], executed: float, login: float) -> None:
+        self.found = found
+        self.children = children
+        self.executed = executed
+        self.login = login
+
+    def together(self) -> Step:
+        begun = sum(self.executed <= span.begin < self.login for span in self.found.values())
+        return Step("together", 0.0, self.login - self.executed, begun)
+
+    def by_children_of_init(self) -> list[Step]:
+        """A step for each that init started before the login, and for the time until there was one."""
+        begun = sorted(
+            (span for span in self.children.get(1, ()) if self.executed <= span.begin < self.login),
+            key=lambda span: span.begin,
+        )
+        first = begun[0].begin if begun else self.login
+        result = [Step("init's own start", 0.0, first - self.executed, 0)]
+        count: dict[str, int] = {}
+        for span in begun:
+            name = span.programs[-1][1].rpartition("/")[2]
+            count[name] = count.get(name, 0) + 1
+            result.append(self._step(span, name if count[name] == 1 else f"{name} ({count[name]})"))
+        return result
+
+    def by_scripts(self, first: Span, second: Span) -> list[Step]:
+        """A step for each script that the two startpars ran, and for what lies around them."""
+        top = first
+        while top.parent != 1 and top.parent in self.found:
+            top = self.found[top.parent]
+        first_end, second_end = first.begin + self._length(first), second.begin + self._length(second)
+        result = [
+            Step("init's own start", 0.0, top.begin - self.executed, 0),
+            Step(
+                "before the scripts of rcS",
+                top.begin - self.executed,
+                first.begin - top.begin,
+                self._outside(first, second, top.begin, first.begin),
+            ),
+            *self._scripts(first, "rcS"),
+            Step(
+                "from rcS to rc 2",
+                first_end - self.executed,
+                second.begin - first_end,
+                self._outside(first, second, first_end, second.begin),
+            ),
+            *self._scripts(second, "rc 2"),
+            Step(
+                "from rc 2 to getty",
+                second_end - self.executed,
+                self.login - second_end,
+                self._outside(first, second, second_end, self.login),
+            ),
+        ]
+        return result
+
+    def _scripts(self, runner: Span, name: str) -> list[Step]:
+        whole = Step(
+            f"{name}, all scripts", runner.begin - self.executed, self._length(runner), self._processes(runner) - 1
+        )
+        parts = []
+        for span in sorted(self.children.get(runner.pid, ()), key=lambda span: span.begin):
             scripts = [path.rpartition("/")[2] for _, path in span.programs if "/init.d/" in path]
-            script = jobs.get(span.pid, next(iter(scripts), None))
-            if script is not None:
-                result.append(Step(f"- {script}", span.begin - executed, length(span), processes(span)))
-        if runner is first:
-            gap = second.begin - first_end
-            result.append(Step("from rcS to rc 2", first_end - executed, gap, outside(first_end, second.begin)))
-    result.append(Step("from rc 2 to getty", second_end - executed, login - second_end, outside(second_end, login)))
-    result.append(Step("together", 0.0, login - executed, sum(executed <= s.begin < login for s in found.values())))
-    return result
+            if scripts:
+                parts.append(self._step(span, scripts[0]))
+        return [whole, *parts]
+
+    def _step(self, span: Span, name: str) -> Step:
+        return Step(f"- {name}", span.begin - self.executed, self._length(span), self._processes(span))
+
+    def _outside(self, first: Span, second: Span, begin: float, end: float) -> int:
+        """How many processes began in a time that are no script of either."""
+        scripts = {span.pid for runner in (first, second) for span in self.children.get(runner.pid, ())}
+        return sum(begin <= span.begin < end and span.pid not in scripts for span in self.found.values())
+
+    def _processes(self, span: Span) -> int:
+        return 1 + sum(map(self._processes, self.children.get(span.pid, ())))
+
+    def _length(self, span: Span) -> float:
+        """How long it ran; where it runs on, until the login."""
+        return (self.login if span.end is None else span.end) - span.begin

@@ -42,23 +42,24 @@ fork 7.9 comm=init pid=1 child_comm=init child_pid=19
 exec 8.0 filename=/sbin/getty pid=19 old_pid=19
 """
 
-#: The same with our own runner, and a job in a script's place.
-OWN_RECORD = """\
+#: An init that starts by itself what the boot is made of; one program twice, and a device that udev finds meanwhile.
+EVENTS = """\
 exec 2.0 filename=/sbin/init pid=1 old_pid=1
 fork 3.0 comm=init pid=1 child_comm=init child_pid=10
-exec 3.1 filename=/bin/sh pid=10 old_pid=10
-fork 3.2 comm=sh pid=10 child_comm=sh child_pid=11
-exec 3.3 filename=/usr/libexec/upstart/rcS pid=11 old_pid=11
-fork 4.0 comm=init pid=1 child_comm=init child_pid=12
-exec 4.1 filename=/usr/libexec/upstart/boot-mounts pid=12 old_pid=12
-fork 4.2 comm=boot-mounts pid=12 child_comm=boot-mounts child_pid=13
-exec 4.3 filename=/bin/mount pid=13 old_pid=13
-exit 4.4 comm=mount pid=13 prio=120
-exit 4.5 comm=boot-mounts pid=12 prio=120
-fork 4.6 comm=rcS pid=11 child_comm=rcS child_pid=14
-exec 4.7 filename=/etc/init.d/first pid=14 old_pid=14
-exit 5.0 comm=first pid=14 prio=120
-exit 5.2 comm=rcS pid=11 prio=120
+exec 3.1 filename=/sbin/mountall pid=10 old_pid=10
+fork 3.2 comm=mountall pid=10 child_comm=mountall child_pid=11
+exec 3.3 filename=/sbin/fsck.ext4 pid=11 old_pid=11
+fork 3.4 comm=init pid=1 child_comm=init child_pid=12
+exec 3.5 filename=/usr/libexec/upstart/boot-step pid=12 old_pid=12
+exit 3.6 comm=boot-step pid=12 prio=120
+exit 3.7 comm=fsck.ext4 pid=11 prio=120
+fork 3.8 comm=init pid=1 child_comm=init child_pid=13
+exec 3.9 filename=/usr/libexec/upstart/boot-step pid=13 old_pid=13
+exit 4.2 comm=mountall pid=10 prio=120
+fork 4.4 comm=init pid=1 child_comm=init child_pid=14
+exec 4.5 filename=/sbin/getty pid=14 old_pid=14
+fork 4.7 comm=init pid=1 child_comm=init child_pid=15
+exec 4.8 filename=/usr/sbin/cron pid=15 old_pid=15
 """
 
 LOOK = """\
@@ -102,20 +103,19 @@ def test_a_boot_is_cut_at_the_scripts() -> None:
     ]
 
 
-def test_a_boot_with_our_own_runner_is_cut_alike() -> None:
-    later = RECORD[RECORD.index("fork 6.0") :]
-    assert [shown(step) for step in steps(parse(OWN_RECORD + later))][:6] == [
+def test_a_boot_by_events_is_cut_at_what_init_starts() -> None:
+    assert [shown(step) for step in steps(parse(EVENTS))] == [
         ("init's own start", 0.0, 1.0, 0),
-        ("before the scripts of rcS", 1.0, 0.2, 1),
-        ("rcS, all scripts", 1.2, 2.0, 3),
-        ("- mountkernfs.sh", 2.0, 0.5, 2),
-        ("- first", 2.6, 0.4, 1),
-        ("from rcS to rc 2", 3.2, 1.3, 1),
+        ("- mountall", 1.0, 1.2, 2),
+        ("- boot-step", 1.4, 0.2, 1),
+        ("- boot-step (2)", 1.8, 0.7, 1),
+        ("- getty", 2.4, 0.1, 1),
+        ("together", 0.0, 2.5, 5),
     ]
 
 
-def test_a_boot_without_such_scripts_has_no_steps() -> None:
-    assert steps(parse(RECORD.replace("startpar", "other"))) == []
+def test_a_boot_without_a_login_has_no_steps() -> None:
+    assert steps(parse(RECORD.replace("getty", "other"))) == []
 
 
 def test_memory_is_that_of_the_init_of_udev_or_of_the_login() -> None:
