@@ -697,13 +697,15 @@ class TestInterfaces:
         ],
     )
     def test_are_told_of_by_udev(self, machine: Machine, action: str, event: str) -> None:
-        env = {"ACTION": action, "INTERFACE": "eth0", "DEVPATH": "/devices/x/net/eth0"}
-        machine.step("net-device", **env)
+        env = {"ACTION": action, "INTERFACE": "eth0", "DEVPATH": "/devices/x/net/eth0", "SUBSYSTEM": "net",
+               "ID_BUS": "usb", "ID_PATH": "", "ID_SERIAL": "made by $(someone) & co", "OTHER": "x"}  # fmt: skip
+        machine.step("device", **env)
         assert machine.events() == [
-            f"net-device-{event} INTERFACE=eth0 DEVPATH=/devices/x/net/eth0 SUBSYSTEM=net ACTION={action}"
+            f"net-device-{event} KERNEL=eth0 DEVPATH=/devices/x/net/eth0 SUBSYSTEM=net ACTION={action} INTERFACE=eth0"
+            " ID_BUS=usb"
         ]
         (machine.root / "run/upstart/events").unlink()
-        assert machine.step("net-device", **env) == []
+        assert machine.step("device", **env) == []
 
     def test_that_have_gone_are_taken_down_and_others_with_the_network(self, machine: Machine) -> None:
         machine.write("run/network/upstart/wanted", " eth0\n")

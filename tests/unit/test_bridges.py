@@ -24,7 +24,7 @@ from upstart.bridges.host import Host
 from upstart.bridges.outbox import Outbox
 from upstart.bridges.status import waiting_for
 from upstart.bridges.udev import PATTERN, Devices, Record, readable, subsystems
-from upstart.bridges.udevmonitor import UdevSource
+from upstart.bridges.udevmonitor import BY_RULE, UdevSource
 
 # The outbox
 
@@ -364,6 +364,18 @@ def test_it_listens_before_it_looks_and_only_for_what_is_awaited(udev: Udev, tmp
     source.want(LEAVES[:2])
     source.want([*LEAVES, ("net-device-added", [])])
     assert udev.did[3:] == ["filter net", "list net"]
+
+
+def test_what_udev_s_rules_tell_is_left_to_them(udev: Udev, tmp_path: Path) -> None:
+    listener = Listener(tmp_path)
+    source = UdevSource(listener, False, False, BY_RULE)  # type: ignore[arg-type]
+    source.want([*LEAVES, ("net-device-added", [])])
+    assert udev.did == ["filter block", "start", "list block"]
+    card = a_device("", 1)
+    card.subsystem = "net"
+    udev.there = [card]
+    source.want([*LEAVES, ("net-device-added", []), ("net-device-online", [])])
+    assert udev.did[3:] == ["filter net", "list net"] and listener.told == []
 
 
 def test_what_the_kernel_has_dropped_is_found_by_looking(udev: Udev, tmp_path: Path) -> None:

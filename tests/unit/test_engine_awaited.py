@@ -73,6 +73,18 @@ def test_what_is_awaited_is_what_conditions_name() -> None:
     assert told.leaves("*") == []
 
 
+def test_who_waits_for_what_is_awaited_may_leave_out_names() -> None:
+    told = Told(
+        bridge="start on awaited EVENT=*-device-* EVENT!=net-* EVENT!=tty-device-added\n"
+        "stop on awaited/none JOB=bridge",
+        eth="start on net-device-added", disk="start on block-device-added or tty-device-added",
+    )  # fmt: skip
+    told.engine.tell_awaited()
+    assert told.told() == ["awaited block-device-added"]
+    told.define("disk", "start on tty-device-added")
+    assert told.told() == ["awaited/none bridge"]
+
+
 def test_references_are_replaced_as_far_as_the_job_s_own_stanzas_go() -> None:
     told = Told(a="env DIR=/srv\nenv HOME\nenv NONE\nstop on file FILE=$DIR/x KEY=${HOME}/y Z=$NONE INTERFACE=$IFACE")
     wanted = ("file", ["FILE=/srv/x", "KEY=/root/y", "Z=$NONE", "INTERFACE=$IFACE"])

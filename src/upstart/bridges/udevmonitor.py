@@ -20,7 +20,7 @@ from upstart.bridges.udev import PATTERN, Devices, Record, subsystems
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from typing import Any
 
     from upstart.bridges.host import Host
@@ -32,17 +32,23 @@ BUFFER = 128 << 20
 BATCH = 64
 
 
+#: What the system's init is told by udev's own rules (90-upstart.rules), so that no bridge has to run for it.
+BY_RULE = frozenset(("net-device-added", "net-device-removed", "net-device-changed", "backlight-device-added"))
+
+
 class UdevSource:
-    """The source of one bridge; with ``always`` it tells of all subsystems, and enumerates none."""
+    """The source of one bridge; with ``always`` it tells of all subsystems, and enumerates none. What is ``elsewhere``
+    is told by somebody else."""
 
     patterns: tuple[str, ...] = (PATTERN,)
 
-    def __init__(self, host: Host, always: bool, keep: bool) -> None:
+    def __init__(self, host: Host, always: bool, keep: bool, elsewhere: Container[str] = ()) -> None:
         # As long as it takes to load, and only where it runs: --help does without.
         import pyudev
 
         self._host = host
         self._always = always
+        self._elsewhere = elsewhere
         self._devices = Devices(keep)
         self._context = pyudev.Context()
         self._monitor = pyudev.Monitor.from_netlink(self._context, "udev")
@@ -52,7 +58,7 @@ class UdevSource:
 
     def want(self, leaves: Leaves) -> None:
         """Tell of the subsystems that are awaited."""
-        wanted = None if self._always or leaves is None else subsystems([name for name, _ in leaves])
+        wanted = None if self._always or leaves is None else subsystems(self._ours(leaves))
         first = not self._listening
         if first:
             self._load()
@@ -63,6 +69,9 @@ class UdevSource:
         if new:
             self._host.log(INFO, f"Looking for devices of {', '.join(sorted(new))}")
             self._enumerate(new)
+
+    def _ours(self, leaves: Iterable[tuple[str, object]]) -> Iterator[str]:
+        return (name for name, _ in leaves if name not in self._elsewhere)
 
     def _filter(self, wanted: set[str] | None) -> None:
         """Have the kernel pass on what is about these; it passes on what was asked for before as well."""
@@ -98,7 +107,8 @@ class UdevSource:
 
     def _tell(self, events: Iterator[Told]) -> None:
         for key, name, env in events:
-            self._host.emit(key, name, env)
+            if name not in self._elsewhere:
+                self._host.emit(key, name, env)
 
     def _present(self, among: set[str]) -> Iterator[Record]:
         """All devices of these subsystems that udev has dealt with."""
@@ -174,7 +184,9 @@ def _raw(get: Callable[[], str | None]) -> bytes:
 
 BRIDGE = Bridge(
     "Bridge udev events into Upstart.",
-    lambda host, settings: UdevSource(host, settings.always, not settings.strip),
+    lambda host, settings: UdevSource(
+        host, settings.always, not settings.strip, frozenset() if settings.user else BY_RULE
+    ),
     ((Option("", "no-strip", "strip", False), "keep control characters in what udev says"), program.ALWAYS),
     {"strip": True},
 )

@@ -4,10 +4,10 @@ Each event that a ``start on`` or ``stop on`` names is counted with its tests as
 where the ``env`` stanzas of the job have the value; one that only an instance could tell stays as it is.  Jobs of a
 chroot session do not count.
 
-A program of that kind is a job with ``start on awaited EVENT=PATTERN`` and ``stop on awaited/none JOB=NAME``: for what
-the patterns of the job NAME match, no job waits any more.  What is always true here: of each such job it is known how
-many of the awaited names its patterns match; a definition costs what it names, times the few such jobs that there are,
-and a new one of these one look at all names.
+A program of that kind is a job with ``start on awaited EVENT=PATTERN`` (and ``EVENT!=PATTERN`` for what another tells)
+and ``stop on awaited/none JOB=NAME``: for what the patterns of the job NAME match, no job waits any more.  What is
+always true here: of each such job it is known how many of the awaited names its patterns match; a definition costs what
+it names, times the few such jobs that there are, and a new one of these one look at all names.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from upstart.conf.jobclass import JobClass
 
     Tests = tuple[str, ...]
+    #: A pattern of names, and those of the names that are not meant though it matches them.
+    Pattern = tuple[str, ...]
 
 #: The events that tell of it, and their variables.
 AWAITED = "awaited"
@@ -42,7 +44,7 @@ class Change:
     def __init__(self) -> None:
         self.names: dict[str, None] = {}
         self.appeared: list[str] = []
-        self.patterns: list[str] = []
+        self.patterns: list[Pattern] = []
         self.left: list[str] = []
 
 
@@ -54,7 +56,7 @@ class Awaited:
     def __init__(self) -> None:
         self.names: dict[str, dict[Tests, int]] = {}
         #: The jobs that wait for names to be awaited: their patterns, and how many names those match.
-        self._listeners: dict[str, list[str]] = {}
+        self._listeners: dict[str, list[Pattern]] = {}
         self._matching: dict[str, int] = {}
         #: What was counted for jobs whose tests refer to their environment, which may be another one later.
         self._written: dict[str, list[tuple[str, Tests]]] = {}
@@ -124,15 +126,17 @@ class Awaited:
         """Whether some job waits for this name to be awaited."""
         return any(_matches(patterns, name) for patterns in self._listeners.values())
 
-    def matching(self, patterns: list[str]) -> list[str]:
+    def matching(self, patterns: Iterable[Pattern]) -> list[str]:
         """The names that are awaited and that one of the patterns matches."""
-        if all(map(is_literal, patterns)):
-            return [name for name in dict.fromkeys(patterns) if name in self.names]
+        patterns = list(patterns)
+        if all(is_literal(wanted) for wanted, *_ in patterns):
+            named = dict.fromkeys([wanted for wanted, *_ in patterns])
+            return [name for name in named if name in self.names and _matches(patterns, name)]
         return [name for name in self.names if _matches(patterns, name)]
 
     def leaves(self, patterns: list[str]) -> Iterator[tuple[str, list[str]]]:
         """Each of these names with the tests of a leaf, none twice; definitions may change between two of them."""
-        for name in self.matching(patterns):
+        for name in self.matching(_plain(patterns)):
             for tests in list(self.names.get(name, ())):
                 yield name, list(tests)
 
@@ -140,7 +144,7 @@ class Awaited:
         """The awaited names that some job waits for."""
         return self.matching([pattern for patterns in self._listeners.values() for pattern in patterns])
 
-    def counts(self) -> tuple[dict[str, dict[Tests, int]], dict[str, list[str]], dict[str, int]]:
+    def counts(self) -> tuple[dict[str, dict[Tests, int]], dict[str, list[Pattern]], dict[str, int]]:
         """All that is counted, to compare."""
         return self.names, self._listeners, self._matching
 
@@ -150,13 +154,14 @@ def by_job(
 ) -> Iterator[tuple[str, bool, str, list[str]]]:
     """Who waits for the events of these names: the job, whether with its ``start on``, the event, and its tests, in the
     order in which a condition has them.  Only tests of ``stop on`` have references replaced: others match nothing."""
+    meant = _plain(patterns)
     for job in classes:
         if job.session is not None:
             continue
         env: dict[str, str] | None = None
         for starts, condition in ((True, job.start_on), (False, job.stop_on)):
             for leaf in leaves(condition) if condition is not None else ():
-                if not _matches(patterns, leaf.name):
+                if not _matches(meant, leaf.name):
                     continue
                 tests = list(leaf.args)
                 if not starts and any("$" in test for test in tests):
@@ -197,14 +202,23 @@ def _by_name(named: list[tuple[str, Tests]]) -> dict[str, list[Tests]]:
     return found
 
 
-def _matches(patterns: list[str], name: str) -> bool:
-    return any(match(pattern, name) for pattern in patterns)
+def _plain(patterns: Iterable[str]) -> list[Pattern]:
+    return [(pattern,) for pattern in patterns]
 
 
-def _pattern_of(tests: Tests) -> str:
+def _matches(patterns: Iterable[Pattern], name: str) -> bool:
+    return any(match(wanted, name) and not any(match(each, name) for each in but) for wanted, *but in patterns)
+
+
+def _pattern_of(tests: Tests) -> Pattern:
     """The names that a leaf wants to be told of, by the tests of one of our events."""
+    wanted, but = "*", []
     for position, test in enumerate(tests):
         key, value, negated = split_test(test)
-        if (key == EVENT or (key is None and not position)) and not negated:
-            return value
-    return "*"
+        if key != EVENT and (key is not None or position):
+            continue
+        if negated:
+            but.append(value)
+        elif wanted == "*":
+            wanted = value
+    return (wanted, *but)
