@@ -109,7 +109,11 @@ def test_a_process_of_another_is_waited_for_only_if_it_is_still_that_one(loop: L
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b"1 0 100 /dev/sda1", 0), (b"1 100 100 x", 70), (b"2 1 2 x", 80), (b"3 2 2", 92), (b"4 1 1", 95),
+        (b"1 0 100 /dev/sda1", 0),
+        (b"1 100 100 x", 70),
+        (b"2 1 2 x", 80),
+        (b"3 2 2", 92),
+        (b"4 1 1", 95),
         (b"5 3 3", 100),
     ],
 )
@@ -222,6 +226,30 @@ def test_the_state_is_whole_and_roots_alone(tmp_path: Path) -> None:
     for text in ("", "{", "[]", '{"version": 99}', "\0"):
         path.write_text(text)
         assert statefile.read(str(path)) is None
+
+
+SOURCE = str(Path(__file__).resolve().parents[2] / "src")
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_the_state_is_written_as_json_writes_it(document: dict[str, Any]) -> None:
+    assert statefile._text(document) == json.dumps(document, separators=(",", ":"))
+
+
+def test_nothing_is_mounted_later_for_modules_that_read_text() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {SOURCE!r})\n"
+        "from upstart.mounts import console, devices, events, files, main, perform, reducer, statefile\n"
+        "statefile.write({}, '/dev/null/x'); statefile.read('/dev/null/x')\n"
+        "print(*sys.modules.keys() & {'re', 'json', 'enum', 'collections', 'subprocess', 'logging'})"
+    )
+    ran = subprocess.run(["/usr/bin/python3", "-IS", "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "\n"
 
 
 # Console
@@ -450,6 +478,5 @@ def test_nothing_of_the_library_is_loaded_before_devices_are_waited_for() -> Non
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import upstart.mounts.devices; print('pyudev' in sys.modules)"
     )
-    source = str(Path(__file__).resolve().parents[2] / "src")
-    output = subprocess.run([sys.executable, "-IS", "-c", program, source], capture_output=True, text=True, check=True)
+    output = subprocess.run([sys.executable, "-IS", "-c", program, SOURCE], capture_output=True, text=True, check=True)
     assert output.stdout == "False\n"

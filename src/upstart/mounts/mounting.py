@@ -13,7 +13,8 @@ import errno
 import os
 import stat
 
-from upstart.mounts import mountflags, tablewatch
+from upstart.mounts import mountflags
+from upstart.mounts.fstab import unescape
 from upstart.mounts.mountflags import BIND, MOVE, RDONLY, REC, REMOUNT
 
 TYPE_CHECKING = False
@@ -326,7 +327,7 @@ def swaps() -> set[str]:
     except OSError:
         return set()
     # Blanks in a path are escaped as in mountinfo.
-    return {tablewatch.plain(line.split()[0]) for line in lines if line.strip()}
+    return {unescape(line.split()[0]) for line in lines if line.strip()}
 
 
 def program(name: str, places: Callable[[str], bool] = lambda path: os.access(path, os.X_OK)) -> str:

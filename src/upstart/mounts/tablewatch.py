@@ -9,16 +9,15 @@ read.
 from __future__ import annotations
 
 import os
-import re
 import select
 
+from upstart.mounts.fstab import unescape
 from upstart.mounts.values import Mounted
 
 PATH = "/proc/self/mountinfo"
 #: What epoll(7) is to report: the table has changed.
 CHANGED = select.EPOLLPRI
 
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 #: Devices that are no names of one.
 _ROOTS = ("/dev/root", "rootfs")
 
@@ -62,21 +61,11 @@ def parse(line: bytes) -> Mounted | None:
         return None
     number, root, mountpoint, own = fields[2:6]
     type, source, options = rest[:3]
-    device = plain(source)
+    device = unescape(source)
     if device in _ROOTS:
         device = device_name(number) or device
-    return Mounted(device, plain(mountpoint), plain(type), _together(plain(own), plain(options)), number,
-                   plain(root))  # fmt: skip
-
-
-def plain(text: str) -> str:
-    """A field of the kernel's tables without its octal escapes."""
-    if "\\" not in text:
-        return text
-    # Escapes are of bytes: two of them may be one character.
-    data = _ESCAPE.sub(lambda match: chr(0xDC00 + int(match[1], 8)) if int(match[1], 8) > 127 else
-                       chr(int(match[1], 8)), text)  # fmt: skip
-    return os.fsdecode(os.fsencode(data))
+    return Mounted(device, unescape(mountpoint), unescape(type), _together(unescape(own), unescape(options)), number,
+                   unescape(root))  # fmt: skip
 
 
 def _together(own: str, options: str) -> str:
