@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -135,6 +136,10 @@ class Cell:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICK
 
+    def has_ended(self) -> bool:
+        """Whether the init is no more, or its client."""
+        return any(process is None or process.poll() is not None for process in (self._unshare, self._worker))
+
     def __exit__(self, *_: object) -> None:
         if self._unshare is not None and self._unshare.poll() is None:
             # The first process itself, so that unshare is there to reap it.
@@ -143,8 +148,10 @@ class Cell:
             if process is not None:
                 process.wait()
                 for stream in (process.stdin, process.stdout):
-                    if stream is not None:
-                        stream.close()
+                    # What was said to one that has died is not read any more.
+                    with suppress(BrokenPipeError):
+                        if stream is not None:
+                            stream.close()
         if self._group is not None and self._group.is_dir():
             wait_for(partial(remove_groups, self._group), 5)
         shutil.rmtree(self.work, ignore_errors=True)

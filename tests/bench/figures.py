@@ -107,7 +107,11 @@ class Cells:
                 for _ in range(times):
                     figure.add(name, function(cell) * scale)
             if attempt.failed:
-                self._cells.pop(name).__exit__()
+                self.drop(name)
+
+    def drop(self, name: str) -> None:
+        """Go on without a side."""
+        self._cells.pop(name).__exit__()
 
     def __exit__(self, *_: object) -> None:
         for cell in self._cells.values():
@@ -273,7 +277,12 @@ def reexec(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
             counts.setdefault(name, 0)
             try:
                 loaded.add(name, float(cell.ask("restart", "bench-burst", chance.random() * 0.3)) * 1000)
-            except CellError:
+            except CellError as error:
+                if cell.has_ended():
+                    print(f"bench: {error}", file=sys.stderr, flush=True)
+                    counts.pop(name)
+                    cells.drop(name)
+                    continue
                 counts[name] += 1
             with Reported():
                 cell.ask("at_rest", "bench")

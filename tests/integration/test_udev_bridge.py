@@ -34,6 +34,8 @@ class Udev(Bridged):
 
     def prepare(self) -> None:
         super().prepare()
+        # No rules of udev tell of anything here.
+        self.write(BRIDGE, "start on awaited EVENT=*-device-*[de]\n", "override")
         self.run("sh", "-c", "mkdir -p /run/udev/data; : >/run/udev/control; mount -t sysfs sysfs /sys")
         (self.directory / "heard").mkdir()
 

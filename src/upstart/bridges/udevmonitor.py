@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 
 from upstart.base.loop import READ
 from upstart.base.options import Option
@@ -32,7 +33,8 @@ BUFFER = 128 << 20
 BATCH = 64
 
 
-#: What the system's init is told by udev's own rules (90-upstart.rules), so that no bridge has to run for it.
+#: What the system's init is told by a file of udev's rules, so that no bridge has to run for it.
+RULES = "/usr/lib/udev/rules.d/90-upstart.rules"
 BY_RULE = frozenset(("net-device-added", "net-device-removed", "net-device-changed", "backlight-device-added"))
 
 
@@ -185,7 +187,7 @@ def _raw(get: Callable[[], str | None]) -> bytes:
 BRIDGE = Bridge(
     "Bridge udev events into Upstart.",
     lambda host, settings: UdevSource(
-        host, settings.always, not settings.strip, frozenset() if settings.user else BY_RULE
+        host, settings.always, not settings.strip, BY_RULE if not settings.user and os.path.exists(RULES) else ()
     ),
     ((Option("", "no-strip", "strip", False), "keep control characters in what udev says"), program.ALWAYS),
     {"strip": True},
