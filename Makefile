@@ -25,7 +25,7 @@ RELEASE ?= $(HOST)
 RELEASES ?= bookworm trixie
 
 # What the programs stand on, what their tests do, what packages and roots are built with, what machines boot in.
-RUN_PACKAGES := python3-dbus python3-pyudev
+RUN_PACKAGES := python3-dbus python3-pyinotify python3-pyudev
 TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-jeepney python3-debian dpkg-dev man-db groff-base dbus iproute2 \
   procps util-linux e2fsprogs
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools

@@ -31,7 +31,7 @@ class Bridged(System):
         step = self.directory / "bridge-step"
         step.write_text(STEP.read_text().replace("PATH=/sbin:", f"PATH={PROGRAMS}:/sbin:"))
         step.chmod(0o755)
-        for name in ("upstart-bridges", "upstart-bridge-separate", *map(job_of, self.names)):
+        for name in ("upstart-bridges", "upstart-bridge-separate", "mountall-finish", *map(job_of, self.names)):
             self.place(name, shipped(name, self.directory))
         self.reload()
 

@@ -222,6 +222,7 @@ COMMAND_PAGES = [
     ("rc", "rc.8"),
     ("mountall", "mountall.8"),
     ("upstart-bridges", "upstart-bridges.8"),
+    ("upstart-file-bridge", "upstart-file-bridge.8"),
     ("upstart-udev-bridge", "upstart-udev-bridge.8"),
 ]
 

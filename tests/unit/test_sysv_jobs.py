@@ -77,7 +77,7 @@ def test_the_jobs_of_the_original_are_there() -> None:
 
 
 #: Others without a process.
-STATES = ("udev-finish", "interfaces")
+STATES = ("udev-finish", "mountall-finish", "interfaces")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

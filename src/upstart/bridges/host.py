@@ -13,11 +13,11 @@ import time
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.bridges.guarded import Guarded
 from upstart.bridges.link import Link
-from upstart.bridges.outbox import Outbox
+from upstart.bridges.outbox import MOST, Outbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
     from upstart.base.loop import Loop
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 #: Seconds between two messages about what was dropped.
 OVERRUN_SECONDS = 60.0
 OVERRUN = "bridge-overrun"
+#: Events that wait when who can wait with more should.
+CONGESTED = MOST // 2
 #: Where the bridges of PID 1 leave what they need to go on after they were killed; of a session, below its own.
 RUN = "/run/upstart/bridges"
 
@@ -80,6 +82,8 @@ class Host:
         self._link: Link | None = None
         self._source: Source | None = None
         self._leaves: Leaves = []
+        self._postponed = False
+        self._when_room: list[Callable[[], object]] = []
         self._due = False
         self._dropped = 0
         self._overrun_told_at = -OVERRUN_SECONDS
@@ -143,14 +147,38 @@ class Host:
         except (OSError, IndexError):
             return ""
 
-    def emit(self, key: str, name: str, env: dict[str, str]) -> None:
-        """Tell an event; of several of one name and ``key`` that wait, the last one is enough."""
-        self._outbox.put(key, name, [f"{variable}={value}" for variable, value in env.items()])
+    def emit(self, key: str, name: str, env: dict[str, str], kind: str = "") -> None:
+        """Tell an event; of several of one name, ``kind`` and ``key`` that wait in a row, the last one is enough."""
+        self._outbox.put(key, name, [f"{variable}={value}" for variable, value in env.items()], kind)
         if self._outbox.dropped > self._dropped:
             self._tell_overrun()
         if not self._due:
             self._due = True
             self.loop.call_soon(self._pump)
+
+    @property
+    def idle(self) -> bool:
+        """Whether init has all that was told."""
+        return self._outbox.empty
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits that who can leave it where it is should tell no more, see `when_room`."""
+        return self._outbox.waiting >= CONGESTED
+
+    def when_room(self, callback: Callable[[], object]) -> None:
+        """Call back when little waits again."""
+        self._when_room.append(callback)
+
+    def postpone(self) -> Callable[[], object]:
+        """For `Source.want`, the first time: it is ready when what this gives is called, and not before."""
+        self._postponed = True
+        return lambda: self.loop.call(self._be_ready)
+
+    def _be_ready(self) -> None:
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready()
 
     def _pump(self) -> None:
         self._due = False
@@ -171,11 +199,19 @@ class Host:
             if not self._due:
                 self._due = True
                 self.loop.call_soon(self._pump)
-            if self._outbox.empty and self._source is not None:
+            if self._when_room and self._outbox.waiting <= CONGESTED // 2:
+                waiting, self._when_room = self._when_room, []
+                for each in waiting:
+                    self.loop.call_soon(each)
+            if self._outbox.empty:
                 self._end_overrun()
-                self._source.told()
+                self.loop.call(self._tell_source)
 
         return answered
+
+    def _tell_source(self) -> None:
+        if self._source is not None:
+            self._source.told()
 
     # What could not wait
 
@@ -201,9 +237,8 @@ class Host:
             return
         self._leaves = leaves
         self._source.want(leaves)
-        if self._ready is not None:
-            ready, self._ready = self._ready, None
-            ready()
+        if not self._postponed:
+            self._be_ready()
         if not self._due:
             self._due = True
             self.loop.call_soon(self._pump)
@@ -219,15 +254,15 @@ class Host:
         self._fail()
 
 
-def write_state(path: str, text: str) -> None:
+def write_state(path: str, pieces: str | Iterable[str]) -> None:
     """Write a file whole, for ourselves alone; OSError where that fails."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     new = f"{path}.new"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        data = text.encode()
-        while data:
-            data = data[os.write(fd, data) :]
-    finally:
-        os.close(fd)
-    os.rename(new, path)
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines([pieces] if isinstance(pieces, str) else pieces)
+        os.rename(new, path)
+    except OSError:
+        os.unlink(new)
+        raise

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: Name -> module of this room, which has a `Bridge` called BRIDGE.
 MODULES = {
+    "file": "files",
     "udev": "udevmonitor",
 }
 #: The commands' names: what stands before and after that of the bridge.

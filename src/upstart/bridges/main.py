@@ -93,6 +93,7 @@ def _host(context: Context, settings: Choices) -> int:
     server.begin()
     hosting.run()
     server.end()
+    place.end()
     return 0
 
 

@@ -1,8 +1,9 @@
 """What a bridge has to tell and init has not yet taken.
 
 What is always true here: no more than `WINDOW` events are under way, and no more than `MOST` wait.  Of what waits, the
-last of several events of one name and one key (a device, a file) is enough; all others go out in the order in which
-they came.  What was under way when the connection went is told again, so that none is lost, and some may be told twice.
+last of several events in a row of one name, kind and key (a device, a file) is enough; all others go out in the order
+in which they came.  What was under way when the connection went is told again, so that none is lost, and some may be
+told twice.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ MOST = 4096
 class Entry:
     """An event that waits or is under way; ``env`` is its variables as KEY=VALUE."""
 
-    __slots__ = ("env", "key", "name")
+    __slots__ = ("env", "key", "kind", "name")
 
-    def __init__(self, key: str, name: str, env: list[str]) -> None:
+    def __init__(self, key: str, name: str, env: list[str], kind: str) -> None:
         self.key = key
         self.name = name
         self.env = env
+        self.kind = kind
 
 
 class Outbox:
@@ -45,16 +47,16 @@ class Outbox:
         """How many events init has yet to take."""
         return len(self._waiting) + len(self._sent)
 
-    def put(self, key: str, name: str, env: list[str]) -> None:
-        """Have an event told, in its turn."""
+    def put(self, key: str, name: str, env: list[str], kind: str = "") -> None:
+        """Have an event told, in its turn; events of other kinds are others."""
         last = self._last.get(key)
-        if last is not None and self._waiting[last].name == name:
+        if last is not None and self._waiting[last].name == name and self._waiting[last].kind == kind:
             self._waiting[last].env = env
         elif len(self._waiting) >= MOST:
             self.dropped += 1
         else:
             self._ticket += 1
-            self._waiting[self._ticket] = Entry(key, name, env)
+            self._waiting[self._ticket] = Entry(key, name, env, kind)
             self._last[key] = self._ticket
 
     def take(self) -> list[tuple[int, Entry]]:

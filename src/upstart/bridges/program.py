@@ -53,7 +53,7 @@ ALWAYS = (Option("", "always", "always"), "tell every event, whether or not a jo
 class Place:
     """Where the init of a bridge is, where it leaves its state, and its log."""
 
-    __slots__ = ("address", "directory", "log", "program", "settings", "writer")
+    __slots__ = ("address", "directory", "log", "pid_file", "program", "settings", "writer")
 
     def __init__(self, context: Context, settings: Settings) -> None:
         self.program = context.program
@@ -62,6 +62,7 @@ class Place:
         # initctl's scale, which options speak, begins one higher than that of logs.
         priority = settings.priority - 1
         self.writer = -1
+        self.pid_file = ""
         self.log = _standard_log(self.program, priority)
         if settings.daemon:
             context.flush()
@@ -75,13 +76,23 @@ class Place:
             return
         if self.settings.user:
             # As of the original's, for whoever looks for it.
+            path = f"{_own_directory()}/{self.program}.{os.getpid()}.pid"
             try:
-                with open(f"{_own_directory()}/{self.program}.{os.getpid()}.pid", "w") as file:
+                with open(path, "w") as file:
                     file.write(f"{os.getpid()}\n")
+                self.pid_file = path
             except OSError:
                 pass
         os.write(writer, b".")
         os.close(writer)
+
+    def end(self) -> None:
+        """It runs no more."""
+        if self.pid_file:
+            try:
+                os.unlink(self.pid_file)
+            except OSError:
+                pass
 
 
 def main(argv: list[str], name: str, bridge: Bridge) -> int:
@@ -136,6 +147,7 @@ def _run(context: Context, settings: Settings, bridges: dict[str, tuple[Bridge, 
     for host in hosts:
         host.end()
     server.end()
+    place.end()
     return 1 if failed else 0
 
 
