@@ -309,6 +309,37 @@ def test_of_the_checks_on_one_disk_one_has_the_usual_priority() -> None:
     assert given.asked(Check, "/dev/b").number == calmed[-1]  # type: ignore[attr-defined]
 
 
+def test_a_device_that_several_want_is_checked_once_and_mounted_by_nobody_meanwhile() -> None:
+    text = "/dev/b /b ext4 ro 0 2\nLABEL=b /c ext4 ro 0 2\nUUID=1 /d ext4 ro 0 0"
+    given = world(text).begin()
+    given.device("/dev/b", "LABEL=b", "UUID=1")
+    assert given.is_asked(Check, "/dev/b") and not given.is_asked(Emit, "mounting")
+    given.answer(given.asked(Check))
+    assert given.places("mounting") == ["/b", "/c", "/d"]
+    assert given.run().status == 0
+    assert len([action for action in given.actions if isinstance(action, Check)]) == 1
+
+
+def test_a_device_that_is_mounted_by_one_entry_is_not_checked_for_another() -> None:
+    given = world("/dev/b /b ext4 ro 0 0\nLABEL=b /c ext4 ro 0 2").begin()
+    given.device("/dev/b", "LABEL=b")
+    assert given.places("mounting") == ["/b", "/c"] and not given.is_asked(Check)
+    assert given.run().status == 0
+
+
+def test_damage_of_a_device_that_several_want_is_a_question_for_each() -> None:
+    given = world("/dev/b /b ext4 ro 0 2\nLABEL=b /c ext4 ro 0 2").begin()
+    given.device("/dev/b", "LABEL=b")
+    given.answer(given.asked(Check), 4)
+    given.answer(given.asked(Check), 4)
+    given.press("f")
+    given.answer(given.asked(Check, "yes"))
+    assert given.places("mounting") == ["/b"]
+    given.press("f")
+    given.run()
+    assert {"/b", "/c"} <= set(given.places("mounted")) and given.status == 0
+
+
 @pytest.mark.parametrize("status", [0, 1, 32, 33, 128 + 15, 127])
 def test_a_check_after_which_the_file_system_is_mounted(status: int) -> None:
     given = world("/dev/b /b ext4 ro 0 2").begin()
@@ -599,6 +630,7 @@ def test_what_holds_an_encrypted_device_is_named() -> None:
     assert "/dev/mapper/c is missing, and so is UUID=1, which holds it" in given.prompt.text
     given.wait(46)
     given.device("/dev/sdz", "UUID=1", type="crypto_LUKS")
+    given.settled()
     given.wait(40)
     assert "has to be unlocked" in given.prompt.text and given.status is None
     given.wait(21).run()

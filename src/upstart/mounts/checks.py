@@ -5,6 +5,7 @@ What is always true here:
 - A check begins as soon as the device is ready, before there is a place to mount it; but what fstab has to be checked
   first (pass 1) is checked before all that depends on it, for the check itself may be stored there.
 - Of the checks of file systems on one disk one at a time has the usual priority.
+- A device that several entries want is checked once, and not while it is mounted; it is not mounted meanwhile.
 - What a check says is one of: mend it by restarting (bit 2), errors that it would mend if told to (4), errors that it
   cannot mend (8, 16, 128, a signal), cancelled (32, SIGTERM), or nothing that keeps the file system from being mounted.
 """
@@ -13,10 +14,14 @@ from __future__ import annotations
 
 from upstart.mounts.core import Core
 from upstart.mounts.state import (
+    ANNOUNCED,
     BROKEN,
+    BUSY,
     CHECKED,
     CHECKING,
     DAMAGED,
+    DONE,
+    MOUNTING,
     OVER,
     UNCHECKED,
     WAITING,
@@ -26,6 +31,7 @@ from upstart.mounts.values import Calm, Check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from upstart.mounts.state import Item
     from upstart.mounts.values import Ended, Entry
 
 #: Nothing to check, or nothing that a check could change.
@@ -95,7 +101,13 @@ class Checks(Core):
     def check(self, number: int) -> bool:
         """Whether an entry has been checked, or need not be; if not, its check begins if it can."""
         item, entry = self.items[number], self.entries[number]
+        beside = self.beside(number)
+        if any(self.items[other].check == CHECKING for other in beside):
+            return False
         if item.check == CHECKED or not self.wants_check(entry):
+            return True
+        if item.check == UNCHECKED and not item.fix and any(self.is_in_order(self.items[other]) for other in beside):
+            item.check = CHECKED
             return True
         if item.check != UNCHECKED or self.facts.ending is not None:
             return False
@@ -106,6 +118,15 @@ class Checks(Core):
             return False
         self.start(number)
         return False
+
+    def beside(self, number: int) -> list[int]:
+        """The other entries that are on the same device."""
+        node = self.items[number].node
+        return [other for other, item in enumerate(self.items) if item.node == node and other != number] if node else []
+
+    def is_in_order(self, item: Item) -> bool:
+        """Whether what an entry is on has been checked for it, or is mounted, or is about to be."""
+        return item.check == CHECKED or item.phase in (MOUNTING, BUSY, ANNOUNCED, DONE)
 
     def may_be_checked(self, number: int) -> bool:
         """Whether a check is still to come, or runs, that others have to wait for."""
@@ -178,6 +199,6 @@ class Checks(Core):
             self.fail(number, ended.words)
         elif item.phase == WAITING:
             self.advance(number)
-        for other in self.guarded.get(number, ()):
+        for other in (*self.guarded.get(number, ()), *self.beside(number)):
             if self.items[other].phase == WAITING:
                 self.advance(other)

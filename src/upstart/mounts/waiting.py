@@ -6,7 +6,7 @@ What is always true here:
   is missing, a check or a mount that has failed, a server that does not answer does so for a time, and is then left
   out, if it is not essential.
 - Time counts from when udev could have begun, or from the failure: `USUAL` seconds, or fewer (`CALM`) once udev has
-  had nothing to do for as long.
+  had nothing to do for as long, except for a device that has only to be unlocked.
 - Whatever is waited for is told after `PATIENCE` seconds in which nothing moved, and again every `REMINDER` seconds.
 """
 
@@ -115,6 +115,9 @@ class Waiting(Arrivals):
             return start + entry.limit if entry.limit else None
         settled = self.facts.settled_at
         if settled is None or (entry.retry == "network" and item.phase != FAILED):
+            return start + USUAL
+        if item.phase == WAITING and entry.holder and entry.holder in self.facts.names:
+            # Somebody may be about to type a passphrase.
             return start + USUAL
         return min(start + USUAL, max(start, settled) + CALM)
 
