@@ -104,3 +104,13 @@ def test_every_script_starts_once_whatever_insserv_wrote(
         else:
             assert len(step) == 1
     assert sorted(names) == sorted({name for _, name in links})
+
+
+def test_what_comes_before_a_script_is_known_and_can_be_all_that_runs() -> None:
+    depend = "TARGETS = clock keys check mount\nINTERACTIVE =\ncheck: clock keys gone\nkeys: clock\nmount: check\n"
+    order = BootOrder(["S01clock", "S02keys", "S03check", "S04mount"], depend)
+    assert order.before("mount") == {"check", "clock", "keys"}
+    assert order.before("check") == {"clock", "keys"} and order.before("clock") == order.before("gone") == set()
+    order.keep(["keys", "mount"])
+    assert sorted(order.names()) == ["keys", "mount"]
+    assert [order.take(), order.take(), order.take()] == ["keys", "mount", None]

@@ -302,6 +302,29 @@ class TestScriptsLeft:
             (scripts.root / f"etc/rcS.d/S01{name}").unlink()
 
 
+class TestRcSFirst:
+    DEPEND = "TARGETS = a\nINTERACTIVE =\ncheckfs.sh: lvm2\ncheckroot.sh: {}\nmountall.sh: checkfs.sh\n"
+
+    def boot(self, sandbox: Sandbox, names: str) -> list[str]:
+        (sandbox.root / "run/upstart").mkdir(parents=True, exist_ok=True)
+        sandbox.write("etc/init.d/.depend.boot", self.DEPEND.format(names))
+        return sandbox.run(script_of("rcS-first"))
+
+    def test_starts_nothing_where_only_jobs_come_before_the_check_of_the_root(self, scripts: Sandbox) -> None:
+        assert self.boot(scripts, "") == [] and scripts.status == 0
+        install(scripts)
+        assert self.boot(scripts, "hwclock.sh mountdevsubfs.sh hostname.sh") == [] and scripts.status == 0
+        (scripts.root / "etc/init.d/.depend.boot").unlink()
+        assert scripts.run(script_of("rcS-first")) == [] and scripts.status == 0
+
+    def test_runs_others_once(self, scripts: Sandbox) -> None:
+        install(scripts)
+        assert self.boot(scripts, "hwclock.sh fake-hwclock") == ["rcS --first"] and scripts.status == 0
+        scripts.write("run/upstart/rcS-first", "")
+        # All calls so far: there is no second.
+        assert self.boot(scripts, "hwclock.sh fake-hwclock") == ["rcS --first"] and scripts.status == 0
+
+
 class TestRcSScripts:
     def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
         return sandbox.run(script_of("rcS-scripts"), **env)

@@ -636,3 +636,62 @@ class TestCommand:
         assert at_once() == 1
         depend.unlink()
         assert at_once() == 1
+
+
+class TestFirst:
+    """What has to run before the root is checked."""
+
+    DEPEND = (
+        "TARGETS = clock keys boards udev mountkernfs.sh checkroot.sh other\nINTERACTIVE =\n"
+        "checkroot.sh: clock keys boards mountkernfs.sh\nkeys: mountkernfs.sh clock\nboards: udev\n"
+        "udev: mountkernfs.sh\nother: checkroot.sh\n"
+    )
+
+    def order(self, boot: Boot) -> BootOrder:
+        for name in ("udev", "mountkernfs.sh", "checkroot.sh"):
+            boot.job(name, "start on virtual-filesystems\n", "start/running")
+            boot.script(f"S02{name}", "exit 1")
+        for name in ("clock", "keys", "boards", "other"):
+            boot.trace(f"S01{name}")
+        boot.put("udev-finish", "start/running")
+        return BootOrder(os.listdir(boot.root / "rcS.d"), self.DEPEND)
+
+    def test_is_what_needs_nothing_that_mountall_brings(self, boot: Boot) -> None:
+        assert rcs.first_scripts(self.order(boot)) == {"clock", "keys"}
+
+    def test_is_run_alone_in_its_order(self, boot: Boot) -> None:
+        order = self.order(boot)
+        order.keep(rcs.first_scripts(order))
+        rcs.BootScripts(order, boot.said.append).run()
+        assert boot.ran == ["clock", "keys"] and boot.said == []
+
+    def test_is_left_to_its_job_and_waited_for(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+        order = self.order(boot)
+        boot.job(rcs.FIRST_JOB, "start on starting mountall\ntask\n", "start/running")
+        mark = boot.root / "mark"
+        monkeypatch.setattr(rcs, "FIRST_MARK", str(mark))
+        asked: list[int] = []
+
+        def ask() -> None:
+            asked.append(len(boot.ran))
+            if len(asked) == 3:
+                mark.touch()
+                boot.put(rcs.FIRST_JOB, "stop/waiting")
+
+        boot.on_ask = ask
+        scripts = rcs.BootScripts(order, boot.said.append)
+        scripts.leave(rcs.first_scripts(order))
+        scripts.run()
+        # Neither needs the root, so "boards" has waited for udev alone.
+        assert sorted(boot.ran) == ["boards", "other"] and len(asked) >= 3
+        assert boot.said == []
+
+    def test_is_run_with_the_rest_where_nobody_mounts(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+        order = self.order(boot)
+        boot.job(rcs.FIRST_JOB, "start on starting mountall\ntask\n", "stop/waiting")
+        monkeypatch.setattr(rcs, "FIRST_MARK", str(boot.root / "mark"))
+        scripts = rcs.BootScripts(order, boot.said.append)
+        scripts.leave(rcs.first_scripts(order))
+        scripts.run()
+        assert sorted(boot.ran) == ["boards", "clock", "keys", "other"]
+        assert boot.ran.index("clock") < boot.ran.index("keys") < boot.ran.index("other")

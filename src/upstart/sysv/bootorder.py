@@ -49,7 +49,7 @@ class BootOrder:
             numbers.setdefault(name, number)
             self._links.setdefault(name, link)
         for needs in self._needs.values():
-            needs &= numbers.keys()
+            needs.intersection_update(numbers)
 
     def __bool__(self) -> bool:
         """Whether there are scripts that have not ended."""
@@ -58,6 +58,21 @@ class BootOrder:
     def names(self) -> list[str]:
         """The scripts that have yet to be taken."""
         return list(self._needs)
+
+    def before(self, name: str) -> set[str]:
+        """All that has to end before a script, what that needs included."""
+        found: set[str] = set()
+        left = [name]
+        while left:
+            more = self._needs.get(left.pop(), set()) - found
+            found |= more
+            left += more
+        return found
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Have no others than these wait, and these for each other alone."""
+        kept = set(names)
+        self._needs = {name: needs & kept for name, needs in self._needs.items() if name in kept}
 
     def take(self) -> str | None:
         """The script to start now, None where those that run have to be waited for."""

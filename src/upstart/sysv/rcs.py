@@ -11,6 +11,8 @@ The job rcS-scripts runs this beside the jobs of the boot.  What is always true 
 - What scripts say that run at the same time does not mix: the one that was started first has the console, the
   others' words are kept until it has ended.  What they have left running gets a word in between two lines.
 - What holds up the boot is named on the console, and the event boot-waits(7) tells of it.
+- What has to run before the root file system is checked (a clock, say) is run by the job rcS-first, with --first, which
+  mountall waits for; rcS-scripts waits for that job in its place.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import time
 
 from upstart.base import inherited, names
 from upstart.base.errors import DBusError, UsageError
+from upstart.base.options import Option
 from upstart.client.init import Init
 from upstart.client.job import Job
 from upstart.sysv import change, keeping, scripts, spawning
@@ -47,6 +50,10 @@ SCRIPTS = "/etc/init.d"
 SCRIPT_EVENT = "boot-script"
 #: The jobs that are running when the boot has all that it waits for.
 LAST_JOBS = ("mountnfs.sh", "networking")
+#: The script that checks the root, and the job that runs what comes before it; there is this file once it has begun.
+ROOT_CHECK, FIRST_JOB, FIRST_MARK = "checkroot.sh", "rcS-first", "/run/upstart/rcS-first"
+#: Scripts whose work is done by init, or by jobs that mountall waits for.
+DONE_BEFORE = frozenset(("mountkernfs.sh", "mountdevsubfs.sh", "hostname.sh", "hwclock.sh"))
 #: A script whose work is done when another job than the one of its name is running.
 DONE_BY = {"udev": "udev-finish"}
 #: Seconds: how long a job is waited for then, and between two looks at those that are waited for.
@@ -109,8 +116,8 @@ class BootScripts:
     """The scripts of one boot; *say* gets a line about each that failed, or takes long."""
 
     __slots__ = (
-        "_console", "_covered", "_init", "_last", "_left", "_looked", "_mounted", "_order", "_own", "_running",
-        "_say", "_unheard",
+        "_console", "_covered", "_first", "_init", "_last", "_left", "_looked", "_mounted", "_order", "_own",
+        "_running", "_say", "_unheard",
     )  # fmt: skip
 
     def __init__(self, order: BootOrder, say: Callable[[str], object]) -> None:
@@ -128,10 +135,15 @@ class BootScripts:
         #: The jobs that stand for scripts whose turn has come, and are not done yet; when these were last looked at,
         #: and since when the boot has all that it waits for.
         self._covered: dict[str, str] = {}
+        self._first: set[str] = set()
         self._looked = 0.0
         self._last: float | None = None
         #: Since when init has had no answer for us.
         self._unheard: float | None = None
+
+    def leave(self, names: set[str]) -> None:
+        """Leave these to the job that runs what comes first."""
+        self._first = names & self._own
 
     def run(self) -> None:
         """Returns when all have ended; what they have left running is listened to in a process of its own then."""
@@ -171,6 +183,10 @@ class BootScripts:
 
     def _start(self, name: str) -> bool:
         """Start a script, or have its job do what it does; false where there is nothing to wait for."""
+        if name in self._first:
+            self._covered[name] = FIRST_JOB
+            self._looked = 0.0
+            return True
         job = job_of(name)
         if job is not None and self._leave_to(job, name):
             self._covered[name] = job
@@ -315,12 +331,15 @@ class BootScripts:
             there = states.get(DONE_BY.get(name, job), [])
             # A job whose events have not come by the end is of no use to this system, as udev to a container.
             at_rest = set(there) <= {"stop/waiting"} and (self._last is not None or is_task(job))
-            done = at_rest or "start/running" in there
+            done = at_rest or ("start/running" in there and not is_task(job))
             if done or over:
                 if not done:
                     self._tell(f"Job {job} has not come, and {name} is waited for no longer")
                 del self._covered[name]
-                self._ended(name)
+                self._first.discard(name)
+                # Where nothing is mounted at all, nobody has waited for it, nor run it.
+                if job != FIRST_JOB or posix.access(FIRST_MARK, posix.F_OK) or not self._start(name):
+                    self._ended(name)
 
     def _show(self) -> None:
         """Show what is to be heard: of the first script all, of what was left running whole lines in between."""
@@ -365,6 +384,12 @@ def job_of(name: str) -> str | None:
         if posix.access(f"{JOBS}/{job}.conf", posix.F_OK):
             return job
     return None
+
+
+def first_scripts(order: BootOrder) -> set[str]:
+    """The scripts without a job that have to end before the root is checked, and need nothing that comes later."""
+    found = {name for name in order.before(ROOT_CHECK) if job_of(name) is None}
+    return {name for name in found if order.before(name) <= found | DONE_BEFORE}
 
 
 def waits_for_turn(name: str) -> bool:
@@ -428,10 +453,20 @@ def _read_text(path: str) -> str:
 
 def main(argv: list[str]) -> int:
     """Run the scripts that no job stands in for."""
-    return run(PROGRAM, argv, Common(), _boot)
+    return run(PROGRAM, argv, Settings(), _boot)
 
 
-def _boot(context: Context, settings: Common, args: list[str]) -> int:
+class Settings(Common):
+    """What the options say."""
+
+    __slots__ = ("first",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = False
+
+
+def _boot(context: Context, settings: Settings, args: list[str]) -> int:
     if args:
         raise UsageError(f"unexpected argument: {args[0]}")
     need_root(context)
@@ -440,7 +475,13 @@ def _boot(context: Context, settings: Common, args: list[str]) -> int:
     except OSError as error:
         context.error(f"Unable to read {LINKS}: {error.strerror}")
         order = BootOrder(())
+    first = first_scripts(order)
+    if settings.first:
+        with open(FIRST_MARK, "w"):
+            order.keep(first)
     boot = BootScripts(order, context.error)
+    if not settings.first and posix.access(f"{JOBS}/{FIRST_JOB}.conf", posix.F_OK):
+        boot.leave(first)
 
     def stop(number: int, frame: object) -> NoReturn:
         # The job is stopped: the machine goes down, or to another runlevel, meanwhile.
@@ -460,6 +501,6 @@ def _boot(context: Context, settings: Common, args: list[str]) -> int:
 PROGRAM = Program(
     "",
     "Run the scripts of /etc/rcS.d that no job stands in for.",
-    COMMON,
-    "The job rcS-scripts runs this at boot.\n",
+    ((Option("", "first", "first"), "run those alone that come before the check of the root file system"), *COMMON),
+    "The jobs rcS-first and rcS-scripts run this at boot.\n",
 )
