@@ -12,7 +12,7 @@ FIREWALLS = ("ufw", "nftables", "netfilter-persistent", "apparmor")
 EVERYWHERE = {
     "rsyslog", "dbus", "cron", "anacron", "atd", "ssh", "network-manager", "avahi-daemon", "rpcbind", "nfs-common",
     "statd", "idmapd", "gssd", "nfs-kernel-server", "nfsdcld", "svcgssd", "elogind", "chrony", "ntpsec",
-    "wpa_supplicant", "modemmanager",
+    "wpa_supplicant", "modemmanager", "cryptdisks-early",
 }  # fmt: skip
 MACHINES = {
     "acpid", "irqbalance", "systemd-timesyncd", "haveged", "smartmontools",
@@ -20,7 +20,7 @@ MACHINES = {
 }  # fmt: skip
 #: What ends after the services that log, and talk, by it.
 LAST = {"rsyslog", "rpcbind", "statd", "nfs-common", "idmapd", "gssd", "dbus", "elogind", "avahi-daemon",
-        "network-manager", "wpa_supplicant", "modemmanager"}  # fmt: skip
+        "network-manager", "wpa_supplicant", "modemmanager", "cryptdisks-early"}  # fmt: skip
 #: Seconds that a step for a mount waits where nobody ends it.
 MOUNTING = dict.fromkeys(("statd-mounting", "idmapd-mounting"), 30.0)
 
@@ -108,7 +108,7 @@ def test_the_log_and_the_bus_end_last(container: str) -> None:
     boot.go_on(5.0)
     boot.emit("deconfiguring-networking")
     boot.go_on(5.0)
-    assert boot.running() & set(JOBS) == {"rsyslog"}
+    assert boot.running() & set(JOBS) == {"rsyslog", "cryptdisks-early"}
 
 
 def test_single_user_mode_leaves_the_log_and_the_bus() -> None:
