@@ -20,7 +20,8 @@ PROGRAM = Path(__file__).parents[2] / "src/libexec/boot-step"
 #: Each of these writes down how it was called, and does nothing.
 FAKES = (
     "hwclock", "sulogin", "start", "stop", "initctl", "mount", "umount", "reboot", "modprobe", "ifquery", "ifup",
-    "ifdown", "dmesg", "udevadm", "mknod", "sleep", "chgrp",
+    "ifdown", "dmesg", "udevadm", "mknod", "sleep", "chgrp", "fsck", "swapon",
+    "ps",
 )  # fmt: skip
 #: These are the real ones; there are no others.
 TOOLS = ("cat", "dd", "find", "head", "install", "ln", "mkdir", "mv", "rm", "stat")
@@ -144,6 +145,34 @@ class TestEmergency:
         assert machine.step("emergency") == ["sulogin"] * asked
         assert machine.status == 0
 
+    def test_has_it_once_however_often_mountall_is_started(self, machine: Machine) -> None:
+        machine.write("proc/cmdline", "emergency")
+        assert machine.step("emergency") == ["sulogin"]
+        assert machine.step("emergency") == [] and machine.status == 0
+
+
+class TestRescue:
+    SAID = (
+        "There is no runlevel, for rc-sysinit has failed.  Root can log in here; once it is mended: start rc-sysinit\n"
+    )
+
+    @pytest.mark.parametrize(
+        ("active", "tty"),
+        [("ttyS0\n", "ttyS0"), ("tty0 hvc0\n", "hvc0"), ("ttyS0 tty0\n", "tty1"), ("", "console")],
+    )
+    def test_says_so_where_somebody_can_log_in_on_the_console(self, machine: Machine, active: str, tty: str) -> None:
+        machine.write("sys/class/tty/tty0/active", "tty1\n")
+        if active:
+            machine.write("sys/class/tty/console/active", active)
+        machine.program("ps", "echo 123")
+        assert machine.step("rescue") == ["sleep 2", f"ps -o pid= -t {tty}"]
+        assert (machine.said, machine.status) == (self.SAID, 0)
+
+    def test_gives_a_shell_where_nobody_can_and_tries_again_after_it(self, machine: Machine) -> None:
+        machine.program("sulogin", f"[ -e {machine.root}/left ] || {{ : >{machine.root}/left; exit 1; }}")
+        calls = machine.step("rescue")
+        assert calls[2:] == ["sulogin", "sleep 1", "start --no-wait rc-sysinit"] and machine.status == 0
+
 
 class TestClock:
     @pytest.mark.parametrize(
@@ -232,7 +261,7 @@ class TestMountallAgain:
         done = []
         for second in seconds:
             machine.write("proc/uptime", f"{second:.2f} 99.00\n")
-            done.append(machine.step("mountall-again"))
+            done.append(machine.step("mountall-again", EXIT_SIGNAL="KILL"))
         return done
 
     START = ["start --no-wait mountall"]
@@ -243,6 +272,15 @@ class TestMountallAgain:
         assert self.die(machine, 59.9) == [[]]
         assert machine.said == "mountall was killed 5 times within a minute\n"
         assert machine.events() == ["mountall-gives-up"]
+
+    def test_has_a_shell_where_there_is_nothing_to_go_on_with(self, machine: Machine) -> None:
+        assert machine.step("mountall-again") == []
+        assert machine.said == "mountall could not be started\n"
+        assert machine.events() == ["mountall-gives-up"]
+
+    def test_leaves_an_exit_status_to_the_shell(self, machine: Machine) -> None:
+        assert machine.step("mountall-again", EXIT_STATUS="2") == []
+        assert (machine.said, machine.events()) == ("", [])
 
     def test_counts_those_of_the_last_minute(self, machine: Machine) -> None:
         assert self.die(machine, 1, 2, 3, 4, 61, 62, 63, 64) == [self.START] * 8
@@ -255,7 +293,7 @@ class TestMountallShell:
     @pytest.mark.parametrize(
         ("status", "text", "then"),
         [
-            ("", "The file systems could not be mounted.", "restarts the machine"),
+            ("", "The program that mounts the file systems, mountall, does not run.", "starts it again"),
             ("1", "The file systems could not be mounted.", "restarts the machine"),
             ("2", "A file system that the boot needs is missing or damaged.", "goes on mounting"),
             (
@@ -270,7 +308,7 @@ class TestMountallShell:
         assert machine.step("mountall-shell", status) == ["sulogin"]
         assert machine.said == f"\n{text}\nA root shell follows; leaving the shell {then}.\n"
         left = machine.step("mountall-shell-left", status)
-        if then == "goes on mounting":
+        if then != "restarts the machine":
             assert left == ["start --no-wait mountall"]
         else:
             assert left == ["umount -a", "reboot -f"] and machine.said == "The machine restarts.\n"
@@ -282,6 +320,27 @@ class TestMountallShell:
             assert machine.step("mountall-shell", status) == []
             assert "Root has no password" in machine.said and machine.status == 0
             assert machine.step("mountall-shell-left", status) == ["start --no-wait mountall SKIP=all"]
+
+    @pytest.mark.parametrize("status", ["", "1"])
+    def test_mounts_plainly_where_mountall_itself_fails_again(self, machine: Machine, status: str) -> None:
+        machine.write("etc/shadow", self.LOST)
+        machine.write("proc/mounts", "/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw,nosuid 0 0\n")
+        assert machine.step("mountall-shell", status) == []
+        assert machine.step("mountall-shell-left", status) == ["start --no-wait mountall SKIP=all"]
+        assert machine.events() == []
+        machine.write("run/udev/control")
+        assert machine.step("mountall-shell-left", status) == [
+            "sleep 1", "udevadm settle --timeout=30", "fsck -A -T -a", "mount -o remount,rw /",
+            "mount -a -O no_netdev", "swapon -a",
+        ]  # fmt: skip
+        assert machine.events() == [
+            "virtual-filesystems",
+            "mounted DEVICE=/dev/vda MOUNTPOINT=/ TYPE=ext4 OPTIONS=rw",
+            "mounted DEVICE=tmpfs MOUNTPOINT=/run TYPE=tmpfs OPTIONS=rw,nosuid",
+            "local-filesystems", "remote-filesystems", "filesystem", "all-swaps",
+        ]  # fmt: skip
+        (machine.root / "run/udev/control").unlink()
+        assert machine.step("mountall-shell-left", status)[:11] == [*["sleep 1"] * 10, "fsck -A -T -a"]
 
     def test_is_given_to_a_root_without_a_password_to_type(self, machine: Machine) -> None:
         machine.write("etc/shadow", "root::19000:0:99999:7:::\n")

@@ -55,6 +55,22 @@ def test_no_optional_job_is_needed(name: str) -> None:
     check(Boot(without=[name]).run())
 
 
+def test_a_mountall_that_cannot_be_executed_is_a_case_for_its_shell() -> None:
+    boot = Boot(network="down")
+    boot.world.broken.add("mountall main")
+    boot.run(5.0)
+    assert [name for name, *_ in boot.world.spawned if name.startswith("mountall")] == ["mountall-again"]
+    boot.emit("mountall-gives-up")
+    boot.go_on(1.0)
+    assert "mountall-shell" in boot.running()
+
+
+def test_a_boot_without_mountall_leaves_nothing_running_so_that_init_gives_a_shell() -> None:
+    boot = Boot(network="down", without=["mountall"]).run(5.0)
+    own = {name for name in boot.running() if boot.world.instance(name).pids}
+    assert own == set() and boot.stuck() == []
+
+
 def test_nothing_of_the_boot_waits_for_udev_or_the_network_before_the_login() -> None:
     boot = Boot(network="down", takes={"udevtrigger": 100.0})
     boot.run(10.0)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from upstart.base.loop import Loop
     from upstart.daemon.configuration import Configuration
-    from upstart.engine.data import Event
+    from upstart.engine.data import Event, Instance
     from upstart.engine.engine import Engine
 
 SULOGIN = "/sbin/sulogin"
@@ -94,7 +94,7 @@ class Boot:
 
         Jobs that run only because others wait for what they tell do not count: they start nothing of their own.
         """
-        own = any(instance.env.get("UPSTART_EVENTS") != AWAITED for instance, _ in self._engine.pids.values())
+        own = any(not serves_others(self._engine, instance) for instance, _ in self._engine.pids.values())
         return own or self._moves() or has_runlevel()
 
     def _moves(self) -> bool:
@@ -197,6 +197,16 @@ class Boot:
             self._shell = saved["shell"], self._loop.add_fd(saved["shell"], READ, self._ended)
         if saved["again_at"]:
             self._again_later(saved["again_at"])
+
+
+def serves_others(engine: Engine, instance: Instance) -> bool:
+    """Whether it runs only because others wait for what it tells, or to be the process of a job that does."""
+    cause = instance.env.get("UPSTART_EVENTS")
+    if cause != "starting":
+        return cause == AWAITED
+    job = engine.jobs.get((None, instance.env.get("JOB", "")))
+    instances = job.instances.values() if job is not None else ()
+    return bool(instances) and all(each.env.get("UPSTART_EVENTS") == AWAITED for each in instances)
 
 
 def has_runlevel() -> bool:
