@@ -5,7 +5,7 @@
 # make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
 # make vm-cloud   virtual machines that cloud-init configures
 # make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
-# make vm-all   virtual machines that boot, end and are rescued in every way
+# make vm-all   virtual machines that boot, end and are rescued in every way, with disks and networks of every kind
 # make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
 # make mutants    random changes of the code, and which of them no test notices
 # make check-daemons  a dozen real servers and ten wrappers, with each of expect none, fork and daemon
@@ -30,7 +30,7 @@ TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-jeepney py
   procps util-linux e2fsprogs
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools
 BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
-VM_PACKAGES := qemu-system-x86 e2fsprogs
+VM_PACKAGES := qemu-system-x86 e2fsprogs cryptsetup-bin
 CLOUD_PACKAGES := dosfstools mtools
 AUTOPKGTEST_PACKAGES := autopkgtest qemu-utils
 
@@ -105,7 +105,8 @@ vm: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
 	@$(PYTHON) tests/boot/vm.py --release $(RELEASE) $(if $(filter-out 0,$(INITRD)),--initrd)
 
-# Boots with and without an initrd, every end of a machine, every way to rescue one; ROWS= names some of them.
+# Boots with and without an initrd, every end of a machine, every way to rescue one, disks, and what is wrong with fstab
+# or the network where nobody is at the console; ROWS= names some of them (docs/machines.md).
 vm-all: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
 	@$(PYTHON) tests/boot/vm_suite.py --release $(RELEASE) $(ROWS)

@@ -80,10 +80,12 @@ class Machine:
     """One QEMU. What it says goes to `show` as it comes, and is kept for `expect`.
 
     `image` is an NVMe's, or with an initrd, which has the modules for it, virtio's. `more_disks` are always virtio's,
-    found by udev: which of several NVMes the kernel calls the first, and so the root, is a matter of chance. What is
-    written to them is dropped at the end, unless `keep`. With `resumed`, what `suspend` wrote of a machine with the
-    same parts, and with its disks as they were then, it goes on from there. With `network` it has an interface. A
-    machine that resets itself ends as one that switches itself off does; `ending` of the monitor tells them apart.
+    found by udev: which of several NVMes the kernel calls the first, and so the root, is a matter of chance. Each of
+    these has the name of its image as its serial number (/dev/disk/by-id/virtio-NAME). What is written to the disks is
+    dropped at the end, unless `keep`. With `resumed`, what `suspend` wrote of a machine with the same parts, and with
+    its disks as they were then, it goes on from there. With `network` it has an interface, or those of `nic`, which
+    are what -nic takes. A machine that resets itself ends as one that switches itself off does; `ending` of the monitor
+    tells them apart.
     """
 
     def __init__(
@@ -99,15 +101,19 @@ class Machine:
         command_line: str = KERNEL_COMMAND_LINE,
         resumed: Path | None = None,
         network: bool = False,
+        nic: Sequence[str] = (),
+        processors: int = 2,
     ) -> None:
         self.show = show
         self.said = b""
         self._read = 0
         self.monitor = Monitor()
-        command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-display", "none"]
+        command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-display", "none"]
+        command += ["-smp", str(processors)]
         command += ["-serial", "stdio", "-no-reboot", *self.monitor.options]
         # QEMU's own network, which gives addresses away by DHCP and leads nowhere.
-        command += ["-nic", "user,model=virtio-net-pci,restrict=on" if network else "none"]
+        own = "user,model=virtio-net-pci,restrict=on" if network else "none"
+        command += [word for each in nic or (own,) for word in ("-nic", each)]
         command += ["-kernel", str(kernel_image), "-append", f"{command_line} {append}".strip()]
         if initrd is not None:
             command += ["-initrd", str(initrd)]
@@ -116,7 +122,7 @@ class Machine:
         for number, path in enumerate([image, *more_disks]):
             snapshot = "off" if keep else "on"
             command += ["-drive", f"file={path},if=none,id=d{number},format=raw,snapshot={snapshot},cache=unsafe"]
-            kind = "nvme,serial=1" if initrd is None and not number else "virtio-blk-pci"
+            kind = "nvme,serial=1" if initrd is None and not number else f"virtio-blk-pci,serial={path.stem[:20]}"
             command += ["-device", f"{kind},drive=d{number}"]
         self.started = time.monotonic()
         self._qemu = subprocess.Popen(
@@ -176,11 +182,22 @@ class Machine:
             if time.monotonic() > end:
                 raise MachineError(f"the machine was to fall silent:\n{self._tail()}")
 
+    def stay(self, seconds: float) -> None:
+        """Lets so much time pass; MachineError if the machine ends meanwhile."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if not self._receive(end - time.monotonic()):
+                raise MachineError(f"the machine ended:\n{self._tail()}")
+
+    def press(self, keys: str) -> None:
+        """Presses keys on the serial line."""
+        assert self._qemu.stdin is not None
+        self._qemu.stdin.write(keys.encode())
+        self._qemu.stdin.flush()
+
     def type(self, text: str) -> None:
         """Types a line on the serial line."""
-        assert self._qemu.stdin is not None
-        self._qemu.stdin.write(text.encode() + b"\n")
-        self._qemu.stdin.flush()
+        self.press(f"{text}\n")
 
     def log_in(self, seconds: float) -> None:
         """Waits for the login prompt, and logs in as root."""
@@ -206,6 +223,13 @@ class Machine:
         if status[1] != b"0":
             raise MachineError(f"{text!r} exited with {status[1].decode()}:\n{output}")
         return output
+
+    def plug(self, path: Path, kind: str = "virtio-blk-pci") -> None:
+        """Puts a further disk in while the machine is on; the kernel itself knows those of the kind nvme."""
+        name = path.stem[:20]
+        file = {"driver": "file", "filename": str(path), "cache": {"no-flush": True}}
+        self.monitor.command("blockdev-add", **{"driver": "raw", "node-name": name, "file": file})
+        self.monitor.command("device_add", driver=kind, drive=name, serial=name, id=f"plugged-{name}")
 
     def suspend(self, state: Path) -> None:
         """Writes what the machine is to a file, and ends QEMU; an NVMe disk cannot be suspended."""

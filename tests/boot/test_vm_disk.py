@@ -16,7 +16,9 @@ def disk(tmp_path: Path) -> Disk:
 
 def test_files_are_written_read_replaced_and_removed(disk: Disk, tmp_path: Path) -> None:
     disk.write("/first", "one\n", 0o755)
+    assert disk.mode("/first") == 0o755
     disk.write("/first", "two\nlines\n")
+    assert disk.mode("/first") == 0o644
     assert disk.read("/first") == "two\nlines\n"
     assert disk.dump("/first", tmp_path / "out").read_text() == "two\nlines\n"
     disk.write("/second", "")

@@ -82,12 +82,19 @@ class Disk:
                 f"cd {directory or '/'}",
                 f"rm {name}",
                 f"write {source.name} {name}",
-                f"sif {name} mode {0o100000 | mode:#o}",
+                f"sif {name} mode 0{0o100000 | mode:o}",
                 f"sif {name} uid 0",
                 f"sif {name} gid 0",
             )
         if self.read(path) != text:
             raise RuntimeError(f"debugfs did not write {path}")
+
+    def mode(self, path: str) -> int:
+        """The permissions of a file."""
+        found = re.search(r"Mode: +(\d+)", run("debugfs", "-R", f"stat {path}", str(self.path)))
+        if not found:
+            raise RuntimeError(f"there is no {path}")
+        return int(found[1], 8)
 
     def remove(self, path: str) -> None:
         """Removes a file or a node."""
@@ -134,6 +141,12 @@ class Disk:
     def share_blocks(self, first: str, second: str) -> None:
         """Has the first file claim the blocks of the second, which fsck does not mend without being told to."""
         self._debugfs(f"copy_inode {second} {first}", "ssv state 2")
+
+    def damage(self) -> None:
+        """Damage that needs a decision: two files claim the same blocks."""
+        self.write("/first", "first\n" * 3000)
+        self.write("/second", "second\n" * 3000)
+        self.share_blocks("/first", "/second")
 
     def set_unclean(self) -> None:
         """Marks the file system as one with errors, which fsck must look at."""

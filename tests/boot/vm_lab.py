@@ -49,9 +49,9 @@ class Lab:
         """A disk with the system, to be written to."""
         return vm_disk.Disk(vm_disk.copy(self.parts.disk, self.directory / "root.img"))
 
-    def data_disk(self, disk: vm_disk.Disk) -> vm_disk.Disk:
-        """A second one, which `disk` has in its fstab."""
-        disk.write("/etc/fstab", disk.read("/etc/fstab") + DATA)
+    def data_disk(self, disk: vm_disk.Disk, line: str = DATA) -> vm_disk.Disk:
+        """A second one, which `disk` has in its fstab, as `line`."""
+        disk.write("/etc/fstab", disk.read("/etc/fstab") + line)
         return vm_disk.Disk(vm_disk.make(self.directory / "data.img", "data"))
 
     def swap_disk(self, disk: vm_disk.Disk) -> vm_disk.Disk:
@@ -68,9 +68,11 @@ class Lab:
         root_mode: str = "ro",
         resumed: Path | None = None,
         network: bool = False,
+        nic: Sequence[str] = (),
     ) -> Machine:
         """A machine that starts with `disks` and keeps what is written to them; without, with a disk that keeps
-        nothing. `resumed` and `network` are as in Machine."""
+        nothing. `resumed`, `network` and `nic` are as in Machine; a server has a network by itself, and its interfaces
+        the kernel's names."""
         paths = [disk.path for disk in disks] or [self.parts.disk]
         where = f"UUID={vm_disk.Disk(paths[0]).uuid()}" if initrd else "/dev/nvme0n1"
         self.note(f"a machine: {'initrd ' if initrd else ''}{root_mode} {append}")
@@ -82,9 +84,12 @@ class Lab:
             initrd=self.parts.initrd if initrd else None,
             more_disks=paths[1:],
             keep=bool(disks),
-            command_line=f"console=ttyS0 root={where} {root_mode} panic=-1",
+            command_line=f"console=ttyS0 root={where} {root_mode} panic=-1{' net.ifnames=0' * self.parts.server}",
             resumed=resumed,
-            network=network,
+            # A machine of several stalls where the host has not as many to give, and a server takes its time.
+            processors=1 if self.parts.server else 2,
+            network=network or self.parts.server,
+            nic=nic,
         )
 
 

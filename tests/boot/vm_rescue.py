@@ -47,11 +47,11 @@ def single(lab: Lab) -> None:
 
 
 def emergency(lab: Lab) -> None:
-    """`emergency`: a root shell before any script, on a root that is read-only; leaving it goes on."""
+    """`emergency`: a root shell before anything is mounted, on a root that is read-only; leaving it goes on."""
     with lab.machine(append="emergency") as vm:
         maintenance_shell(vm)
-        require(b"Checking file systems" not in vm.said, "scripts ran before the shell")
         require(" / ext4 ro" in vm.command("cat /proc/mounts"), "the root is not read-only")
+        require("mountall start/starting" in vm.command("initctl status mountall"), "mountall ran before the shell")
         vm.type("exit")
         normal_login(vm)
 
@@ -78,7 +78,7 @@ def own_jobs(lab: Lab) -> None:
         vm.fall_silent(15, PATIENCE)
         vm.monitor.press("ctrl", "alt", "delete")
         vm.expect(rb"job of mine ran", 120)
-        require(b"Checking file systems" not in vm.said, "the system was started")
+        require(b" login: " not in vm.said, "the system was started")
     with lab.machine([disk], "--startup-event mine --confdir /srv") as vm:
         vm.expect(rb"job of mine ran", PATIENCE)
 
@@ -117,14 +117,24 @@ def broken_jobs(lab: Lab) -> None:
 
 
 def broken_sysinit(lab: Lab, override: str) -> None:
-    """A boot that rc-sysinit does not finish: a root shell, from which it goes on once it is mended."""
+    """A boot that rc-sysinit does not finish: the console is told why, and root can log in there, and try again.
+    Without any login there is a root shell, and leaving that tries again."""
     disk = lab.disk()
     disk.write("/etc/init/rc-sysinit.override", override)
     with lab.machine([disk]) as vm:
-        maintenance_shell(vm)
+        vm.expect(rb"There is no runlevel, for rc-sysinit has failed", PATIENCE)
+        vm.type("")
+        vm.log_in(60)
         require(re.search(rb"init: .*rc-sysinit", vm.said), "the console is not told why")
-        vm.command("mount -o remount,rw none / && rm /etc/init/rc-sysinit.override")
-        vm.command("initctl reload-configuration && sleep 1")
+        vm.command("rm /etc/init/rc-sysinit.override; initctl reload-configuration; start --no-wait rc-sysinit")
+        vm.command("until runlevel | grep -q 'N 2'; do sleep 0.3; done")
+        switch_off(vm, [disk])
+    disk.write("/etc/init/rc-sysinit.override", override)
+    for name in ("ttyS0", "serial-getty"):
+        disk.write(f"/etc/init/{name}.override", "start on runlevel [2345]\n")
+    with lab.machine([disk]) as vm:
+        maintenance_shell(vm)
+        vm.command("rm /etc/init/*.override; initctl reload-configuration && sleep 1")
         vm.type("exit")
         normal_login(vm)
 
@@ -140,16 +150,17 @@ def sysinit_without_program(lab: Lab) -> None:
 
 
 def unreadable_sysinit(lab: Lab) -> None:
-    """The file of rc-sysinit has an error, and so nothing starts: a root shell, from which it goes on once mended."""
+    """The file of rc-sysinit has an error, so that no runlevel is entered: the console is told, there are logins all
+    the same, and once it is mended it can be started."""
     disk = lab.disk()
     path = "/etc/init/rc-sysinit.conf"
     disk.write(path, disk.read(path).replace("stop on runlevel\n", "stop onto runlevel\n", 1))
     with lab.machine([disk]) as vm:
-        maintenance_shell(vm)
+        vm.log_in(PATIENCE)
         require(re.search(rb"init: .*rc-sysinit\.conf:\d+: Unknown stanza", vm.said), "the console is not told why")
-        vm.command(f"mount -o remount,rw none / && sed -i 's/onto/on/' {path}")
-        vm.type("exit")
-        normal_login(vm)
+        require("unknown" in vm.command("runlevel || :"), "a runlevel was entered")
+        vm.command(f"sed -i 's/onto/on/' {path}; initctl reload-configuration; start --no-wait rc-sysinit")
+        vm.command("until runlevel | grep -q 'N 2'; do sleep 0.3; done")
 
 
 def unclean(lab: Lab) -> None:
@@ -169,27 +180,22 @@ def unclean(lab: Lab) -> None:
         switch_off(vm, [disk, data])
 
 
-def share_blocks(disk: Disk) -> None:
-    """Damage that needs a decision: two files claim the same blocks."""
-    disk.write("/first", "first\n" * 3000)
-    disk.write("/second", "second\n" * 3000)
-    disk.share_blocks("/first", "/second")
-
-
 def damaged_beyond_preen(lab: Lab) -> None:
-    """Damage that needs a decision: checkfs gives a shell, and the boot goes on once it is left. The root is damaged
-    in a way that checkroot mends; after that it goes on by itself."""
+    """Damage that needs a decision, of a disk that is waited for: mountall asks, and mends it by a key. The root is
+    damaged in a way that is mended without a question."""
     disk = lab.disk()
-    data = lab.data_disk(disk)
-    share_blocks(data)
+    data = lab.data_disk(disk, "LABEL=data /srv ext4 defaults 0 2\n")
+    data.damage()
     disk.mend()  # or there would be more to mend, and a restart
     disk.set_unclean()
     with lab.machine([disk, data]) as vm:
-        maintenance_shell(vm)
-        require(re.search(rb"root: .*non-contiguous", vm.said), "the root was not checked")
-        vm.command("fsck -y LABEL=data || [ $? = 1 ]")
-        vm.type("exit")
+        vm.expect(rb"Errors were found while checking the disk drive for /srv\.", PATIENCE)
+        vm.expect(rb"Press F to attempt to fix the errors", 30)
+        vm.press("F")
         normal_login(vm)
+        require("non-contiguous" in vm.command("cat /var/log/fsck/mountall"), "the root was not checked")
+        all_mounted(vm)
+        switch_off(vm, [disk, data])
 
 
 def restarts_by_itself(vm: Machine) -> None:
@@ -203,20 +209,23 @@ def boots_clean(lab: Lab, disk: Disk) -> None:
     """The boot after a repair: nothing is checked any more, and switching off leaves all in order."""
     with lab.machine([disk]) as vm:
         normal_login(vm)
-        require(b"root: clean" in vm.said, "after the repair the root is not found clean")
+        require("root: clean" in vm.command("cat /var/log/fsck/mountall"), "the repaired root is not found clean")
         switch_off(vm, [disk])
 
 
 def damaged_root(lab: Lab) -> None:
-    """Damage of the root that needs a decision: checkroot gives a shell, the root read-only; once it is repaired and
-    the shell is left, the machine restarts by itself, and boots."""
+    """Damage of the root that needs a decision: mountall asks, and M gives a shell, the root read-only; once it is
+    repaired and the shell is left, the machine restarts by itself, and boots."""
     disk = lab.disk()
-    share_blocks(disk)
+    disk.damage()
     with lab.machine([disk]) as vm:
+        vm.expect(rb"Errors were found while checking the disk drive for /\.", PATIENCE)
+        vm.expect(rb"M for manual recovery", 30)
+        vm.press("M")
         maintenance_shell(vm)
-        require(b"boot-mounts: The check of the root file system failed" in vm.said, "the console is not told why")
+        require(b"The root file system is damaged, and is mounted read-only" in vm.said, "the console is not told why")
         require(" / ext4 ro" in vm.command("cat /proc/mounts"), "the root is not read-only")
-        require("checkroot.sh start/running" in vm.command("initctl status checkroot.sh"), "it is another's shell")
+        require("mountall-shell start/running" in vm.command("initctl status mountall-shell"), "it is another's shell")
         vm.command("fsck -y / || [ $? = 3 ]", 120)
         vm.type("exit")
         restarts_by_itself(vm)
@@ -226,11 +235,10 @@ def damaged_root(lab: Lab) -> None:
 def damaged_root_fsckfix(lab: Lab) -> None:
     """The same damage with FSCKFIX=yes in /etc/default/rcS: it is repaired, and the machine restarts by itself."""
     disk = lab.disk()
-    share_blocks(disk)
+    disk.damage()
     disk.write("/etc/default/rcS", disk.read("/etc/default/rcS") + "FSCKFIX=yes\n")
     with lab.machine([disk]) as vm:
-        vm.expect(rb"Multiply-claimed block", PATIENCE)
-        vm.expect(rb"boot-mounts: The root file system has been repaired", PATIENCE)
+        vm.expect(rb"/ was repaired; the system has to be restarted", PATIENCE)
         restarts_by_itself(vm)
         require(b"root password for" not in vm.said, "a shell was given")
     boots_clean(lab, disk)
@@ -247,8 +255,9 @@ def forcefsck(lab: Lab) -> None:
     before = [each.last_check() for each in disks]
     with lab.machine([*disks, swap], "forcefsck") as vm:
         normal_login(vm)
-        for label in (b"root", b"data"):
-            require(re.search(rb"%b: .*non-contiguous" % label, vm.said), f"{label.decode()} was not checked")
+        said = vm.command("cat /var/log/fsck/mountall")
+        for label in ("root", "data"):
+            require(re.search(rf"{label}: .*non-contiguous", said), f"{label} was not checked:\n{said}")
         used = vm.command("cat /proc/swaps")
         require(used.count("/dev/") == 1, f"the swap of fstab is not in use:\n{used}")
         mounts = vm.command("cat /proc/mounts")
@@ -267,37 +276,90 @@ def fastboot(lab: Lab) -> None:
     before = disk.last_check()
     with lab.machine([disk, swap], "fastboot noswap") as vm:
         normal_login(vm)
-        require(b"fastboot: the root file system is not checked" in vm.said, "fastboot was not heeded")
         require("/dev/" not in vm.command("cat /proc/swaps"), "swap is in use")
         switch_off(vm)
     require(disk.last_check() == before and disk.state()[0] != "clean", "the root was checked")
 
 
 def broken_rcs(lab: Lab) -> None:
-    """The program that runs rcS.d is broken: sysv-rc's runs the scripts, and what is to be mounted is."""
+    """The program that runs rcS.d is broken: sysv-rc's runs what is left there, those with jobs do nothing, and what is
+    to be mounted is."""
     disk = lab.disk()
     data = lab.data_disk(disk)
     disk.remove("/usr/lib/python3/dist-packages/upstart/sysv/rcs.py")
+    for path in ("/etc/init.d/left", "/etc/rcS.d/S20left"):
+        disk.write(path, "#!/bin/sh\necho script of mine ran\n", 0o755)
+    depend = "/etc/init.d/.depend.boot"
+    disk.write(depend, disk.read(depend).replace("TARGETS = ", "TARGETS = left ", 1))
     with lab.machine([disk, data]) as vm:
         normal_login(vm)
         require(re.search(rb"No module named '?upstart.sysv.rcs", vm.said), "the console is not told why")
-        require(b"concurrent boot in runlevel S" in vm.said, "sysv-rc did not run the scripts")
+        require(b"boot in runlevel S" in vm.said, "sysv-rc did not run the scripts")
+        require(b"script of mine ran" in vm.said, "the script that is left did not run")
         all_mounted(vm)
         switch_off(vm, [disk, data])
+
+
+def early_script(lab: Lab) -> None:
+    """A script that insserv has before checkroot.sh, as that which sets the clock of a machine without one: mountall
+    waits for it, and it runs once."""
+    disk = lab.disk()
+    text = "#!/bin/sh\nsleep 4\ngrep -q ' / ext4 ro' /proc/mounts && echo my clock is set >/dev/console\n"
+    for path in ("/etc/init.d/clock", "/etc/rcS.d/S01clock"):
+        disk.write(path, text, 0o755)
+    depend = disk.read("/etc/init.d/.depend.boot").replace("TARGETS = ", "TARGETS = clock ", 1)
+    disk.write("/etc/init.d/.depend.boot", depend.replace("checkroot.sh: ", "checkroot.sh: clock ", 1))
+    with lab.machine([disk]) as vm:
+        normal_login(vm)
+        require(vm.said.count(b"my clock is set") == 1, "the script did not run once, before the root was writable")
+        require("stop/waiting" in vm.command("status rcS-first"), "what comes first has not ended")
+        switch_off(vm, [disk])
 
 
 def broken_mount_job(lab: Lab) -> None:
-    """The job in the place of a script cannot be read: the script itself runs."""
+    """The job that mounts cannot be read: the console is told at once, and root has a shell; once it is mended, leaving
+    that boots."""
     disk = lab.disk()
     data = lab.data_disk(disk)
-    disk.write("/etc/init/mountall.sh.conf", "start on boot-script SCRIPT=mountall.sh\ntask\nexec\n")
+    path = "/etc/init/mountall.conf"
+    disk.write(path, disk.read(path).replace("start on startup\n", "start onto startup\n", 1))
     with lab.machine([disk, data]) as vm:
+        vm.expect(rb"init: No job is left running after startup", PATIENCE)
+        maintenance_shell(vm)
+        require(re.search(rb"mountall\.conf:\d+: Unknown stanza", vm.said), "the console is not told why")
+        vm.command(f"mount -o remount,rw / && sed -i 's/onto/on/' {path}")
+        vm.type("exit")
         normal_login(vm)
-        require(re.search(rb"mountall\.sh\.conf:3: Expected token", vm.said), "the console is not told why")
-        require(re.search(rb"rcS: Job mountall\.sh cannot stand in .*Unknown job", vm.said), "rcS does not tell")
-        require(b"Mounting local filesystems" in vm.said, "the script did not run")
         all_mounted(vm)
         switch_off(vm, [disk, data])
+
+
+def mountall_gone(lab: Lab) -> None:
+    """The program that mounts is gone: a shell, and once it is back leaving that boots. Where root has no password, the
+    system comes up without it."""
+    disk = lab.disk()
+    data = lab.data_disk(disk)
+    program = disk.dump("/usr/sbin/mountall", lab.directory / "mountall").read_text()
+    disk.remove("/usr/sbin/mountall")
+    disk.write("/root/mountall", program, 0o755)
+    with lab.machine([disk, data]) as vm:
+        vm.expect(rb"The program that mounts the file systems, mountall, does not run", PATIENCE)
+        maintenance_shell(vm)
+        vm.command("mount -o remount,rw / && cp -p /root/mountall /usr/sbin/mountall")
+        vm.type("exit")
+        normal_login(vm)
+        all_mounted(vm)
+        vm.command("rm /usr/sbin/mountall && sed -i 's/^root:/root:!/' /etc/shadow")
+        switch_off(vm, [disk, data])
+    with lab.machine([disk, data]) as vm:
+        vm.expect(rb"Root has no password, so that no shell can be given here", PATIENCE)
+        vm.expect(rb"mountall does not work: the file systems of fstab are mounted without it", PATIENCE)
+        vm.expect(rb" login: ", PATIENCE)
+        vm.stay(20)
+        vm.monitor.press("ctrl", "alt", "delete")
+        restarts_by_itself(vm)
+    require("job 6" in disk.read("/var/log/marks"), "the runlevel was not entered")
+    require("job 6" in data.read("/marks"), "/srv was not mounted")
 
 
 def serial_console(lab: Lab) -> None:
@@ -319,17 +381,35 @@ def all_mounted(vm: Machine) -> None:
 
 
 def missing_disk(lab: Lab) -> None:
-    """Entries of fstab whose disks are not there: one that is to be checked gives a shell, and one that is not only
-    fails to be mounted; the boot goes on."""
+    """Entries of fstab whose disks are not there: the console is told which, what waits for them, and for how long; the
+    boot goes on without them. A key does not wait for that."""
     disk = lab.disk()
     entries = "LABEL=gone /mnt ext4 defaults 0 2\nLABEL=lost /media ext4 defaults 0 0\n"
     disk.write("/etc/fstab", disk.read("/etc/fstab") + entries)
     with lab.machine([disk]) as vm:
-        maintenance_shell(vm)
-        vm.type("exit")
+        vm.expect(rb"The disk drive for /mnt is not ready yet or not present\.", PATIENCE)
+        vm.expect(rb"In \d+ seconds the system starts without", 30)
+        vm.expect(rb"Skipping /mnt \(/etc/fstab:2\): LABEL=gone is missing", PATIENCE)
         normal_login(vm)
         mounts = vm.command("cat /proc/mounts")
         require("/mnt" not in mounts and "/media" not in mounts, "what is not there was mounted")
+        switch_off(vm, [disk])
+    with lab.machine([disk]) as vm:
+        vm.expect(rb"The disk drive for /media is not ready yet or not present\.", PATIENCE)
+        vm.expect(rb"Press S to skip mounting", 30)
+        vm.press("S")
+        vm.expect(rb"Skipping /media at user request", 10)
+        normal_login(vm)
+
+
+def missing_root_device(lab: Lab) -> None:
+    """fstab has another disk for the root than that which the kernel has mounted: the boot goes on, on this one."""
+    disk = lab.disk()
+    disk.write("/etc/fstab", "LABEL=other / ext4 errors=remount-ro 0 1\n")
+    with lab.machine([disk]) as vm:
+        normal_login(vm)
+        require(" / ext4 rw" in vm.command("cat /proc/mounts"), "the root is not writable")
+        switch_off(vm, [disk])
 
 
 def no_bindings(lab: Lab) -> None:
@@ -405,8 +485,9 @@ ROWS: dict[str, Callable[[Lab], None]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         login_without_initrd, single, emergency, shell_as_init, own_jobs, broken_jobs, failing_sysinit,
-        sysinit_without_program, unreadable_sysinit, broken_rcs, broken_mount_job, serial_console, unclean, forcefsck,
-        fastboot, damaged_root, damaged_root_fsckfix, damaged_beyond_preen, missing_disk, no_bindings, no_python,
-        damaged_package, damaged_package_with_initrd, empty_dev, read_only,
+        sysinit_without_program, unreadable_sysinit, broken_rcs, early_script, broken_mount_job, mountall_gone,
+        serial_console, unclean, forcefsck, fastboot, damaged_root, damaged_root_fsckfix, damaged_beyond_preen,
+        missing_disk, missing_root_device, no_bindings, no_python, damaged_package, damaged_package_with_initrd,
+        empty_dev, read_only,
     )
 }  # fmt: skip

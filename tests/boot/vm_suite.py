@@ -3,7 +3,7 @@
 
 A row that fails is tried once more, since under emulation one may be late, and what was wrong at first is told in any
 case; what the machines of either attempt said is in build/vm. The exit status is 0 if every row held in the end. ROWS
-names rows to try, for which `ends` stands for all ends.
+names rows to try, for which `ends` stands for all ends, `rescue`, `storage` and `headless` for all of theirs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,27 @@ from pathlib import Path
 import archive
 import root
 import vm_ends
+import vm_events
+import vm_headless
 import vm_image
 import vm_rescue
+import vm_storage
 from machine import MachineError
 from machine_monitor import MonitorError
 from vm_lab import Lab
 
 #: What goes wrong in a machine, as opposed to in a row.
 FAILURES = (MachineError, MonitorError, RuntimeError, OSError)
+
+
+#: The rows by their kind; all but those of rescue are tried on a server's machine.
+KINDS = {
+    "rescue": vm_rescue.ROWS,
+    "storage": vm_storage.ROWS,
+    "headless": vm_headless.ROWS,
+    "event": vm_events.ROWS,
+}
+ROWS = {name: row for rows in KINDS.values() for name, row in rows.items()}
 
 
 class Table:
@@ -110,10 +123,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Boot, end and rescue virtual machines.")
     parser.add_argument("--init", choices=("upstart", "sysvinit"), default="upstart")
     parser.add_argument("--release", default=archive.host_release())
-    parser.add_argument("rows", nargs="*", metavar="ROWS", help=", ".join(["ends", *vm_ends.NAMES, *vm_rescue.ROWS]))
+    parser.add_argument("rows", nargs="*", metavar="ROWS", help=", ".join(["ends", *vm_ends.NAMES, *KINDS, *ROWS]))
     options = parser.parse_args(argv[1:])
-    wanted = options.rows or ["ends", *vm_rescue.ROWS]
-    unknown = [name for name in wanted if name not in ("ends", *vm_ends.NAMES, *vm_rescue.ROWS)]
+    wanted = [name for word in options.rows or ["ends", *KINDS] for name in KINDS.get(word, {word: None})]
+    unknown = [name for name in wanted if name not in ("ends", *vm_ends.NAMES, *ROWS)]
     if unknown:
         parser.error(f"unknown rows: {', '.join(unknown)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -121,6 +134,9 @@ def main(argv: list[str]) -> int:
     for name in wanted:
         if name in vm_rescue.ROWS:
             attempt(vm_rescue.ROWS[name], options.init, options.release, name, table)
+        elif name in ROWS:
+            server = vm_image.parts(options.init, options.release, True)
+            attempt(ROWS[name], options.init, options.release, name, table, server)
     some = [name for name in wanted if name in vm_ends.NAMES]
     if some or "ends" in wanted:
         ends(options.init, options.release, [] if "ends" in wanted else some, table)
