@@ -50,6 +50,8 @@ class Boot:
         self.container = container
         self.network = network
         self.nfs = nfs
+        #: What has to come before mountall looks at anything.
+        self.needs: tuple[str, ...] = ()
         self.cloud = cloud
         self.main = main
         self.takes = takes or {}
@@ -249,6 +251,8 @@ class Boot:
                     self.emit(name)
                 self._end(pid)
 
+        for need in self.needs:
+            yield [self.emit("before-mounting", NEED=need)]
         self._go_on(virtual())
         self._go_on(local())
         self._go_on(remote())

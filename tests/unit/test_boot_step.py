@@ -129,24 +129,7 @@ def test_events_go_by_initctl_where_there_is_no_fifo(machine: Machine) -> None:
 
 
 class TestEmergency:
-    @pytest.mark.parametrize(
-        ("words", "asked"),
-        [
-            ("emergency", True),
-            ("-b", True),
-            ("quiet emergency ro", True),
-            ("noemergency", False),
-            ("emergency=1 a-b", False),
-            ("", False),
-        ],
-    )
-    def test_has_a_shell_where_the_kernel_was_told_so(self, machine: Machine, words: str, asked: bool) -> None:
-        machine.write("proc/cmdline", words)
-        assert machine.step("emergency") == ["sulogin"] * asked
-        assert machine.status == 0
-
-    def test_has_it_once_however_often_mountall_is_started(self, machine: Machine) -> None:
-        machine.write("proc/cmdline", "emergency")
+    def test_has_a_shell_once_however_often_mountall_is_started(self, machine: Machine) -> None:
         assert machine.step("emergency") == ["sulogin"]
         assert machine.step("emergency") == [] and machine.status == 0
 

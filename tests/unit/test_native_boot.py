@@ -55,6 +55,23 @@ def test_no_optional_job_is_needed(name: str) -> None:
     check(Boot(without=[name]).run())
 
 
+@pytest.mark.parametrize("container", ["", "lxc"])
+def test_what_has_to_come_before_the_file_systems_comes_in_its_order(container: str) -> None:
+    boot = Boot(container, takes={"hwclock": 5.0, "emergency": 60.0})
+    boot.needs = ("emergency", "clock", "scripts")
+    boot.run(180.0)
+    check(boot)
+    first = [
+        name for name, *_ in boot.world.spawned if name in ("emergency", "hwclock", "rcS-first", "udev", "mounted-run")
+    ]
+    assert first[:3] == ["emergency", "hwclock", "rcS-first"]
+
+
+def test_nothing_that_is_seldom_needed_holds_mountall() -> None:
+    spawned = Boot().run().world.spawned
+    assert not {"emergency", "hwclock", "rcS-first"} & {name for name, *_ in spawned}
+
+
 def test_a_mountall_that_cannot_be_executed_is_a_case_for_its_shell() -> None:
     boot = Boot(network="down")
     boot.world.broken.add("mountall main")

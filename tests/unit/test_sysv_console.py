@@ -21,8 +21,8 @@ RUN = r"""
 import sys
 sys.path[:0] = [SOURCE, "/usr/lib/python3/dist-packages"]
 from upstart.base.errors import DBusError
-from upstart.sysv import keeping, rcs
-rcs.SCRIPTS, rcs.LINKS, rcs.JOBS, keeping.LOGS = [ROOT + name for name in ("/init.d", "/rcS.d", "/init", "/log")]
+from upstart.sysv import keeping, rcs, standins
+rcs.SCRIPTS, rcs.LINKS, standins.JOBS, keeping.LOGS = [ROOT + name for name in ("/init.d", "/rcS.d", "/init", "/log")]
 rcs.need_root = lambda *words: None
 class Init:
     @staticmethod

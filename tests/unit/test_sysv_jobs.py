@@ -16,7 +16,8 @@ from upstart.conf.eventline import parse_event
 from upstart.conf.jobclass import Match
 from upstart.conf.parse import parse_job
 from upstart.initctl.commands_config import INIT_EVENTS, JOB_EVENTS
-from upstart.sysv import rcs
+from upstart.sysv import standins
+from upstart.sysv.standins import waits_for_turn
 from upstart.tools.checkpackage import job_of, matches
 
 DIRECTORY = Path(__file__).parents[2] / "etc/init"
@@ -291,38 +292,24 @@ class TestScriptsLeft:
     def test_are_found_by_the_same_rule_as_the_program_that_runs_them(
         self, scripts: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rcs, "JOBS", str(scripts.root / "etc/init"))
+        monkeypatch.setattr(standins, "JOBS", str(scripts.root / "etc/init"))
         install(scripts)
         scripts.write("etc/init/lvm2.conf", "start on boot-script SCRIPT=lvm2\n")
         scripts.write("etc/init/quota.conf", "start on filesystem\n")
         scripts.write("etc/init/udev.override", "start on boot-script\n")
         for name in (*OF_THE_BOOT, "lvm2", "quota", "x11-common"):
             link(scripts, f"etc/rcS.d/S01{name}")
-            assert self.left(scripts) == rcs.waits_for_turn(name), name
+            assert self.left(scripts) == waits_for_turn(name), name
             (scripts.root / f"etc/rcS.d/S01{name}").unlink()
 
 
-class TestRcSFirst:
-    DEPEND = "TARGETS = a\nINTERACTIVE =\ncheckfs.sh: lvm2\ncheckroot.sh: {}\nmountall.sh: checkfs.sh\n"
-
-    def boot(self, sandbox: Sandbox, names: str) -> list[str]:
-        (sandbox.root / "run/upstart").mkdir(parents=True, exist_ok=True)
-        sandbox.write("etc/init.d/.depend.boot", self.DEPEND.format(names))
-        return sandbox.run(script_of("rcS-first"))
-
-    def test_starts_nothing_where_only_jobs_come_before_the_check_of_the_root(self, scripts: Sandbox) -> None:
-        assert self.boot(scripts, "") == [] and scripts.status == 0
-        install(scripts)
-        assert self.boot(scripts, "hwclock.sh mountdevsubfs.sh hostname.sh") == [] and scripts.status == 0
-        (scripts.root / "etc/init.d/.depend.boot").unlink()
-        assert scripts.run(script_of("rcS-first")) == [] and scripts.status == 0
-
-    def test_runs_others_once(self, scripts: Sandbox) -> None:
-        install(scripts)
-        assert self.boot(scripts, "hwclock.sh fake-hwclock") == ["rcS --first"] and scripts.status == 0
-        scripts.write("run/upstart/rcS-first", "")
-        # All calls so far: there is no second.
-        assert self.boot(scripts, "hwclock.sh fake-hwclock") == ["rcS --first"] and scripts.status == 0
+def test_scripts_that_come_before_the_check_of_the_root_are_run_once(scripts: Sandbox) -> None:
+    (scripts.root / "run/upstart").mkdir(parents=True)
+    install(scripts)
+    assert scripts.run(script_of("rcS-first")) == ["rcS --first"] and scripts.status == 0
+    scripts.write("run/upstart/rcS-first", "")
+    # All calls so far: there is no second.
+    assert scripts.run(script_of("rcS-first")) == ["rcS --first"] and scripts.status == 0
 
 
 class TestRcSScripts:

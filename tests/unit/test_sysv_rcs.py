@@ -16,7 +16,7 @@ from waiting import wait_for
 
 from upstart.base.errors import DBusError
 from upstart.base.names import DISCONNECTED, UNKNOWN_JOB
-from upstart.sysv import change, keeping, patience, rcs
+from upstart.sysv import change, keeping, patience, rcs, standins
 from upstart.sysv.bootorder import BootOrder
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
@@ -28,9 +28,9 @@ class Boot:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
-        for name, path in (("SCRIPTS", "init.d"), ("LINKS", "rcS.d"), ("JOBS", "init")):
+        for module, name, path in ((rcs, "SCRIPTS", "init.d"), (rcs, "LINKS", "rcS.d"), (standins, "JOBS", "init")):
             (root / path).mkdir()
-            monkeypatch.setattr(rcs, name, str(root / path))
+            monkeypatch.setattr(module, name, str(root / path))
         (root / "log").mkdir()
         monkeypatch.setattr(keeping, "LOGS", str(root / "log"))
         monkeypatch.setattr("upstart.client.init.connect_private", self.connect)

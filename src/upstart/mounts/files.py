@@ -44,6 +44,16 @@ class Reader:
     def exists(self, path: str) -> bool:
         return os.path.exists(self.root + path)
 
+    def names(self, directory: str) -> list[str]:
+        """What is in a directory; nothing if there is no such one."""
+        try:
+            return os.listdir(self.root + directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self.problems.append(f"{directory}: {error.strerror}")
+            return []
+
     def lines(self, path: str) -> list[fstab.Line]:
         lines, problems = fstab.parse(self.text(path), path)
         self.problems += problems
@@ -51,14 +61,8 @@ class Reader:
 
     def fragments(self, directory: str = "/etc/fstab.d") -> list[str]:
         """The paths of the further fstabs, in the order of their names."""
-        try:
-            names = os.listdir(self.root + directory)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            self.problems.append(f"{directory}: {error.strerror}")
-            return []
-        return [f"{directory}/{name}" for name in sorted(names) if name.endswith(".fstab") and name[0] != "."]
+        names = sorted(self.names(directory))
+        return [f"{directory}/{name}" for name in names if name.endswith(".fstab") and name[0] != "."]
 
     def values(self) -> dict[str, str]:
         """All settings, of which those of the last file count."""

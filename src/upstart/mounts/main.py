@@ -176,8 +176,15 @@ def _mount(context: Context, settings: Settings, wait: float) -> int:
     if os.geteuid():
         raise ClientError("Need to be root")
     os.umask(0o022)
+    # Until there is something to be tried again.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     events = None if settings.silent else _connect()
     table = _open_table()
+    if events is not None and not settings.late:
+        from upstart.mounts import first
+        from upstart.mounts.files import Reader
+
+        first.have_done(events, first.needs(Reader(), time.time()))
     plan = _gather(settings, wait)
     if "/" not in [entry.mountpoint for entry in table.read()]:
         raise ClientError("root filesystem isn't mounted")

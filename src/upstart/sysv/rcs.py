@@ -35,6 +35,7 @@ from upstart.sysv.bootorder import BootOrder
 from upstart.sysv.keeping import Console, Output
 from upstart.sysv.patience import Patience, milliseconds
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
+from upstart.sysv.standins import SCRIPT_EVENT, is_task, job_of, waits_for_turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,11 +44,8 @@ if TYPE_CHECKING:
 
     from upstart.initctl.context import Context
 
-JOBS = "/etc/init"
 LINKS = "/etc/rcS.d"
 SCRIPTS = "/etc/init.d"
-#: The event that takes the place of a script.
-SCRIPT_EVENT = "boot-script"
 #: The jobs that are running when the boot has all that it waits for.
 LAST_JOBS = ("mountnfs.sh", "networking")
 #: The script that checks the root, and the job that runs what comes before it; there is this file once it has begun.
@@ -378,40 +376,10 @@ class BootScripts:
         scripts.tell_init(name)
 
 
-def job_of(name: str) -> str | None:
-    """The job that stands in for a script, by the names of its file: those that the hook of lsb's functions knows."""
-    for job in (name, name.removesuffix(".sh"), name + ".sh"):
-        if posix.access(f"{JOBS}/{job}.conf", posix.F_OK):
-            return job
-    return None
-
-
 def first_scripts(order: BootOrder) -> set[str]:
     """The scripts without a job that have to end before the root is checked, and need nothing that comes later."""
     found = {name for name in order.before(ROOT_CHECK) if job_of(name) is None}
     return {name for name in found if order.before(name) <= found | DONE_BEFORE}
-
-
-def waits_for_turn(name: str) -> bool:
-    """Whether the boot has to come to a script's turn: it has no job, or one that waits for boot-script(7)."""
-    job = job_of(name)
-    return job is None or any(SCRIPT_EVENT in text for text in _texts(job))
-
-
-def is_task(job: str) -> bool:
-    """Whether a job's files say that it is a task, for init has no property that does."""
-    return any(line.split()[:1] == ["task"] for text in _texts(job) for line in text.splitlines())
-
-
-def _texts(job: str) -> list[str]:
-    """What is in the file of a job, and in its override."""
-    texts = []
-    for ending in ("conf", "override"):
-        try:
-            texts.append(_read_text(f"{JOBS}/{job}.{ending}"))
-        except OSError:
-            pass
-    return texts
 
 
 def _reconnect(path: str, task: bool) -> Init | None:
@@ -480,7 +448,7 @@ def _boot(context: Context, settings: Settings, args: list[str]) -> int:
         with open(FIRST_MARK, "w"):
             order.keep(first)
     boot = BootScripts(order, context.error)
-    if not settings.first and posix.access(f"{JOBS}/{FIRST_JOB}.conf", posix.F_OK):
+    if not settings.first and job_of(FIRST_JOB) is not None:
         boot.leave(first)
 
     def stop(number: int, frame: object) -> NoReturn:

@@ -37,6 +37,7 @@ WELL_KNOWN_EVENTS = (
     "awaited",
     "awaited/none",
     "child-subreaper-failed",
+    "before-mounting",
     "mounting",
     "mounted",
     "virtual-filesystems",
