@@ -62,13 +62,14 @@ class System:
         dbus: bool = False,
         program: Path = PROGRAMS / "init",
         by: tuple[str, ...] = (),
+        more: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
         (directory / "conf").mkdir()
         (directory / "log").mkdir()
         for name in ("kmsg", "console"):
             (directory / name).touch()
-        for name, text in JOBS.items():
+        for name, text in (JOBS | (more or {})).items():
             (directory / "conf" / f"{name}.conf").write_text(text)
         environ = {"PATH": os.environ["PATH"], "TERM": "linux", "W": str(directory), "BARE": "1" if bare else ""}
         command = [
@@ -175,6 +176,25 @@ def test_it_tells_what_it_finds_itself_in(system: System) -> None:
     said = system.kmsg()
     events = [said.index(f"Handling {event} event") for event in ("startup", "not-container", "net-device-up")]
     assert sorted(events) == events
+
+
+@pytest.mark.parametrize("words", [("recovery",), ("--startup-event", "recovery")])
+@pytest.mark.parametrize("job", [True, False])
+def test_recovery_is_the_first_event_where_a_job_starts_on_it(
+    tmp_path: Path, words: tuple[str, ...], job: bool
+) -> None:
+    text = f"start on {'recovery' if job else 'other'}\nexec sleep 1000\n"
+    system = System(tmp_path, *words, more={"recovery": text})
+    try:
+        wait_for(lambda: "start/running" in system.initctl("status", "recovery" if job else "service"))
+        said = system.kmsg()
+        assert ("Handling startup event" in said) != job
+        assert ("No job starts on recovery: going on with startup" in said) != job
+        assert ("Handling net-device-up event" in said) != job
+        assert ("start/running" in system.initctl("status", "service")) != job
+        assert system.run("ip", "-o", "address", "show", "lo").stdout.count("inet") == 2
+    finally:
+        system.close()
 
 
 def test_it_mounts_what_is_in_memory(system: System) -> None:

@@ -93,3 +93,10 @@ def test_the_help_fits_its_width() -> None:
     assert text.startswith("Usage: init [OPTION]...\nProcess management daemon.\n\nOptions:\n")
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "      --append-confdir=DIR    specify additional directory to load\n" in text
+
+
+def test_the_word_recovery_is_a_first_event_for_process_1_alone() -> None:
+    assert parse(["init", "recovery", "quiet"], {}, True).startup_event == "recovery"
+    assert parse(["init", "quiet", "--", "recovery"], {}, True).startup_event == "recovery"
+    assert parse(["init", "recovery", "--startup-event", "other"], {}, True).startup_event == "other"
+    assert parse(["init", "recovery"], {}, False).startup_event is None

@@ -22,6 +22,7 @@ from upstart.daemon.document import Document
 from upstart.daemon.faults import Faults
 from upstart.daemon.keeping import Keeping
 from upstart.daemon.listening import Listening
+from upstart.daemon.options import RECOVERY
 from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
 from upstart.daemon.rescue import Boot
@@ -225,9 +226,9 @@ class Daemon:
         return table
 
     def announce_surroundings(self) -> None:
-        """What the first event of a system is followed by."""
+        """What the first event of a system is followed by; who goes on from a recovery tells of it after startup."""
         if self.options.system:
-            self.system.announce(self.environ)
+            self.system.announce(self.environ, self.options.startup_event != RECOVERY)
 
     # These come to what is loaded last.
 

@@ -23,6 +23,7 @@ from upstart.daemon.daemon import Daemon, settle_memory
 from upstart.daemon.faults import BEGUN_VARIABLE, FAULTS_VARIABLE, NO_MEMORY, complain, describe, last_resort
 from upstart.daemon.listening import address_of, find, hand_over, open_descriptors
 from upstart.daemon.system import TELINIT, runs_our_telinit
+from upstart.engine.condition import leaves
 from upstart.process.child import SIGNALS
 
 TYPE_CHECKING = False
@@ -250,6 +251,20 @@ def close_inherited(options: Options) -> int:
     return listening
 
 
+def first_event(daemon: Daemon) -> str:
+    """The event that is emitted first: recovery only where some job knows what to do then."""
+    event = daemon.options.startup_event or STARTUP
+    if event != command_line.RECOVERY or any(
+        match.name == event
+        for job in daemon.engine.jobs.values()
+        if job.job_class.start_on is not None
+        for match in leaves(job.job_class.start_on)
+    ):
+        return event
+    daemon.log(WARN, f"No job starts on {event}: going on with {STARTUP}")
+    return STARTUP
+
+
 def begin(daemon: Daemon) -> None:
     """Everything up to the first event, in the original's order."""
     options = daemon.options
@@ -276,7 +291,7 @@ def begin(daemon: Daemon) -> None:
         daemon.logger.to_standard = False
     if not options.restart:
         if options.startup:
-            event = options.startup_event or STARTUP
+            event = options.startup_event = first_event(daemon)
             if options.system and options.confdirs == [CONFDIR]:
                 daemon.boot.begin(event)
             else:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: In the environment of a child that tries the program before its init becomes it: the descriptor for its answer.
 CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
+#: The word of the kernel's command line, and the first event, of a boot that somebody wants to mend something in.
+RECOVERY = "recovery"
 CONSOLES = ("none", "output", "owner", "log")
 
 
@@ -160,7 +162,9 @@ def parse(argv: list[str], environ: Mapping[str, str], forgiving: bool) -> Optio
     # PID 1 shows nothing, and reads on.
     known = [option for option, _ in _OPTIONS if option.target or not forgiving]
     try:
-        base_options.parse(argv, known, options, complain=complain)
+        words = base_options.parse(argv, known, options, complain=complain)
+        if forgiving and RECOVERY in words and options.startup_event is None:
+            options.startup_event = RECOVERY
     except ShowHelp:
         options.show = "help"
     except ShowVersion:

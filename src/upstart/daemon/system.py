@@ -88,18 +88,21 @@ class System:
             self._hear(number, self._end_at_once, command, status)
         self._listen()
 
-    def announce(self, environ: Mapping[str, str]) -> None:
-        """Say, after the first event, whether this is a container, and that the loopback is up; ``environ`` is init's
-        environment."""
+    def announce(self, environ: Mapping[str, str], tell: bool) -> None:
+        """Find out, after the first event, whether this is a container, and bring up the loopback.
+
+        ``tell`` says whether to emit that, ``environ`` is init's environment.
+        """
         kind = surroundings.container_type(environ)
         surroundings.record_container_type(kind)
-        if kind:
+        if tell and kind:
             self._engine.emit("container", {"CONTAINER": kind})
-        else:
+        elif tell:
             self._engine.emit("not-container", {})
         if surroundings.bring_up(LOOPBACK):
             env = {"IFACE": LOOPBACK, "LOGICAL": LOOPBACK, "ADDRFAM": "inet", "METHOD": "loopback"}
-            self._engine.emit("net-device-up", env)
+            if tell:
+                self._engine.emit("net-device-up", env)
             try:
                 os.close(os.open(ANNOUNCED, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
             except OSError:

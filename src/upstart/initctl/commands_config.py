@@ -24,8 +24,8 @@ AND, OR = "/AND", "/OR"
 JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 #: Events that init itself emits.
 INIT_EVENTS = (
-    "startup", "debug", "control-alt-delete", "keyboard-request", "power-status-changed", "child-subreaper-failed",
-    "awaited", "awaited/none", *JOB_EVENTS,
+    "startup", "recovery", "debug", "control-alt-delete", "keyboard-request", "power-status-changed",
+    "child-subreaper-failed", "awaited", "awaited/none", *JOB_EVENTS,
 )  # fmt: skip
 CONDITIONS = (("start_on", "start on"), ("stop_on", "stop on"))
 
