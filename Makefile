@@ -4,6 +4,7 @@
 # make faults   a thousand trials of an init that lacks memory, processes, descriptors or disk, or a system call's success
 # make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
 # make vm-cloud   virtual machines that cloud-init configures
+# make vm-recovery   virtual machines that are repaired from the menu of the recovery mode
 # make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
 # make vm-all   virtual machines that boot, end and are rescued in every way, with disks and networks of every kind
 # make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
@@ -39,7 +40,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-packages check-services check-daemons vm vm-all vm-cloud autopkgtest mutants bench bench-boot faults clean
+.PHONY: all check lint unit integration deb lintian run boot check-packages check-services check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -115,6 +116,11 @@ vm-all: deb
 vm-cloud: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES) $(CLOUD_PACKAGES)
 	@$(PYTHON) tests/boot/vm_cloud.py --release $(RELEASE) $(ROWS)
+
+# The menu, repairs, every way out of it; ROWS= names some of them.
+vm-recovery: deb
+	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
+	@$(PYTHON) tests/boot/vm_recovery.py --release $(RELEASE) $(ROWS)
 
 # TESTS=, names from debian/tests/control, runs only those; SHOW=1 shows what is said meanwhile.
 autopkgtest: deb

@@ -195,8 +195,11 @@ ROWS: dict[str, Callable[[Lab], None]] = {
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Have cloud-init configure virtual machines.")
     parser.add_argument("--release", default=archive.host_release())
-    parser.add_argument("rows", nargs="*", metavar="ROWS", choices=[[], *ROWS], help=", ".join(ROWS))
+    parser.add_argument("rows", nargs="*", metavar="ROWS", help=", ".join(ROWS))
     options = parser.parse_args(argv[1:])
+    unknown = [name for name in options.rows if name not in ROWS]
+    if unknown:
+        parser.error(f"unknown rows: {', '.join(unknown)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     table = vm_suite.Table(options.release)
     parts = vm_cloud_image.parts(options.release)
