@@ -1,4 +1,5 @@
-"""What the machines of `make vm-cloud` are made of: the root of vm_image with cloud-init, its log and ssh.
+"""What the machines of `make vm-cloud` are made of: the root of vm_image with cloud-init and ssh; and the same with
+systemd, to compare with.
 
 It is an image as a cloud has them: no keys of its own, and interfaces(5) has what cloud-init will write.
 """
@@ -29,16 +30,29 @@ mkdir -p /var/lib/cloud/seed/nocloud /opt
 """
 
 
-def packages(release: str) -> list[str]:
+#: What systemd has in the place of the programs around scripts.
+SCRIPTS = ("initscripts", "sysv-rc", "insserv", "startpar", "orphan-sysvinit-scripts")
+SYSTEMD = "systemd-sysv libpam-systemd"
+
+
+def packages(init: str, release: str) -> list[str]:
     """Names of the packages of the root, as `release` calls them."""
-    return vm_image.packages(release) + ADDED.split()
+    words = vm_image.packages(release) + ADDED.split()
+    if init == "systemd":
+        words = [name for name in words if name not in (*SCRIPTS, "systemd-standalone-sysusers")] + SYSTEMD.split()
+    return words
 
 
-def parts(release: str) -> vm_image.Parts:
-    """Kernel, initrd and disk, built where they are missing."""
-    base = root.build("vm-cloud-root", release, packages(release), CONFIGURE)
-    files = {str(run.HERE / "jobs" / "ttyS0.conf"): "/etc/init/ttyS0.conf"}
-    image = machine.disk(base, run.packages(release), files, f"vm-cloud-{release}", COMMANDS)
+def parts(init: str, release: str) -> vm_image.Parts:
+    """Kernel, initrd and disk with "upstart" or "systemd", built where they are missing."""
+    if init == "systemd":
+        configure = CONFIGURE.replace("insserv && ", "")
+        base = root.build("vm-cloud-systemd", release, packages(init, release), configure)
+        image = machine.disk(base, [], {}, f"vm-cloud-systemd-{release}", COMMANDS)
+    else:
+        base = root.build("vm-cloud-root", release, packages(init, release), CONFIGURE)
+        files = {str(run.HERE / "jobs" / "ttyS0.conf"): "/etc/init/ttyS0.conf"}
+        image = machine.disk(base, run.packages(release), files, f"vm-cloud-{release}", COMMANDS)
     (kernel,) = Path(base / "boot").glob("vmlinuz-*")
     (initrd,) = Path(base / "boot").glob("initrd.img-*")
     return vm_image.Parts(kernel, initrd, image)
