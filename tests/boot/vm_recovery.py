@@ -83,7 +83,8 @@ def resume(lab: Lab) -> None:
         vm.take_shell(PATIENCE)
         require(" / ext4 ro" in vm.command("cat /proc/mounts"), "the root is not read-only")
         running = set(re.findall(r"^(\S+) start/running", vm.command("initctl list"), re.M))
-        require(running <= {"recovery", "udev", "acpid", "upstart-udev-bridge"}, f"these run: {running}")
+        beside = {"recovery", "udev", "acpid", "upstart-udev-bridge", "upstart-bridges"}
+        require(running <= beside, f"these run: {running}")
         require(vm.command("runlevel || :").strip() == "unknown", "a runlevel was entered")
         vm.type("exit")
         for entry, words in (

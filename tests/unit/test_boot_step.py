@@ -746,6 +746,10 @@ class TestInterfaces:
         begin = f"net-device-{event} KERNEL=eth0 DEVPATH=/devices/x/net/eth0 SUBSYSTEM=net ACTION={action} "
         assert told.startswith(begin)
         assert sorted(told.removeprefix(begin).split(" ")) == ["ID_BUS=usb", "INTERFACE=eth0", "OTHER=x"]
+        machine.write("run/upstart/recovery")
+        machine.step("device", **env)
+        assert machine.events() == []
+        (machine.root / "run/upstart/recovery").unlink()
         (machine.root / "run/upstart/events").unlink()
         assert machine.step("device", **env) == []
 
