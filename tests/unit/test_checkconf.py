@@ -8,6 +8,8 @@ import pytest
 
 from upstart.tools.checkconf import main, parse_options
 
+MORE = "Try `init-checkconf --help' for more information.\n"
+
 
 class Command:
     """The command, run in a directory of its own."""
@@ -88,8 +90,8 @@ def test_other_stanzas_are_not_taken_for_shell(command: Command) -> None:
         (["ok.txt"], "ERROR: File must end in .conf or .override\n"),
         (["-x", "none", "ok.conf"], "ERROR: Path none does not exist\n"),
         (["-i", "ok.conf", "ok.conf"], "ERROR: File ok.conf not executable\n"),
-        (["--foo"], "init-checkconf: unrecognized option '--foo'\nERROR: Must specify configuration file\n"),
-        (["-f"], "init-checkconf: option requires an argument -- 'f'\nERROR: Must specify configuration file\n"),
+        (["--foo"], "init-checkconf: unrecognized option '--foo'\n" + MORE),
+        (["-f"], "init-checkconf: option requires an argument -- 'f'\n" + MORE),
     ],
 )
 def test_what_cannot_be_checked_says_why(command: Command, arguments: list[str], errors: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from manual import events
 from upstart.tools.checkconf import main
-from upstart.tools.checkpackage import WELL_KNOWN_EVENTS, check_package
+from upstart.tools.checkpackage import check_package
+from upstart.tools.knownevents import WELL_KNOWN_EVENTS
 
 JOB = "start on runlevel [2345]\nstop on runlevel [!2345]\nexec sleep 1\n"
 NO_SCRIPT = "service, invoke-rc.d and update-rc.d do not find the job (a link to /lib/init/upstart-job lets them)"
@@ -92,7 +93,7 @@ def test_every_job_of_a_deb_is_checked(package: Package) -> None:
         [
             "ERROR: etc/init/sub/bad.conf: syntax invalid:",
             "upstart:bad.conf:2: Unknown stanza",
-            "WARNING: usr/share/upstart/sessions/tray.conf: "
+            "WARNING: usr/share/upstart/sessions/tray.conf:1: "
             "start on desktop-start: no job is known that emits this event",
         ],
     )
@@ -168,8 +169,8 @@ def test_events_are_declared_by_who_emits_them(package: Package) -> None:
     package.put("etc/init/web.conf", "task\nstart on (web-ready or net-device-up IFACE!=lo) and block-device-added\n")
     package.put("etc/init/db.conf", "task\nscript\n  initctl emit --no-wait web-ready A=b\nend script\n")
     assert package.warnings() == [
-        "etc/init/db.conf: emits web-ready without declaring it (emits web-ready)",
-        "etc/init/web.conf: start on web-ready: no job is known that emits this event",
+        "etc/init/db.conf:3: emits web-ready without declaring it (emits web-ready)",
+        "etc/init/web.conf:2: start on web-ready: no job is known that emits this event",
     ]
     package.put("etc/init/db.conf", "task\nemits web-*\nscript\n  initctl emit --no-wait web-ready A=b\nend script\n")
     assert package.warnings() == []
@@ -178,12 +179,20 @@ def test_events_are_declared_by_who_emits_them(package: Package) -> None:
 def test_the_jobs_of_the_machine_are_known(package: Package) -> None:
     package.put("etc/init/web.conf", "task\nstart on started db or db-ready\nstop on stopping JOB=db or stopped [!x]\n")
     assert package.warnings() == [
-        "etc/init/web.conf: start on started db: no job of that name is known",
-        "etc/init/web.conf: start on db-ready: no job is known that emits this event",
-        "etc/init/web.conf: stop on stopping db: no job of that name is known",
+        "etc/init/web.conf:2: start on started db: no job of that name is known",
+        "etc/init/web.conf:2: start on db-ready: no job is known that emits this event",
+        "etc/init/web.conf:3: stop on stopping db: no job of that name is known",
     ]
     (package.installed / "db.conf").write_text("emits db-ready\n")
     assert package.warnings() == []
+
+
+def test_the_jobs_of_a_package_make_sense_each_and_together(package: Package) -> None:
+    package.put("etc/init/web.conf", "task\nstart on started db and starting db\nstop on shutdown\n")
+    package.put("etc/init/db.conf", "task\nrespawn limit 1 2\nexec db\nstart on started web\n")
+    assert [warning.partition(": ")[0] for warning in package.warnings()] == [
+        "etc/init/db.conf:2", "etc/init/db.conf:4", "etc/init/web.conf:2", "etc/init/web.conf:3",
+    ]  # fmt: skip
 
 
 def test_jobs_of_a_source_belong_to_its_packages(package: Package) -> None:

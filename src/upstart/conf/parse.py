@@ -30,11 +30,19 @@ class ParseError(Exception):
         return f"{self.path}:{self.line}: {self.text}"
 
 
-def parse_job(name: str, text: str, source: str, session: str | None = None, base: JobClass | None = None) -> JobClass:
+def parse_job(
+    name: str,
+    text: str,
+    source: str,
+    session: str | None = None,
+    base: JobClass | None = None,
+    places: list[tuple[str, int]] | None = None,
+) -> JobClass:
     """Parse the text of the file ``source`` as the job ``name``.
 
     With ``base`` the text is that of an override: the result is a new class, with the stanzas of the text in the
-    place of those of ``base``.  Raises `ParseError`.
+    place of those of ``base``.  To ``places`` is added each stanza, with the position behind its first word.  Raises
+    `ParseError`.
     """
     if base is None:
         job = JobClass(name, source, session)
@@ -47,6 +55,8 @@ def parse_job(name: str, text: str, source: str, session: str | None = None, bas
     draft = Draft(job)
     try:
         while (stanza := scanner.next_stanza()) is not None:
+            if places is not None:
+                places.append((stanza, scanner.pos))
             handler = STANZAS.get(stanza)
             if handler is None:
                 raise SyntaxProblem(UNKNOWN, scanner.pos)

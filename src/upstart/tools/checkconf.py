@@ -1,11 +1,12 @@
-"""``init-checkconf``: tell whether a job file is valid, before init has to.
+"""``init-checkconf``: tell whether a job file is valid and makes sense, before init has to.
 
-The file is read by init's own parser, and each of its shell scripts by ``/bin/sh -n``; nothing is started and no
-running init is asked.  The options that name the programs of the older way are accepted, and it is checked that these
-exist.  Options may be abbreviated and long ones may have one dash (getopt(1) with ``-a``).
+The file is read by init's own parser, and each of its shell scripts by ``/bin/sh -n``; nothing is started.  The
+options that name the programs of the older way are accepted, and it is checked that these exist.  Options may be
+abbreviated and long ones may have one dash (getopt(1) with ``-a``).
 
-In the place of a file there may be a Debian package, binary or source, whose jobs are then all checked. Of several
-files or packages each is checked. An override is checked by itself: no stanza depends on those before it.
+In the place of a file there may be a directory of job files, which are checked together, or a Debian package, binary
+or source, whose jobs are then all checked. Of several operands each is checked. An override is checked by itself: no
+stanza depends on those before it.  What makes no sense is a warning, and is no error but with ``--strict``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import os
 import sys
 
+from upstart import VERSION
 from upstart.base.inherited import restore_locale
 from upstart.conf.files import OVERRIDE
 from upstart.tools.checkjob import Invalid, check
+from upstart.tools.findings import Json, Report, Sarif
 from upstart.tools.packagefiles import is_package
 
 #: Long options, each with its short form and whether it takes an argument.
@@ -24,10 +27,14 @@ OPTIONS = {
     "file": ("f", True),
     "help": ("h", False),
     "initctl-path": ("i", True),
+    "json": ("", False),
     "noscript": ("s", False),
+    "running": ("", False),
+    "sarif": ("", False),
+    "strict": ("", False),
     "upstart-path": ("x", True),
 }
-_SHORT = {short: (name, argument) for name, (short, argument) in OPTIONS.items()}
+_SHORT = {short: (name, argument) for name, (short, argument) in OPTIONS.items() if short}
 
 USAGE = """\
 Description: Determine if specified Upstart (init(8)) job configuration
@@ -35,9 +42,12 @@ Description: Determine if specified Upstart (init(8)) job configuration
 
 Usage: {program} [options] -f <conf_file>
        {program} [options]    <conf_file>...
+       {program} [options]    <directory>...
        {program} [options]    <package>...
+       {program} [options] --running
 
-A package is a .deb file, a .dsc file, or a directory with an unpacked one: each
+A directory has job files, as /etc/init has, which are checked together. A
+package is a .deb file, a .dsc file, or a directory with an unpacked one: each
 job in it is checked.
 
 Options:
@@ -47,7 +57,11 @@ Options:
  --file=<file>           (no default).
  -i <path>,            : Specify path to initctl binary
  --initctl-path=<path>   (default={initctl}).
+ --json                : Write what is found as JSON.
  -s, --noscript        : Do not check script sections.
+ --running             : Check the jobs of the running init, in /etc/init.
+ --sarif               : Write what is found as SARIF 2.1.0.
+ --strict              : Fail for what makes no sense, too.
  -x <path>             : Specify path to init daemon binary
  --upstart-path=<path>   (default={upstart}).
  -h, --help            : Show this help.
@@ -61,7 +75,7 @@ class Options:
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
         self.operands: list[str] = []
-        #: What is wrong with the command line; wrong options are told and otherwise ignored.
+        #: What is wrong with the command line.
         self.complaints: list[str] = []
 
 
@@ -126,7 +140,7 @@ def _short_options(letters: str, todo: list[str], options: Options) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """The command; returns its exit status: 0 for a valid file, 1 for everything else, help among it."""
+    """The command; returns its exit status: 0 where all is valid, 1 for everything else, help among it."""
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     # Shells and unpackers that are run from here are given the locale that we were given.
@@ -138,16 +152,27 @@ def main(argv: list[str]) -> int:
     given = options.given
     upstart = given.get("upstart-path", "/sbin/upstart")
     initctl = given.get("initctl-path", "/sbin/initctl")
+    if options.complaints:
+        print(f"Try `{program} --help' for more information.", file=sys.stderr)
+        return 1
     if "help" in given:
         print(USAGE.format(program=program, initctl=initctl, upstart=upstart), end="")
         return 1
+    report = Json() if "json" in given else Sarif(program, VERSION) if "sarif" in given else Report()
     # Of operands beside --file the command never took notice.
-    paths = [given["file"]] if given.get("file") else options.operands or [""]
-    return max([_check_path(path, given, upstart, initctl) for path in paths])
+    paths = [given["file"]] if given.get("file") else options.operands or ([] if "running" in given else [""])
+    for path in paths:
+        _check_path(path, given, upstart, initctl, report)
+    if "running" in given:
+        from upstart.tools.checkdirectory import check_running
+
+        check_running(report, "noscript" not in given, f"{os.path.basename(upstart)}:")
+    report.end()
+    return int(report.errors > 0 or ("strict" in given and report.warnings > 0))
 
 
-def _check_path(path: str, given: dict[str, str], upstart: str, initctl: str) -> int:
-    """Check a file or a package and say what came of it: the exit status."""
+def _check_path(path: str, given: dict[str, str], upstart: str, initctl: str, report: Report) -> None:
+    """Check a file, a directory or a package and report what came of it."""
     try:
         if not path:
             raise Invalid("Must specify configuration file")
@@ -155,7 +180,7 @@ def _check_path(path: str, given: dict[str, str], upstart: str, initctl: str) ->
         if not os.path.isfile(path) and not (package and os.path.isdir(path)):
             raise Invalid(f"File {path} does not exist")
         if "debug" in given:
-            print(f"DEBUG: upstart_path={upstart}\nDEBUG: initctl_path={initctl}\nDEBUG: file={path}")
+            report.say(f"DEBUG: upstart_path={upstart}\nDEBUG: initctl_path={initctl}\nDEBUG: file={path}")
         for command in (given.get("upstart-path"), given.get("initctl-path")):
             if command is None:
                 continue
@@ -165,14 +190,28 @@ def _check_path(path: str, given: dict[str, str], upstart: str, initctl: str) ->
                 raise Invalid(f"File {command} not executable")
         scripts, prefix = "noscript" not in given, f"{os.path.basename(upstart)}:"
         if package:
+            from upstart.tools.checkdirectory import check_directory, holds_jobs
+
+            if os.path.isdir(path) and holds_jobs(path):
+                check_directory(path, report, scripts, prefix)
+                return
             from upstart.tools.checkpackage import check_package
 
-            return check_package(path, scripts, prefix)
+            check_package(path, scripts, prefix, report=report)
+            return
         if not path.endswith((".conf", OVERRIDE)):
             raise Invalid("File must end in .conf or .override")
-        check(path, scripts, prefix)
+        _check_file(path, scripts, prefix, report)
     except Invalid as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return 1
-    print(f"File {path}: syntax ok")
-    return 0
+        report.error(str(error), path, error.line)
+
+
+def _check_file(path: str, scripts: bool, prefix: str, report: Report) -> None:
+    from upstart.tools.checkdirectory import merge_override
+    from upstart.tools.sense import check_job
+
+    text = check(path, scripts, prefix)
+    report.fine(path)
+    merge_override(path, text)
+    for finding in check_job(text):
+        report.found(path, finding)

@@ -9,108 +9,80 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 
 from upstart.base import glob
-from upstart.conf.jobclass import And, Match, Or
+from upstart.engine.condition import leaves
 from upstart.tools.checkjob import Invalid, check_text
+from upstart.tools.eventtable import JOB_EVENTS
+from upstart.tools.findings import Finding, Report
+from upstart.tools.knownevents import EMIT, WELL_KNOWN_EVENTS, job_of
 from upstart.tools.packagefiles import Contents, Unreadable, read_package
+from upstart.tools.sense import check_job
+from upstart.tools.sensegraph import Jobs, check_jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from upstart.conf.jobclass import Condition, JobClass
+    from upstart.conf.jobclass import JobClass
+    from upstart.tools.jobtext import JobText
     from upstart.tools.packagefiles import JobFile
 
-#: What upstart-events(7) lists; a pattern for those with a part of their own.
-WELL_KNOWN_EVENTS = (
-    "startup",
-    "starting",
-    "started",
-    "stopping",
-    "stopped",
-    "control-alt-delete",
-    "keyboard-request",
-    "power-status-changed",
-    "session-end",
-    "awaited",
-    "awaited/none",
-    "child-subreaper-failed",
-    "before-mounting",
-    "mounting",
-    "mounted",
-    "virtual-filesystems",
-    "local-filesystems",
-    "remote-filesystems",
-    "filesystem",
-    "all-swaps",
-    "device-not-ready",
-    "mountall-gives-up",
-    "net-device-added",
-    "net-device-removed",
-    "net-device-changed",
-    "network-interface-wanted",
-    "net-device-up",
-    "net-device-down",
-    "static-network-up",
-    "failsafe-boot",
-    "deconfiguring-networking",
-    "unmounted-remote-filesystems",
-    "container",
-    "not-container",
-    "boot-script",
-    "boot-waits",
-    "runlevel",
-    "serial-console",
-    "*-device-*",
-    "bridge-overrun",
-    "cloud-init-enabled",
-    "cloud-init-disabled",
-    "cloud-config",
-    "recovery",
-    "socket",
-    "file",
-    "dbus",
-    ":sys:*",
-)
-#: Events that name a job.
-JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 #: The jobs of the machine that checks, which packages may rely on.
 INSTALLED_JOBS = "/etc/init"
 
-_EMIT = re.compile(r"\binitctl\s+(?:-\S+\s+)*emit\s+(?:-\S+\s+)*([A-Za-z0-9:_.-]+)")
 
-
-def check_package(path: str, scripts: bool, prefix: str, installed: str = INSTALLED_JOBS) -> int:
-    """Check all that is in the package at `path` and print what there is to tell; the exit status: 0 or 1.
+def check_package(
+    path: str, scripts: bool, prefix: str, installed: str = INSTALLED_JOBS, report: Report | None = None
+) -> int:
+    """Check all that is in the package at `path` and report what there is to tell; the exit status: 0 or 1.
 
     `scripts` says whether shell scripts are read by the shell, `prefix` begins the parser's messages, `installed` is
     the directory of jobs beside the package's.
     """
+    report = report or Report()
     try:
         contents = read_package(path)
     except Unreadable as error:
-        print(f"ERROR: File {path}: {error}", file=sys.stderr)
+        report.error(f"File {path}: {error}", path)
         return 1
     if not contents.jobs:
-        print(f"File {path}: no jobs")
+        report.say(f"File {path}: no jobs")
     status = 0
-    jobs: list[tuple[JobFile, JobClass]] = []
+    jobs: list[tuple[JobFile, JobText, JobClass]] = []
     for file in contents.jobs:
         label = f"{path}: {file.label}"
         try:
-            jobs.append((file, check_text(label, file.name, file.data, scripts, prefix)))
-            print(f"File {label}: syntax ok")
+            text = check_text(label, file.name, file.data, scripts, prefix)
+            report.fine(label)
+            if text.job is not None:
+                jobs.append((file, text, text.job))
         except Invalid as error:
-            print(f"ERROR: {error}", file=sys.stderr)
+            report.error(str(error), label, error.line)
             status = 1
-    known = Known(contents, [job for _, job in jobs], installed)
-    for file, job in jobs:
-        for text in [*counterpart(file, job, contents), *known.complaints(job), *undeclared(job)]:
-            print(f"WARNING: File {path}: {file.label}: {text}", file=sys.stderr)
-    for text in lost_links(contents, known):
-        print(f"WARNING: File {path}: {text}", file=sys.stderr)
+    known = Known(contents, [job for _, _, job in jobs], installed)
+    together: dict[str, list[Finding]] = {}
+    texts = {text.name: text for file, text, _ in jobs if not file.session}
+    classes = {file.name: job for file, _, job in jobs if not file.session}
+    for text, finding in check_jobs(texts, Jobs(classes, False, known.events)):
+        together.setdefault(text.label, []).append(finding)
+    for file, text, job in jobs:
+        label = text.label
+        for words in counterpart(file, job, contents):
+            report.found(label, Finding("package", 0, words))
+        # Of the same name one finding is enough.
+        sense = [*check_job(text, file.session), *together.get(label, [])]
+        told = {finding.text.partition(":")[0] for finding in sense if finding.rule in ("unknown-event", "unknown-job")}
+        for rule, line, words in known.complaints(text, job):
+            if words.partition(":")[0] not in told:
+                report.found(label, Finding(rule, line, words))
+        for finding in sense:
+            report.found(label, finding)
+        for process, event, words in undeclared(job):
+            line = text.line_in_process(process, rf"\bemit\b.*{re.escape(event)}")
+            report.found(label, Finding("package", line, words))
+    for words in lost_links(contents, known):
+        report.found(path, Finding("package", 0, words))
     return status
 
 
@@ -141,12 +113,12 @@ def lost_links(contents: Contents, known: Known) -> Iterator[str]:
             yield f"/etc/init.d/{name} is a link to /lib/init/upstart-job, but there is no job {name}"
 
 
-def undeclared(job: JobClass) -> Iterator[str]:
-    """Events that the processes of a job emit, and its ``emits`` stanzas do not name."""
-    for definition in job.processes.values():
-        for event in _EMIT.findall(definition.command):
+def undeclared(job: JobClass) -> Iterator[tuple[str, str, str]]:
+    """Events that the processes of a job emit, and its ``emits`` stanzas do not name; process, event and text."""
+    for process, definition in job.processes.items():
+        for event in EMIT.findall(definition.command):
             if not any(glob.match(pattern, event) for pattern in job.emits):
-                yield f"emits {event} without declaring it (emits {event})"
+                yield process, event, f"emits {event} without declaring it (emits {event})"
 
 
 class Known:
@@ -175,36 +147,15 @@ class Known:
                 except (OSError, ParseError):
                     continue  # it is not what is being checked
 
-    def complaints(self, job: JobClass) -> Iterator[str]:
-        """Events and jobs in the conditions of a job that are not known."""
+    def complaints(self, text: JobText, job: JobClass) -> Iterator[tuple[str, int, str]]:
+        """Events and jobs in the conditions of a job that are not known: rule, line and text."""
         for title, condition in (("start on", job.start_on), ("stop on", job.stop_on)):
-            for match in matches(condition):
+            for match in leaves(condition) if condition is not None else ():
                 if "$" not in match.name and not any(glob.match(pattern, match.name) for pattern in self.events):
-                    yield f"{title} {match.name}: no job is known that emits this event"
+                    words = f"{title} {match.name}: no job is known that emits this event"
+                    yield "unknown-event", text.line_in(title.partition(" ")[0], match.name), words
                 if match.name in JOB_EVENTS:
                     other = job_of(match)
                     if other is not None and other not in self.jobs:
-                        yield f"{title} {match.name} {other}: no job of that name is known"
-
-
-def matches(condition: Condition | None) -> Iterator[Match]:
-    """The events of a condition, as they were written."""
-    waiting = [condition]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (And, Or)):
-            waiting += [node.right, node.left]
-        elif node is not None:
-            yield node
-
-
-def job_of(match: Match) -> str | None:
-    """The job that an event of a job's life is compared with; ``None`` if there is none, or several may match."""
-    for position, word in enumerate(match.args):
-        name, equals, value = word.partition("=")
-        if not equals and position == 0:
-            value = word
-        elif name != "JOB":
-            continue
-        return None if re.search(r"[*?\[$]", value) else value
-    return None
+                        words = f"{title} {match.name} {other}: no job of that name is known"
+                        yield "unknown-job", text.line_in(title.partition(" ")[0], other), words
