@@ -1,0 +1,279 @@
+"""``init-simulate``: boots jobs in virtual time by the real engine, and says what came of it, and why.
+
+What is always true here: no process is started and no init is asked; the files are read and nothing else.  The status
+is 1 if a job is stuck, a file has an error, or two orders of the same events end differently.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from upstart import VERSION
+from upstart.base.errors import UsageError
+from upstart.base.inherited import restore_locale
+from upstart.base.options import Option, ShowHelp, ShowVersion, parse
+from upstart.client.status import Status
+from upstart.initctl.commands_status import describe
+from upstart.tools import races
+from upstart.tools.jobset import JobSet
+from upstart.tools.simulation import Simulation
+from upstart.tools.stuck import Reasons
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from upstart.tools.playing import Event
+
+#: Where the jobs of a system are.
+SYSTEM_JOBS = "/etc/init"
+#: More jobs than that, and races are looked for only where that was asked for.
+FEW = 1000
+
+OPTIONS = (
+    Option("", "with", "added", argument="FILE"),
+    Option("", "without", "removed", argument="JOB"),
+    Option("", "emit", "emitted", argument="EVENT"),
+    Option("", "takes", "takes", argument="JOB=SECONDS"),
+    Option("", "container", "container", argument="TYPE"),
+    Option("", "races", "races"),
+    Option("", "no-races", "no_races"),
+    Option("", "json", "json"),
+    Option("", "help", ""),
+    Option("", "version", ""),
+)
+USAGE = """\
+Usage: init-simulate [OPTION]... [DIRECTORY|PACKAGE|FILE]...
+Boot jobs in virtual time, and tell what starts, what does not, and why.
+
+Options:
+      --with=FILE             with this job, override or package, too, and tell
+                                what that changes
+      --without=JOB           without this job, and tell what that changes
+      --emit=EVENT            have EVENT come, which may be followed by variables,
+                                in the place of startup; may be repeated
+      --takes=JOB=SECONDS     how long the start of JOB takes, or JOB:PROCESS
+      --container=TYPE        as in a container of this type
+      --races                 look for races, however many jobs there are
+      --no-races              do not look for races
+      --json                  write all of it as JSON
+      --help                  display this help and exit
+      --version               output version information and exit
+
+Without an argument the jobs are those in /etc/init.
+The exit status is 1 if anything is stuck, in error, or depends on an order.
+"""
+
+
+class Settings:
+    """What the command line says."""
+
+    def __init__(self) -> None:
+        self.added: list[str] = []
+        self.removed: list[str] = []
+        self.emitted: list[str] = []
+        self.takes: list[str] = []
+        self.container = ""
+        self.races = False
+        self.no_races = False
+        self.json = False
+
+
+class Outcome:
+    """All that there is to tell."""
+
+    def __init__(self, simulation: Simulation, errors: list[str]) -> None:
+        reasons = Reasons(simulation)
+        self.simulation = simulation
+        self.errors = errors
+        self.never = reasons.never()
+        self.stuck = reasons.stuck()
+        self.circles = reasons.circles()
+        self.races: list[races.Race] = []
+        self.races_looked_for = False
+        self.changes: list[str] | None = None
+
+    def is_bad(self) -> bool:
+        """Whether something is wrong."""
+        return bool(self.errors or self.stuck or self.races or self.simulation.restless)
+
+    def statuses(self) -> list[Status]:
+        """How all instances, and jobs without one, stand in the end."""
+        found = []
+        for job in self.simulation.world.engine.jobs.values():
+            if not job.instances:
+                found.append(Status(job.name))
+            for instance in job.instances.values():
+                pids = sorted(instance.pids.items(), key=lambda entry: entry[0] != "main")
+                found.append(Status(job.name, instance.name, instance.goal, instance.state, pids))
+        return found
+
+
+def event(text: str) -> Event:
+    """An event as it is written on a command line, ``NAME KEY=VALUE...``.  Raises `UsageError`."""
+    name, *words = text.split()
+    env = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"not a variable of an event: {word}")
+        env[key] = value
+    return name, env
+
+
+def duration(text: str, jobs: JobSet) -> tuple[str, float]:
+    """What ``--takes`` is given.  Raises `UsageError`."""
+    key, _, number = text.rpartition("=")
+    try:
+        seconds = float(number)
+    except ValueError:
+        seconds = -1.0
+    if not key or not 0 <= seconds < 1e6:
+        raise UsageError(f"not a job and its seconds: {text}")
+    if key.partition(":")[0] not in jobs.jobs:
+        raise UsageError(f"unknown job: {key.partition(':')[0]}")
+    return key, seconds
+
+
+def simulate(words: list[str], settings: Settings) -> Outcome:
+    """Do what the command line asks for.  Raises `UsageError`."""
+    base = JobSet()
+    for path in words or [SYSTEM_JOBS]:
+        base.add(path)
+    jobs = base.copy()
+    for path in settings.added:
+        jobs.add(path)
+    for name in settings.removed:
+        if jobs.jobs.pop(name, None) is None:
+            raise UsageError(f"unknown job: {name}")
+    if not jobs.jobs and not base.errors + jobs.errors:
+        raise UsageError(f"no jobs in {' '.join(words or [SYSTEM_JOBS])}")
+    events = [event(text) for text in settings.emitted if text.split()] or [("startup", {})]
+    takes = dict([duration(text, jobs) for text in settings.takes])
+
+    def run(more: dict[str, float], among: JobSet = jobs) -> Simulation:
+        return Simulation(among.jobs.values(), takes | more, settings.container).run(events)
+
+    outcome = Outcome(run({}), base.errors + jobs.errors)
+    if settings.added or settings.removed:
+        outcome.changes = changes(run({}, base), outcome.simulation)
+    if settings.races or (not settings.no_races and len(jobs.jobs) <= FEW):
+        outcome.races = list(races.find(outcome.simulation, run))
+        outcome.races_looked_for = True
+    return outcome
+
+
+def changes(before: Simulation, after: Simulation) -> list[str]:
+    """What is otherwise after a change of jobs: ends, and whether and by what a job was started."""
+    found = []
+    old, new = before.states(), after.states()
+    causes = [{began.display: began.events for began in each.begun} for each in (before, after)]
+    for display in dict.fromkeys([*old, *new]):
+        if old.get(display) != new.get(display):
+            was, now = (states.get(display, "not there") for states in (old, new))
+            found.append(f"{display}: {was} becomes {now}")
+        elif causes[0].get(display) != causes[1].get(display):
+            was, now = (
+                "started by " + " ".join(each[display]) if display in each else "never started" for each in causes
+            )
+            found.append(f"{display}: {was} becomes {now}")
+    return found
+
+
+def show(outcome: Outcome) -> None:
+    """Tell people."""
+    simulation = outcome.simulation
+    for text in outcome.errors:
+        print(f"ERROR: {text}")
+    print("Started, in this order:")
+    for began in simulation.begun:
+        cause = f"  ({' '.join(began.events)})" if began.events else ""
+        print(f"  {began.at:8.2f}  {began.display}{cause}")
+    if outcome.never:
+        print("\nNever started, and what that lacks:")
+        for name, lack in outcome.never:
+            print(f"  {name}: {lack}")
+    if simulation.restless:
+        print("\nJobs start each other for ever, and the simulation was ended.")
+    if outcome.stuck:
+        print("\nStuck:")
+        for display, state, what in outcome.stuck:
+            print(f"  {display} {state}: {what}")
+    for circle in outcome.circles:
+        print("\nA circle:")
+        for step in circle:
+            print(f"  {step}")
+    for race in outcome.races:
+        print(f"\nA race: {race.display} ends as {race.early}, but as {race.put_off} where {race.late} comes last:")
+        for order in race.orders:
+            print(f"  {', '.join(order) if order else 'nothing that it waits for comes'}")
+    if outcome.changes is not None:
+        print("\nWhat changes:")
+        for line in outcome.changes or ["nothing"]:
+            print(f"  {line}")
+    print("\nIn the end:")
+    for status in outcome.statuses():
+        print(f"  {describe(status)}")
+
+
+def document(outcome: Outcome) -> dict[str, Any]:
+    """All of it for programs."""
+    simulation = outcome.simulation
+    return {
+        "errors": outcome.errors,
+        "events": simulation.events,
+        "started": [
+            {
+                "job": began.job,
+                "instance": began.display,
+                "at": round(began.at, 6),
+                "up": None if began.up is None else round(began.up, 6),
+                "ended": None if began.ended is None else round(began.ended, 6),
+                "events": began.events,
+            }
+            for began in simulation.begun
+        ],
+        "never": dict(outcome.never),
+        "restless": simulation.restless,
+        "stuck": [{"instance": name, "state": state, "why": why} for name, state, why in outcome.stuck],
+        "circles": outcome.circles,
+        "races": [
+            {
+                "instance": race.display,
+                "ends": race.early,
+                "or": race.put_off,
+                "where_last": race.late,
+                "orders": list(race.orders),
+            }
+            for race in outcome.races
+        ]
+        if outcome.races_looked_for
+        else None,
+        "changes": outcome.changes,
+        "states": simulation.states(),
+    }
+
+
+def main(argv: list[str]) -> int:
+    """The command; the exit status."""
+    restore_locale()
+    settings = Settings()
+    try:
+        words = parse(argv, OPTIONS, settings)
+        outcome = simulate(words, settings)
+    except ShowHelp:
+        print(USAGE, end="")
+        return 0
+    except ShowVersion:
+        print(f"init-simulate (upstart {VERSION})")
+        return 0
+    except UsageError as error:
+        print(f"init-simulate: {error}\nTry `init-simulate --help' for more information.", file=sys.stderr)
+        return 2
+    if settings.json:
+        json.dump(document(outcome), sys.stdout, indent=2)
+        print()
+    else:
+        show(outcome)
+    return int(outcome.is_bad())
