@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: What upstart-events(7) lists; a pattern for those with a part of their own.
 WELL_KNOWN_EVENTS = (
     "startup",
+    "recovery",
     "starting",
     "started",
     "stopping",
@@ -26,6 +27,7 @@ WELL_KNOWN_EVENTS = (
     "awaited",
     "awaited/none",
     "child-subreaper-failed",
+    "before-mounting",
     "mounting",
     "mounted",
     "virtual-filesystems",
@@ -52,13 +54,12 @@ WELL_KNOWN_EVENTS = (
     "runlevel",
     "serial-console",
     "*-device-*",
+    "file",
     "bridge-overrun",
     "cloud-init-enabled",
     "cloud-init-disabled",
     "cloud-config",
-    "recovery",
     "socket",
-    "file",
     "dbus",
     ":sys:*",
 )
