@@ -25,6 +25,7 @@ SEED = "/var/lib/cloud/seed/nocloud"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Fo3zX8zX1YQw1ZbQ9Jq6hZ6z1bqkT9mW8x7qk2cJd somebody"
 META = "instance-id: iid-{number}\nlocal-hostname: cloudy\n"
 USER = f"""#cloud-config
+locale: C.UTF-8
 users:
   - name: somebody
     shell: /bin/sh

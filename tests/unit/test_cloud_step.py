@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -86,8 +87,10 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def machine() -> Iterator[Machine]:
+    # The name of a socket has no more than 108 bytes.
+    with tempfile.TemporaryDirectory(prefix="cloud-") as directory:
+        yield Machine(Path(directory))
 
 
 ENABLED = ["ds-identify", "initctl emit --no-wait cloud-init-enabled"]
@@ -334,6 +337,18 @@ class TestBlocknet:
         (machine.root / f"etc/init/{job}.override").unlink()
         (machine.root / f"etc/init/{job}.conf").unlink()
         assert (machine.run("blocknet").returncode, machine.called()) == (0, [])
+
+
+@pytest.mark.parametrize("words", [["mounted"], ["blocknet"]])
+def test_what_waits_to_be_stopped_ends_well_when_it_is(machine: Machine, words: list[str]) -> None:
+    machine.program("sleep", "exec /bin/sleep 100")
+    process = subprocess.Popen(
+        ["/bin/sh", machine.script, *words], start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    while not machine.calls.exists() or "sleep 1" not in machine.calls.read_text():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert (process.communicate(timeout=10)[0], process.returncode) == (b"", 0)
 
 
 class TestHotplug:
