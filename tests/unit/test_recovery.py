@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import subprocess
 from pathlib import Path
@@ -167,6 +168,35 @@ class TestMenu:
     def test_takes_numbers_and_names_and_asks_again_for_others(self, machine: Machine) -> None:
         said = machine.run("recovery-menu", typed="99\nnonsense\n\n1\n")
         assert (machine.status, said.count("Recovery menu")) == (0, 2)
+
+    def on_a_screen(self, machine: Machine, term: str = "linux") -> str:
+        """What it shows on a terminal; it is ended when that is taken away."""
+        master, slave = pty.openpty()
+        env = {"PATH": os.defpath, "TERM": term}
+        menu = machine.menu / "recovery-menu"
+        with subprocess.Popen([menu], stdin=slave, stdout=slave, stderr=slave, env=env) as process:
+            os.close(slave)
+            said = b""
+            while not re.search(rb"Number|END", said):
+                said += os.read(master, 1000)
+            os.close(master)
+            process.wait(20)
+        return said.decode()
+
+    def test_is_shown_by_whiptail_on_a_screen(self, machine: Machine) -> None:
+        machine.program("whiptail", "echo END; echo resume >&2")
+        self.on_a_screen(machine)
+        (call,) = machine.called()
+        assert call.startswith("whiptail --menu Recovery menu (the root file system is read-only) 20 74 12 resume Go on")
+
+    def test_that_lost_its_screen_is_left(self, machine: Machine) -> None:
+        machine.program("whiptail", "echo END; sleep 0.05; exit 255")
+        self.on_a_screen(machine)
+
+    def test_is_plain_on_a_terminal_that_can_do_little(self, machine: Machine) -> None:
+        machine.program("whiptail")
+        assert "Number, or Enter" in self.on_a_screen(machine, "dumb")
+        assert not machine.calls.exists()
 
     def test_is_left_by_the_end_of_the_input(self, machine: Machine) -> None:
         machine.run("recovery-menu")
