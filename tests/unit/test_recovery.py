@@ -187,7 +187,8 @@ class TestMenu:
         machine.program("whiptail", "echo END; echo resume >&2")
         self.on_a_screen(machine)
         (call,) = machine.called()
-        assert call.startswith("whiptail --menu Recovery menu (the root file system is read-only) 20 74 12 resume Go on")
+        title = "Recovery menu (the root file system is read-only)"
+        assert call.startswith(f"whiptail --menu {title} 20 74 12 resume Go on")
 
     def test_that_lost_its_screen_is_left(self, machine: Machine) -> None:
         machine.program("whiptail", "echo END; sleep 0.05; exit 255")
