@@ -28,6 +28,7 @@ KINDS = {
     "inittab": "lines of inittab(5)",
     "back": "what upstart-way-back says of a machine without a session manager",
     "units": "what init-checkunits says of a system with the units that it names",
+    "python": "a program in Python that takes the first socket of a job",
     "shell": "the characters for which a command is given to the shell",
 }
 
@@ -40,6 +41,7 @@ FOREIGN = {
     "startpar(1)", "su(1)",
     "sudo(8)", "sulogin(8)", "swapon(8)", "sysctl(8)", "syslog(3)", "systemctl(1)", "udev(7)", "umask(2)",
     "upstart-service(8)", "wall(1)", "who(1)",
+    "getsockname(2)", "inetd(8)", "nginx(8)", "sd_listen_fds(3)", "unix(7)",
 }  # fmt: skip
 
 #: What each escape of the pages stands for.

@@ -134,3 +134,27 @@ def test_options_are_read_as_getopt_does(
 ) -> None:
     options = parse_options(arguments)
     assert (options.given, options.operands, options.complaints) == (given, operands, complaints)
+
+
+@pytest.mark.parametrize(
+    "text, line, said",
+    [
+        ("start on socket PROTO=inet PORT=99999\n", 1, "start on socket: PORT=99999: not from 1 to 65535"),
+        ("# PORT=99999\nstop on (x or\n  socket PROTO=inet\n    PORT=99999)\n", 4, "stop on socket: PORT=99999: not"),
+        ("task\nstart on (a\n  or socket PROTO=sctp PORT=1)\n", 3, "start on socket: PROTO=sctp: unknown; it is"),
+        ("start on (socket PROTO=tcp PORT=80\n or socket PORT=81)\n", 1, "start on socket: PROTO is missing"),
+        ("start on socket PROTO=unix PATH=/x \\\n MODE=9\n", 2, "start on socket: MODE=9: not three octal digits"),
+        ("start on socket PROTO=unix \"PATH=x\"\n", 1, "start on socket: PATH=x: not absolute"),
+        ("start on socket PROTO=tcp PORT=80 ACCEPT=y\n", 1, "start on socket: ACCEPT=y: each connection needs an"),
+        ("instance $X\nstop on socket PROTO=tcp PORT=80 ACCEPT=y\n", 2, "stop on socket: ACCEPT=y: not for stop on"),
+    ],
+)
+def test_words_of_sockets_are_looked_at(command: Command, text: str, line: int, said: str) -> None:
+    Path("s.conf").write_text(text + "exec true\n")
+    assert f"WARNING: File s.conf:{line}: {said}" in command("s.conf")[2]
+
+
+def test_sockets_that_there_can_be_are_valid(command: Command) -> None:
+    text = "instance $CONNECTION\nstart on socket PROTO=tcp PORT=ssh ACCEPT=y REMOTE_ADDR=10.*\nexec true\n"
+    Path("s.conf").write_text(text)
+    assert command("s.conf") == (0, "File s.conf: syntax ok\n", "")

@@ -79,7 +79,7 @@ def test_the_jobs_of_the_original_are_there() -> None:
 
 
 #: Others without a process.
-STATES = ("udev-finish", "mountall-finish", "interfaces")
+STATES = ("udev-finish", "mountall-finish", "interfaces", "upstart-socket-wait")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

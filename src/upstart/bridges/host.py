@@ -17,12 +17,13 @@ from upstart.bridges.outbox import MOST, Outbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Protocol
 
     from upstart.base.loop import Loop
     from upstart.bridges.link import Leaves
     from upstart.bridges.outbox import Entry
+    from upstart.dbus.wire import Message
 
     class Source(Protocol):
         """Where events come from.  ``patterns`` are the names of those that it may tell."""
@@ -78,6 +79,8 @@ class Host:
         self._address = address
         self._ready: Callable[[], object] | None = ready
         self._failed = failed
+        #: What is called with the value of each signal of init's that the source hears, by its name.
+        self._heard: dict[str, Callable[[Any], object]] = {}
         self._outbox = Outbox()
         self._link: Link | None = None
         self._source: Source | None = None
@@ -96,7 +99,9 @@ class Host:
 
     def _begin(self, make: Callable[[Host], Source]) -> None:
         source = self._source = make(self)
-        link = Link(self._real_loop, self._address, source.patterns, self._wanted, self._lost, self._gave_up)
+        link = Link(
+            self._real_loop, self._address, source.patterns, self._wanted, self._lost, self._gave_up, self._heard
+        )
         self._link = link
         link.connect()
 
@@ -146,6 +151,30 @@ class Host:
                 return f"{boot.read().strip()} {pid} {started}"
         except (OSError, IndexError):
             return ""
+
+    # For sources that ask more of init than to take events
+
+    @property
+    def up(self) -> bool:
+        """Whether init is there."""
+        return self._link is not None and self._link.up
+
+    @property
+    def connection(self) -> int:
+        """Tells one connection to init from another."""
+        return self._link.number if self._link is not None else 0
+
+    def hear(self, signal: str, callback: Callable[[Any], object]) -> None:
+        """Call ``callback`` with the value of each such signal of the extension; it is said when the source is made."""
+        self._heard[signal] = lambda value: self.loop.call(lambda: callback(value))
+
+    def call(
+        self, member: str, then: Callable[[Message, str], object], signature: str, *args: Any, fds: Sequence[int] = ()
+    ) -> None:
+        """Call a method of the extension and go on: see `Link.call`."""
+        if self._link is not None:
+            guarded = lambda message, problem: self.loop.call(lambda: then(message, problem))  # noqa: E731
+            self._link.call(member, guarded, signature, args, fds)
 
     def emit(self, key: str, name: str, env: dict[str, str], kind: str = "") -> None:
         """Tell an event; of several of one name, ``kind`` and ``key`` that wait in a row, the last one is enough."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: Name -> module of this room, which has a `Bridge` called BRIDGE.
 MODULES = {
     "file": "files",
+    "socket": "socketbridge",
     "udev": "udevmonitor",
 }
 #: The commands' names: what stands before and after that of the bridge.

@@ -37,13 +37,14 @@ _CREDENTIALS = Struct("@iII")
 class Link:
     """The connection to the init at ``address``, for the events that ``patterns`` match.
 
+    ``heard`` has what is called with the value of each signal of the extension that is heard besides, by its name.
     ``wanted`` (leaves) is called with all that is awaited of them, as soon as that is known and whenever it changes;
     ``lost`` () when the connection goes; ``gave_up`` (reason) when no init can be found, the first time at once.
     """
 
     __slots__ = (
-        "_address", "_calls", "_connection", "_deadline", "_gave_up", "_loop", "_lost", "_patterns", "_serial",
-        "_turns", "_wanted", "pid", "up",
+        "_address", "_calls", "_connection", "_deadline", "_gave_up", "_heard", "_loop", "_lost", "_patterns",
+        "_serial", "_turns", "_wanted", "number", "pid", "up",
     )  # fmt: skip
 
     def __init__(
@@ -54,8 +55,10 @@ class Link:
         wanted: Callable[[Leaves], object],
         lost: Callable[[], object],
         gave_up: Callable[[str], object],
+        heard: dict[str, Callable[[Any], object]] | None = None,
     ) -> None:
         self._loop = loop
+        self._heard = heard or {}
         self._address = address
         self._patterns = list(patterns)
         self._wanted = wanted
@@ -70,6 +73,8 @@ class Link:
         self.pid = 0
         #: Init can be told something: what is before a connection is authenticated would end it.
         self.up = False
+        #: How many connections there have been.
+        self.number = 0
 
     def connect(self) -> None:
         """Begin."""
@@ -102,7 +107,8 @@ class Link:
 
     def _begin(self) -> None:
         self.up = True
-        self._call(EXTENSION, "Hear", None, "as", ["AwaitedChanged"])
+        self.number += 1
+        self._call(EXTENSION, "Hear", None, "as", ["AwaitedChanged", *self._heard])
         self._ask()
 
     def _ask(self) -> None:
@@ -132,6 +138,22 @@ class Link:
         except (wire.WireError, UnicodeError, ValueError) as error:
             then(f"{INVALID_ARGS}: {error}")
 
+    def call(
+        self, member: str, then: Callable[[wire.Message, str], object], signature: str, args: tuple[Any, ...],
+        fds: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        """Call a method of the extension, and go on; ``then`` gets the answer, and what is wrong or an empty string.
+
+        Copies of ``fds`` go with it.  Where the connection goes before, ``then`` is not called.
+        """
+
+        def answered(answer: wire.Message | None) -> None:
+            if answer is not None:
+                failed = answer.type == wire.ERROR
+                then(answer, (_text_of(answer) or "?") if failed else "")
+
+        self._call(EXTENSION, member, answered, signature, *args, fds=fds)
+
     def _call(
         self,
         interface: str,
@@ -139,19 +161,22 @@ class Link:
         then: Callable[[wire.Message | None], object] | None,
         signature: str,
         *args: Any,
+        fds: Sequence[int] = (),
     ) -> None:
         if self._connection is None:
             return
         self._serial = self._serial % 0xFFFFFFFF + 1
-        data = wire.call(self._serial, SERVICE, PATH, interface, member, signature, *args)
+        data = wire.call(self._serial, SERVICE, PATH, interface, member, signature, *args, fds=len(fds))
         if then is not None:
             self._calls[self._serial] = then
-        self._connection.send(data)
+        self._connection.send(data, fds)
 
     def _received(self, _connection: Connection, message: wire.Message) -> None:
         if message.type == wire.SIGNAL:
             if message.header.interface == EXTENSION and message.header.member == "AwaitedChanged":
                 self._ask()
+            elif message.header.interface == EXTENSION and message.header.member in self._heard:
+                self._heard[message.header.member](message.args()[0])
             return
         then = self._calls.pop(message.header.reply_serial, None)
         if then is not None:
@@ -172,3 +197,7 @@ class Link:
         if connection is not None:
             connection.flush()
             connection.close()
+
+
+def _text_of(answer: wire.Message) -> str:
+    return str(answer.args()[0]) if answer.header.signature == "s" else answer.header.error_name or ""

@@ -20,6 +20,7 @@ RULES = {
     "unknown-event": "an event that nothing emits",
     "unknown-job": "a job that there is not",
     "never": "a condition that no event fulfils",
+    "words": "words of an event that no bridge can bring about",
     "circle": "jobs that wait for each other",
     "and-order": "an event that is held while what must come with it waits for that",
     "expect": "the stanza expect of a program that does not fork",

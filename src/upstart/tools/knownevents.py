@@ -55,11 +55,11 @@ WELL_KNOWN_EVENTS = (
     "serial-console",
     "*-device-*",
     "file",
+    "socket",
     "bridge-overrun",
     "cloud-init-enabled",
     "cloud-init-disabled",
     "cloud-config",
-    "socket",
     "dbus",
     ":sys:*",
 )

@@ -12,6 +12,7 @@ from upstart.conf.jobclass import And, Match
 from upstart.engine.condition import leaves, split_test
 from upstart.tools import shelltext
 from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, REPLACED, RUNLEVELS, VARIABLES, nearest
+from upstart.tools.eventwords import wrong_words
 from upstart.tools.findings import Finding
 from upstart.tools.knownevents import emitted_by, job_of, well_known
 
@@ -51,6 +52,7 @@ def check_job(text: JobText, unknown_too: bool = True) -> Iterator[Finding]:
     if unknown_too:
         yield from _slips(text, job)
     yield from _impossible(text, job)
+    yield from _words(text, job)
     yield from _held(text, job)
     if text.is_override:
         return
@@ -104,6 +106,15 @@ def _impossible(text: JobText, job: JobClass) -> Iterator[Finding]:
                     f"{title} {what}: {why}, so no event ever matches this",
                     f"{title} {write}" if write else "",
                 )
+
+
+def _words(text: JobText, job: JobClass) -> Iterator[Finding]:
+    """What no bridge could bring about."""
+    for word, title, condition in conditions(job):
+        for leaf in leaves(condition):
+            problem, about = wrong_words(job, word == "start", leaf)
+            if problem and not (text.is_override and "instance" in problem):
+                yield Finding("words", text.line_in(word, about), f"{title} {leaf.name}: {problem}")
 
 
 def _never_matches(leaf: Match, starting: bool) -> tuple[str, str]:
