@@ -36,6 +36,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "rc": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rc"),
     "mountall": ("upstart-sysv", "sbin", "upstart.mounts.main"),
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
+    "initctl2dot": ("upstart-core", "/usr/bin", "upstart.tools.initctl2dot"),
     "init-simulate": ("upstart-core", "/usr/bin", "upstart.tools.simulate"),
     "init-checkunits": ("upstart-core", "/usr/bin", "upstart.tools.checkunits"),
 }
