@@ -117,6 +117,13 @@ def test_others_may_look_but_not_change_anything_whatever_the_policy_says(init: 
             ["Extension.StopForce", f"string:{MANAGER}/jobs/service", "array:string:", "boolean:true"],
             "modify job: service",
         ),
+        (["Extension.EmitTested", "string:x", "array:string:", "array:string:", "boolean:true"], "emit an event"),
+        (["Extension.KeptFor"], "keep descriptors"),
+        (["Extension.KeptDescriptors", "string:service"], "keep descriptors"),
+        (
+            ["Extension.ArrangeDescriptors", "string:service", "string:x", "array:string:", "array:string:"],
+            "keep descriptors",
+        ),
     ):
         path = f"{MANAGER}/jobs/service" if words[0].startswith("Job.") else MANAGER
         result = bus.send(f"{UPSTART}.{words[0]}", *words[1:], uid=65534, path=path)

@@ -6,12 +6,13 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bridge_system import Bridged, shipped
-from daemon_init import wait_for
+from bridge_system import Bridged, shipped, switches
+from daemon_init import PROGRAMS, wait_for
 from test_daemon_pid1 import pytestmark
 from test_socket_bridge import SERVE
 
@@ -76,6 +77,20 @@ def test_it_listens_from_the_local_file_systems_on(server: Server) -> None:
     server.initctl("stop", JOB)
     server.initctl("start", JOB)
     server.wait_running()
+
+
+def test_it_sleeps_while_nobody_connects(server: Server) -> None:
+    pid = server.host()
+    time.sleep(0.5)
+    before = switches(pid)
+    time.sleep(3)
+    assert switches(pid) == before
+    state = server.run(str(PROGRAMS / "upstart-bridges"), "--status").stdout
+    assert "watches tcp :: 80 for server: watched\n" in state
+    assert "watches unix /run/server/socket for server: watched\n" in state
+    assert server.ask()
+    state = server.run(str(PROGRAMS / "upstart-bridges"), "--status").stdout
+    assert "watches tcp :: 80 for server: handed over\n" in state
 
 
 def test_a_service_without_rights_has_its_port_whoever_is_killed(server: Server) -> None:
