@@ -302,6 +302,26 @@ def test_respawned_and_restarted_it_has_its_sockets(make: Make) -> None:
     assert on(port)
 
 
+SHUT = """\
+import os, socket
+server = socket.socket(fileno=3)
+print("blocks" if os.get_blocking(3) else "does not block", flush=True)
+server.accept()[0].sendall(b"once")
+server.setblocking(False)
+server.shutdown(socket.SHUT_RDWR)
+"""
+
+
+def test_what_a_service_has_done_to_its_socket_is_undone(make: Make, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "shut.py").write_text(SHUT)
+    init = make(server=f"start on socket PROTO=inet PORT={port}\nexec /usr/bin/python3 -IS $W/shut.py\n")
+    for number in range(1, 4):
+        assert on(port) == "once"
+        wait_for(lambda number=number: init.job_log("server") == "blocks\n" * number)  # type: ignore[misc]
+        init.talk.wait_status("server", "stop/waiting")
+
+
 def test_a_socket_is_there_while_a_job_wants_it(make: Make, tmp_path: Path) -> None:
     port, other = free_port(), free_port()
     condition = f"start on socket PROTO=unix PATH={tmp_path}/s or socket PROTO=inet PORT="

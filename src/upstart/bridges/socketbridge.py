@@ -157,8 +157,10 @@ class SocketSource:
         if fd is None:
             fd = self._made[key] = socketmaker.make(wanted)
             self._host.log(INFO, f"Made {key} for {', '.join(self._jobs_of(key))}")
-        if wanted.accept:
-            os.set_blocking(fd, False)
+        was = self._as.get(key)
+        if wanted.accept or (was is not None and was.accept):
+            # Of others a service that runs may have made it what it is.
+            os.set_blocking(fd, not wanted.accept)
         self._as[key] = wanted
 
     def _jobs_of(self, key: str) -> list[str]:
@@ -319,7 +321,11 @@ class SocketSource:
             self._arrived(key)
 
     def _free(self, name: str) -> None:
-        self._give_up(self._sockets.jobs.get(name), self._sockets.free(name, self._pending))
+        job = self._sockets.jobs.get(name)
+        for key in job.given if job is not None else ():
+            if key in self._as and self._jobs_of(key) == [name]:
+                socketmaker.renew(self._as[key], self._made[key])
+        self._give_up(job, self._sockets.free(name, self._pending))
         self._update()
 
     def _give_up(self, job: Job | None, keys: list[str]) -> None:

@@ -186,6 +186,22 @@ def adapt(wanted: Wanted, fd: int) -> bool:
     return True
 
 
+def renew(wanted: Wanted, fd: int) -> None:
+    """Undo what a service may have done to a socket: it blocks, and listens."""
+    os.set_blocking(fd, True)
+    if not wanted.listens:
+        return
+    sock = _socket.socket(fileno=fd)
+    try:
+        # What was shut down by one is so for all who have it.
+        if not sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+            sock.listen(wanted.backlog)
+    except OSError:
+        pass
+    finally:
+        sock.detach()
+
+
 def remove(wanted: Wanted) -> None:
     """Remove what is left in the file system of a socket, if nobody listens there.  Raises OSError."""
     if not wanted.path or wanted.path.startswith("@") or wanted.proto == FIFO:
