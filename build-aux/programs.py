@@ -31,7 +31,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "poweroff": ("upstart-sysv", "sbin", "upstart.sysv.reboot"),
     "upstart-bridges": ("upstart-core", "sbin", "upstart.bridges.main"),
     # The jobs' own.
-    "stop-rest": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.stoprest"),
+    "umountall": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.umountall"),
     "rcS": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rcs"),
     "rc": ("upstart-sysv", "/usr/libexec/upstart", "upstart.sysv.rc"),
     "mountall": ("upstart-sysv", "sbin", "upstart.mounts.main"),

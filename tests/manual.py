@@ -25,6 +25,7 @@ KINDS = {
     "boot": "a transcript, as root on a machine that has booted",
     "off": "the same; its last command ends the machine",
     "log": "what init logs",
+    "console": "what init shows on the console of jobs",
     "inittab": "lines of inittab(5)",
     "back": "what upstart-way-back says of a machine without a session manager",
     "units": "what init-checkunits says of a system with the units that it names",

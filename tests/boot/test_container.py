@@ -282,7 +282,8 @@ def test_boot_scripts_may_ask_and_leave_something_running_and_none_holds_up_the_
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = bytearray()
-    with booted_alone(directory, monkeypatch, "lxc", SCRIPTS, show=said.extend) as container:
+    # Lines about jobs would come in between.
+    with booted_alone(directory, monkeypatch, "lxc", SCRIPTS, "--quiet", show=said.extend) as container:
         assert wait_for(lambda: b"Word: " in said, 60), said
         container.type("secret\n")
         assert wait_for(says(container, "console", "start/running, process"), 60)
@@ -301,6 +302,89 @@ def test_boot_scripts_may_ask_and_leave_something_running_and_none_holds_up_the_
         container.run("telinit", "0")
         assert container.wait(90) == signal.SIGINT
         assert b"hangs has been at it for 3 seconds, and is told to end" in said
+
+
+SHOWN = {
+    "/etc/init/aa-fails.conf": "start on filesystem\ntask\nexec sh -c 'exit 3'\n",
+    "/etc/init/aa-skips.conf": "start on filesystem\npre-start exec sh -c stop\nexec sleep 1000\n",
+}
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+def test_the_console_shows_how_each_job_went(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, coloured: bool
+) -> None:
+    said = bytearray()
+    by = () if coloured else ("env", "NO_COLOR=1")
+    with booted_alone(directory, monkeypatch, "lxc", SHOWN, show=said.extend, by=by) as container:
+        assert wait_for(lambda: container.run("runlevel").stdout == "N 2\n", 60)
+        assert wait_for(says(container, "rc", "stop/waiting"), 60)
+        assert wait_for(lambda: b"aa-fails" in said and b"aa-skips" in said, 30), said
+        booted = said.decode(errors="replace")
+        container.run("telinit", "0")
+        assert container.wait(60) == signal.SIGINT
+    ended = said.decode(errors="replace")[len(booted) :]
+    assert ("\x1b[32m" in booted) == coloured, said
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", booted).split("\r\n")
+    assert "[skipped] aa-skips" in lines, said
+    failed = r"\[failed \] aa-fails: main process \([0-9]+\) terminated with status 3"
+    assert len([line for line in lines if re.fullmatch(failed, line)]) == 1, said
+    shown = [line.removeprefix("[  ok   ] ") for line in lines if line.startswith("[  ok   ] ")]
+    # In the order in which they end, each once; not what has no process, nor logins.
+    assert [name for name in shown if name in ("hostname", "mounted-run", "mountall")] in (
+        ["hostname", "mounted-run", "mountall"], ["mounted-run", "hostname", "mountall"]
+    ), said  # fmt: skip
+    assert len(shown) == len(set(shown)) and not {"mountall.sh", "console", "tty1"}.intersection(shown), said
+    stopped = re.sub(r"\x1b\[[0-9;]*m", "", ended).split("\r\n")
+    assert "[  ok   ] cron stopped" in stopped and "[  ok   ] rc" in stopped, said
+    assert not [line for line in stopped if "console" in line or "tty" in line], said
+
+
+#: By their numbers, before each of the places; the last asks how many processes there are, and what is mounted.
+PLACES = {
+    **{
+        f"/etc/rc0.d/{link}": f"#!/bin/sh\necho place {link} $* $RUNLEVEL $(ps -eo args | grep -c '[s]leep 987')\n"
+        for link in ("K00early", "K40remote", "K55network", "K75local", "K85root", "K95last")
+    },
+    **{f"/etc/rc0.d/{link}": "#!/bin/sh\necho must not run\n" for link in ("K20sendsigs", "K50umountnfs.sh",
+       "K60networking", "K80umountfs", "K90umountroot", "K99halt", "K01udev")},
+    "/etc/init/tells.conf": "start on unmounted-remote-filesystems or deconfiguring-networking\n"
+    "instance $UPSTART_EVENTS\ntask\nconsole output\nexec echo event $UPSTART_EVENTS\n",
+    "/etc/init/network.conf": "start on runlevel 2\nstop on deconfiguring-networking\nconsole output\n"
+    "exec sleep 1000\npost-stop exec echo network has stopped\n",
+    "/etc/init/networking.override": "post-stop exec sh -c 'echo interfaces go, $UPSTART_STOP_EVENTS $RUNLEVEL'\n",
+}  # fmt: skip
+
+
+def test_scripts_of_others_and_events_have_their_places_at_the_end(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = bytearray()
+    with booted_alone(directory, monkeypatch, "lxc", PLACES, show=said.extend) as container:
+        assert wait_for(says(container, "network", "start/running, process"), 60)
+        assert wait_for(says(container, "networking", "start/running"), 60)
+        assert wait_for(says(container, "rc", "stop/waiting"), 60)
+        # The root's own have other numbers.
+        names = "sendsigs umountnfs.sh networking umountfs umountroot halt"
+        container.run("sh", "-c", f"for each in {names}; do rm -f /etc/rc0.d/K0?$each; done")
+        # Of no job's, and of a script's.
+        container.run("sh", "-c", "setsid sleep 987 >/dev/null 2>&1 </dev/null &")
+        container.run("telinit", "0")
+        assert container.wait(60) == signal.SIGINT
+    lines = said.decode(errors="replace").split("\r\n")
+    wanted = [
+        "place K00early stop 0 1", "umountall: All processes are asked to end", "place K40remote stop 0 0",
+        "event unmounted-remote-filesystems", "place K55network stop 0 0", "event deconfiguring-networking",
+        "network has stopped", "interfaces go, runlevel 0", "place K75local stop 0 0", "place K85root stop 0 0",
+        "place K95last stop 0 0", "umountall: The machine is switched off",
+    ]  # fmt: skip
+    found = [line for line in lines if line in wanted]
+    # The two that the same event brings come in any order.
+    event = found.index("network has stopped") if "network has stopped" in found else 0
+    if found[event - 1 : event + 2] == wanted[4:5] + ["network has stopped", "event deconfiguring-networking"]:
+        found[event : event + 2] = wanted[5:7]
+    assert found == wanted, said
+    assert b"must not run" not in said
 
 
 @pytest.mark.parametrize("options", [["--confdir=/etc/mine"], ["--no-startup-event"]])
@@ -340,12 +424,11 @@ def test_jobs_that_come_back_and_hold_files_do_not_hold_the_end(
             assert wait_for(says(container, job, "start/running, process"), 60)
         container.run("telinit", "0")
         assert container.wait(60) == signal.SIGINT
-    # sendsigs leaves processes of jobs alone, and waits for 10 seconds for whatever else is there.
-    before, asking, after = said.decode(errors="replace").partition("Asking all remaining processes")
+    before, asking, after = said.decode(errors="replace").partition("All processes are asked to end")
     assert asking, said
     for job, name in (("holds", "TERM"), ("stubborn", "KILL")):
         assert re.search(rf"{job} main process \([0-9]+\) killed by {name} signal", before), said
-    assert re.search("All processes ended within [1-4] seconds", after), said
+    assert "Waiting for processes" not in after and "do not end" not in after, said
 
 
 #: As containers of Docker and Podman are run.
@@ -369,7 +452,7 @@ def test_a_container_that_may_not_reboot_ends_in_order_and_exits(
         else:
             os.kill(container.pid, number)
         assert container.end(60) == status, said
-    assert b"Asking all remaining processes to terminate" in said
+    assert b"All processes are asked to end" in said
 
 
 def test_a_run_ends_with_the_system_that_somebody_ends_from_inside(directory: Path) -> None:

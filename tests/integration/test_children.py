@@ -46,7 +46,7 @@ class Table:
         self.loop = Loop()
         self.performer = Performer(
             options, self.engine, self.loop, None, os.getpid(), 0o22, lambda *_: None, lambda _: None,
-            Keeping(self.engine, lambda _: None),
+            Keeping(self.engine, lambda _: None), lambda _: None,
         )  # fmt: skip
         self.children = self.performer.children
 

@@ -65,7 +65,7 @@ class System:
         more: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
-        (directory / "conf").mkdir()
+        (directory / "conf").mkdir(exist_ok=True)
         (directory / "log").mkdir()
         for name in ("kmsg", "console"):
             (directory / name).touch()
@@ -400,3 +400,46 @@ def test_no_kernel_command_line_keeps_it_from_starting(tmp_path: Path, words: li
         assert time.monotonic() - began < 20
     finally:
         system.close()
+
+
+#: How jobs go, beside those of every system here.
+SHOWN = {
+    "fails": "start on startup\ntask\nexec sh -c 'exit 3'\n",
+    "skips": "start on startup\npre-start exec {initctl} stop\nexec sleep 1000\n",
+    "later": "start on later\nexec sleep 1000\n",
+}
+
+
+def test_the_console_shows_how_each_job_went_also_across_a_re_exec(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "console")
+    console = os.open(tmp_path / "console", os.O_RDWR | os.O_NONBLOCK)
+    (tmp_path / "conf").mkdir()
+    for name, text in SHOWN.items():
+        text = text.replace("{initctl}", str(PROGRAMS / "initctl"))
+        (tmp_path / "conf" / f"{name}.conf").write_text(text)
+    said = ""
+
+    def shown() -> list[str]:
+        nonlocal said
+        try:
+            said += os.read(console, 1 << 20).decode()
+        except BlockingIOError:
+            pass
+        return [line for line in said.splitlines() if line.startswith("[")]
+
+    # Whatever kernel this machine was booted by.
+    system = System(tmp_path, by=("env", "container=lxc", "TERM=dumb"))
+    try:
+        wait_for(lambda: {"[  ok   ] service", "[  ok   ] boot", "[skipped] skips"} <= set(shown()))
+        wait_for(lambda: any("fails" in line for line in shown()))
+        system.initctl("emit", "--no-wait", "nothing")
+        assert system.run(str(PROGRAMS / "telinit"), "u").returncode == 0
+        system.initctl("emit", "later")
+        wait_for(lambda: "[  ok   ] later" in shown())
+        lines = shown()
+        assert len(lines) == len(set(lines)), lines
+        failed = [line for line in lines if line.startswith("[failed ]")]
+        assert len(failed) == 1 and failed[0].endswith(" terminated with status 3"), lines
+    finally:
+        system.close()
+        os.close(console)

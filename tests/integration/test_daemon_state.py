@@ -30,6 +30,7 @@ ALWAYS = {
     "engine.jobs.class": {"name", "source"},
     "engine.jobs.successor": {"name", "source"},
     "engine.jobs.instances": {"name", "serial", "goal", "state", "env", "pids", "blocker", "blocking"},
+    "reporter": set(),
     "performer": {"limits", "children", "timers"},
     "performer.children": {"running"},
     "performer.children.running": {"of", "members"},
@@ -43,8 +44,8 @@ ALWAYS = {
 #: Dictionaries whose keys are those of jobs and events, and no part of the layout.
 OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers")
 #: What was added since.
-NEWER = {"respawning", "address", "chroot", "held", "kills", "known", "left", "user", "launched", "looks", "own",
-         "shared"}  # fmt: skip
+NEWER = {"reporter", "respawning", "address", "chroot", "held", "kills", "known", "left", "user", "launched", "looks",
+         "own", "shared"}  # fmt: skip
 
 JOBS = {
     "service": "respawn\nexec sleep 1000\n",

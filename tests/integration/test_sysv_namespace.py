@@ -241,6 +241,15 @@ def status(ns: Namespace, job: str) -> str:
     return ns.run("status", job).stdout.rpartition(", process")[0] or ns.run("status", job).stdout.strip()
 
 
+#: What umountall does about jobs.
+SETTLE = f"""
+import sys
+sys.path[:0] = [{str(Path(__file__).resolve().parents[2] / "src")!r}]
+from upstart.sysv import endprocesses
+from upstart.sysv.endjobs import EndJobs
+
+EndJobs(300.0, [], print).settle(True, endprocesses.spared())
+"""
 #: What rc does at the end: its scripts start jobs by name and emit events, also through a process in the background.
 RC = """
 start on runlevel [06]
@@ -252,7 +261,7 @@ script
     wait
     {sbin}/initctl emit --no-wait scripts-done
     while [ ! -e {go} ]; do sleep 0.05; done
-    {sbin}/stop-rest --debug >>{said} 2>&1 || echo "status $?" >>{said}
+    /usr/bin/python3 {settle} >>{said} 2>&1 || echo "status $?" >>{said}
     {sbin}/initctl emit --no-wait rest-stopped
     sleep 1000
 end script
@@ -261,10 +270,11 @@ end script
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_at_the_end_nothing_comes_back_and_what_is_left_is_stopped(ns: Namespace, restarted: bool) -> None:
-    go, said = ns.events.parent / "go", ns.events.parent / "said"
+    go, said, settle = (ns.events.parent / name for name in ("go", "said", "settle.py"))
+    settle.write_text(SETTLE)
     write_jobs(
         ns,
-        rc=RC.replace("{go}", str(go)).replace("{said}", str(said)),
+        rc=RC.replace("{go}", str(go)).replace("{said}", str(said)).replace("{settle}", str(settle)),
         respawns="respawn\nrespawn limit unlimited\nexec sleep 1000",
         stubborn="kill timeout 1\nscript\ntrap '' TERM\nwhile :; do sleep 0.1; done\nend script",
         splash="exec sleep 1000",

@@ -763,8 +763,6 @@ class TestInterfaces:
 
 
 class TestNetworking:
-    DOWN = ["initctl emit deconfiguring-networking", "ifdown -a --exclude=lo"]
-
     def test_brings_nothing_up_that_comes_up_by_itself(self, machine: Machine) -> None:
         assert machine.step("networking-start", UPSTART_EVENTS="static-network-up") == []
 
@@ -773,9 +771,19 @@ class TestNetworking:
         assert machine.step("networking-start") == ["ifup -a"]
         assert machine.step("networking-start", UPSTART_EVENTS="failsafe-boot") == []
 
-    def test_tells_before_it_takes_the_network_down(self, machine: Machine) -> None:
+    def test_takes_the_network_down_at_the_end(self, machine: Machine) -> None:
         machine.write("proc/mounts", "/dev/vda1 / ext4 rw 0 0\nproc /proc proc rw 0 0\n")
-        assert machine.step("networking-stop", UPSTART_STOP_EVENTS="unmounted-remote-filesystems") == self.DOWN
+        machine.write("run/network/ifstate", "lo=lo\neth0=eth0\n")
+        assert machine.step("networking-stop", UPSTART_STOP_EVENTS="runlevel") == ["ifdown -a --exclude=lo"]
+        # Whoever starts it next is the next boot, which has others bring interfaces up.
+        assert machine.step("networking-start", UPSTART_EVENTS="static-network-up") == []
+
+    @pytest.mark.parametrize("state", ["", "lo=lo\n", None])
+    def test_has_nothing_to_take_down_where_nothing_is_up(self, machine: Machine, state: str | None) -> None:
+        machine.write("proc/mounts", "/dev/vda1 / ext4 rw 0 0\n")
+        if state is not None:
+            machine.write("run/network/ifstate", state)
+        assert machine.step("networking-stop", UPSTART_STOP_EVENTS="runlevel") == [] and machine.status == 0
 
     @pytest.mark.parametrize(
         "line",
@@ -790,13 +798,15 @@ class TestNetworking:
     )
     def test_leaves_it_up_for_files_on_it(self, machine: Machine, line: str) -> None:
         machine.write("proc/mounts", machine.within(f"/dev/vda1 / ext4 rw 0 0\n{line}\n"))
-        assert machine.step("networking-stop", UPSTART_STOP_EVENTS="runlevel") == self.DOWN[:1]
+        machine.write("run/network/ifstate", "lo=lo\neth0=eth0\n")
+        assert machine.step("networking-stop", UPSTART_STOP_EVENTS="runlevel") == []
         assert machine.said == f"network interfaces stay up: {line.split()[1]} is mounted\n"
 
     def test_leaves_it_up_for_a_root_by_iscsi(self, machine: Machine) -> None:
         machine.write("proc/mounts", "/dev/sda1 / ext4 rw 0 0\n")
         machine.write("etc/iscsi/iscsi.initramfs")
-        assert machine.step("networking-stop", UPSTART_STOP_EVENTS="runlevel") == self.DOWN[:1]
+        machine.write("run/network/ifstate", "lo=lo\neth0=eth0\n")
+        assert machine.step("networking-stop", UPSTART_STOP_EVENTS="runlevel") == []
 
     def test_has_nothing_to_do_without_ifupdown(self, machine: Machine) -> None:
         (machine.root / "bin/ifdown").unlink()

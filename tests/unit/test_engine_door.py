@@ -20,7 +20,7 @@ OUTSIDE = sorted([*SOURCE.glob("daemon/*.py"), *SOURCE.glob("process/*.py")])
 
 #: What may be asked of the engine, and how its effects are fetched.
 QUESTIONS = {
-    "failure_reason", "find_instance", "instance_named", "instances", "keeps_ending", "put_back", "rest",
+    "failure_reason", "find_instance", "instance_named", "instances", "keeps_ending", "put_back",
     "take_effects",
 }  # fmt: skip
 #: What an expression ends with that is the engine, or one of the things that belong to it.

@@ -8,6 +8,7 @@ import pytest
 
 from upstart.base.priority import WARN
 from upstart.engine import state
+from upstart.engine.rest import unfinished
 from upstart.engine.world import World
 
 RC = "start on runlevel [0123456]\nstop on runlevel [!$RUNLEVEL]\nexport RUNLEVEL\ntask\nexec rc"
@@ -18,6 +19,12 @@ def end(world: World, level: str = "0", ending: bool = True) -> None:
     world.engine.set_ending(ending)
     world.engine.emit("runlevel", {"RUNLEVEL": level}, last=ending)
     world.settle()
+
+
+def left(world: World, spared: list[int] | None = None) -> list[tuple[str, str]]:
+    """What is on its way, and how it stands with it."""
+    found = unfinished(world.engine.instances(), spared or [])
+    return sorted(((each.display, how) for each, how in found), key=lambda each: each[1])
 
 
 def test_nothing_is_respawned_any_more() -> None:
@@ -82,18 +89,54 @@ def test_what_is_left_is_stopped_but_for_the_end_itself_and_who_is_spared() -> N
     world.start("splash")
     end(world)
     spared = [world.pid("splash")]
-    world.engine.stop_rest(spared)
+    world.engine.stop_rest(False, spared, [], {})
     world.settle()
-    assert [instance.display for instance in world.engine.rest(spared)] == ["web"]
+    assert left(world, spared) == [("web", "stops"), ("rc", "works")]
     assert world.status("splash") == world.status("late") == world.status("rc") == "start/running"
     assert world.status("web") == "stop/pre-stop"
+    world.engine.stop_rest(True, spared, [], {})
+    assert left(world, spared) == [("web", "ends"), ("rc", "works")]
     world.exit("web", process="pre-stop")
     pid = world.pid("web")
     assert (pid, 15) in world.kills
+    assert left(world, spared) == [("web", "ends"), ("rc", "works")]
     world.sleep(61)
     assert (pid, 9) in world.kills
     world.exit("web", 9 << 8)
-    assert world.engine.rest(spared) == []
+    assert left(world, spared) == [("rc", "works")]
+
+
+def test_what_a_later_event_stops_goes_on_until_then() -> None:
+    world = World(
+        rc=RC, udev="exec udevd", log="stop on unmounted or halted\nexec daemon", web="stop on gone\nexec daemon",
+        net="post-stop exec down",
+    )  # fmt: skip
+    for name in ("log", "web", "net", "udev"):
+        world.start(name)
+    end(world)
+    later, given = ["unmounted", "halted", "udev"], {"UPSTART_STOP_EVENTS": "runlevel", "RUNLEVEL": "0"}
+    world.engine.stop_rest(False, [], later, given)
+    world.settle()
+    assert world.status("log") == "start/running"
+    assert left(world) == [("web", "ends"), ("net", "stops"), ("rc", "works")]
+    env = next(env for display, process, _, env in world.spawned if (display, process) == ("net", "post-stop"))
+    assert (env["UPSTART_STOP_EVENTS"], env["RUNLEVEL"]) == ("runlevel", "0")
+    world.exit("net", process="post-stop")
+    world.exit("web", 15 << 8)
+    world.exit("rc")
+    assert left(world) == []
+    world.engine.stop_rest(False, [], ["halted", "udev"], {})
+    world.settle()
+    assert world.status("log") == world.status("udev") == "start/running"
+    world.engine.stop_rest(False, [], [], {})
+    world.settle()
+    assert left(world) == [("udev", "ends"), ("log", "ends")]
+
+
+def test_a_part_of_the_end_that_has_not_begun_is_waited_for() -> None:
+    world = World(rc=RC, hangs="start on starting rc\ntask\nexec hangs", up="start on runlevel 0\nexec x")
+    end(world)
+    assert left(world) == [("rc", "works"), ("hangs", "works")] and world.status("up") == "start/running"
 
 
 def test_a_kill_timeout_that_runs_already_is_cut_short() -> None:
@@ -101,7 +144,7 @@ def test_a_kill_timeout_that_runs_already_is_cut_short() -> None:
     world.start("web")
     world.stop("web")
     end(world)
-    world.engine.stop_rest([])
+    world.engine.stop_rest(False, [], [], {})
     world.settle()
     world.sleep(61)
     assert (world.pid("web"), 9) in world.kills
@@ -129,7 +172,7 @@ def test_the_same_end_asked_for_again_leaves_what_ends_the_machine_alone() -> No
     world = World(rc=RC, late="start on runlevel 0\nexec x")
     end(world)
     end(world)
-    world.engine.stop_rest([])
+    world.engine.stop_rest(False, [], [], {})
     world.settle()
     assert world.status("rc") == world.status("late") == "start/running"
 

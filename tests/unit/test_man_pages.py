@@ -222,7 +222,7 @@ COMMAND_PAGES = [
     ("initctl2dot", "initctl2dot.8"),
     ("initctl", "initctl.8"),
     ("rcS", "rcS.8"),
-    ("stop-rest", "stop-rest.8"),
+    ("umountall", "umountall.8"),
     ("rc", "rc.8"),
     ("mountall", "mountall.8"),
     ("upstart-bridges", "upstart-bridges.8"),

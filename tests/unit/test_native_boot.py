@@ -113,6 +113,42 @@ def test_a_firewall_is_there_before_each_interface() -> None:
     assert order[:2] == ["firewall (network-interfaceeth0)", "network-interface (eth0)"]
 
 
+@pytest.mark.parametrize("level", "06")
+@pytest.mark.parametrize("container", ["", "lxc"])
+def test_the_end_stops_logins_and_has_the_network_and_devices_for_as_long_as_they_are_needed(
+    container: str, level: str
+) -> None:
+    boot = Boot(container, "up", takes={"umountall": 1000.0}).run()
+    engine = boot.world.engine
+    before = len(boot.world.spawned)
+
+    def go_on() -> None:
+        boot.world.settle()
+        boot.go_on(5.0)
+
+    engine.set_ending(True)
+    engine.emit("runlevel", {"RUNLEVEL": level, "PREVLEVEL": "2"}, last=True)
+    go_on()
+    spawned = [name for name, process, _, _ in boot.world.spawned[before:] if process == "main"]
+    assert {"rc", "umountall", "hwclock-save"} <= set(spawned)
+    assert {"networking", "umountall"} <= boot.running() and not {"tty1", "console"} & boot.running()
+    assert ("udev" in boot.running()) == (not container)
+    # What umountall asks for, in its order.
+    later = ["unmounted-remote-filesystems", "deconfiguring-networking"]
+    engine.stop_rest(False, [], [*later, "networking", "udev"], {})
+    go_on()
+    assert "networking" in boot.running() and ("udev" in boot.running()) == (not container)
+    for event in later:
+        engine.emit(event, {}, last=True)
+        go_on()
+    engine.stop_rest(False, [], ["udev"], {})
+    go_on()
+    assert "networking" not in boot.running() and ("udev" in boot.running()) == (not container)
+    engine.stop_rest(False, [], [], {})
+    go_on()
+    assert boot.running() == {"umountall"}
+
+
 @pytest.mark.parametrize("container", ["", "lxc"])
 def test_single_user_mode_ends_each_login_and_multi_user_mode_brings_it_back(container: str) -> None:
     logins = {"tty1", "console"} if container else {"tty1"}

@@ -21,8 +21,9 @@ RUN = r"""
 import sys
 sys.path[:0] = [SOURCE, "/usr/lib/python3/dist-packages"]
 from upstart.base.errors import DBusError
-from upstart.sysv import keeping, rcs, standins
-rcs.SCRIPTS, rcs.LINKS, standins.JOBS, keeping.LOGS = [ROOT + name for name in ("/init.d", "/rcS.d", "/init", "/log")]
+from upstart.sysv import bootorder, keeping, rcs, standins
+bootorder.SCRIPTS, rcs.LINKS, standins.JOBS = [ROOT + name for name in ("/init.d", "/rcS.d", "/init")]
+keeping.LOGS = ROOT + "/log"
 rcs.need_root = lambda *words: None
 class Init:
     @staticmethod

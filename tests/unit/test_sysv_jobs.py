@@ -313,6 +313,29 @@ def test_scripts_that_come_before_the_check_of_the_root_are_run_once(scripts: Sa
     assert scripts.run(script_of("rcS-first")) == ["rcS --first"] and scripts.status == 0
 
 
+class TestEndingScriptsLeft:
+    def left_at_the_end(self, sandbox: Sandbox) -> bool:
+        text = f". {sandbox.root}/usr/libexec/upstart/scripts-left; ending_scripts_left {sandbox.root}/etc/rc0.d"
+        result = subprocess.run(["/bin/sh", "-e", "-c", text], capture_output=True, text=True, timeout=20)
+        assert result.stderr == ""
+        return result.returncode == 0
+
+    def test_are_those_with_a_place_before_the_end_of_processes(self, scripts: Sandbox) -> None:
+        assert not self.left_at_the_end(scripts)
+        for name in ("K01udev", "K08sendsigs", "K08networking", "K09late", "K10umountroot", "K11halt", "S12reboot"):
+            link(scripts, f"etc/rc0.d/{name}")
+        scripts.write("etc/init/udev.conf", "exec true\n")
+        assert not self.left_at_the_end(scripts)
+        for name in ("K08same", "K01unattended-upgrades", "S01early"):
+            link(scripts, f"etc/rc0.d/{name}")
+            assert self.left_at_the_end(scripts), name
+            (scripts.root / f"etc/rc0.d/{name}").unlink()
+
+    def test_are_all_without_a_job_where_nothing_ends_processes(self, scripts: Sandbox) -> None:
+        link(scripts, "etc/rc0.d/K99late")
+        assert self.left_at_the_end(scripts)
+
+
 class TestRcSScripts:
     def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
         return sandbox.run(script_of("rcS-scripts"), **env)
@@ -384,9 +407,6 @@ class TestRc:
         scripts.program(scripts.root / self.PROGRAM, "rc")
         for level in "12345":
             link(scripts, f"etc/rc{level}.d/S01apache2")
-        for name in ("killall5", "swapoff", "umount", "mount"):
-            scripts.program(scripts.root / "bin" / name, name)
-        scripts.write("proc/1/maps", "7f0000000000-7f0000001000 r-xp 00000000 08:01 1 /usr/bin/python3.11\n")
 
     def change(self, sandbox: Sandbox, **env: str) -> list[str]:
         return sandbox.run(script_of("rc"), **env)
@@ -428,33 +448,64 @@ class TestRc:
         assert self.change(sandbox, RUNLEVEL="3") == ["rc 3", "rc of sysv-rc 3"]
         assert sandbox.status == 0
 
-    @pytest.mark.parametrize("status", [0, 2, 4])
+    @pytest.mark.parametrize("level", "06")
+    def test_runs_those_that_come_before_processes_are_ended(self, sandbox: Sandbox, level: str) -> None:
+        for name in ("K01udev", "K03sendsigs", "K04umountfs", "K05late"):
+            link(sandbox, f"etc/rc{level}.d/{name}")
+        sandbox.write("etc/init/udev.conf", "exec true\n")
+        assert self.change(sandbox, RUNLEVEL=level) == [] and sandbox.status == 0
+        link(sandbox, f"etc/rc{level}.d/K02apache2")
+        assert self.change(sandbox, RUNLEVEL=level) == [f"rc {level}"] and sandbox.status == 0
+        assert not (sandbox.root / "run/upstart/runlevel").exists()
+
+
+class TestUmountall:
+    PROGRAM = "usr/libexec/upstart/umountall"
+
+    @pytest.fixture(autouse=True)
+    def programs(self, sandbox: Sandbox) -> None:
+        for name in ("killall5", "swapoff", "umount", "mount"):
+            sandbox.program(sandbox.root / "bin" / name, name)
+        (sandbox.root / "run").mkdir()
+
+    def end(self, sandbox: Sandbox, **env: str) -> list[str]:
+        return sandbox.run(script_of("umountall"), **env)
+
+    def test_leaves_it_to_the_program(self, sandbox: Sandbox) -> None:
+        sandbox.program(sandbox.root / self.PROGRAM, "umountall")
+        env = {"RUNLEVEL": "0", "PREVLEVEL": "2", "UPSTART_JOB": "umountall"}
+        assert self.end(sandbox, TELL="1", **env) == ["umountall 0 0 2 umountall"]
+        assert sandbox.status == 0
+
+    @pytest.mark.parametrize("status", [1, None])
     @pytest.mark.parametrize(
-        ("env", "end"),
+        ("env", "end", "key"),
         [
-            ({"RUNLEVEL": "0"}, "poweroff -f"),
-            ({"RUNLEVEL": "0", "INIT_HALT": "POWEROFF"}, "poweroff -f"),
-            ({"RUNLEVEL": "0", "INIT_HALT": "HALT"}, "halt -f"),
-            ({"RUNLEVEL": "6"}, "reboot -f"),
+            ({"RUNLEVEL": "0"}, "poweroff -f", "o"),
+            ({"RUNLEVEL": "0", "INIT_HALT": "POWEROFF"}, "poweroff -f", "o"),
+            ({"RUNLEVEL": "0", "INIT_HALT": "HALT"}, "halt -f", "o"),
+            ({"RUNLEVEL": "6"}, "reboot -f", "b"),
         ],
     )
-    def test_ends_the_machine_where_no_script_did(self, sandbox: Sandbox, env: dict[str, str], end: str,
-                                                  status: int) -> None:
-        sandbox.program(sandbox.root / self.PROGRAM, "rc", status)
-        assert self.change(sandbox, **env) == [f"rc {env['RUNLEVEL']}", end]
-
-    def test_sees_to_the_disks_where_the_scripts_are_gone(self, sandbox: Sandbox) -> None:
-        sandbox.program(sandbox.root / self.PROGRAM, "rc", 3)
+    def test_does_what_a_shell_can_where_that_cannot_be_run(
+        self, sandbox: Sandbox, env: dict[str, str], end: str, key: str, status: int | None
+    ) -> None:
+        if status is not None:
+            sandbox.program(sandbox.root / self.PROGRAM, "umountall", status)
         sandbox.program(sandbox.root / "bin/killall5", "killall5", 1)
-        assert self.change(sandbox, RUNLEVEL="0") == [
-            "rc 0", "killall5 -15", "killall5 -18", "killall5 -9", "swapoff -a",
-            "umount -a -r -t noproc,nosysfs,nodevtmpfs,nodevpts,notmpfs,nocgroup2", "mount -o remount,ro /",
-            "poweroff -f",
-        ]
+        first = [] if status is None else [f"umountall {env['RUNLEVEL']}"]
+        assert self.end(sandbox, **env) == [
+            *first, "killall5 -15", "killall5 -18", "killall5 -9", "swapoff -a",
+            "umount -a -r -t noproc,nosysfs,nodevtmpfs,nodevpts,notmpfs,nocgroup2", "mount -o remount,ro /", end,
+            "sleep 5", "sleep 1",
+        ]  # fmt: skip
+        # Not even these have ended the machine.
+        assert (sandbox.root / "proc/sysrq-trigger").read_text() == f"{key}\n"
 
-    def test_has_init_let_go_of_files_that_were_replaced(self, sandbox: Sandbox) -> None:
-        sandbox.write("proc/1/maps", "7f0000000000-7f0000001000 r-xp 00000000 08:01 1 /usr/lib/libc.so.6 (deleted)\n")
-        assert self.change(sandbox, RUNLEVEL="6") == ["telinit u", "rc 6", "reboot -f"]
+    def test_does_nothing_to_the_kernel_of_a_container(self, sandbox: Sandbox) -> None:
+        sandbox.write("run/container_type", "lxc\n")
+        assert self.end(sandbox, RUNLEVEL="6")[-1] == "reboot -f"
+        assert not (sandbox.root / "proc/sysrq-trigger").exists()
 
 
 class TestSingleUserMode:

@@ -16,7 +16,7 @@ from waiting import wait_for
 
 from upstart.base.errors import DBusError
 from upstart.base.names import DISCONNECTED, UNKNOWN_JOB
-from upstart.sysv import change, keeping, patience, rcs, standins
+from upstart.sysv import bootorder, change, keeping, patience, rcs, standins
 from upstart.sysv.bootorder import BootOrder
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
@@ -28,7 +28,9 @@ class Boot:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
-        for module, name, path in ((rcs, "SCRIPTS", "init.d"), (rcs, "LINKS", "rcS.d"), (standins, "JOBS", "init")):
+        for module, name, path in (
+            (bootorder, "SCRIPTS", "init.d"), (rcs, "LINKS", "rcS.d"), (standins, "JOBS", "init"),
+        ):  # fmt: skip
             (root / path).mkdir()
             monkeypatch.setattr(module, name, str(root / path))
         (root / "log").mkdir()
@@ -157,7 +159,7 @@ def test_scripts_ignore_no_signal_and_have_the_locale_of_the_boot(boot: Boot) ->
         env -u PATH /usr/bin/env | sed -n 's/^LC_CTYPE=//p'
         }} > {boot.root}/trace""")
     code = (f"import sys; sys.path[:0] = {[SOURCE, '/usr/lib/python3/dist-packages']!r}\n"
-            f"from upstart.sysv import rcs; rcs.SCRIPTS = {str(boot.root / 'init.d')!r}\n"
+            f"from upstart.sysv import bootorder, rcs; bootorder.SCRIPTS = {str(boot.root / 'init.d')!r}\n"
             "rcs.BootScripts(rcs.BootOrder(['S01a']), print).run()")
     subprocess.run([sys.executable, "-IS", "-c", code], env={}, check=True, timeout=20)
     first, ignored, *locale = boot.ran

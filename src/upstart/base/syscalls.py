@@ -144,6 +144,11 @@ def umount(path: str, flags: int = 0) -> None:
     _check(_libc.umount2(os.fsencode(path), flags))
 
 
+def swapoff(path: str) -> None:
+    """Give up swap space, swapoff(2).  Raises OSError."""
+    _check(_libc.swapoff(os.fsencode(path)))
+
+
 def set_io_priority(pid: int, kind: int, level: int) -> None:
     """Set the I/O priority of a process: IOPRIO_CLASS_ ``kind`` and its level, ioprio_set(2).
 

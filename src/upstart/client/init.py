@@ -153,13 +153,24 @@ class Init:
         (leaves,) = self.connection.call(PATH, EXTENSION, "Awaited", "as", list(events), returns="a(sas)")
         return [(str(name), [str(test) for test in tests]) for name, tests in leaves]
 
-    def stop_rest(self, spared: Sequence[int]) -> list[str]:
-        """Our extension: once the machine ends, stop what is no part of that; who has a pid of ``spared`` goes on.
+    def rest(
+        self,
+        stop: bool = False,
+        force: bool = False,
+        env: Sequence[str] = (),
+        spared: Sequence[int] = (),
+        later: Sequence[str] = (),
+    ) -> list[tuple[str, str]]:
+        """Our extension: while the machine ends, what is on its way, as it is shown to people, and how it stands.
 
-        Gives what is yet to stop, as it is shown to people; nothing is waited for.
+        "ends" is killed when its time is over, "stops" has no such limit, "works" is a part of the end.  With ``stop``
+        what is no part of the end is stopped first, with ``env`` for its pre-stop and post-stop, but who has a pid of
+        ``spared``, and what runs of a job that is named in ``later``, or is to be stopped by an event that is; with
+        ``force`` each of their processes has its kill timeout from now on.  Nothing is waited for.
         """
-        (jobs,) = self.connection.call(PATH, EXTENSION, "StopRest", "au", list(spared), returns="as")
-        return [str(job) for job in jobs]
+        args = (stop, force, list(env), list(spared), list(later))
+        (jobs,) = self.connection.call(PATH, EXTENSION, "Rest", "bbasauas", *args, returns="a(ss)")
+        return [(str(job), str(how)) for job, how in jobs]
 
     def reload_configuration(self) -> None:
         """Have init look at its job files again."""

@@ -16,6 +16,7 @@ from upstart.base.loop import Loop
 from upstart.base.priority import WARN
 from upstart.daemon import xdg
 from upstart.daemon.basis import Basis
+from upstart.daemon.boot import CONSOLE
 from upstart.daemon.chroots import Chroots
 from upstart.daemon.configuration import Configuration
 from upstart.daemon.document import Document
@@ -25,6 +26,7 @@ from upstart.daemon.listening import Listening
 from upstart.daemon.options import RECOVERY
 from upstart.daemon.performer import Performer
 from upstart.daemon.quiesce import Quiesce
+from upstart.daemon.report import Reporter
 from upstart.daemon.rescue import Boot
 from upstart.daemon.system import System
 from upstart.daemon.turn import Turn
@@ -97,10 +99,12 @@ class Daemon:
         self.faults = Faults(loop, log, self._restart_soon)
         self.listening = Listening(self.basis)
         self.keeping = Keeping(engine, self._announce)
+        self.reporter = Reporter(engine, loop, environ, CONSOLE if options.system else "")
         pid = pid or os.getpid()
         self.performer = Performer(
-            options, engine, loop, self.logdir, pid, original_umask(), log, self._announce, self.keeping
-        )
+            options, engine, loop, self.logdir, pid, original_umask(), log, self._announce, self.keeping,
+            self.reporter.perform,
+        )  # fmt: skip
         self.quiescer = Quiesce(engine, loop, log, loop.stop)
         self.turn = Turn(engine, self.performer.perform, self.faults.handle, self.quiescer.settled)
         self.system = System(argv[0], engine, loop, self._reconnect_bus, log)
@@ -126,6 +130,7 @@ class Daemon:
         keep("keeping", self.keeping.dump, self.keeping.restore, self.keeping.descriptors)
         keep("chroots", lambda: self.chroots.roots, self.configuration.restore_chroots)
         keep("quiesce", self.quiescer.dump, self.quiescer.restore)
+        keep("reporter", self.reporter.dump, self.reporter.restore)
         keep("boot", self.boot.dump, self.boot.restore, self.boot.descriptors)
         keep("initctl", self.system.fifo.dump, self.system.fifo.restore, self.system.fifo.descriptors)
         events = self.system.events

@@ -13,6 +13,7 @@ import time
 from upstart.base.names import listed
 from upstart.base.priority import ERROR
 from upstart.engine.core import CommandError
+from upstart.engine.rest import unfinished
 from upstart.process.procfs import look
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upstart.base.loop import Loop
-    from upstart.engine.data import Event
+    from upstart.engine.data import Event, Instance
     from upstart.engine.engine import Engine
 
 LOOK_SECONDS = 10.0
@@ -50,32 +51,47 @@ class Ending:
 
     def belongs(self, pid: int) -> bool:
         """Whether a process is one of what ends the machine, or a child of such a one; 0 is nobody's."""
-        engine = self._engine
-        if not engine.ending:
+        if not self._engine.ending:
             return False
+        instance = self._instance_of(pid)
+        return instance is not None and instance.last
+
+    def _instance_of(self, pid: int) -> Instance | None:
+        """The instance whose process this is, or a child of one."""
+        pids = self._engine.pids
         for _ in range(_GENERATIONS):
             if pid <= 1:
-                return False
+                return None
             process = look(pid)
             # Each process of a job leads a session of its own.
             for each in (pid, process.sid if process is not None else 0):
-                found = engine.pids.get(each)
+                found = pids.get(each)
                 if found is not None:
-                    return found[0].last
+                    return found[0]
             if process is None:
-                return False
+                return None
             pid = process.ppid
-        return False
+        return None
 
     def check_start(self, pid: int) -> None:
         """Raise CommandError where the process ``pid`` may not start a job now."""
         if self._engine.ending and not self.belongs(pid):
             raise CommandError("Ending", "The machine is being shut down: only what does that may start jobs")
 
-    def stop_rest(self, spared: list[int]) -> list[str]:
-        """Stop what is no part of the end; gives the names of what is yet to stop, the same jobs each time."""
-        self._engine.stop_rest(spared)
-        return [instance.display for instance in self._engine.rest(spared)]
+    def rest(
+        self, pid: int, stop: bool, force: bool, env: dict[str, str], spared: list[int], later: list[str]
+    ) -> list[tuple[str, str]]:
+        """What is on its way, and how it stands with each (`upstart.engine.rest`), but the job that asks, by its
+        process ``pid``.
+
+        With ``stop`` what is no part of the end is stopped first, with ``env``; with ``force`` no process is waited for
+        longer than a kill timeout then.
+        """
+        engine = self._engine
+        if stop:
+            engine.stop_rest(force, spared, later, env)
+        asks = self._instance_of(pid)
+        return [(each.display, how) for each, how in unfinished(engine.instances(), spared) if each is not asks]
 
     def watch(self) -> None:
         """Look from now on, while the machine ends, at what it waits for."""

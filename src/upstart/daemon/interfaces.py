@@ -90,7 +90,7 @@ EXTENSION_INTERFACE = Interface(
         "KeptFor": ((), (("jobs", "as"), ("connections", "as"))),
         "EmitEnding": ((("name", "s"), _ENV, ("ending", "b")), ()),
         "EmitOnce": ((("name", "s"), _ENV, ("key", "s")), ()),
-        "StopRest": ((("spared", "au"),), (("jobs", "as"),)),
+        "Rest": ((("stop", "b"), ("force", "b"), _ENV, ("spared", "au"), ("later", "as")), (("jobs", "a(ss)"),)),
     },
     {
         "AwaitedChanged": (("events", "as"),),

@@ -292,6 +292,8 @@ def begin(daemon: Daemon) -> None:
     if not options.restart:
         if options.startup:
             event = options.startup_event = first_event(daemon)
+            if options.system:
+                daemon.reporter.begin()
             if options.system and options.confdirs == [CONFDIR]:
                 daemon.boot.begin(event)
             else:

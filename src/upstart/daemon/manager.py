@@ -407,11 +407,17 @@ class Manager(ForBridges):
             self._ending.emit(name, table, ending)
         call.reply()
 
-    def do_StopRest(self, call: Call, spared: list[int]) -> None:
+    def do_Rest(
+        self, call: Call, stop: bool, force: bool, env: list[str], spared: list[int], later: list[str]
+    ) -> None:
         self._check(call, "stop all jobs")
         if not self._engine.ending:
             raise CommandError("Ending", "The machine does not end: there are no jobs that are left over from before")
-        call.reply("as", self._ending.stop_rest(spared) if not self._from_chroot(call, "stop of all jobs") else [])
+        table = environment(env)
+        left = []
+        if not self._from_chroot(call, "stop of all jobs"):
+            left = self._ending.rest(call.pid, stop, force, table, spared, later)
+        call.reply("a(ss)", left)
 
     def do_Quiet(self, call: Call) -> None:
         self.do_Hear(call, [])

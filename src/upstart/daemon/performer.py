@@ -60,6 +60,7 @@ class Performer:
         log: Callable[[int, str], object],
         announce: Callable[[effects.Announce], object],
         keeping: Keeping,
+        report: Callable[[effects.Report], object],
     ) -> None:
         self._options = options
         self._engine = engine
@@ -88,6 +89,7 @@ class Performer:
             "reply": self._reply,
             "reply-error": self._reply_error,
             "announce": announce,
+            "report": report,
             "log": self._log,
             "close": self._close,
             "gone": self._gone,

@@ -54,6 +54,8 @@ class Core:
         self.effects: list[Effect] = []
         self.priority = MESSAGE
         self.announcing = True
+        #: Somebody is shown what becomes of jobs: the machine boots, or ends.
+        self.reporting = False
         self.apparmor_available = False
         self.respawning_allowed = True
         self.shutting_down = False
@@ -114,6 +116,11 @@ class Core:
     def set_announcing(self, announcing: bool) -> None:
         """Whether anybody listens to signals."""
         self.announcing = announcing
+
+    @an_input
+    def set_reporting(self, reporting: bool) -> None:
+        """Whether what becomes of jobs is to be shown."""
+        self.reporting = reporting
 
     # What there is
 

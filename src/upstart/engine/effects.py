@@ -128,6 +128,22 @@ class ReplyError(Effect):
         self.text = text
 
 
+class Report(Effect):
+    """What has become of an instance, for who is at the console: `what` is one of these.
+
+    "begun": its main process is to be started; "up": it is running, as a service; "failed", for ``reason``; "down": it
+    is at rest again.
+    """
+
+    __slots__ = ("instance", "reason", "what")
+    kind = "report"
+
+    def __init__(self, instance: Instance, what: str, reason: str = "") -> None:
+        self.instance = instance
+        self.what = what
+        self.reason = reason
+
+
 class Announce(Effect):
     """A D-Bus signal: ``signal`` is its member name, ``subject`` the object it is about.
 

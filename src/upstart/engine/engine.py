@@ -15,6 +15,7 @@ from upstart.engine.effects import Announce
 from upstart.engine.holding import WorkedOn
 from upstart.engine.lifecycle import KILL_TIMER
 from upstart.engine.mend import Mending
+from upstart.engine.rest import to_stop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -273,34 +274,29 @@ class Engine(Mending):
                 event.last = False
             for instance in self.instances():
                 instance.last = False
-        self.ending = ending
+        self.ending = self.reporting = ending
         self.respawning_allowed = not ending
         for instance in list(self.instances()):
             if ending and instance.goal == "stop" and instance.state == "starting":
                 self.let_go(instance)
 
     @an_input
-    def stop_rest(self, spared: list[int]) -> None:
-        """Stop what still runs and is no part of the machine's end; whoever has one of the pids ``spared`` goes on.
+    def stop_rest(self, force: bool, spared: list[int], later: list[str], env: dict[str, str]) -> None:
+        """Stop, with ``env``, what still runs and is no part of the machine's end; whoever has one of the pids
+        ``spared`` goes on, and so does whose job is named in ``later``, or is to be stopped by an event that is.
 
-        None of their processes is waited for longer than a kill timeout.
+        With ``force``, none of their processes is waited for longer than a kill timeout.
         """
         worked_on = WorkedOn(self.events.values(), self.instances())
-        for instance in self.rest(spared):
+        for instance in to_stop(self.instances(), spared, later):
+            if instance.goal != "stop":
+                instance.stop_env = dict(env)
             self.change_goal(instance, "stop")
-            if instance.state != "waiting" and not instance.forced:
+            if force and instance.state != "waiting" and not instance.forced:
                 self.force(instance, worked_on)
             for process in instance.pids:
                 if KILL_TIMER + process in instance.timers:
                     self.set_kill_timer(instance, process)
-
-    def rest(self, spared: list[int]) -> list[Instance]:
-        """What `stop_rest` stops, and what is still stopping."""
-        return [
-            instance
-            for instance in self.instances()
-            if not (instance.last and instance.goal == "start") and not set(instance.pids.values()).intersection(spared)
-        ]
 
     @an_input
     def wait_no_longer(self, instance: Instance) -> None:

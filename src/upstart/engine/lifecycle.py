@@ -32,6 +32,7 @@ from upstart.engine.effects import (
     Ended,
     Reply,
     ReplyError,
+    Report,
     SetTimer,
     Signal,
     Spawn,
@@ -224,6 +225,8 @@ class LifeCycle(Core):
         self.cancel_timer(instance, READY_TIMER)
         self._emit_job_event(instance, "started")
         if not instance.job_class.task:
+            if self.reporting:
+                self.effects.append(Report(instance, "up"))
             self.release(instance)
         elif "main" not in instance.job_class.processes:
             # A task ends with its main process; one that has none has done all it does.
@@ -232,6 +235,8 @@ class LifeCycle(Core):
 
     def _end(self, instance: Instance) -> None:
         self._emit_job_event(instance, "stopped")
+        if self.reporting:
+            self.effects.append(Report(instance, "down"))
         self.release(instance)
         job = instance.job
         job.instances.pop(instance.name, None)
@@ -268,6 +273,8 @@ class LifeCycle(Core):
         env.pop("", None)
         instance.unready.add(process)
         fds = tuple([fd for fd in instance.fds if fd != instance.connection])
+        if self.reporting and process == "main":
+            self.effects.append(Report(instance, "begun"))
         self.effects.append(Spawn(instance, process, env, fds))
 
     def end_process(self, instance: Instance, process: str, signal: int) -> None:
@@ -337,6 +344,8 @@ class LifeCycle(Core):
         instance.exit_status = status
         if self.announcing:
             self.effects.append(Announce("Failed", instance, status))
+        if self.reporting:
+            self.effects.append(Report(instance, "failed", reason))
         self.release(instance, failed=True)
         instance.failed = True
 

@@ -62,6 +62,7 @@ class World:
         self.engine.set_priority(DEBUG)
         self.next_pid = 100
         self.log: list[str] = []
+        self.reports: list[tuple[str, str, str]] = []
         #: request -> the answers it got.
         self.answers: dict[Any, list[object]] = {}
         self.signals: list[tuple[str, str, object]] = []
@@ -318,6 +319,9 @@ class World:
         subject = effect.subject
         name = subject.display if isinstance(subject, Instance) else subject.name if subject is not None else ""
         self.signals.append((effect.signal, name, effect.value))
+
+    def _report(self, effect: fx.Report) -> None:
+        self.reports.append((effect.what, effect.instance.display, effect.reason))
 
     def _log(self, effect: fx.Log) -> None:
         self.log.append(effect.text)

@@ -1,27 +1,54 @@
-"""The order of the boot scripts in /etc/rcS.d: which may start now, given which have ended.
+"""The order of the boot scripts in /etc/rcS.d, or of those of a machine's end: which may start now, given which ended.
 
-insserv(8) writes into /etc/init.d/.depend.boot which script needs which, and which talk to whoever is at the console.
-What is always true here: every script that has a link is started once; one of which insserv knows nothing waits for all
-with a lower number, as it did before there was that file; a circle is broken at its first script, and an interactive
-script has the machine to itself.
+insserv(8) writes into /etc/init.d/.depend.boot, or .depend.stop, which script needs which, and which talk to whoever is
+at the console.  What is always true here: every script that has a link is started once; one of which insserv knows
+nothing waits for all with a lower number, as it did before there was that file; a circle is broken at its first script,
+and an interactive script has the machine to itself.
 """
 
 from __future__ import annotations
 
+import posix
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+SCRIPTS = "/etc/init.d"
+
+
+def depends(what: str) -> str | None:
+    """What insserv has written of the "boot", or of the "stop", of this system; None where scripts run one by one."""
+    try:
+        depend = _read_text(f"{SCRIPTS}/.depend.{what}")
+        one_by_one = "concurrency=none" in _read_text("/proc/cmdline").split()
+    except OSError:
+        return None
+    if not depend or one_by_one or posix.access(f"{SCRIPTS}/.legacy-bootordering", posix.F_OK):
+        return None
+    return depend
+
+
+def _read_text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def is_link(name: str, kinds: str) -> bool:
+    """Whether this is the name of a script's link of one of *kinds*, its first letter."""
+    return len(name) > 3 and name[0] in kinds and name[1:3].isdigit()
 
 
 class BootOrder:
     """The scripts that wait, those that run, and what each waits for.
 
     *links* are the names in /etc/rcS.d, *depend* is the text of .depend.boot: None runs one script after another.
+    *kinds* are the letters with which links begin that count.
     """
 
     __slots__ = ("_interactive", "_links", "_needs", "_running")
 
-    def __init__(self, links: Iterable[str], depend: str | None = None) -> None:
+    def __init__(self, links: Iterable[str], depend: str | None = None, kinds: str = "S") -> None:
         #: What still has to end before each script that waits, in the order of the links.
         self._needs: dict[str, set[str]] = {}
         self._running: set[str] = set()
@@ -38,8 +65,8 @@ class BootOrder:
             elif head.strip() in known:
                 known[head.strip()] = words
         numbers: dict[str, str] = {}
-        for link in sorted(links):
-            if len(link) < 4 or link[0] != "S" or not link[1:3].isdigit():
+        for link in sorted(links, key=lambda link: link[1:]):
+            if not is_link(link, kinds):
                 continue
             number, name = link[1:3], link[3:]
             if name in known:

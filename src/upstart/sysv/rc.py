@@ -1,12 +1,12 @@
-"""rc: have sysv-rc run the scripts of a runlevel, keep what they say, and not wait for ever for one that stops.
+"""rc: have sysv-rc run the scripts of a runlevel, and keep what they say.
 
 The job rc runs this around /etc/init.d/rc.  What is always true here:
 
 - The scripts run as ever: in the group and session of the job, with the console as standard input.
-- What is said is shown on the console as it comes, and kept in one log, but at the end of the machine: nothing may be
-  open on file systems that are about to go.
+- What is said is shown on the console as it comes, and kept in one log.
 - A script that takes long is named on the console; not sysv-rc, nor what a script runs.
-- In runlevel 0 and 6 a script is ended when its time is over, and `GIVEN_UP` says that not even that helped.
+- In runlevel 0 and 6 there is no sysv-rc: those scripts are run that come before processes are ended
+  (`upstart.sysv.endscripts`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import time
 
 from upstart.base import inherited
 from upstart.base.errors import ClientError, UsageError
-from upstart.sysv import keeping, scripts, spawning
+from upstart.base.names import LAST_RUNLEVELS
+from upstart.sysv import endscripts, keeping, scripts, spawning
 from upstart.sysv.keeping import Console, Output
 from upstart.sysv.patience import Patience, milliseconds
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
@@ -34,48 +35,37 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("/etc/init.d/rc", "/lib/init/rc")
 LOG = "rc"
-#: Something is left that no signal ends; sysv-rc was ended for it, and the scripts after it have not run.
-GIVEN_UP = 3
-#: Seconds that a script may take to stop, where the job's variable does not say; and until the next signal.
-LIMIT_VARIABLE = b"STOP_TIMEOUT"
-LIMIT = 300.0
-MERCY = 10.0
 #: Seconds between two looks at the processes, once there is reason to look.
 LOOK = 1.0
 
 
 class Runlevel:
-    """One run of sysv-rc for *level*; *say* gets the lines of our own.
+    """One run of sysv-rc for *level*; *say* gets the lines of our own."""
 
-    *limit* is what a script may take, in seconds, 0 for ever.
-    """
+    __slots__ = ("_console", "_ended", "_level", "_next", "_output", "_pid", "_say", "_waits")
 
-    __slots__ = ("_console", "_ended", "_level", "_limit", "_next", "_output", "_pid", "_say", "_waits")
-
-    def __init__(self, level: str, limit: float, say: Callable[[str], object]) -> None:
+    def __init__(self, level: str, say: Callable[[str], object]) -> None:
         self._level = level
-        self._limit = limit if level in "06" else 0.0
         self._say = say
         self._console = Console()
         self._output = Output(-1, LOG)
         self._pid = 0
         self._ended = -1
         self._next = 0.0
-        #: The scripts that were seen to take long, by pid: their line, and how many signals they have got.
-        self._waits: dict[int, tuple[Patience, int]] = {}
+        #: How long the scripts have been at it that were seen to take long, by pid.
+        self._waits: dict[int, Patience] = {}
 
     def start(self, program: str, env: dict[bytes, bytes]) -> None:
         """Start it.  Raises OSError."""
         actions: list[tuple[int, int, int]] = []
         terminal = -1
-        if self._level not in "06":
-            try:
-                self._output.fd, terminal = posix.openpty()
-                spawning.make_like_console(terminal)
-                posix.set_blocking(self._output.fd, False)
-                actions = [(posix.POSIX_SPAWN_DUP2, terminal, fd) for fd in (1, 2)]
-            except (OSError, termios.error):
-                self._output.close()
+        try:
+            self._output.fd, terminal = posix.openpty()
+            spawning.make_like_console(terminal)
+            posix.set_blocking(self._output.fd, False)
+            actions = [(posix.POSIX_SPAWN_DUP2, terminal, fd) for fd in (1, 2)]
+        except (OSError, termios.error):
+            self._output.close()
         try:
             self._pid = posix.posix_spawn(program, [program, self._level], env, file_actions=actions,
                                           setsigdef=inherited.IGNORED)
@@ -83,8 +73,7 @@ class Runlevel:
             if terminal >= 0:
                 posix.close(terminal)
         self._ended = posix.pidfd_open(self._pid, 0)
-        first = Patience(0.0).due
-        self._next = time.monotonic() + (min(first, self._limit) if self._limit else first)
+        self._next = Patience(time.monotonic()).due
 
     def wait(self) -> int:
         """See to it until it has ended: its exit status, as a shell has it."""
@@ -104,9 +93,7 @@ class Runlevel:
             now = time.monotonic()
             if now >= self._next:
                 self._next = now + LOOK
-                if not self._look(now):
-                    self.part()
-                    return GIVEN_UP
+                self._look(now)
 
     def part(self) -> None:
         """Show and write what is there, and have the rest read by a process of its own."""
@@ -119,49 +106,22 @@ class Runlevel:
         self._output.words = b""
         self._output.write()
 
-    def _look(self, now: float) -> bool:
-        """Name what takes long, and end what takes too long; false where that cannot be done."""
+    def _look(self, now: float) -> None:
+        """Name what takes long."""
         running = scripts.below(self._pid)
-        self._waits = {each.pid: self._waits.get(each.pid, (Patience(now - each.age), 0)) for each in running}
+        self._waits = {each.pid: self._waits.get(each.pid, Patience(now - each.age)) for each in running}
         for each in running:
-            patience, signals = self._waits[each.pid]
-            over = now - patience.began - self._limit
-            if self._limit and over >= signals * MERCY:
-                if signals == 2:
-                    self._tell(f"{each.name} cannot be ended: the rest of the scripts is given up")
-                    scripts.signal_all(scripts.family(self._pid), signal.SIGKILL)
-                    return False
-                what = "is killed" if signals else "is told to end"
+            patience = self._waits[each.pid]
+            if patience.asks(now):
+                what = f"runlevel {self._level} waits for it (to end it: kill {each.pid})"
                 self._tell(f"{each.name} has been at it for {patience.lasts(now)}, and {what}")
-                scripts.signal_all(scripts.family(each.pid), signal.SIGKILL if signals else signal.SIGTERM)
-                self._waits[each.pid] = patience, signals + 1
-            elif not signals and patience.asks(now):
-                self._name(each, patience, now)
-        return True
-
-    def _name(self, each: scripts.Running, patience: Patience, now: float) -> None:
-        if self._level in "06":
-            what = "the shutdown waits for it"
-            if self._limit:
-                what += f" until it has taken {self._limit:.0f} seconds"
-        else:
-            what = f"runlevel {self._level} waits for it"
-        self._tell(f"{each.name} has been at it for {patience.lasts(now)}, and {what} (to end it: kill {each.pid})")
-        if self._level not in "06":
-            scripts.tell_init(each.name)
+                scripts.tell_init(each.name)
 
     def _tell(self, text: str) -> None:
         self._console.begin_line()
         self._say(text)
         self._output.keep(f"rc: {text}\n".encode())
-        if self._level not in "06":
-            self._output.write()
-
-
-def limit_of(env: dict[bytes, bytes]) -> float:
-    """What the job's variable says, which is no business of the scripts."""
-    text = env.pop(LIMIT_VARIABLE, b"")
-    return float(text) if text.isdigit() else LIMIT
+        self._output.write()
 
 
 def main(argv: list[str]) -> int:
@@ -173,11 +133,16 @@ def _enter(context: Context, settings: Common, args: list[str]) -> int:
     if len(args) != 1 or args[0] not in tuple("0123456"):
         raise UsageError("missing runlevel" if not args else f"illegal runlevel: {' '.join(args)}")
     need_root(context)
+    env = inherited.environment()
+    if args[0] in LAST_RUNLEVELS:
+        limit = endscripts.limit_of(env)
+        endscripts.EndScripts(args[0], limit, env, context.error).run(endscripts.PROCESSES)
+        return 0
+    env.pop(endscripts.LIMIT_VARIABLE, None)
     program = next((path for path in PROGRAMS if posix.access(path, posix.X_OK)), None)
     if program is None:
         raise ClientError(f"{PROGRAMS[0]} is missing")
-    env = inherited.environment()
-    level = Runlevel(args[0], limit_of(env), context.error)
+    level = Runlevel(args[0], context.error)
 
     def stop(number: int, frame: object) -> NoReturn:
         # The runlevel changes again; sysv-rc has had the same signal.

@@ -30,11 +30,12 @@ from upstart.base.errors import DBusError, UsageError
 from upstart.base.options import Option
 from upstart.client.init import Init
 from upstart.client.job import Job
-from upstart.sysv import change, keeping, scripts, spawning
-from upstart.sysv.bootorder import BootOrder
+from upstart.sysv import bootorder, change, keeping, scripts, spawning
+from upstart.sysv.bootorder import BootOrder, depends
 from upstart.sysv.keeping import Console, Output
 from upstart.sysv.patience import Patience, milliseconds
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
+from upstart.sysv.script import Script
 from upstart.sysv.standins import SCRIPT_EVENT, is_task, job_of, waits_for_turn
 
 TYPE_CHECKING = False
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from upstart.initctl.context import Context
 
 LINKS = "/etc/rcS.d"
-SCRIPTS = "/etc/init.d"
 #: The jobs that are running when the boot has all that it waits for.
 LAST_JOBS = ("mountnfs.sh", "networking")
 #: The script that checks the root, and the job that runs what comes before it; there is this file once it has begun.
@@ -59,55 +59,11 @@ PATIENCE = 30.0
 LOOK = 0.1
 #: When one of these has ended, logs can be where they will be found.
 LOCAL_FILESYSTEMS = ("mountall.sh", "mountall")
-#: Statuses by which a script says that it has nothing to do (Linux Standard Base, init script actions).
-NOT_INSTALLED, NOT_CONFIGURED = 5, 6
 #: What scripts see at boot, as every System V init has it.
 ENVIRONMENT = {
     b"PATH": b"/sbin:/usr/sbin:/bin:/usr/bin",
     b"RUNLEVEL": b"S", b"PREVLEVEL": b"N", b"runlevel": b"S", b"previous": b"N",
 }  # fmt: skip
-
-
-class Script:
-    """A script that runs, or has run and waits to be heard.
-
-    `ended` is the descriptor by which its end is seen, -1 once it has been; `outcome` says afterwards what went wrong.
-    `target` is what kill(2) wants to end it with all that it waits for: its process group, or who leads the session of
-    an interactive one.
-    """
-
-    __slots__ = ("_pid", "ended", "name", "outcome", "output", "patience", "target")
-
-    def __init__(self, name: str, pid: int, output: int, interactive: bool) -> None:
-        self.name = name
-        self.target = pid if interactive else -pid
-        self._pid = pid
-        self.output = Output(output, f"rcS-{name}")
-        self.ended = posix.pidfd_open(pid, 0)
-        self.outcome = ""
-        self.patience = Patience(time.monotonic())
-
-    def end(self) -> None:
-        """It has ended, and what it has said is there."""
-        status = posix.waitstatus_to_exitcode(posix.waitpid(self._pid, 0)[1])
-        posix.close(self.ended)
-        self.ended = -1
-        self.output.drain()
-        if status < 0:
-            self.outcome = f"was killed by signal {-status}"
-        elif status == NOT_INSTALLED:
-            self.outcome = "was skipped: its program is not installed"
-        elif status == NOT_CONFIGURED:
-            self.outcome = "was skipped: it is not configured"
-        elif status:
-            self.outcome = f"failed with exit status {status}"
-
-    def terminate(self) -> None:
-        """Have it end."""
-        try:
-            posix.kill(self.target, signal.SIGTERM)
-        except OSError:
-            pass
 
 
 class BootScripts:
@@ -194,17 +150,17 @@ class BootScripts:
         if job is not None:
             # Within rc-sysinit a script that has a job file leaves its work to it.
             env.pop(b"UPSTART_JOB", None)
-        path, link = f"{SCRIPTS}/{name}", f"{LINKS}/{self._order.link(name)}"
+        path, link = f"{bootorder.SCRIPTS}/{name}", f"{LINKS}/{self._order.link(name)}"
         # Who ends this program ends what it has started, and not half of it.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         try:
             interactive = self._order.is_interactive(name)
             if interactive:
                 self._console.begin_line()
-                pid, output = spawning.spawn_interactive(path, link, env), -1
+                pid, output = spawning.spawn_interactive(path, link, "start", env), -1
             else:
-                pid, output = spawning.spawn(path, link, env)
-            self._running.append(Script(name, pid, output, interactive))
+                pid, output = spawning.spawn(path, link, "start", env)
+            self._running.append(Script(name, pid, output, interactive, f"rcS-{name}"))
             return True
         except (OSError, termios.error) as error:
             self._tell(f"Unable to run {name}: {posix.strerror(error.args[0])}")
@@ -403,20 +359,7 @@ def _reconnect(path: str, task: bool) -> Init | None:
 
 def boot_order() -> BootOrder:
     """The order of this system's scripts; one after another where anything asks for that.  OSError without links."""
-    links = posix.listdir(LINKS)
-    try:
-        depend = _read_text(f"{SCRIPTS}/.depend.boot")
-        one_by_one = "concurrency=none" in _read_text("/proc/cmdline").split()
-    except OSError:
-        return BootOrder(links)
-    if not depend or one_by_one or posix.access(f"{SCRIPTS}/.legacy-bootordering", posix.F_OK):
-        return BootOrder(links)
-    return BootOrder(links, depend)
-
-
-def _read_text(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+    return BootOrder(posix.listdir(LINKS), depends("boot"))
 
 
 def main(argv: list[str]) -> int:

@@ -77,7 +77,7 @@ def _end(context: Context, settings: Settings, args: list[str], mode: str) -> in
     force = settings.force or services_down
     if mode == "halt" and settings.poweroff:
         mode = "poweroff"
-    _, how, command, progress = _MODES[mode]
+    _, how, _, progress = _MODES[mode]
     if not force and not settings.wtmp_only:
         context.info("Calling shutdown")
         context.flush()
@@ -95,16 +95,25 @@ def _end(context: Context, settings: Settings, args: list[str], mode: str) -> in
         return 0
     if not settings.no_sync:
         os.sync()
-    # Should the kernel hang on the way down, Control-Alt-Delete is the last resort.
-    machine.reboot(machine.CAD_ON)
     argument = args[0] if mode == "reboot" and args else None
     context.info(progress if argument is None else f"Rebooting with {argument}")
     context.flush()
+    try:
+        end_now(mode, argument)
+    except OSError as error:
+        raise ClientError(str(error.strerror))
+    return 0
+
+
+def end_now(mode: str, argument: str | None = None) -> None:
+    """Halt, switch off ("poweroff") or restart the machine ("reboot", with *argument* for the firmware).
+
+    Returns in a container, whose init ends then.  Raises OSError where that cannot be told.
+    """
+    command = _MODES[mode][2]
+    # Should the kernel hang on the way down, Control-Alt-Delete is the last resort.
+    machine.reboot(machine.CAD_ON)
     if not machine.reboot(command, argument):
         # The container ends with PID 1.
-        try:
-            machine.signal_init(next(number for number, (what, _) in ENDS_AT_ONCE.items() if what == command))
-        except OSError as error:
-            raise ClientError(str(error.strerror))
+        machine.signal_init(next(number for number, (what, _) in ENDS_AT_ONCE.items() if what == command))
     machine.reboot(machine.CAD_OFF)
-    return 0

@@ -1,4 +1,4 @@
-"""Starting a script of the boot as startpar(1) does, whose work rcS does by itself.
+"""Starting a script as startpar(1) does, whose work rcS and rc do by themselves.
 
 What is always true here:
 
@@ -34,21 +34,22 @@ _NOT_FOR_LEADER = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP,
 _ROWS, _COLUMNS = 24, 80
 
 
-def spawn(path: str, link: str, env: dict[bytes, bytes]) -> tuple[int, int]:
-    """Start the script at *path*, whose link is *link*: its pid, and the descriptor from which its words come.
+def spawn(path: str, link: str, action: str, env: dict[bytes, bytes]) -> tuple[int, int]:
+    """Start the script at *path*, whose link is *link*, with the word *action*: its pid, and where its words come from.
 
-    That is -1 where there are no terminals yet; the console has its words then.  Raises OSError or termios.error.
+    That is a descriptor, -1 where there are no terminals yet; the console has its words then.  Raises OSError or
+    termios.error.
     """
     try:
         output, terminal = posix.openpty()
     except OSError:
-        return _execute(path, link, env, []), -1  # before /dev/pts is there
+        return _execute(path, link, action, env, []), -1  # before /dev/pts is there
     try:
         rows, columns = make_like_console(terminal)
         posix.set_blocking(output, False)
         env = {**env, b"LINES": b"%d" % rows, b"COLUMNS": b"%d" % columns}
         actions = [(posix.POSIX_SPAWN_DUP2, terminal, fd) for fd in (1, 2)]
-        return _execute(path, link, env, actions), output
+        return _execute(path, link, action, env, actions), output
     except (OSError, termios.error):
         posix.close(output)
         raise
@@ -56,7 +57,7 @@ def spawn(path: str, link: str, env: dict[bytes, bytes]) -> tuple[int, int]:
         posix.close(terminal)
 
 
-def spawn_interactive(path: str, link: str, env: dict[bytes, bytes]) -> int:
+def spawn_interactive(path: str, link: str, action: str, env: dict[bytes, bytes]) -> int:
     """Start a script that talks to whoever is at the console; the pid of who leads its session and ends as it ends.
 
     Raises OSError.
@@ -65,7 +66,7 @@ def spawn_interactive(path: str, link: str, env: dict[bytes, bytes]) -> int:
     try:
         pid = posix.fork()
         if pid == 0:
-            _lead(path, link, env, write)
+            _lead(path, link, action, env, write)
         posix.close(write)
         write = -1
         number = posix.read(read, 16)
@@ -79,8 +80,10 @@ def spawn_interactive(path: str, link: str, env: dict[bytes, bytes]) -> int:
                 posix.close(fd)
 
 
-def _execute(path: str, link: str, env: dict[bytes, bytes], actions: list[tuple[int, int, int]]) -> int:
-    for program, words in _commands(path, link):
+def _execute(
+    path: str, link: str, action: str, env: dict[bytes, bytes], actions: list[tuple[int, int, int]]
+) -> int:
+    for program, words in _commands(path, link, action):
         try:
             return posix.posix_spawn(program, words, env, file_actions=actions, setpgroup=0, setsigmask=(),
                                      setsigdef=_DEFAULTS)
@@ -90,9 +93,9 @@ def _execute(path: str, link: str, env: dict[bytes, bytes], actions: list[tuple[
     raise AssertionError
 
 
-def _commands(path: str, link: str) -> tuple[tuple[str, list[str]], ...]:
+def _commands(path: str, link: str, action: str) -> tuple[tuple[str, list[str]], ...]:
     """The program and the words of a script, and those for one that names no interpreter, as execlp(3) has them."""
-    return (path, [link, "start"]), (SHELL, [SHELL, path, "start"])
+    return (path, [link, action]), (SHELL, [SHELL, path, action])
 
 
 def make_like_console(terminal: int) -> tuple[int, int]:
@@ -121,7 +124,7 @@ def make_like_console(terminal: int) -> tuple[int, int]:
 # An interactive script
 
 
-def _lead(path: str, link: str, env: dict[bytes, bytes], report: int) -> NoReturn:
+def _lead(path: str, link: str, action: str, env: dict[bytes, bytes], report: int) -> NoReturn:
     """In a child: lead the session of the script, and end as it does.  Why it cannot be run is written to *report*."""
     status = 1
     try:
@@ -132,7 +135,7 @@ def _lead(path: str, link: str, env: dict[bytes, bytes], report: int) -> NoRetur
         terminal = _take_console()
         script = posix.fork()
         if script == 0:
-            _become(path, link, env, report)
+            _become(path, link, action, env, report)
         posix.close(report)
         signal.signal(signal.SIGTERM, _pass_on)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -152,12 +155,12 @@ def _pass_on(number: int, frame: object) -> None:
     posix.killpg(0, number)
 
 
-def _become(path: str, link: str, env: dict[bytes, bytes], report: int) -> NoReturn:
+def _become(path: str, link: str, action: str, env: dict[bytes, bytes], report: int) -> NoReturn:
     try:
         for number in (*_DEFAULTS, *_NOT_FOR_LEADER):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for program, words in _commands(path, link):
+        for program, words in _commands(path, link, action):
             try:
                 posix.execve(program, words, env)
             except OSError as error:

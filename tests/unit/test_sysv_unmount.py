@@ -1,0 +1,234 @@
+"""What is unmounted at the end of a machine, and how: nothing here is a mount of this machine's."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from upstart.sysv import unmount
+from upstart.sysv.hanging import Hanging
+from upstart.sysv.unmount import MNT_DETACH, MNT_FORCE, MS_RDONLY, MS_REMOUNT, Unmounting
+
+BOOTED = """\
+21 1 0:20 / /sys rw,nosuid - sysfs sysfs rw
+22 1 0:21 / /proc rw - proc proc rw
+23 1 0:5 / /dev rw,nosuid - devtmpfs udev rw,size=1k
+24 23 0:22 / /dev/pts rw - devpts devpts rw
+25 1 0:23 / /run rw - tmpfs tmpfs rw,size=1k
+1 1 254:0 / / rw,relatime - ext4 /dev/vda1 rw,errors=remount-ro
+26 23 0:24 / /dev/shm rw - tmpfs tmpfs rw
+27 25 0:25 / /run/lock rw - tmpfs tmpfs rw
+28 1 254:1 / /usr rw - ext4 /dev/vda2 rw
+29 1 254:2 / /srv rw - ext4 /dev/vda3 rw
+30 29 0:40 / /srv/with\\040blank rw - nfs4 server:/x rw,vers=4.2
+31 1 0:41 / /tmp rw - tmpfs tmpfs rw
+32 25 8:1 / /run/media/stick rw - vfat /dev/sda1 rw
+33 29 254:2 /a /mnt ro - ext4 /dev/vda3 rw
+34 1 43:0 / /far rw - ext4 /dev/nbd0 rw
+35 22 0:42 / /proc/sys/fs/binfmt_misc rw - binfmt_misc binfmt_misc rw
+36 1 254:3 / /marked rw - ext4 /dev/vdb rw
+37 1 254:4 / /cdrom ro - iso9660 /dev/sr0 ro
+"""
+OVERLAY = """\
+25 1 0:23 / /run rw - tmpfs tmpfs rw
+40 25 7:0 / /run/live/rootfs ro - squashfs /dev/loop0 ro
+41 25 254:0 / /run/live/medium rw - ext4 /dev/vda1 rw
+1 1 0:50 / / rw - overlay overlay rw,lowerdir=/a,upperdir=/b
+42 1 254:1 / /home rw - ext4 /dev/vdb rw
+"""
+
+
+class Machine:
+    """A table, and what is done about it: ``busy`` cannot be unmounted, ``hung`` never answers."""
+
+    def __init__(self, root: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.table = root / "mountinfo"
+        self.table.write_text(text)
+        self.swaps = root / "swaps"
+        self.swaps.write_text("Filename Type Size Used Priority\n")
+        (root / "utab").write_text("SRC=/dev/vdb TARGET=/marked ROOT=/ OPTS=_netdev\n")
+        for name, value in (
+            ("TABLE", self.table),
+            ("SWAPS", self.swaps),
+            ("UTAB", root / "utab"),
+            ("BLOCKS", root / "block"),
+            ("SYSRQ", root / "sysrq"),
+        ):
+            monkeypatch.setattr(unmount, name, str(value))
+        monkeypatch.setattr(unmount.read, "__defaults__", (str(self.table), str(root / "utab")))
+        self.root = root
+        self.busy: set[str] = set()
+        self.hung: set[str] = set()
+        self.done: list[str] = []
+        self.said: list[str] = []
+        self.unmounting = Unmounting(self, self.said.append, str(self.table))  # type: ignore[arg-type]
+        self.calls = SimpleNamespace(
+            umount=self.umount, mount=self.mount, swapoff=lambda path: self.done.append(f"swapoff {path}"))
+        monkeypatch.setattr(self.unmounting, "_calls", self.calls)
+
+    def call(self, what: str, action: Callable[[], object]) -> int | None:
+        """In the place of a child."""
+        if what == "data to be written to disk":
+            self.done.append("sync")
+            return 0
+        if any(f"{point} to be" in what for point in self.hung):
+            return None
+        try:
+            action()
+        except OSError as error:
+            return error.errno
+        return 0
+
+    def _lines(self) -> list[str]:
+        return self.table.read_text().splitlines(keepends=True)
+
+    def umount(self, point: str, flags: int) -> None:
+        escaped = point.replace(" ", "\\040")
+        lines = self._lines()
+        above = [line for line in lines if line.split()[4].startswith(escaped + "/")]
+        if not flags & MNT_DETACH and (point in self.busy or above):
+            raise OSError(errno.EBUSY, "busy")
+        self.done.append(f"{point}{' by force' if flags & MNT_FORCE else ''}")
+        self.table.write_text("".join(line for line in lines if line.split()[4] != escaped))
+
+    def mount(self, kind: str | None, point: str, flags: int, data: str | None) -> None:
+        assert (kind, flags, data) == (None, MS_REMOUNT | MS_RDONLY, None)
+        if point in self.busy:
+            raise OSError(errno.EBUSY, "busy")
+        self.done.append(f"{point} ro")
+        (number,) = {line.split()[2] for line in self._lines() if line.split()[4] == point}
+        self.table.write_text("".join(
+            line.rpartition(" rw")[0] + " ro\n" if line.split()[2] == number else line for line in self._lines()))
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, BOOTED, monkeypatch)
+
+
+def test_what_comes_over_a_network_goes_first(machine: Machine) -> None:
+    machine.unmounting.remote()
+    assert machine.done == ["/marked", "/far", "/srv/with blank"]
+
+
+def test_what_does_not_go_by_itself_is_taken_out_of_sight(machine: Machine) -> None:
+    machine.busy = {"/far"}
+    machine.unmounting.remote()
+    assert machine.done == ["/marked", "/far by force", "/srv/with blank"]
+
+
+def test_the_last_that_was_mounted_goes_first_and_the_kernels_and_usr_stay(machine: Machine) -> None:
+    machine.unmounting.remote()
+    machine.done.clear()
+    machine.swaps.write_text("Filename Type Size Used Priority\n/srv/swap\\040file\tfile\t1\t0\t-2\n")
+    machine.unmounting.local()
+    assert machine.done == ["/tmp", "swapoff /srv/swap file", "/cdrom", "/mnt", "/run/media/stick", "/srv"]
+    machine.done.clear()
+    assert machine.unmounting.read_only()
+    assert machine.done == ["sync", "/ ro", "/usr ro"] and not machine.said
+
+
+def test_what_is_busy_is_made_read_only(machine: Machine) -> None:
+    machine.busy = {"/srv"}
+    machine.unmounting.remote()
+    machine.unmounting.local()
+    assert machine.said == ["/srv could not be unmounted"]
+    machine.busy = set()
+    assert machine.unmounting.read_only()
+    assert "/srv ro" in machine.done
+
+
+def test_what_cannot_even_be_that_is_left_to_the_kernel(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.busy = {"/"}
+    def kernel(seconds: float) -> None:
+        machine.busy.clear()
+        machine.mount(None, "/", MS_REMOUNT | MS_RDONLY, None)
+
+    monkeypatch.setattr("time.sleep", kernel)
+    machine.unmounting.remote()
+    machine.unmounting.local()
+    assert machine.unmounting.read_only()
+    assert (machine.root / "sysrq").read_text() == "u"
+
+
+def test_what_hangs_is_tried_once_and_all_else_is_unmounted(machine: Machine) -> None:
+    machine.hung = {"/srv"}
+    asked: list[str] = []
+    call = machine.call
+
+    def noted(what: str, action: Callable[[], object]) -> int | None:
+        asked.append(what)
+        return call(what, action)
+
+    machine.call = noted  # type: ignore[method-assign]
+    machine.unmounting.remote()
+    machine.unmounting.local()
+    assert asked.count("/srv to be unmounted") == 1
+    assert "/mnt" in machine.done and "/srv" not in machine.done
+
+
+def test_a_root_on_others_is_read_only_before_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(tmp_path, OVERLAY, monkeypatch)
+    machine.unmounting.remote()
+    machine.unmounting.local()
+    assert machine.done == ["/home"]
+    assert machine.unmounting.read_only()
+    assert machine.done == ["/home", "sync", "/ ro", "/run/live/medium ro"]
+
+
+def test_a_line_that_is_gone_meanwhile_is_no_failure(machine: Machine) -> None:
+    def gone(point: str, flags: int) -> None:
+        raise OSError(errno.EINVAL, "not mounted")
+
+    machine.calls.umount = gone
+    machine.unmounting.local()
+    assert not machine.said
+
+
+class TestHanging:
+    def test_gives_the_error_of_what_is_called(self) -> None:
+        def fails() -> None:
+            raise OSError(errno.EBUSY, "busy")
+
+        def breaks() -> None:
+            raise ValueError
+
+        said: list[str] = []
+        hanging = Hanging(said.append)
+        assert hanging.call("a", lambda: None) == 0
+        assert hanging.call("a", fails) == errno.EBUSY
+        assert hanging.call("a", breaks) not in (0, None)
+        assert not said
+
+    def test_all_that_hangs_has_so_many_seconds_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import os
+        import time
+
+        monkeypatch.setattr("upstart.sysv.hanging.LEAST", 0.05)
+        monkeypatch.setattr("upstart.sysv.hanging.MOST", 0.3)
+        monkeypatch.setattr("upstart.sysv.hanging.LOOK", 0.05)
+        monkeypatch.setattr("upstart.sysv.hanging.NAMED_AFTER", 0.2)
+        monkeypatch.setattr("upstart.sysv.hanging._unwritten", lambda: 0)
+        said: list[str] = []
+        hanging = Hanging(said.append, 0.5)
+        began = time.monotonic()
+        for _ in range(5):
+            assert hanging.call("/srv to be unmounted", lambda: time.sleep(1000)) is None
+        assert 0.5 < time.monotonic() - began < 2
+        assert said[:2] == ["Waiting for /srv to be unmounted", "No longer waiting for /srv to be unmounted"]
+        for pid in Path("/proc/thread-self/children").read_text().split():
+            os.kill(int(pid), 9)
+            os.waitpid(int(pid), 0)
+
+    def test_what_gets_on_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import time
+
+        left = iter(range(1000, 0, -1))
+        monkeypatch.setattr("upstart.sysv.hanging.MOST", 0.1)
+        monkeypatch.setattr("upstart.sysv.hanging.LOOK", 0.05)
+        monkeypatch.setattr("upstart.sysv.hanging._unwritten", lambda: next(left))
+        assert Hanging(lambda text: None).call("data", lambda: time.sleep(0.6)) == 0
