@@ -184,3 +184,13 @@ def test_several_have_one_process_or_one_each_by_hand(hosts: Hosts) -> None:
     hosts.initctl("start", UDEV)
     result = hosts.run(program)
     assert (result.returncode, result.stderr) == (1, "upstart-bridges: Another process runs the bridges already\n")
+
+
+def test_one_that_nobody_waits_for_does_not_stay(hosts: Hosts) -> None:
+    hosts.initctl("start", UDEV)
+    hosts.wait_stopped("udev")
+    wait_for(lambda: hosts.status("upstart-bridges") == "upstart-bridges stop/waiting\n")
+    hosts.write(UDEV, "env OPTIONS=--always\n", "override")
+    hosts.initctl("start", UDEV)
+    hosts.host()
+    assert "watches all devices" in hosts.show()

@@ -294,6 +294,15 @@ def test_patterns_may_stand_for_directories_and_for_any_number_of_them() -> None
     assert sorted(it.deal() + it.later()) == ["create /run/d", "create /run/d/2", "create /srv/b/conf/2.yml"]
 
 
+def test_links_in_circles_end_nothing() -> None:
+    it = world("FILE=/srv/**/f", "FILE=/srv/*/*/f")
+    it.disk.make("/srv/a", "d")
+    it.disk.make("/srv/a/b", "l", "/srv")
+    it.disk.write("/srv/f")
+    it.disk.write("/srv/a/f")
+    assert sorted(it.deal() + it.later()) == ["create /srv/a/b/f", "create /srv/a/f", "create /srv/f"]
+
+
 def test_no_more_directories_are_watched_than_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filetree, "MOST", 10)
     it = world("FILE=/srv/**/f")
@@ -449,21 +458,22 @@ def below(inode: object, target: object) -> bool:
 
 def present(disk: MemoryDisk, spec: Spec) -> set[str]:
     """The paths at which something is that a spec means, by looking everywhere."""
-    return {path for path in PATHS if disk.look(path.rpartition("/")[0] or "/", path.rpartition("/")[2]) is not None
-            and means(spec, path)}  # fmt: skip
 
+    def entry(names: list[str]) -> object:
+        return disk.look("/" + "/".join(names[:-1]), names[-1])
 
-def means(spec: Spec, path: str) -> bool:
-    def fits(parts: tuple[str, ...], names: list[str]) -> bool:
+    def fits(parts: tuple[str, ...], names: list[str], at: int) -> bool:
+        rest = names[at:]
         if not parts:
-            return not names
-        if parts[0] == "**" and len(parts) > 1:
-            return fits(parts[1:], names) or (bool(names) and fits(parts, names[1:]))
+            return not rest
         if parts[0] == "**":
-            return bool(names)
-        return bool(names) and match(parts[0], names[0]) and fits(parts[1:], names[1:])
+            # Through no link.
+            deeper = len(rest) > 1 and getattr(entry(names[: at + 1]), "kind", "") == "d" and fits(parts, names, at + 1)
+            return deeper or (len(rest) == 1 if len(parts) == 1 else fits(parts[1:], names, at))
+        return bool(rest) and match(parts[0], rest[0]) and fits(parts[1:], names, at + 1)
 
-    return fits(spec.parts, path[1:].split("/"))
+    found = [path[1:].split("/") for path in PATHS]
+    return {"/" + "/".join(names) for names in found if entry(names) is not None and fits(spec.parts, names, 0)}
 
 
 CONDITIONS = ("FILE=/a", "FILE=/a/b", "FILE=/a/b/c", "FILE=/*/b", "FILE=/b/*/c", "FILE=/**/c", "FILE=/c/**")

@@ -21,10 +21,12 @@ from upstart.base.loop import READ, Loop
 from upstart.bridges import outbox
 from upstart.bridges.guarded import Guarded
 from upstart.bridges.host import Host
+from upstart.bridges.mounttable import Mounts, places_of_mountall
 from upstart.bridges.outbox import Outbox
 from upstart.bridges.status import waiting_for
 from upstart.bridges.udev import PATTERN, Devices, Record, readable, subsystems
 from upstart.bridges.udevmonitor import BY_RULE, UdevSource
+from upstart.mounts.values import Mounted
 
 # The outbox
 
@@ -505,3 +507,42 @@ def test_who_may_wait_for_what_is_found_where_a_test_has_a_variable() -> None:
     assert waiting_for(["file", "FILE=/a/x"], conditions) == ["b", "c"]
     assert waiting_for(["file", "FILE=/c"], conditions) == ["b"]
     assert waiting_for(["file"], conditions) == ["d"] and waiting_for(["other"], conditions) == []
+
+
+# Mounts
+
+
+def a_mount(place: str, device: str = "some", options: str = "rw") -> Mounted:
+    return Mounted(device, place, "tmpfs", options)
+
+
+def test_mounts_are_told_by_comparing_and_only_to_who_waits() -> None:
+    mounts = Mounts()
+    assert not mounts.want([("mounted", ["MOUNTPOINT=/tmp"]), ("mounted", ["DEVICE=x", "/run"])])
+    assert mounts.want([("mounted", ["MOUNTPOINT=/srv/*"]), ("unmounted", ["TYPE!=proc"])])
+    assert mounts.want(None) is False and mounts.want([("mounted", ["MOUNTPOINT=/srv/*"]), ("unmounted", [])])
+
+    def read(*table: Mounted, mountalls: set[str] | None = None) -> list[str]:
+        told = mounts.read(table, mountalls or set())
+        return [f"{name} {env['MOUNTPOINT']} {env['OPTIONS']}" for _, name, env in told]
+
+    assert read(a_mount("/"), a_mount("/srv/a")) == []
+    assert read(a_mount("/"), a_mount("/srv/a", options="ro"), a_mount("/opt"), a_mount("/tmp")) == []
+    assert read(a_mount("/srv/a"), a_mount("/srv/a"), a_mount("/srv/b")) == [
+        "unmounted /opt ", "mounted /srv/a rw", "mounted /srv/b rw",
+    ]  # fmt: skip
+    assert read(a_mount("/srv/a")) == ["unmounted /srv/a ", "unmounted /srv/b "]
+    # What mountall was about to mount it has mounted, and told of.
+    assert read(a_mount("/srv/a"), mountalls={"/srv/c"}) == []
+    assert read(a_mount("/srv/a"), a_mount("/srv/c")) == []
+    assert read(a_mount("/srv/a")) == ["unmounted /srv/c "] and read(a_mount("/srv/c"))[1:] == ["mounted /srv/c rw"]
+
+
+def test_what_mountall_is_still_to_tell_of_is_in_its_state() -> None:
+    entries = [{"mountpoint": "/a"}, {"mountpoint": "/b"}, {"mountpoint": "/c"}, {}]
+    items: list[dict[str, str]] = [{"phase": "done"}, {}, {"phase": "busy"}, {}]
+    document = {"state": {"entries": entries, "items": items}}
+    assert places_of_mountall(document, True) == {"/b", "/c"}
+    for other in (None, {}, {"state": 5}, {"state": {"entries": entries, "items": items[:1]}}):
+        assert places_of_mountall(other, True) == set()
+    assert places_of_mountall(document, False) == set()

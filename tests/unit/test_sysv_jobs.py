@@ -774,6 +774,7 @@ def declared() -> dict[str, set[str]]:
 
 #: The jobs that declare what programs emit.
 PROGRAMS = {
+    "upstart-mount-bridge(8)": "upstart-mount-bridge",
     "mountall(8)": "mountall", "udev(7)": "udev", "ifup(8)": "network-interface", "ifdown(8)": "network-interface",
     "telinit(8)": "rc-sysinit", "shutdown(8)": "rc-sysinit",
 }  # fmt: skip

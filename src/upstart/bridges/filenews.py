@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     Task = tuple[Spec, int]
     #: Who waits for a name, and whether for what is inside the directory that it is in.
     Finals = dict[tuple[Spec, bool], None]
+    #: What is to be done in a directory of a name, and whether in one that a symbolic link leads to as well: any number
+    #: of directories is of real ones, for links may lead in circles.
+    Steps = dict[Task, bool]
 
     class Entry(Protocol):
         """What is at a path.  ``kind`` is as find(1) has it: f, d, l, s, p, b or c."""
@@ -133,10 +136,10 @@ class News:
         self._old: set[str] = set()
         self._saved: dict[str, dict[str, Stamp]] = {}
 
-    def _route(self, node: Node, name: str, among: set[str] | None = None) -> tuple[Finals, list[Task]]:
+    def _route(self, node: Node, name: str, among: set[str] | None = None) -> tuple[Finals, Steps]:
         """Who waits for this name, and what is to be done in a directory of this name."""
         finals: Finals = {}
-        steps: dict[Task, None] = {}
+        steps: Steps = {}
         for spec, index in node.tasks:
             if among is not None and spec.text not in among:
                 continue
@@ -146,17 +149,17 @@ class News:
                 continue
             part = parts[index]
             if part == ANY:
-                steps[spec, index] = None
+                steps[spec, index] = False
             elif part != name and (spec.literal[index] or not match(part, name)):
                 continue
             elif index + 1 < len(parts):
-                steps[spec, index + 1] = None
+                steps[spec, index + 1] = True
                 continue
             if index + 1 == len(parts):
                 finals[spec, False] = None
                 if spec.directory:
-                    steps[spec, index + 1] = None
-        return finals, list(steps)
+                    steps[spec, index + 1] = True
+        return finals, steps
 
     def _meet(self, path: str, node: Node, name: str, finals: Finals, entry: Entry, at_once: bool) -> Iterator[Told]:
         """Something is there that these have not heard of."""

@@ -17,8 +17,8 @@ from upstart.bridges.filedisk import RealDisk
 from upstart.bridges.filenews import IN_OVERFLOW
 from upstart.bridges.filespec import EVENT, read
 from upstart.bridges.filetree import Tree
-from upstart.bridges.host import write_state
 from upstart.bridges.kinds import Bridge
+from upstart.bridges.state import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class FileSource:
         self._looks = False
         self._polls = False
         self._began = False
+        self._state = State(host)
         self._written = 0
         self._writes_at = 0.0
         self._writing = False
@@ -76,7 +77,7 @@ class FileSource:
         specs = read(leaves, self._home, self._complain)
         if not self._began:
             self._begin()
-            saved, old = self._load()
+            saved, old = self._state.load(_known) or (None, [])
             ready = self._host.postpone()
 
             def first() -> Iterator[Told]:
@@ -208,20 +209,6 @@ class FileSource:
 
     # What outlives us
 
-    def _load(self) -> tuple[dict[str, dict[str, Stamp]] | None, list[str]]:
-        """What was known in another life, and of what; None where there was none."""
-        try:
-            with open(self._host.state_path) as file:
-                saved = json.load(file)
-            if saved["epoch"] == self._host.epoch and saved["epoch"]:
-                known = {path: {name: _stamp(stamp) for name, stamp in names} for path, names in saved["files"]}
-                return known, [str(text) for text in saved["wanted"]]
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            self._host.log(WARN, f"{self._host.state_path}: {error}")
-        return None, []
-
     def told(self) -> None:
         """Write down what init knows of, if that has changed, and nothing is under way."""
         if self._written == self._tree.changes or self._current is not None or self._work or self._writing:
@@ -255,11 +242,14 @@ class FileSource:
                 yield "]]"
             yield "]}\n"
 
-        try:
-            write_state(self._host.state_path, pieces())
-        except OSError as error:
-            self._complain(f"{self._host.state_path}: {error.strerror}")
+        self._state.write(pieces())
         self._writes_at = time.monotonic() + WRITE * number
+
+
+def _known(saved: dict[str, Any]) -> tuple[dict[str, dict[str, Stamp]] | None, list[str]]:
+    """What was known in another life, and of what."""
+    known = {path: {name: _stamp(stamp) for name, stamp in names} for path, names in saved["files"]}
+    return known, [str(text) for text in saved["wanted"]]
 
 
 def _stamp(saved: list[int]) -> Stamp:

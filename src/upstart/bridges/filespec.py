@@ -9,10 +9,13 @@ init would throw it away.
 from __future__ import annotations
 
 from upstart.base.glob import is_literal, match
+from upstart.bridges.condition import passes, tests_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from upstart.bridges.condition import Test
 
 EVENT = "file"
 CREATE, MODIFY, DELETE = "create", "modify", "delete"
@@ -22,26 +25,7 @@ USUAL = (CREATE, MODIFY, DELETE)
 NAMED = (OPEN, CLOSE, ATTRIB, MOVED)
 #: Stands for any number of directories.
 ANY = "**"
-#: The variables by which a test without one goes.
-_PLACES = ("FILE", "EVENT", "MATCH")
-
-
-class Test:
-    """One test of a condition."""
-
-    __slots__ = ("key", "negated", "value")
-
-    def __init__(self, text: str, position: int) -> None:
-        key, equals, value = text.partition("=")
-        self.negated = key.endswith("!")
-        if not equals:
-            key, value = _PLACES[position] if position < len(_PLACES) else "", text
-        self.key = key.removesuffix("!") if equals else key
-        self.value = value
-
-    def passes(self, value: str) -> bool:
-        """Whether a variable with this value passes it."""
-        return match(self.value, value) is not self.negated
+VARIABLES = ("FILE", "EVENT", "MATCH")
 
 
 class Spec:
@@ -77,7 +61,7 @@ class Spec:
         if match:
             env["MATCH"] = shown
         for tests in self.conditions:
-            if _takes(tests, kind) and all(test.key in env and test.passes(env[test.key]) for test in tests):
+            if _takes(tests, kind) and passes(tests, env):
                 return env
         return None
 
@@ -104,7 +88,7 @@ def read(leaves: Iterable[tuple[str, Sequence[str]]], home: str, complain: Calla
     for name, words in leaves:
         if name != EVENT:
             continue
-        tests = [Test(word, position) for position, word in enumerate(words)]
+        tests = tests_of(words, VARIABLES)
         files = [test.value for test in tests if test.key == "FILE" and not test.negated]
         if not files:
             complain("a condition without FILE= waits for nothing")

@@ -36,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from upstart.bridges.filenews import Disk, Finals, Stamp, Task, Told
+    from upstart.bridges.filenews import Disk, Entry, Finals, Stamp, Steps, Task, Told
     from upstart.bridges.filespec import Spec
 
 #: Directories that are watched at most.
@@ -137,6 +137,8 @@ class Tree(News):
 
     def _enter(self, path: str, steps: list[Task], at_once: bool) -> Iterator[Told]:
         """A directory matters from now on, for these; what is in it is there ``at_once`` or when it is finished."""
+        if not steps:
+            return
         node = self.nodes.get(path)
         if node is None:
             identity = self._disk.identity(path)
@@ -183,8 +185,7 @@ class Tree(News):
         for name, finals, steps, entry in found:
             if finals:
                 yield from self._meet(path, node, name, finals, entry, at_once)
-            if steps and entry.kind in "dl":
-                yield from self._enter(join(path, name), steps, at_once)
+            yield from self._enter(join(path, name), _through(entry, steps), at_once)
 
     def _leave(self, path: str) -> Iterator[Told]:
         """A directory is not there any more, nor what was in it."""
@@ -252,7 +253,7 @@ class Tree(News):
         if steps and mask & NAMES:
             yield from self._revisit(path, node, name, steps, False)
 
-    def _revisit(self, path: str, node: Node, name: str, steps: list[Task], at_once: bool) -> Iterator[Told]:
+    def _revisit(self, path: str, node: Node, name: str, steps: Steps, at_once: bool) -> Iterator[Told]:
         """A directory may be another one, be there, or not."""
         below = join(path, name)
         child = self.nodes.get(below)
@@ -260,7 +261,9 @@ class Tree(News):
             yield from self._leave(below)
         # In full, before it is looked for.
         self._set_mask(path, node)
-        yield from self._enter(below, steps, at_once)
+        entry = self._disk.look(path, name)
+        if entry is not None:
+            yield from self._enter(below, _through(entry, steps), at_once)
         self._set_mask(path, node)
 
     # What was not heard
@@ -332,3 +335,10 @@ class Tree(News):
         for path, node in self.nodes.items():
             if node.known:
                 yield path, node.known
+
+
+def _through(entry: Entry, steps: Steps) -> list[Task]:
+    """What is to be done in the directory that this is, or leads to."""
+    if entry.kind == "d":
+        return list(steps)
+    return [task for task, links in steps.items() if links] if entry.kind == "l" else []

@@ -7,7 +7,6 @@ its start.
 
 from __future__ import annotations
 
-import os
 import time
 
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
@@ -17,7 +16,7 @@ from upstart.bridges.outbox import MOST, Outbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
     from upstart.base.loop import Loop
@@ -125,6 +124,11 @@ class Host:
         except Exception as error:
             self.log(ERROR, f"{self.name}: {type(error).__name__}: {error}")
         self._failed()
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether nobody waits for anything that it tells."""
+        return self._leaves == [] and self._source is not None and not self._source.watched()
 
     def state(self) -> dict[str, Any]:
         """What it watches and has told, for who asks."""
@@ -281,17 +285,3 @@ class Host:
     def _gave_up(self, reason: str) -> None:
         self.log(ERROR, f"Could not connect to Upstart: {reason}")
         self._fail()
-
-
-def write_state(path: str, pieces: str | Iterable[str]) -> None:
-    """Write a file whole, for ourselves alone; OSError where that fails."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    new = f"{path}.new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines([pieces] if isinstance(pieces, str) else pieces)
-        os.rename(new, path)
-    except OSError:
-        os.unlink(new)
-        raise

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HOSTED, CONTROL, LEFT, WAIT = "hosted", "control", "left", "wait."
 #: What who waits is told.
-WATCHING, FAILED, GONE = "watching", "failed", "gone"
+WATCHING, UNWANTED, FAILED, GONE = "watching", "unwanted", "failed", "gone"
 #: Seconds before a bridge that has failed is tried again, at first and at most; one that has run for longer than that
 #: begins with the first again.
 RETRY, LONGEST_RETRY = 1.0, 60.0
@@ -180,6 +180,8 @@ class Hosting:
             self._begin(name, hosted)
 
     def _settle(self, name: str, hosted: Hosted, state: str) -> None:
+        if state == WATCHING and hosted.host is not None and hosted.host.unwanted:
+            state = UNWANTED
         hosted.state = state
         self._tell(name)
 

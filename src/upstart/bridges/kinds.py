@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: Name -> module of this room, which has a `Bridge` called BRIDGE.
 MODULES = {
     "file": "files",
+    "mount": "mounttable",
     "socket": "socketbridge",
     "udev": "udevmonitor",
 }

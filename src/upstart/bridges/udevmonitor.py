@@ -8,15 +8,14 @@ all devices are enumerated, and the difference is told.
 from __future__ import annotations
 
 import errno
-import json
 import os
 
 from upstart.base.loop import READ
 from upstart.base.options import Option
 from upstart.base.priority import INFO, WARN
 from upstart.bridges import program
-from upstart.bridges.host import write_state
 from upstart.bridges.kinds import Bridge
+from upstart.bridges.state import State
 from upstart.bridges.udev import PATTERN, Devices, Record, subsystems
 
 TYPE_CHECKING = False
@@ -56,14 +55,14 @@ class UdevSource:
         self._monitor = pyudev.Monitor.from_netlink(self._context, "udev")
         self._filtered: set[str] = set()
         self._listening = False
-        self._saved = ""
+        self._state = State(host)
 
     def want(self, leaves: Leaves) -> None:
         """Tell of the subsystems that are awaited."""
         wanted = None if self._always or leaves is None else subsystems(self._ours(leaves))
         first = not self._listening
         if first:
-            self._load()
+            self._state.load(lambda saved: self._devices.load(saved["devices"]))
         new = self._devices.want(wanted)
         self._filter(wanted)
         if first:
@@ -130,27 +129,9 @@ class UdevSource:
 
     # What outlives us
 
-    def _load(self) -> None:
-        try:
-            with open(self._host.state_path) as file:
-                saved = json.load(file)
-            if saved["epoch"] == self._host.epoch and saved["epoch"]:
-                self._devices.load(saved["devices"])
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            self._host.log(WARN, f"{self._host.state_path}: {error}")
-
     def told(self) -> None:
         """Write down what init knows of."""
-        text = json.dumps({"epoch": self._host.epoch, "devices": self._devices.dump()})
-        if text == self._saved:
-            return
-        self._saved = text
-        try:
-            write_state(self._host.state_path, text)
-        except OSError as error:
-            self._host.log(WARN, f"{self._host.state_path}: {error.strerror}")
+        self._state.save(devices=self._devices.dump())
 
 
 def record_of(device: Any, action: str = "") -> Record:
