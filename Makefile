@@ -1,6 +1,7 @@
 # make          every command below build/sbin/, running the modules of this checkout
 # make run      boots a real Debian with our init, checks its daemons, and gives a shell inside
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
+# make bridge-moments  bridges killed, and init re-executed, at each of fifty moments
 # make faults   a thousand trials of an init that lacks memory, processes, descriptors or disk, or a system call's success
 # make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
 # make vm-cloud   virtual machines that cloud-init configures
@@ -40,7 +41,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot check-packages check-services check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot faults clean
+.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -150,6 +151,10 @@ $(MUTANTS)/done: build-aux/requirements-mutants.txt
 mutants: all $(MUTANTS)/done
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
 	@COUNT=$(COUNT) SEED=$(SEED) ROOMS="$(ROOMS)" JOBS=$(JOBS) SECONDS=$(SECONDS) $(MUTANTS)/bin/python tests/mutants/mutants.py
+
+bridge-moments: all
+	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
+	MOMENTS=50 $(PYTHON) -m pytest tests/integration/test_bridge_moments.py
 
 # How fast it is; PEER_INIT=, PEER_INITCTL=, QUICK=1, PARTS=, JOBS_DIR=, BOOT=1 are explained in the program.
 bench: all $(if $(filter-out 0,$(BOOT)),deb)
