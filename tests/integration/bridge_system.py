@@ -70,7 +70,8 @@ class Bridged(System):
 
     def pid_of(self, job: str) -> int:
         """The pid, outside, of a job's process, once it has one that lives."""
-        return wait_for(lambda: self._pid_of(job), 20)
+        pid: int = wait_for(lambda: self._pid_of(job), 20)
+        return pid
 
     def _pid_of(self, job: str) -> int:
         line = self.status(job).partition("\n")[0]
