@@ -202,7 +202,7 @@ class Boot:
             self._at(0.1, mounted)
         elif job == "cloud-init-main":
             if not self.main:
-                self._end(pid, 1)
+                self._at(0.01, lambda: self._end(pid))
         elif job == "cloud-init-blocknet":
             begins = all((None, name) in self.world.engine.jobs for name in ("cloud-init-mounted", "cloud-init-local"))
             self._at(0.0 if local_finished or nothing or not begins else 120.0, lambda: self._end(pid))
