@@ -85,7 +85,7 @@ run: deb
 
 boot: deb
 	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
-	$(PYTHON) -m pytest tests/boot/test_container.py tests/boot/test_documents.py tests/boot/test_services.py tests/boot/test_package_*.py
+	$(PYTHON) -m pytest tests/boot/test_container.py tests/boot/test_recovery_menu.py tests/boot/test_documents.py tests/boot/test_services.py tests/boot/test_package_*.py
 
 check-packages:
 	@$(NEED) $(BOOT_PACKAGES) $(TEST_PACKAGES)
