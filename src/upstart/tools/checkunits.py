@@ -48,6 +48,7 @@ The exit status is 1 if there are any.
 _CRON = ("cron", "cronie", "bcron-run", "systemd-cron", "anacron")
 #: Units whose work is done by what has another name, or by nothing that anybody misses: jobs, scripts or "".
 _SAME: dict[str, str] = {
+    "cloud-init-network": "cloud-init",
     "console-setup": "console-setup.sh", "getty": "tty1", "keyboard-setup": "keyboard-setup.sh",
     "networkmanager-dispatcher": "network-manager", "nfs-client": "nfs-common", "nfs-server": "nfs-kernel-server",
     "NetworkManager": "network-manager", "NetworkManager-dispatcher": "network-manager",
