@@ -56,7 +56,8 @@ class Machine:
         self.program("status", '[ "$1" != udev-finish ] || echo udev-finish start/running')
         self.program("initctl")
         self.program("ds-identify", where="usr/lib/cloud-init")
-        self.write("sys/class/net/eth0/x")
+        self.write("sys/class/net/eth0/name_assign_type", "4\n")
+        self.write("sys/class/net/lo/name_assign_type", "2\n")
 
     def write(self, name: str, text: str = "") -> Path:
         path = self.root / name
@@ -130,9 +131,13 @@ class TestMounted:
         assert machine.called().count("sleep 0.5") == 20
 
     def test_waits_for_an_interface_to_configure(self, machine: Machine) -> None:
-        (machine.root / "sys/class/net/eth0").rename(machine.root / "sys/class/net/lo")
+        name = machine.write("sys/class/net/eth0/name_assign_type", "1\n")
         assert machine.mounted() == ENABLED
         assert "status udev-finish" in machine.called()
+        machine.write("run/udev/queue")
+        machine.program("sleep", f"[ $1 != 0.5 ] || echo 4 >{name}")
+        assert machine.mounted() == ENABLED
+        assert [line for line in machine.called() if line.startswith(("sleep 0", "status udev"))] == ["sleep 0.5"]
 
     def test_waits_for_nothing_where_all_is_there(self, machine: Machine) -> None:
         machine.mounted()
