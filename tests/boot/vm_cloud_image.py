@@ -46,11 +46,12 @@ def packages(init: str, release: str) -> list[str]:
 def parts(init: str, release: str) -> vm_image.Parts:
     """Kernel, initrd and disk with "upstart" or "systemd", built where they are missing."""
     if init == "systemd":
-        configure = CONFIGURE.replace("insserv && ", "")
-        base = root.build("vm-cloud-systemd", release, packages(init, release), configure)
+        base = root.build("vm-cloud-systemd", release, packages(init, release), CONFIGURE.replace("insserv && ", ""))
         image = machine.disk(base, [], {}, f"vm-cloud-systemd-{release}", COMMANDS)
     else:
-        base = root.build("vm-cloud-root", release, packages(init, release), CONFIGURE)
+        # On trixie scripts of cloud-init need one that there is no more, of which insserv complains.
+        configure = CONFIGURE if release == "bookworm" else CONFIGURE.replace("insserv &&", "insserv;")
+        base = root.build("vm-cloud-root", release, packages(init, release), configure)
         files = {str(run.HERE / "jobs" / "ttyS0.conf"): "/etc/init/ttyS0.conf"}
         image = machine.disk(base, run.packages(release), files, f"vm-cloud-{release}", COMMANDS)
     (kernel,) = Path(base / "boot").glob("vmlinuz-*")
