@@ -137,6 +137,8 @@ def test_changing_the_runlevel_emits_and_records(ns: Namespace) -> None:
     ns.ok("telinit", "-e", "FOO=BAR", "2")
     ns.until(lambda: ns.noted() == ["2 N  BAR"])
     assert ns.ok("runlevel") == "N 2\n"
+    # The boot goes by it.
+    assert os.path.exists(f"/proc/{ns.pid()}/root/run/upstart/runlevel")
     ns.ok("telinit", "3")
     ns.until(lambda: ns.noted() == ["2 N  BAR", "3 2  "])
     assert ns.ok("runlevel") == "2 3\n"

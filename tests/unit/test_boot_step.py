@@ -825,7 +825,7 @@ class TestFailsafe:
     WHY = "eth1 (there is no such device), eth2 (no cable, or no link), eth3 (no answer to its configuration yet)"
 
     def test_says_what_the_boot_waits_for_and_goes_on_without(self, machine: Machine) -> None:
-        assert machine.step("failsafe", "60") == ["sleep 10", "sleep 20", "sleep 30", "sleep 5"]
+        assert machine.step("failsafe", TIMEOUT="60") == ["sleep 10", "sleep 20", "sleep 30", "sleep 5"]
         assert machine.said.splitlines() == [
             f"The boot waits for the network: {self.WHY} (for 50 seconds more).",
             f"The boot waits for the network: {self.WHY} (for 30 seconds more).",
@@ -845,17 +845,17 @@ class TestFailsafe:
         ],
     )
     def test_waits_as_long_as_it_is_told(self, machine: Machine, limit: str, waits: list[int]) -> None:
-        assert machine.step("failsafe", limit) == [*(f"sleep {each}" for each in waits), "sleep 5"]
+        assert machine.step("failsafe", TIMEOUT=limit) == [*(f"sleep {each}" for each in waits), "sleep 5"]
         assert machine.events() == ["failsafe-boot"]
 
     def test_has_nothing_to_say_of_a_network_that_is_there(self, machine: Machine) -> None:
         machine.write("run/network/upstart/wanted", " eth0\n")
-        machine.step("failsafe", "60")
+        machine.step("failsafe", TIMEOUT="60")
         assert machine.said == "The boot goes on without all of the network.\n"
 
     def test_ends_in_peace_when_it_is_not_needed(self, machine: Machine) -> None:
         machine.program("sleep", "kill -TERM $PPID; exec /bin/sleep 0.1")
-        machine.step("failsafe", "60")
+        machine.step("failsafe", TIMEOUT="60")
         assert (machine.status, machine.said, machine.events()) == (0, "", [])
 
 

@@ -390,14 +390,6 @@ class TestRcSScripts:
         calls = self.boot(scripts)
         assert calls.count("sleep 1") == 60 and calls[-1] == "rcS of sysv-rc"
 
-    def test_that_are_cut_off_by_a_runlevel_have_no_other_follow(self, scripts: Sandbox) -> None:
-        (scripts.root / "run/upstart").mkdir(parents=True)
-        end = script_of("rcS-scripts", "post-stop")
-        for event, entered in (("", False), ("runlevel", True)):
-            scripts.run(end, UPSTART_STOP_EVENTS=event)
-            assert scripts.status == 0
-            assert (scripts.root / "run/upstart/runlevel").exists() == entered
-
 
 class TestRc:
     PROGRAM = "usr/libexec/upstart/rc"

@@ -3,10 +3,14 @@
 A runlevel is nothing that init knows; it is this event (runlevel(7)), with RUNLEVEL and PREVLEVEL as its first two
 variables, and the record of it.  With the event init is told whether the machine ends.  Nothing is recorded when init
 cannot be reached.  An init that re-executes itself is waited for (reconnect()).
+
+Who enters a runlevel while the system boots leaves a mark first, so that the boot, which ends or goes on by that event,
+does not enter another (rc-sysinit).
 """
 
 from __future__ import annotations
 
+import posix
 import time
 
 from upstart.base import utmp
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RUNLEVEL_EVENT = "runlevel"
+MARK = "/run/upstart/runlevel"
 #: Seconds between two attempts to reach an init that re-executes itself, and after which it is given up.
 RETRY_INTERVAL = 0.1
 RESTART_PATIENCE = 60.0
@@ -39,6 +44,10 @@ def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str |
     init = Init.open(address)
     try:
         utmp.write_runlevel(runlevel, previous, utmp_file, wtmp_file)
+    except OSError:
+        pass
+    try:
+        posix.close(posix.open(MARK, posix.O_WRONLY | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644))
     except OSError:
         pass
     env = [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env]
