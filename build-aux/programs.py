@@ -162,12 +162,16 @@ def write_links(path: str) -> None:
 
 
 def checkout(directory: str) -> None:
-    """Scripts for the tests and for trying things out: every program in one directory, modules from the checkout."""
+    """Scripts for the tests and for trying things out: every program in one directory, and nothing else; modules
+    from the checkout."""
     source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "src")
     for name, (_, _, module) in PROGRAMS.items():
         path = os.path.join(directory, name)
         write_script(path, module, [source, DIST_PACKAGES], False)
         write_links(path)
+    for name in set(os.listdir(directory)) - {*PROGRAMS, *LINKS}:
+        # One of an earlier version, or what a run of this that was cut off has left.
+        os.unlink(os.path.join(directory, name))
 
 
 def install(root: str, package: str, sbin: str) -> None:
