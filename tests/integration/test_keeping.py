@@ -119,6 +119,60 @@ def test_a_job_gets_all_that_is_kept_for_it_whatever_starts_it(sockets: Sockets)
     assert sockets.heard("DescriptorsFree") == ["server"]
 
 
+FORMS = {
+    "plain": "exec $W/say one",
+    "shell": "exec $W/say one $NOTHING",
+    "line": "script\n    exec $W/say one\nend script",
+    "script": "script\n    : more\n    exec $W/say one\nend script",
+    # What has these is forked.
+    "forked": "nice 1\nexec $W/say one",
+    "odd": "env a.b=c\nexec $W/say one",
+}
+SAY = """#!/usr/bin/python3 -IS
+import os, sys
+right = os.environ.pop("LISTEN_PID", "") == str(os.getpid())
+fds = [fd for fd in range(20) if os.path.exists(f"/proc/self/fd/{fd}")]
+print(sys.argv[1:], right, fds, sorted(set(os.environ) - {"a.b", "PWD"}), os.environ.get("PWD"), flush=True)
+"""
+
+
+def test_the_environment_is_the_same_whichever_way_a_process_is_started(sockets: Sockets) -> None:
+    program = sockets.directory / "say"
+    program.write_text(SAY)
+    program.chmod(0o755)
+    said = set()
+    for name, text in FORMS.items():
+        sockets.init.write(name, f"start on socket\n{text}\n".replace("$W", str(sockets.directory)))
+        sockets.client.call(MANAGER, UPSTART, "ReloadConfiguration")
+        sockets.keep_new(name)
+        sockets.arrange(name, ["a"])
+        sockets.client.start(name, wait=False)
+        line = wait_for(lambda name=name: sockets.init.job_log(name))  # type: ignore[misc]
+        pwd = line.split()[-1]
+        assert pwd == "None" or name in ("shell", "line", "script"), "as without sockets"
+        said.add(line.rpartition(" ")[0])
+    assert len(said) == 1, said
+    (line,) = said
+    assert line.startswith("['one'] True [0, 1, 2, 3] ['")
+    assert "'LISTEN_FDNAMES', 'LISTEN_FDS', " in line and "'_'" not in line
+
+
+def test_a_daemon_with_a_socket_is_followed(sockets: Sockets) -> None:
+    text = "#!/usr/bin/python3 -IS\nimport os, time\nif os.fork():\n    os._exit(0)\ntime.sleep(1000)\n"
+    (sockets.directory / "forks").write_text(text)
+    (sockets.directory / "forks").chmod(0o755)
+    sockets.init.write("forks", f"start on socket\nexpect fork\nexec {sockets.directory}/forks\n")
+    sockets.client.call(MANAGER, UPSTART, "ReloadConfiguration")
+    sockets.keep_new("forks")
+    sockets.arrange("forks", ["a"])
+    sockets.client.start("forks", wait=True)
+    pid = sockets.client.status("forks")[1]["main"]
+    assert os.readlink(f"/proc/{pid}/fd/3").startswith("socket:")
+    assert "forks" in Path(f"/proc/{pid}/cmdline").read_text() and "expect" not in sockets.init.text()
+    sockets.client.stop("forks")
+    assert not os.path.exists(f"/proc/{pid}/fd/3")
+
+
 def test_words_for_conditions_only_reach_no_job(sockets: Sockets) -> None:
     sockets.keep_new("server")
     sockets.arrange("server", ["a"])

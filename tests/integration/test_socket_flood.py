@@ -90,4 +90,5 @@ def test_a_flood_of_connections_is_served_and_leaves_init_answering(make: Make, 
     print(f"{len(ordered)} calls: median {ordered[len(ordered) // 2]:.4f}, longest {ordered[-1]:.4f} seconds")
     assert after[0] - before[0] < GROWTH and after[1] - before[1] < GROWTH
     assert ordered[len(ordered) * 95 // 100] <= SECONDS and ordered[-1] <= LONGEST
-    assert init.talk.status(JOB)[1]["main"] == bridge
+    # The client from before has not read all the signals, and is hung up on.
+    assert init.client().status(JOB)[1]["main"] == bridge

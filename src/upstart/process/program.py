@@ -60,6 +60,35 @@ def arguments(definition: ProcessDef, script_fd: int = SCRIPT_FD) -> tuple[list[
     return [SHELL, "-e", f"/proc/self/fd/{script_fd}"], command
 
 
+#: What a shell does first that is to hand sockets on: LISTEN_PID is its own pid, which becomes the program's.
+_LISTENING = "export LISTEN_PID=$$"
+
+
+def listening(argv: list[str], env: Mapping[str, str]) -> list[str]:
+    """The argument list by which a process tells itself its pid in LISTEN_PID: a shell's, which executes ``argv``.
+
+    Empty where a shell would change more than that: variables with names that it does not know.
+    """
+    if argv[:3] == [SHELL, "-e", "-c"]:
+        return [*argv[:3], f"{_LISTENING}; {argv[3]}", *argv[4:]]
+    if argv[:2] == [SHELL, "-e"] and argv[2].startswith("/proc/self/fd/"):
+        # A script, which begins with it.
+        return argv
+    if not all(name.isascii() and name.isidentifier() for name in env):
+        return []
+    unset = "" if "PWD" in env else "unset PWD; "
+    return [SHELL, "-c", f'{_LISTENING}; {unset}exec "$@"', SHELL, *argv]
+
+
+def beginning(script_fd: int, sockets: bool) -> str:
+    """What a script begins with that is read from a descriptor: the shell must not leave that to what it runs.
+
+    One of more than one digit it cannot close.
+    """
+    words = [f"exec {script_fd}<&-"] if script_fd < 10 else []
+    return "; ".join([*words, *([_LISTENING] if sockets else [])]) + "\n" if words or sockets else ""
+
+
 class Programs:
     """Finds programs that can be executed without waiting; remembers which files it has looked into."""
 

@@ -16,7 +16,8 @@ from upstart.process.guarding import root_is_member
 from upstart.process.kernel import read_file, write_file
 from upstart.process.limits import original_descriptors
 from upstart.process.pace import SLOW
-from upstart.process.program import SCRIPT_FD, Programs
+from upstart.process.program import SCRIPT_FD, Programs, listening
+from upstart.process.request import FIRST_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,9 +66,6 @@ class Quick:
         job = request.job_class
         if request.console not in ("log", "none") or setup.pause or setup.profile is not None or not setup.argv:
             return False
-        if setup.sockets:
-            # LISTEN_PID is known in the child only.
-            return False
         if request.process != "security":
             if job.limits or setup.plan is not None or request.session is not None:
                 return False
@@ -103,14 +101,24 @@ class Quick:
         if not self._serves(setup) or not self.watched():
             return 0
         guard = self.guard
-        program = self._programs.find(setup.argv[0], setup.request.env, guard.head if guard is not None else None)
-        if program is None:
+        head = guard.head if guard is not None else None
+        program = self._programs.find(setup.argv[0], setup.request.env, head)
+        argv = setup.argv
+        if program is not None and setup.sockets:
+            argv = listening(argv, setup.request.env)
+            if argv and argv[0] != setup.argv[0]:
+                program = self._programs.find(argv[0], setup.request.env, head)
+        if program is None or not argv:
             return 0
         soft, hard = original_descriptors()
         request = setup.request
         output, script = setup.output, setup.script
         connection = request.connection
-        if 0 <= output <= 2 or 0 <= script <= 2 or any(fd >= soft or fd == SCRIPT_FD == script for fd in request.fds):
+        fds = setup.sockets or request.fds
+        places = range(FIRST_SOCKET, FIRST_SOCKET + len(setup.sockets))
+        if setup.sockets and (setup.script_fd != SCRIPT_FD or any(fd in places for fd in (*fds, output, script))):
+            return 0
+        if 0 <= output <= 2 or 0 <= script <= 2 or any(fd >= soft or fd == SCRIPT_FD == script for fd in fds):
             return 0
         if 0 <= connection <= 2 or connection >= soft:
             return 0
@@ -125,7 +133,10 @@ class Quick:
         ]
         if connection >= 0:
             actions += [(os.POSIX_SPAWN_DUP2, connection, 0), (os.POSIX_SPAWN_DUP2, connection, 1)]
-        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in request.fds]
+        if setup.sockets:
+            actions += [(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in zip(fds, places, strict=True)]
+        else:
+            actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]
         if script >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, script, SCRIPT_FD))
         umask = os.umask(setup.umask) if request.process != "security" else None
@@ -133,7 +144,7 @@ class Quick:
         if now != (soft, hard):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, now[1]))
         try:
-            return self._execute(setup, program, actions)
+            return self._execute(setup, program, argv, actions)
         finally:
             if now != (soft, hard):
                 resource.setrlimit(resource.RLIMIT_NOFILE, now)
@@ -155,7 +166,7 @@ class Quick:
         guard.arm()
         return free
 
-    def _execute(self, setup: child.Setup, program: str, actions: list[Action]) -> int:
+    def _execute(self, setup: child.Setup, program: str, argv: list[str], actions: list[Action]) -> int:
         """posix_spawn(3) in the job's group, watched."""
         guard, group, cgroups = self.guard, setup.group, self._cgroups
         pid, killed, moved = 0, 0, False
@@ -165,7 +176,7 @@ class Quick:
             if group is None or cgroups is None or self._enter(group, cgroups):
                 pid = setup.members.pid = os.posix_spawn(
                     program,
-                    setup.argv,
+                    argv,
                     setup.request.env,
                     file_actions=actions,
                     setsid=True,

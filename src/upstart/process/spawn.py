@@ -23,7 +23,7 @@ from upstart.process.errors import SpawnError, decode_failure, describe, split_r
 from upstart.process.group import CgroupError, Group
 from upstart.process.kernel import open_pty
 from upstart.process.members import Members, boot_ticks
-from upstart.process.program import SCRIPT_FD, arguments
+from upstart.process.program import SCRIPT_FD, arguments, beginning
 from upstart.process.quick import Quick
 from upstart.process.request import FIRST_SOCKET, SpawnRequest
 
@@ -198,7 +198,7 @@ class Spawner:
             self._names(setup)
             if request.console == "log":
                 fds.output, fds.output_child = self._open_output()
-            feed = _open_script(fds, script, script_fd)
+            feed = _open_script(fds, script, script_fd, bool(sockets))
             setup.output, setup.script = fds.output_child, fds.script
             if fds.feed >= 0:
                 result.script_feed = (fds.feed, feed)
@@ -328,17 +328,13 @@ def _delegate(cgroups: Cgroups, plan: Plan) -> None:
         raise CgroupError(f"{plan.settings[0][2]}: {error}")
 
 
-def _open_script(fds: _Fds, script: str | None, script_fd: int) -> bytes:
+def _open_script(fds: _Fds, script: str | None, script_fd: int, sockets: bool) -> bytes:
     """Put the script into a pipe, as far as that takes it at once; returns the rest, for `fds.feed` if any."""
     if script is None:
         return b""
     fds.script, fds.feed = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(fds.feed, False)
-    if script_fd == SCRIPT_FD:
-        # The shell reads the script from a pipe: it must not leave that descriptor to what it runs.  Of more than one
-        # digit it cannot close any.
-        script = f"exec {SCRIPT_FD}<&-\n{script}"
-    text = os.fsencode(script)
+    text = os.fsencode(beginning(script_fd, sockets) + script)
     try:
         text = text[os.write(fds.feed, text) :]
     except BlockingIOError:
