@@ -68,8 +68,14 @@ class Sockets(SessionInit):
         return re.sub(r"^SERVE (\w+)", serve, text, flags=re.M).replace("$W", str(directory))
 
     def settle(self) -> None:
-        """Wait until the bridge watches, as far as it is wanted."""
+        """Wait until the bridge watches what it found at its start."""
         self.talk.wait_status(JOB, "start/running")
+        # On a machine with much to do the job counts as running before its process says that it is ready.
+        wait_for(lambda: any(os.path.exists(f"/proc/{path.name.split('.')[1]}") for path in self.ready()))
+
+    def ready(self) -> list[Path]:
+        """The files of bridges that have been ready."""
+        return list(self.directory.glob(f"{JOB}.*.pid"))
 
     def put(self, name: str, text: str) -> None:
         """Write a job, and wait until its sockets are there."""
