@@ -22,6 +22,8 @@ from upstart.initctl.main import COMMANDS
 ROOT = Path(__file__).resolve().parents[2]
 SBIN = ROOT / "build" / "sbin"
 COMPLETION = ROOT / "etc/bash-completion/initctl"
+TOOLS_COMPLETION = ROOT / "etc/bash-completion/init-checkconf"
+TOOLS = ["init-checkconf", "init-simulate", "initctl2dot"]
 SHORT_FORMS = ["start", "stop", "restart", "reload", "status"]
 JOBS = {
     "alpha": "start on go-ahead\nexec sleep 1000\n",
@@ -54,7 +56,7 @@ class Terminal:
             subprocess.run([SBIN / words[0], *words[1:]], env=environment, check=True, stdout=subprocess.DEVNULL)
         rc = directory / "bashrc"
         rc.write_text(
-            f"PS1='READY '\nPROMPT_COMMAND=\n. {COMPLETION}\n"
+            f"PS1='READY '\nPROMPT_COMMAND=\n. {COMPLETION}\n. {TOOLS_COMPLETION}\ncd {directory}\n"
             "bind 'set completion-query-items 0' 'set page-completions off' 'set bell-style none'\n"
             "bind 'set enable-bracketed-paste off' 'set show-all-if-ambiguous on'\nstty columns 1000 -echoctl\n"
         )
@@ -151,3 +153,36 @@ def test_one_file_serves_all_the_commands() -> None:
     rules = (ROOT / "debian/rules").read_text()
     assert re.search(rf"for name in {' '.join(SHORT_FORMS)}; do", rules)
     assert COMPLETION.read_text().rstrip().endswith("complete -F _initctl initctl " + " ".join(SHORT_FORMS))
+
+
+@pytest.mark.parametrize("command", TOOLS)
+def test_every_option_of_a_tool_is_offered(terminal: Terminal, command: str) -> None:
+    shown = subprocess.run([SBIN / command, "--help"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    options = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", shown))
+    assert "--help" in options
+    assert set(terminal.offers(f"{command} --")) == options
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("init-checkconf con", ["conf/"]),
+        ("init-checkconf conf/al", ["conf/alpha.conf"]),
+        ("init-simulate conf --without be", ["beta"]),
+        ("init-simulate --without=", ["alpha", "beta", "gamma", "line"]),
+        ("init-simulate --emit ", ["beta-ready", "go-ahead", "startup"]),
+        ("initctl2dot --around g", ["gamma"]),
+        ("initctl2dot --from go", ["go-ahead"]),
+        ("initctl2dot --format ", ["dot", "png", "svg"]),
+        ("initctl2dot --depth ", []),
+        ("initctl2dot -f con", ["conf/"]),
+    ],
+)
+def test_what_tools_can_be_given_is_offered(terminal: Terminal, line: str, offered: list[str]) -> None:
+    assert sorted(terminal.offers(line)) == offered
+
+
+def test_one_file_serves_all_the_tools() -> None:
+    rules = (ROOT / "debian/rules").read_text()
+    assert f"for name in {' '.join(TOOLS[1:])}; do" in rules
+    assert TOOLS_COMPLETION.read_text().rstrip().endswith("complete -F _upstart_tools " + " ".join(TOOLS))
