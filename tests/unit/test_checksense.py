@@ -276,6 +276,13 @@ def test_an_override_beside_a_file_counts(tmp_path: Path) -> None:
     assert together(tmp_path, web="exec web\nrespawn limit 5 10\n") == []
 
 
+def test_an_unpacked_package_is_no_directory_of_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "web.conf").write_text("port = 80\n")
+    assert main(["init-checkconf", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"File {tmp_path}: no jobs\n"
+
+
 @pytest.mark.parametrize("directory", ["etc/init", "debian/jobs"])
 def test_our_own_jobs_make_sense(directory: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init-checkconf", "--strict", str(ROOT / directory)]) == 0
@@ -379,7 +386,7 @@ def test_sarif_names_rules_and_places(tmp_path: Path, capsys: pytest.CaptureFixt
     [result] = run["results"]
     assert result["ruleId"] in [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     place = result["locations"][0]["physicalLocation"]
-    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == (str(path), 2)
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == (path.as_uri(), 2)
 
 
 def test_the_variables_of_events_are_those_of_the_manual() -> None:

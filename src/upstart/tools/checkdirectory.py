@@ -29,10 +29,10 @@ _OF_A_SYSTEM = ("rc-sysinit", "rcS-scripts", "mountall")
 
 
 def holds_jobs(path: str) -> bool:
-    """Whether a directory is one of job files, and not that of a package."""
-    if any(os.path.exists(os.path.join(path, name)) for name in ("debian/control", "DEBIAN", "etc/init")):
+    """Whether a directory is one of job files, and not that of a package, which has none right in it."""
+    if os.path.exists(os.path.join(path, "debian", "control")):
         return False
-    return next(job_files(path), None) is not None
+    return any(is_job_file(name) for name in os.listdir(path))
 
 
 def job_files(path: str) -> Iterator[str]:

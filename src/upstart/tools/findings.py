@@ -147,7 +147,10 @@ class Sarif(Collecting):
         text = f"{finding.text}; write: {finding.write}" if finding.write else finding.text
         result: dict[str, Any] = {"ruleId": finding.rule, "level": level, "message": {"text": text}}
         if label:
-            place: dict[str, Any] = {"artifactLocation": {"uri": label}}
+            from urllib.parse import quote  # takes as long to load as all else here
+
+            uri = ("file://" if label.startswith("/") else "") + quote(label, errors="surrogateescape")
+            place: dict[str, Any] = {"artifactLocation": {"uri": uri}}
             if finding.line:
                 place["region"] = {"startLine": finding.line}
             result["locations"] = [{"physicalLocation": place}]
