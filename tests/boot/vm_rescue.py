@@ -255,13 +255,14 @@ def forcefsck(lab: Lab) -> None:
     before = [each.last_check() for each in disks]
     with lab.machine([*disks, swap], "forcefsck") as vm:
         normal_login(vm)
-        said = vm.command("cat /var/log/fsck/mountall")
+        all_mounted(vm)
+        vm.command("until status mountall | grep -q stop/waiting; do sleep 0.3; done")
+        said = vm.command("cat /var/log/fsck/*")
         for label in ("root", "data"):
             require(re.search(rf"{label}: .*non-contiguous", said), f"{label} was not checked:\n{said}")
         used = vm.command("cat /proc/swaps")
         require(used.count("/dev/") == 1, f"the swap of fstab is not in use:\n{used}")
         require(" /tmp tmpfs" in vm.command("cat /proc/mounts"), "/tmp is not in memory")
-        all_mounted(vm)
         switch_off(vm, disks)
     for each, moment in zip(disks, before, strict=True):
         require(each.last_check() != moment, f"{each.path.name} has no record of a check")
