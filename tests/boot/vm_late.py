@@ -8,6 +8,7 @@ It is the machine of `make vm` without an initrd, whose kernel knows NVMe disks 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -31,7 +32,7 @@ from vm_storage import (
 LINES = (
     "LABEL=late /srv/late ext4 defaults 0 2",
     "/srv/late /srv/seen none bind 0 0",
-    "LABEL=gone /srv/gone ext4 x-upstart.timeout=5 0 2",
+    "LABEL=gone /srv/gone ext4 x-upstart.timeout=15 0 2",
     "/swapfile none swap sw 0 0",
     "tmpfs",
 )
@@ -46,7 +47,10 @@ def make(release: str, directory: Path) -> tuple[Path, vm_disk.Disk, vm_disk.Dis
     add_lines(disk, *LINES)
     make_directories(disk, "/srv/late", "/srv/seen", "/srv/gone")
     record(disk)
-    swap = vm_disk.make_swap(directory / "swap.img", "swap", 8)
+    swap = directory / "swap.img"
+    # Of zeros debugfs makes holes, which swapon does not take.
+    swap.write_bytes(os.urandom(8 << 20))
+    vm_disk.run("mkswap", "-q", str(swap))
     vm_disk.run("debugfs", "-w", "-R", f"write {swap} /swapfile", str(disk.path))
     return machine.kernel(base), disk, vm_disk.Disk(vm_disk.make(directory / "late.img", "late"))
 
