@@ -169,6 +169,11 @@ class TestMenu:
         said = machine.run("recovery-menu", typed="99\nnonsense\n\n1\n")
         assert (machine.status, said.count("Recovery menu")) == (0, 2)
 
+    @pytest.mark.parametrize("option", ["summary", "failed", "log"])
+    def test_waits_until_a_text_was_read(self, machine: Machine, option: str) -> None:
+        said = machine.run("recovery-menu", typed=f"{option}\n\nresume\n")
+        assert (machine.status, said.count("Recovery menu"), said.count("Press Enter")) == (0, 2, 1)
+
     def on_a_screen(self, machine: Machine, term: str = "linux") -> str:
         """What it shows on a terminal; it is ended when that is taken away."""
         master, slave = pty.openpty()
