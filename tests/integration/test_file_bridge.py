@@ -212,7 +212,7 @@ def test_what_happens_while_it_is_away_is_told_by_the_next_and_nothing_twice(fil
     for name in ("stays", "changes", "goes"):
         (files.at / name).touch()
     files.expect(*(f"all create {name}" for name in ("stays", "changes", "goes")))
-    wait_for(lambda: "goes" in files.run("cat", STATE).stdout)
+    wait_for(lambda: "goes" in files.run("cat", STATE).stdout and files.run("cat", STATE).stdout.endswith("true\n"))
     assert files.run("stat", "-c", "%a", STATE).stdout == "600\n"
     os.kill(pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,7 @@ from upstart.base.glob import match
 from upstart.bridges import filenews as of
 from upstart.bridges import filetree
 from upstart.bridges.filespec import Spec, read
+from upstart.bridges.filestate import Journal
 from upstart.bridges.filetree import Tree
 
 if TYPE_CHECKING:
@@ -410,6 +413,67 @@ def test_another_life_tells_what_has_changed_and_nothing_else() -> None:
                        "modify /etc/d/x", "modify /srv/a", "modify /srv/d"]  # fmt: skip
     it.disk.remove("/srv")
     assert "delete /srv/d" in again()
+
+
+class Life:
+    """Takes the place of a host."""
+
+    def __init__(self, path: Path, epoch: str = "1") -> None:
+        self.state_path = str(path / "deep" / "file.json")
+        self.epoch = epoch
+        self.said: list[str] = []
+
+    def log(self, priority: int, text: str) -> None:
+        self.said.append(text)
+
+
+def journal(path: Path, epoch: str = "1") -> Journal:
+    return Journal(Life(path, epoch))  # type: ignore[arg-type]
+
+
+def test_what_was_told_and_what_may_have_been_told_are_two_things(tmp_path: Path) -> None:
+    first = journal(tmp_path)
+    assert first.load() is None
+    first.begin(None)
+    first.note([("/a", "x", (1, 2, 3)), ("/a", "y", (2, 2, 3))])
+    first.confirm(["/a/*"], [("/a", {"x": (1, 2, 3), "y": (2, 2, 3)})], 2)
+    first.note([("/a", "x", None), ("/a", "y", (2, 5, 3)), ("/a", "\udcff", (4, 4, 4))])
+    second = journal(tmp_path)
+    saved = second.load()
+    assert saved is not None and saved.known == {"/a": {"x": (1, 2, 3), "y": (2, 2, 3)}} and saved.wanted == ["/a/*"]
+    assert saved.unsure == {("/a", "\udcff")}
+    # One that is killed at once leaves as much.
+    second.begin(saved)
+    again = journal(tmp_path).load()
+    assert again is not None and (again.known, again.wanted, again.unsure) == (saved.known, saved.wanted, saved.unsure)
+    second.confirm(["/b"], [], 0)
+    with open(second._host.state_path, "a") as file:
+        file.write('["/a", "torn')
+    torn = journal(tmp_path).load()
+    assert torn is not None and torn.wanted == ["/b"] and not torn.unsure
+    assert journal(tmp_path, "2").load() is None
+    Path(second._host.state_path).write_text("{")
+    assert journal(tmp_path).load() is None
+
+
+def test_the_journal_does_not_grow_for_ever(tmp_path: Path) -> None:
+    it = journal(tmp_path)
+    it.begin(None)
+    for number in range(20_000):
+        it.note([("/a", "x", (1, number, 3))])
+        it.confirm(["/a/*"], [("/a", {"x": (1, number, 3)})], 1)
+    assert os.stat(it._host.state_path).st_size < 500_000
+    saved = journal(tmp_path).load()
+    assert saved is not None and saved.known == {"/a": {"x": (1, 19_999, 3)}}
+
+
+def test_what_may_have_been_told_and_has_gone_is_told(tmp_path: Path) -> None:
+    it = World("FILE=/srv/*")
+    it.disk.make("/srv", "d")
+    it.disk.write("/srv/there")
+    it.disk.clock += 5
+    told = it.told(it.tree.want(specs("FILE=/srv/*"), {}, [], [("/srv", "there"), ("/srv", "gone"), ("/no", "x")]))
+    assert told == ["create /srv/there", "delete /srv/gone"]
 
 
 # Whatever happens

@@ -129,8 +129,8 @@ class News:
         self.nodes: dict[str, Node] = {}
         self.specs: dict[str, Spec] = {}
         self.pending: dict[tuple[str, str], Pending] = {}
-        #: How often what is known may have changed.
-        self.changes = 0
+        #: Of which what is known may have changed since somebody looked last.
+        self.touched: dict[tuple[str, str], None] = {}
         self._recent: dict[tuple[str, str], float] = {}
         #: Those for which what is there already is no news, and what was there when they heard of it.
         self._old: set[str] = set()
@@ -301,7 +301,7 @@ class News:
 
     def _tell(self, path: str, name: str, finals: Finals, kind: str) -> Iterator[Told]:
         whole = join(path, name)
-        self.changes += 1
+        self.touched[path, name] = None
         for spec, inside in finals:
             # Whatever happens in a directory has changed it.
             said = MODIFY if inside and kind in (CREATE, DELETE) else kind

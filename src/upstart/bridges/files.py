@@ -2,39 +2,35 @@
 
 What is always true here: what has happened is dealt with in its order, one after the other; where init takes events too
 slowly, what the kernel has to tell stays with the kernel, and what that has no room for is found by comparing.  What
-init has been told is written down as soon as it has all of it, but only once in a while where that is much.
+init is told is written down before that, so that the next one knows.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
 
 from upstart.base.loop import READ
 from upstart.base.priority import WARN
 from upstart.bridges.filedisk import RealDisk
 from upstart.bridges.filenews import IN_OVERFLOW
 from upstart.bridges.filespec import EVENT, read
+from upstart.bridges.filestate import Journal
 from upstart.bridges.filetree import Tree
 from upstart.bridges.kinds import Bridge
-from upstart.bridges.state import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from upstart.bridges.filenews import Stamp, Told
+    from upstart.bridges.filenews import Told
     from upstart.bridges.filespec import Spec
     from upstart.bridges.host import Host
     from upstart.bridges.link import Leaves
 
-#: Seconds between two looks at what is not watched; between a mount and looking; at least between two writings of the
-#: state, for each file in it.
+#: Seconds between two looks at what is not watched, and between a mount and looking.
 POLL = 5.0
 SETTLE = 0.05
-WRITE = 0.0005
 #: Events told in one turn.
 BATCH = 64
 MOUNTS = "/proc/self/mountinfo"
@@ -62,10 +58,8 @@ class FileSource:
         self._looks = False
         self._polls = False
         self._began = False
-        self._state = State(host)
-        self._written = 0
-        self._writes_at = 0.0
-        self._writing = False
+        self._journal = Journal(host)
+        self._confirmed: list[str] | None = None
 
     # What is wanted
 
@@ -77,11 +71,16 @@ class FileSource:
         specs = read(leaves, self._home, self._complain)
         if not self._began:
             self._begin()
-            saved, old = self._state.load(_known) or (None, [])
+            saved = self._journal.load()
+            self._journal.begin(saved)
             ready = self._host.postpone()
 
             def first() -> Iterator[Told]:
-                yield from self._tree.want(specs, saved, [text for text in old if text in specs])
+                if saved is not None:
+                    old = [text for text in saved.wanted if text in specs]
+                    yield from self._tree.want(specs, saved.known, old, sorted(saved.unsure))
+                else:
+                    yield from self._tree.want(specs)
                 ready()
 
             self._push(first)
@@ -107,6 +106,7 @@ class FileSource:
     def close(self) -> None:
         """Watch nothing any more."""
         self._disk.close()
+        self._journal.close()
         if self._mounts >= 0:
             os.close(self._mounts)
             self._mounts = -1
@@ -165,14 +165,28 @@ class FileSource:
 
     def _go_on(self) -> None:
         """Tell what there is to tell, as long as init takes it."""
+        more = self._tell_some()
+        touched, nodes = self._tree.touched, self._tree.nodes
+        if touched:
+            # Before init can hear of it.
+            self._journal.note([(path, name, nodes[path].known.get(name) if path in nodes else None)
+                                for path, name in touched])  # fmt: skip
+            touched.clear()
+        if more and not self._going:
+            self._going = True
+            self._host.loop.call_soon(self._turn)
+        elif self._current is None and not self._work:
+            self._rest()
+
+    def _tell_some(self) -> bool:
+        """Tell some of it; whether there is more that can be told now."""
         for _ in range(BATCH):
             if self._host.congested:
                 self._host.when_room(self._turn)
-                return
+                return False
             if self._current is None:
                 if not self._work:
-                    self._rest()
-                    return
+                    return False
                 self._current = self._work.pop(0)()
             try:
                 key, name, env, kind = next(self._current)
@@ -180,9 +194,7 @@ class FileSource:
                 self._current = None
             else:
                 self._host.emit(key, name, env, kind)
-        if not self._going:
-            self._going = True
-            self._host.loop.call_soon(self._turn)
+        return True
 
     def _rest(self) -> None:
         """All is done: be woken up when there is something else."""
@@ -210,51 +222,14 @@ class FileSource:
     # What outlives us
 
     def told(self) -> None:
-        """Write down what init knows of, if that has changed, and nothing is under way."""
-        if self._written == self._tree.changes or self._current is not None or self._work or self._writing:
+        """Write down that init has all of it, if there is nothing under way."""
+        tree = self._tree
+        if self._current is not None or self._work or not self._began:
             return
-        wait = self._writes_at - time.monotonic()
-        if wait > 0:
-            self._writing = True
-            self._host.loop.call_later(wait, self._write_later)
-        else:
-            self._write()
-
-    def _write_later(self) -> None:
-        self._writing = False
-        if self._host.idle:
-            self.told()
-
-    def _write(self) -> None:
-        self._written = self._tree.changes
-        number = 0
-
-        def pieces() -> Iterator[str]:
-            nonlocal number
-            head = json.dumps({"epoch": self._host.epoch, "wanted": list(self._tree.specs)})
-            yield head[:-1] + ', "files": ['
-            for path, names in self._tree.dump():
-                # Not all at once: it may be much.
-                yield f"{',' if number else ''}\n[{json.dumps(path)}, ["
-                for position, (name, stamp) in enumerate(names.items()):
-                    yield f"{',' if position else ''}\n{json.dumps([name, stamp])}"
-                    number += 1
-                yield "]]"
-            yield "]}\n"
-
-        self._state.write(pieces())
-        self._writes_at = time.monotonic() + WRITE * number
-
-
-def _known(saved: dict[str, Any]) -> tuple[dict[str, dict[str, Stamp]] | None, list[str]]:
-    """What was known in another life, and of what."""
-    known = {path: {name: _stamp(stamp) for name, stamp in names} for path, names in saved["files"]}
-    return known, [str(text) for text in saved["wanted"]]
-
-
-def _stamp(saved: list[int]) -> Stamp:
-    inode, time, size = saved
-    return int(inode), int(time), int(size)
+        wanted = list(tree.specs)
+        if wanted != self._confirmed or not self._journal.sure:
+            self._confirmed = wanted
+            self._journal.confirm(wanted, tree.dump(), sum([len(node.known) for node in tree.nodes.values()]))
 
 
 def _same_specs(new: dict[str, Spec], old: dict[str, Spec]) -> bool:

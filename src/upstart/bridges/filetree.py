@@ -30,7 +30,7 @@ from upstart.bridges.filenews import (
     join,
     split,
 )  # fmt: skip
-from upstart.bridges.filespec import ANY
+from upstart.bridges.filespec import ANY, DELETE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,10 +53,11 @@ class Tree(News):
     # What is wanted
 
     def want(self, specs: dict[str, Spec], saved: dict[str, dict[str, Stamp]] | None = None,
-             old: Iterable[str] = ()) -> Iterator[Told]:  # fmt: skip
+             old: Iterable[str] = (), unsure: Iterable[tuple[str, str]] = ()) -> Iterator[Told]:  # fmt: skip
         """Tell of these from now on; of those among them that are new, what is there already.
 
-        ``saved`` is what `dump` gave in another life, in which the texts ``old`` were wanted.
+        ``saved`` is what `dump` gave in another life, in which the texts ``old`` were wanted; of what is ``unsure``
+        (directory, name) it may have been told since that it is there.
         """
         before = self.specs
         if saved is not None:
@@ -72,6 +73,9 @@ class Tree(News):
         yield from self._enter("/", [(spec, 0) for spec in specs.values()], True)
         if saved is not None:
             yield from self._compare_with(saved)
+            for path, name in unsure:
+                if (path not in self.nodes or name not in self.nodes[path].known) and (path, name) not in self.pending:
+                    yield from self._tell(path, name, self._finals_at(join(path, name), set(specs)), DELETE)
         # From now on whatever comes is news to all.
         self._old, self._saved = set(), {}
         if before:

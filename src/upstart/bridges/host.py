@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 OVERRUN_SECONDS = 60.0
 OVERRUN = "bridge-overrun"
 #: Events that wait when who can wait with more should.
-CONGESTED = MOST // 2
+CONGESTED = MOST // 8
 #: Where the bridges of PID 1 leave what they need to go on after they were killed; of a session, below its own.
 RUN = "/run/upstart/bridges"
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from upstart.bridges.link import Leaves
     from upstart.mounts.values import Mounted
 
+    #: What mounts are known by, and how many there are of each.
+    Keys = Counter[tuple[str, ...]]
+
 MOUNTED, UNMOUNTED = "mounted", "unmounted"
 VARIABLES = ("DEVICE", "MOUNTPOINT", "TYPE", "OPTIONS")
 #: Places that are mounted at each boot and not again; jobs of the boot wait for them, and should not run later on.
@@ -37,7 +40,9 @@ class Mounts:
     """The mounts that are known of: how many there are of each.  This is pure."""
 
     def __init__(self) -> None:
-        self.known: Counter[tuple[str, ...]] | None = None
+        self.known: Keys | None = None
+        #: What may have been told of since that was all that was known.
+        self.unsure: Keys = Counter()
         self._conditions: dict[str, list[list[Test]]] = {}
         self._mountalls: set[str] = set()
 
@@ -59,7 +64,8 @@ class Mounts:
         theirs, self._mountalls = self._mountalls | mountalls, mountalls
         if before is None:
             return
-        for key in before - now:
+        unsure, self.unsure = self.unsure, Counter()
+        for key in (before | unsure) - now:
             yield from self._tell(UNMOUNTED, dict(zip(VARIABLES, (*key[:3], ""), strict=True)))
         for key in now - before:
             if key[1] not in theirs:
@@ -102,12 +108,14 @@ class MountSource:
         self._table: Table | None = None
         self._watch = 0
         self._state = State(host)
+        #: What init has heard of for sure, while it may not have heard of all.
+        self._sure: Keys | None = None
 
     def want(self, leaves: Leaves) -> None:
         """Watch the table while there is anybody who waits for what is in it."""
         wanted = self._mounts.want(leaves)
         if wanted and self._table is None:
-            self._mounts.known = self._state.load(_counted)
+            self._mounts.known, self._mounts.unsure = self._state.load(_counted) or (None, Counter())
             self._table = Table()
             self._watch = self._host.loop.add_fd(self._table.fd, CHANGED, lambda events: self._read())
             self._read()
@@ -118,10 +126,15 @@ class MountSource:
 
     def _read(self) -> None:
         if self._table is not None:
+            before = self._mounts.known
             for key, name, env in self._mounts.read(self._table.read(), self._mountalls()):
                 self._host.emit(key, name, env)
             if self._host.idle:
                 self.told()
+            elif before is not None:
+                # Before init can hear of it.
+                self._sure = before if self._sure is None else self._sure
+                self._save(self._sure)
 
     def _mountalls(self) -> set[str]:
         try:
@@ -143,12 +156,19 @@ class MountSource:
 
     def told(self) -> None:
         """Write down what is known, if anything is."""
+        self._sure = None
         if self._mounts.known is not None:
-            self._state.save(mounts=list(map(list, self._mounts.known.elements())))
+            self._save(self._mounts.known)
+
+    def _save(self, sure: Keys) -> None:
+        """Leave what init is sure to have heard of, and what it may have."""
+        now = self._mounts.known or Counter()
+        self._state.save(mounts=list(map(list, sure.elements())), unsure=list(map(list, (now - sure).elements())))
 
 
-def _counted(saved: dict[str, Any]) -> Counter[tuple[str, ...]]:
-    return Counter([tuple(map(str, key)) for key in saved["mounts"]])
+def _counted(saved: dict[str, Any]) -> tuple[Keys, Keys]:
+    mounts, unsure = ([tuple(map(str, key)) for key in saved[name]] for name in ("mounts", "unsure"))
+    return Counter(mounts), Counter(unsure)
 
 
 BRIDGE = Bridge("Bridge mounts into Upstart.", lambda host, settings: MountSource(host))
