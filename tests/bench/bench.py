@@ -4,7 +4,7 @@
 Prints a table: each figure's median (in brackets the best sample), the peer's, our value as a multiple of the peer's,
 and what is wanted. It is no test: how long anything takes never makes it fail. Set in the environment:
 
-PEER_INIT, PEER_INITCTL   the programs to measure beside ours
+PEER_INIT, PEER_INITCTL   the programs to measure beside ours; a file bridge is looked for beside the latter
 QUICK=1                   smaller sizes, done within a minute
 PARTS="task burst"        only these parts, of those that a wrong name makes it list
 JOBS_DIR                  load the job files of this directory instead of generated ones
@@ -25,9 +25,11 @@ TREE = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "boot"))
 
 import boot_figures  # noqa: E402
+from bridge_figures import bridges  # noqa: E402
 from cell import CellError  # noqa: E402
 from figures import PARTS, Figure, Side, Sizes  # noqa: E402
 
+PARTS["bridges"] = bridges
 LAYOUT = "{:<58} | {:>24} | {:>24} | {:>6} | {}"
 
 
