@@ -69,6 +69,7 @@ class BusClient(Client):
         self.socket.connect(bus.socket)
         self.serial = 0
         self.signals = []
+        self.fds = []
         self._buffer = b""
         self.socket.sendall(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n")
         assert self.socket.recv(100).startswith(b"OK ")
