@@ -227,6 +227,7 @@ COMMAND_PAGES = [
     ("mountall", "mountall.8"),
     ("upstart-bridges", "upstart-bridges.8"),
     ("upstart-file-bridge", "upstart-file-bridge.8"),
+    ("upstart-local-bridge", "upstart-local-bridge.8"),
     ("upstart-mount-bridge", "upstart-mount-bridge.8"),
     ("upstart-socket-bridge", "upstart-socket-bridge.8"),
     ("upstart-udev-bridge", "upstart-udev-bridge.8"),

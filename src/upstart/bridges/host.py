@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from upstart.base.errors import ClientError
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.bridges.guarded import Guarded
 from upstart.bridges.link import Link
@@ -115,7 +116,8 @@ class Host:
             source.close()
 
     def _fault(self, error: Exception) -> None:
-        self.log(ERROR, f"{self.name}: {type(error).__name__}: {error}")
+        kind = "" if isinstance(error, ClientError) else f"{self.name}: {type(error).__name__}: "
+        self.log(ERROR, f"{kind}{error}")
         self._fail()
 
     def _fail(self) -> None:
@@ -180,9 +182,15 @@ class Host:
             guarded = lambda message, problem: self.loop.call(lambda: then(message, problem))  # noqa: E731
             self._link.call(member, guarded, signature, args, fds)
 
-    def emit(self, key: str, name: str, env: dict[str, str], kind: str = "") -> None:
-        """Tell an event; of several of one name, ``kind`` and ``key`` that wait in a row, the last one is enough."""
-        self._outbox.put(key, name, [f"{variable}={value}" for variable, value in env.items()], kind)
+    def emit(
+        self, key: str, name: str, env: dict[str, str], kind: str = "", then: Callable[[str], object] | None = None
+    ) -> None:
+        """Tell an event; of several of one name, ``kind`` and ``key`` that wait in a row, the last one is enough.
+
+        ``then``, for one whose ``key`` no other has, is called with what is wrong, or an empty string, when init has
+        it.
+        """
+        self._outbox.put(key, name, [f"{variable}={value}" for variable, value in env.items()], kind, then)
         if self._outbox.dropped > self._dropped:
             self._tell_overrun()
         if not self._due:
@@ -227,6 +235,9 @@ class Host:
             if problem:
                 self.log(WARN, f"Failed to emit {entry.name}: {problem}")
             self._outbox.answered(ticket)
+            if entry.then is not None:
+                then = entry.then
+                self.loop.call(lambda: then(problem))
             self._told += 1
             self._told_at = time.time()
             if not self._due:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: Name -> module of this room, which has a `Bridge` called BRIDGE.
 MODULES = {
     "file": "files",
+    "local": "localsocket",
     "mount": "mounttable",
     "socket": "socketbridge",
     "udev": "udevmonitor",
@@ -27,10 +28,11 @@ class Bridge:
     """A kind of bridge.
 
     ``make`` (host, settings) makes its source; ``options`` are its own, and set attributes of ``settings``, of which
-    ``defaults`` has those that none sets.  ``synopsis`` and ``text`` are for ``--help``.
+    ``defaults`` has those that none sets; ``check`` (settings) raises UsageError where they will not do.  ``synopsis``
+    and ``text`` are for ``--help``.
     """
 
-    __slots__ = ("defaults", "make", "options", "synopsis", "text")
+    __slots__ = ("check", "defaults", "make", "options", "synopsis", "text")
 
     def __init__(
         self,
@@ -39,12 +41,14 @@ class Bridge:
         options: tuple[tuple[Option, str], ...] = (),
         defaults: dict[str, Any] | None = None,
         text: str = "Without --daemon it stays in the foreground, and says on standard error what is wrong.",
+        check: Callable[[Any], object] = lambda settings: None,
     ) -> None:
         self.synopsis = synopsis
         self.make = make
         self.options = options
         self.defaults = defaults or {}
         self.text = text
+        self.check = check
 
 
 def find(name: str) -> Bridge:

@@ -8,20 +8,28 @@ told twice.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Then = Callable[[str], object]
+
 WINDOW = 256
 MOST = 4096
 
 
 class Entry:
-    """An event that waits or is under way; ``env`` is its variables as KEY=VALUE."""
+    """An event that waits or is under way; ``env`` is its variables as KEY=VALUE, ``then`` (what is wrong) is called
+    when init has answered."""
 
-    __slots__ = ("env", "key", "kind", "name")
+    __slots__ = ("env", "key", "kind", "name", "then")
 
-    def __init__(self, key: str, name: str, env: list[str], kind: str) -> None:
+    def __init__(self, key: str, name: str, env: list[str], kind: str, then: Then | None = None) -> None:
         self.key = key
         self.name = name
         self.env = env
         self.kind = kind
+        self.then = then
 
 
 class Outbox:
@@ -47,16 +55,18 @@ class Outbox:
         """How many events init has yet to take."""
         return len(self._waiting) + len(self._sent)
 
-    def put(self, key: str, name: str, env: list[str], kind: str = "") -> None:
+    def put(self, key: str, name: str, env: list[str], kind: str = "", then: Then | None = None) -> None:
         """Have an event told, in its turn; events of other kinds are others."""
         last = self._last.get(key)
         if last is not None and self._waiting[last].name == name and self._waiting[last].kind == kind:
             self._waiting[last].env = env
         elif len(self._waiting) >= MOST:
             self.dropped += 1
+            if then is not None:
+                then("There is no room")
         else:
             self._ticket += 1
-            self._waiting[self._ticket] = Entry(key, name, env, kind)
+            self._waiting[self._ticket] = Entry(key, name, env, kind, then)
             self._last[key] = self._ticket
 
     def take(self) -> list[tuple[int, Entry]]:

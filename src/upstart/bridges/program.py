@@ -42,7 +42,7 @@ class Settings(Common):
         self.user = False
         self.always = False
         for name, value in (defaults or {}).items():
-            setattr(self, name, value)
+            setattr(self, name, list(value) if isinstance(value, list) else value)
 
 
 DAEMON = (Option("", "daemon", "daemon"), "go to the background once everything is watched")
@@ -99,13 +99,19 @@ def main(argv: list[str], name: str, bridge: Bridge) -> int:
     """Run one bridge, in a process of its own; the exit status."""
     program = Program("", bridge.synopsis, (DAEMON, *bridge.options, USER, *COMMON), bridge.text)
     settings = Settings(bridge.defaults)
-    return run(program, argv, settings, lambda context, own, args: _run(context, own, {name: (bridge, own)}))
+
+    def carry_out(context: Context, own: Settings, args: list[str]) -> int:
+        bridge.check(own)
+        return _run(context, own, {name: (bridge, own)})
+
+    return run(program, argv, settings, carry_out)
 
 
 def settings_of(bridge: Bridge, words: Sequence[str]) -> Settings:
     """The settings of a bridge whose own options these words are.  Raises UsageError."""
     settings = Settings(bridge.defaults)
     parse(["", *words], [option for option, _ in bridge.options], settings)
+    bridge.check(settings)
     return settings
 
 
