@@ -20,6 +20,7 @@ import root
 import vm_ends
 import vm_events
 import vm_headless
+import vm_held
 import vm_image
 import vm_rescue
 import vm_storage
@@ -33,7 +34,7 @@ FAILURES = (MachineError, MonitorError, RuntimeError, OSError)
 
 #: The rows by their kind; all but those of rescue are tried on a server's machine.
 KINDS = {
-    "rescue": vm_rescue.ROWS,
+    "rescue": vm_rescue.ROWS | vm_held.ROWS,
     "storage": vm_storage.ROWS,
     "headless": vm_headless.ROWS,
     "event": vm_events.ROWS,
@@ -132,8 +133,8 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     table = Table(options.release)
     for name in wanted:
-        if name in vm_rescue.ROWS:
-            attempt(vm_rescue.ROWS[name], options.init, options.release, name, table)
+        if name in KINDS["rescue"]:
+            attempt(ROWS[name], options.init, options.release, name, table)
         elif name in ROWS:
             server = vm_image.parts(options.init, options.release, True)
             attempt(ROWS[name], options.init, options.release, name, table, server)

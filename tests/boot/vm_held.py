@@ -1,0 +1,38 @@
+"""Ends of a machine that something would hold for ever: rows of `make vm-all` beside those of vm_rescue.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from vm_lab import PATIENCE, Lab, must_be_clean, require
+
+#: Seconds that such an end may take, on a machine that emulates and has other things to do.
+LIMIT = 60.0
+
+
+def held_end(lab: Lab) -> None:
+    """A process that heeds no signal, one that waits for a disk that does not answer, and that disk itself, which
+    cannot be unmounted: the console names them, and the machine switches itself off, its root clean."""
+    disk = lab.disk()
+    data = lab.data_disk(disk)
+    with lab.machine([disk, data]) as vm:
+        vm.log_in(PATIENCE)
+        vm.command("setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &")
+        vm.command("echo before >/srv/before; sync; fsfreeze -f /srv")
+        vm.command("setsid sh -c 'echo after >/srv/after' >/dev/null 2>&1 </dev/null &")
+        vm.command("sleep 2")
+        began = time.monotonic()
+        vm.type("poweroff")
+        vm.wait(PATIENCE)
+        took = time.monotonic() - began
+        require(vm.monitor.ending() == "guest-shutdown", "poweroff did not switch the machine off")
+        said = vm.said.decode(errors="replace")
+    must_be_clean(disk)
+    require("Waiting for processes to end, for" in said, "the processes were not named")
+    require("which waits for a device" in said, "the process that waits for the disk was not named")
+    require("/srv" in said.partition("All processes are asked to end")[2], "the disk was not named")
+    require(took < LIMIT, f"it took {took:.0f} s")
+
+
+ROWS: dict[str, Callable[[Lab], None]] = {"held-end": held_end}
