@@ -305,8 +305,9 @@ def test_boot_scripts_may_ask_and_leave_something_running_and_none_holds_up_the_
 
 
 SHOWN = {
-    "/etc/init/aa-fails.conf": "start on filesystem\ntask\nexec sh -c 'exit 3'\n",
-    "/etc/init/aa-skips.conf": "start on filesystem\npre-start exec sh -c stop\nexec sleep 1000\n",
+    "/etc/init/aa-fails.conf": "start on startup\ntask\nexec sh -c 'exit 3'\n",
+    # Before there is a login, which it might disturb.
+    "/etc/init/aa-skips.conf": "start on startup\npre-start exec sh -c stop\nexec sleep 1000\n",
 }
 
 
@@ -350,7 +351,7 @@ PLACES = {
        "K60networking", "K80umountfs", "K90umountroot", "K99halt", "K01udev")},
     "/etc/init/tells.conf": "start on unmounted-remote-filesystems or deconfiguring-networking\n"
     "instance $UPSTART_EVENTS\ntask\nconsole output\nexec echo event $UPSTART_EVENTS\n",
-    "/etc/init/network.conf": "start on runlevel 2\nstop on deconfiguring-networking\nconsole output\n"
+    "/etc/init/talks.conf": "start on runlevel 2\nstop on deconfiguring-networking\nconsole output\n"
     "exec sleep 1000\npost-stop exec echo network has stopped\n",
     "/etc/init/networking.override": "post-stop exec sh -c 'echo interfaces go, $UPSTART_STOP_EVENTS $RUNLEVEL'\n",
 }  # fmt: skip
@@ -361,7 +362,7 @@ def test_scripts_of_others_and_events_have_their_places_at_the_end(
 ) -> None:
     said = bytearray()
     with booted_alone(directory, monkeypatch, "lxc", PLACES, show=said.extend) as container:
-        assert wait_for(says(container, "network", "start/running, process"), 60)
+        assert wait_for(says(container, "talks", "start/running, process"), 60)
         assert wait_for(says(container, "networking", "start/running"), 60)
         assert wait_for(says(container, "rc", "stop/waiting"), 60)
         # The root's own have other numbers.
