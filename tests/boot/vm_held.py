@@ -18,9 +18,9 @@ def held_end(lab: Lab) -> None:
     data = lab.data_disk(disk)
     with lab.machine([disk, data]) as vm:
         vm.log_in(PATIENCE)
-        vm.command("setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &")
+        vm.command("(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &)")
         vm.command("echo before >/srv/before; sync; fsfreeze -f /srv")
-        vm.command("setsid sh -c 'echo after >/srv/after' >/dev/null 2>&1 </dev/null &")
+        vm.command("(setsid sh -c 'echo after >/srv/after' >/dev/null 2>&1 </dev/null &)")
         vm.command("sleep 2")
         began = time.monotonic()
         vm.type("poweroff")
