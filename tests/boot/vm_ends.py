@@ -34,7 +34,7 @@ def power_button(vm: Machine) -> None:
     for _ in range(6):
         vm.monitor.command("system_powerdown")
         with contextlib.suppress(MachineError):
-            vm.expect(rb"boot in runlevel 0", 20)
+            vm.expect(rb"All processes are asked to end", 20)
             return
     raise MachineError("nobody heard the power button")
 
