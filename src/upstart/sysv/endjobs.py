@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Seconds: what has no limit of its own may take; the longest kill timeout at the end of a machine, and some more.
 GRACE, LONGEST = 5.0, 65.0
-#: Between two questions, until jobs are named, and named again.
+#: Between two questions, until jobs are named, and until they are named again, which is twice as long each time.
 SHORTEST, LONGEST_PAUSE = 0.02, 0.1
 NAMED_AFTER, NAMED_AGAIN = 5.0, 10.0
 #: The job that runs scripts, which has limits of its own.
@@ -95,7 +95,7 @@ class EndJobs:
                     self._leave(left)
                 force, unlimited = True, None
             if now >= named:
-                named = now + NAMED_AGAIN
+                named = now + max(now - began, NAMED_AGAIN)
                 self._say(f"Waiting for jobs: {listed(sorted(left))}")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
