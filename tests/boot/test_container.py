@@ -326,7 +326,7 @@ def test_the_console_shows_how_each_job_went(
         assert container.wait(60) == signal.SIGINT
     ended = said.decode(errors="replace")[len(booted) :]
     assert ("\x1b[32m" in booted) == coloured, said
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", booted).split("\r\n")
+    lines = re.sub(r"\x1b\[[0-9;]*m|\r", "", booted).split("\n")
     assert "[skipped] aa-skips" in lines, said
     failed = r"\[failed \] aa-fails: main process \([0-9]+\) terminated with status 3"
     assert len([line for line in lines if re.fullmatch(failed, line)]) == 1, said
@@ -336,7 +336,7 @@ def test_the_console_shows_how_each_job_went(
         ["hostname", "mounted-run", "mountall"], ["mounted-run", "hostname", "mountall"]
     ), said  # fmt: skip
     assert len(shown) == len(set(shown)) and not {"mountall.sh", "console", "tty1"}.intersection(shown), said
-    stopped = re.sub(r"\x1b\[[0-9;]*m", "", ended).split("\r\n")
+    stopped = re.sub(r"\x1b\[[0-9;]*m|\r", "", ended).split("\n")
     assert "[  ok   ] cron stopped" in stopped and "[  ok   ] rc" in stopped, said
     assert not [line for line in stopped if "console" in line or "tty" in line], said
 
