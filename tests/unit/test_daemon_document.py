@@ -79,7 +79,7 @@ KEPT = {
 }
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
-    "Awaited": ("_listeners _matching _written names", "follows from the conditions"),
+    "Awaited": ("_interested _listeners _matching _written names", "follows from the conditions"),
     "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
     "Configuration": ("_watch", "all files are read again"),
     "Configuration ": ("_silent", "of a child"),

@@ -85,6 +85,26 @@ def test_who_waits_for_what_is_awaited_may_leave_out_names() -> None:
     assert told.told() == ["awaited/none bridge"]
 
 
+def test_who_waits_for_what_is_awaited_may_leave_out_what_everybody_asks_for() -> None:
+    told = Told(
+        bridge='start on awaited EVENT=mounted TESTS!=MOUNTPOINT=/run TESTS!="MOUNTPOINT=/run *"\n'
+        "stop on awaited/none JOB=bridge",
+        other="start on awaited EVENT=*mounted",
+        run="start on mounted MOUNTPOINT=/run or mounted MOUNTPOINT=/run TYPE=tmpfs",
+    )  # fmt: skip
+    told.engine.tell_awaited()
+    told.told()
+    assert told.engine.jobs[None, "other"].instances and not told.engine.jobs[None, "bridge"].instances
+    told.define("usb", "start on mounted MOUNTPOINT=/run/media/x\nstop on unmounted")
+    assert told.told() == ["awaited mounted", "awaited unmounted"]
+    assert told.engine.jobs[None, "bridge"].instances
+    told.define("usb2", "start on mounted MOUNTPOINT=/mnt")
+    told.undefine("usb")
+    assert told.told() == []
+    told.undefine("usb2")
+    assert told.told() == ["awaited/none bridge"]
+
+
 def test_references_are_replaced_as_far_as_the_job_s_own_stanzas_go() -> None:
     told = Told(a="env DIR=/srv\nenv HOME\nenv NONE\nstop on file FILE=$DIR/x KEY=${HOME}/y Z=$NONE INTERFACE=$IFACE")
     wanted = ("file", ["FILE=/srv/x", "KEY=/root/y", "Z=$NONE", "INTERFACE=$IFACE"])

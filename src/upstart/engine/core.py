@@ -11,7 +11,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 from upstart.base.priority import DEBUG, INFO, MESSAGE, WARN
-from upstart.engine.awaited import AWAITED, EVENT, JOB, NONE, Awaited, count
+from upstart.engine.awaited import AWAITED, JOB, NONE, Awaited, count, told
 from upstart.engine.data import FINISHED, HANDLING, PENDING, Event
 from upstart.engine.door import an_input
 from upstart.engine.effects import Announce, CloseFd, Effect, Log, Reply, ReplyError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from upstart.conf.jobclass import JobClass
+    from upstart.engine.awaited import Leaf
     from upstart.engine.data import Instance, Job
 
 #: Runs in a row that used up their limit before that is worth a warning, and before a pass that goes on is cut short.
@@ -333,16 +334,14 @@ class Core:
             return
         if change.names:
             self.effects.append(Announce("AwaitedChanged", None, tuple(change.names)))
-        names = dict.fromkeys([name for name in change.appeared if self.awaited.has_listeners(name)])
-        names.update(dict.fromkeys(self.awaited.matching(change.patterns)))
-        self._tell_awaited(names)
+        self._tell_awaited(change.news)
         if NONE in self.awaited.names:
             for job in change.left:
                 self.emit(NONE, {JOB: job})
 
-    def _tell_awaited(self, names: Iterable[str]) -> None:
-        for name in names:
-            self.emit(AWAITED, {EVENT: name})
+    def _tell_awaited(self, leaves: Iterable[Leaf]) -> None:
+        for leaf in leaves:
+            self.emit(AWAITED, told(leaf))
 
     # Descriptors that came with events
 
