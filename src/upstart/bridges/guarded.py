@@ -49,6 +49,10 @@ class Guarded:
         """As the loop's."""
         self._loop.call_soon(lambda: self.call(callback))
 
+    def before_wait(self, callback: Callable[[], object]) -> None:
+        """As the loop's."""
+        self._loop.before_wait(lambda: self.call(callback))
+
     def remove(self, ident: int) -> None:
         """As the loop's."""
         self._watches.discard(ident)
