@@ -32,15 +32,21 @@ def _noting(emit):
     import sys
 
     def who(frame):
-        if frame.f_code.co_name == "_line":
-            return "fifo"
-        call = frame.f_locals.get("call")
-        if frame.f_code.co_name != "_emit" or call is None:
-            return "init"
+        # What the engine emits by itself is init's, whoever has called.
+        while frame and "/daemon/" in frame.f_code.co_filename:
+            if frame.f_code.co_name == "_line":
+                return "fifo"
+            pid = getattr(frame.f_locals.get("call"), "pid", 0)
+            if pid:
+                return by(pid)
+            frame = frame.f_back
+        return "init"
+
+    def by(pid):
         try:
-            with open(f"/proc/{{call.pid}}/comm") as file:
+            with open(f"/proc/{{pid}}/comm") as file:
                 name = file.read().strip()
-            with open(f"/proc/{{call.pid}}/environ") as file:
+            with open(f"/proc/{{pid}}/environ") as file:
                 env = dict(each.partition("=")[::2] for each in file.read().split(chr(0)))
             return name + " " + env.get("UPSTART_JOB", "")
         except OSError:
