@@ -814,6 +814,30 @@ class TestNetworking:
         assert machine.status == 0
 
 
+class TestNetworkOnline:
+    HEAD = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+    LOCAL = "eth0\t000A0A0A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+    DEFAULT = "eth0\t00000000\t010A0A0A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+    NOWHERE = f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 00000001 00000000 00200200       lo\n"
+    DEFAULT6 = f"{'0' * 32} 00 {'0' * 32} 00 fe8{'0' * 28}1 00000400 00000001 00000000 00000003     eth0\n"
+
+    @pytest.mark.parametrize(("route", "route6"), [(DEFAULT, NOWHERE), (LOCAL + DEFAULT, ""), (LOCAL, DEFAULT6)])
+    def test_is_told_when_there_is_a_default_route(self, machine: Machine, route: str, route6: str) -> None:
+        (machine.root / "run/network/static-network-up-emitted").mkdir(parents=True)
+        machine.write("proc/net/route", self.HEAD + route)
+        machine.write("proc/net/ipv6_route", route6)
+        assert machine.step("network-online") == [] and machine.events() == ["network-online"]
+
+    @pytest.mark.parametrize(("up", "seconds"), [(True, 5), (False, 15)])
+    def test_is_not_waited_for_for_ever(self, machine: Machine, up: bool, seconds: int) -> None:
+        if up:
+            (machine.root / "run/network/static-network-up-emitted").mkdir(parents=True)
+            machine.write("proc/net/route", self.HEAD + self.LOCAL)
+            machine.write("proc/net/ipv6_route", self.NOWHERE)
+        assert machine.step("network-online", LIMIT="5") == ["sleep 1"] * seconds
+        assert machine.events() == ["network-online"]
+
+
 class TestFailsafe:
     @pytest.fixture(autouse=True)
     def wanted(self, machine: Machine) -> None:

@@ -67,6 +67,17 @@ def test_what_has_to_come_before_the_file_systems_comes_in_its_order(container: 
     assert first[:3] == ["emergency", "hwclock", "rcS-first"]
 
 
+@pytest.mark.parametrize("container", ["", "lxc"])
+def test_who_waits_for_other_networks_has_them_told_of_and_others_have_no_process_for_that(container: str) -> None:
+    boot = Boot(container, "up", {"news": "start on network-online\ntask\nexec fetch\n"})
+    boot.world.engine.tell_awaited()
+    boot.run()
+    check(boot)
+    names = [name for name, *_ in boot.world.spawned]
+    assert names.count("network-online") == 1
+    assert "network-online" not in [name for name, *_ in Boot(container, "up").run().world.spawned]
+
+
 def test_nothing_that_is_seldom_needed_holds_mountall() -> None:
     spawned = Boot().run().world.spawned
     assert not {"emergency", "hwclock", "rcS-first"} & {name for name, *_ in spawned}

@@ -44,6 +44,7 @@ WELL_KNOWN_EVENTS = (
     "net-device-up",
     "net-device-down",
     "static-network-up",
+    "network-online",
     "failsafe-boot",
     "deconfiguring-networking",
     "unmounted-remote-filesystems",
