@@ -226,6 +226,7 @@ COMMAND_PAGES = [
     ("rc", "rc.8"),
     ("mountall", "mountall.8"),
     ("upstart-bridges", "upstart-bridges.8"),
+    ("upstart-dbus-bridge", "upstart-dbus-bridge.8"),
     ("upstart-event-bridge", "upstart-event-bridge.8"),
     ("upstart-file-bridge", "upstart-file-bridge.8"),
     ("upstart-local-bridge", "upstart-local-bridge.8"),

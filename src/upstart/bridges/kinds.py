@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: Name -> module of this room, which has a `Bridge` called BRIDGE.
 MODULES = {
+    "dbus": "dbussignals",
     "event": "sysevents",
     "file": "files",
     "local": "localsocket",

@@ -62,6 +62,7 @@ WELL_KNOWN_EVENTS = (
     "cloud-init-disabled",
     "cloud-config",
     "dbus",
+    "dbus-name",
     ":sys:*",
 )
 
