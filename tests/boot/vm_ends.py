@@ -117,7 +117,7 @@ def all_ends(lab: Lab, only: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
 def checked_once(vm: Machine) -> None:
     """The initrd has checked the root; the boot leaves it at that, and keeps what was said."""
     require(vm.said.count(b"root: clean") == 1, "the root was not checked once")
-    require("root: clean" in vm.command("cat /var/log/fsck/checkroot"), "the initrd's check is not in /var/log/fsck")
+    require("root: clean" in vm.command("cat /var/log/fsck/mountall"), "the initrd's check is not in /var/log/fsck")
 
 
 def left_in_order(lab: Lab, disk: Disk, data: Disk, level: str) -> None:

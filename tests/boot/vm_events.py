@@ -55,7 +55,8 @@ def _noting(emit):
     def noted(self, name, env, request=None, *more, **named):
         try:
             with open({NOTES!r}, "a") as file:
-                file.write(json.dumps([name, list(env), who(sys._getframe(1)), request is not None, env]) + chr(10))
+                waits = None if type(request).__name__ == "Keyed" else request is not None
+                file.write(json.dumps([name, list(env), who(sys._getframe(1)), waits, env]) + chr(10))
         except OSError:
             pass
         return emit(self, name, env, request, *more, **named)
@@ -78,7 +79,8 @@ ORDER = ("startup", "virtual-filesystems", "local-filesystems", "filesystem", "r
 
 
 class Noted:
-    """One event as it was emitted: ``who`` is "init", "fifo", or a program and its job."""
+    """One event as it was emitted: ``who`` is "init", "fifo", or a program and its job; ``waits`` is ``None`` for one
+    with a key, of which init answers every call when it has finished: whether anybody waits for that it cannot know."""
 
     def __init__(self, line: str) -> None:
         self.name: str
@@ -112,7 +114,7 @@ def wrong_with(event: Noted, row: manual.Event, exported: set[str]) -> list[str]
         found.append(f"{event.name} was emitted by {event.who!r}, not by {row.emitters}")
     if row.kind == "signal" and event.waits:
         found.append(f"{event.name} is a signal, but {event.who!r} waits for it")
-    if row.kind in ("hook", "method") and not event.waits and event.who != "init":
+    if row.kind in ("hook", "method") and event.waits is False and event.who != "init":
         found.append(f"{event.name} is a {row.kind}, but {event.who!r} does not wait")
     told = row.text
     for other in re.findall(r"as for ([a-z-]+)", told):

@@ -178,7 +178,7 @@ def test_a_missing_checker_is_told(loop: Loop) -> None:
 
 def test_the_log_of_checks_is_written_once_there_is_a_place_for_it(tmp_path: Path) -> None:
     path = tmp_path / "log" / "fsck" / "mountall"
-    log = checking.Log(str(path))
+    log = checking.Log(str(path), str(tmp_path / "none"))
     log.add(["fsck.ext4", "-a", "/dev/x"], "clean\n")
     log.write()
     assert not (tmp_path / "log").exists()
@@ -190,6 +190,24 @@ def test_the_log_of_checks_is_written_once_there_is_a_place_for_it(tmp_path: Pat
     assert text.startswith("Log of fsck.ext4 -a /dev/x\n")
     assert text.count("----------------\n") == 2
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_the_initrd_said_of_its_checks_comes_first_and_once(tmp_path: Path) -> None:
+    initrd = tmp_path / "fsck.log"
+    initrd.write_bytes(b"Log of fsck -a /dev/root\nroot: clean \xff\n----------------\n")
+    path = tmp_path / "mountall"
+    log = checking.Log(str(path), str(initrd))
+    log.write()
+    assert path.read_text() == "Log of fsck -a /dev/root\nroot: clean \ufffd\n----------------\n"
+    log.add(["fsck.ext4", "-a", "/dev/x"], "clean\n")
+    log.write()
+    log.write()
+    text = path.read_text()
+    assert text.startswith("Log of fsck -a /dev/root\n")
+    assert text.count("----------------\n") == 2
+    # Where nobody has checked anything, nothing is begun.
+    checking.Log(str(tmp_path / "other"), str(tmp_path / "none")).write()
+    assert not (tmp_path / "other").exists()
 
 
 # The file

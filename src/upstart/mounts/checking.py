@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from upstart.mounts.values import Check, Input
 
 LOG = "/var/log/fsck/mountall"
+#: What an initrd of initramfs-tools has logged of its own checks, of the root and of /usr, as logsave(8) does.
+INITRD_LOG = "/run/initramfs/fsck.log"
 PER_SECOND = 10
 #: fsck(8): checking was cancelled.
 CANCELLED = 32
@@ -168,12 +170,14 @@ def summary(output: str, lines: int = 4) -> str:
 
 
 class Log:
-    """What checks have said in this boot: it begins the file anew, and what comes later is added."""
+    """What checks have said in this boot, those of the initrd first: it begins the file anew, and what comes later is
+    added."""
 
-    __slots__ = ("_begun", "_path", "_waiting")
+    __slots__ = ("_begun", "_initrd", "_path", "_waiting")
 
-    def __init__(self, path: str = LOG) -> None:
+    def __init__(self, path: str = LOG, initrd: str = INITRD_LOG) -> None:
         self._path = path
+        self._initrd = initrd
         self._waiting = ""
         self._begun = False
 
@@ -186,7 +190,8 @@ class Log:
 
     def write(self) -> None:
         """Write it; where that fails, it is kept."""
-        if not self._waiting:
+        text = self._waiting if self._begun else self._said_before() + self._waiting
+        if not text:
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if self._begun else os.O_TRUNC)
         try:
@@ -194,9 +199,17 @@ class Log:
         except OSError:
             return
         with open(fd, "w", encoding="utf-8", errors="replace") as file:
-            file.write(self._waiting)
+            file.write(text)
         self._waiting = ""
         self._begun = True
+
+    def _said_before(self) -> str:
+        """What the initrd has logged, "" where there was none, or none that checked anything."""
+        try:
+            with open(self._initrd, encoding="utf-8", errors="replace") as file:
+                return file.read(KEPT)
+        except OSError:
+            return ""
 
     def _open(self, flags: int) -> int:
         try:
