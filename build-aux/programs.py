@@ -45,7 +45,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
 # program in the place of initctl, as the makers of container images do, has replaced these too.
 LINKS: dict[str, str] = dict.fromkeys(("start", "stop", "restart", "reload", "status"), "initctl") | {
     f"upstart-{name}-bridge": "upstart-bridges"
-    for name in ("dbus", "event", "file", "local", "mount", "socket", "udev")
+    for name in ("dbus", "dconf", "event", "file", "local", "mount", "socket", "udev")
 }
 
 #: The second try reads no compiled modules: what compiles them does not notice a full disk, which cuts them short.

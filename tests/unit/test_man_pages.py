@@ -227,6 +227,7 @@ COMMAND_PAGES = [
     ("mountall", "mountall.8"),
     ("upstart-bridges", "upstart-bridges.8"),
     ("upstart-dbus-bridge", "upstart-dbus-bridge.8"),
+    ("upstart-dconf-bridge", "upstart-dconf-bridge.8"),
     ("upstart-event-bridge", "upstart-event-bridge.8"),
     ("upstart-file-bridge", "upstart-file-bridge.8"),
     ("upstart-local-bridge", "upstart-local-bridge.8"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: Name -> module of this room, which has a `Bridge` called BRIDGE.
 MODULES = {
     "dbus": "dbussignals",
+    "dconf": "dconfreader",
     "event": "sysevents",
     "file": "files",
     "local": "localsocket",

@@ -63,6 +63,7 @@ WELL_KNOWN_EVENTS = (
     "cloud-config",
     "dbus",
     "dbus-name",
+    "dconf",
     ":sys:*",
 )
 
