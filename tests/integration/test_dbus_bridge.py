@@ -217,6 +217,8 @@ def test_the_systems_runs_from_the_bus_on_while_a_job_waits(tmp_path: Path) -> N
         wait_for(lambda: system.job_log("rang") == " door\n" or system.job_log("rang") == "door\n")
         shown = system.run(str(PROGRAMS / "upstart-bridges"), "--status").stdout
         assert "watches type='signal',member='Rang'" in shown and "for rang" in shown
+        # It has a process of its own, and needs none that bridges share.
+        assert system.status("upstart-bridges") == "upstart-bridges stop/waiting\n"
         system.remove("rang")
         wait_for(lambda: "stop/waiting" in system.status("upstart-dbus-bridge"))
         # The bus is there already.
