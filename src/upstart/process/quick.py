@@ -122,6 +122,9 @@ class Quick:
             return 0
         if 0 <= connection <= 2 or connection >= soft:
             return 0
+        if setup.sockets and script >= soft:
+            # Its spare number may be one of those that they get before it is put in its own place.
+            return 0
         if output >= soft or output == SCRIPT_FD:
             output = os.dup2(output, self._low[0], inheritable=False)
         if script >= soft:
