@@ -113,6 +113,15 @@ def test_a_file_of_odd_bytes_is_no_trouble(command: Command) -> None:
     assert command("odd.conf")[0] == 1
 
 
+@pytest.mark.parametrize("text", ["", "\n \n", "# only\n# comments\n", "# no end of line"])
+def test_a_file_without_a_stanza_is_valid(command: Command, text: str) -> None:
+    Path("jobs").mkdir()
+    Path("jobs/none.conf").write_text(text)
+    ok = (0, "File jobs/none.conf: syntax ok\n", "")
+    assert command("jobs/none.conf") == ok
+    assert command("jobs") == ok
+
+
 @pytest.mark.parametrize(
     ("arguments", "given", "operands", "complaints"),
     [

@@ -124,9 +124,72 @@ def test_jobs_that_start_when_each_other_starts_are_no_deadlock(command: Command
     assert document["states"] == {"a": "start/running", "b": "start/running"}
 
 
+def test_an_instance_that_has_no_name_is_told_as_init_tells_it(command: Command) -> None:
+    command.jobs(
+        a="start on startup\ninstance $N\nexec a\n",
+        b="start on go NAME=b\nexec b\n",
+        c="start on startup\ntask\nexec initctl emit go\n",
+    )
+    assert command()["never"] == {
+        "a": "Failed to obtain a instance: Unknown parameter: N",
+        "b": "go NAME=b (came without variables)",
+    }
+
+
 def test_jobs_that_start_each_other_for_ever_end_the_simulation(command: Command) -> None:
-    command.jobs(a="start on startup or stopped b\ntask\nexec a\n", b="start on stopped a\ntask\nexec b\n")
-    assert command(status=1)["restless"] is True
+    command.jobs(
+        a="start on started b or startup\ntask\nexec a\n",
+        b="start on stopped a\ntask\nexec b\n",
+        c="start on startup\nexec c\n",
+        d="start on started c and never\nexec d\n",
+    )
+    document = command("--races", status=1)
+    assert document["restless"] is True
+    assert document["races"] is None
+    assert document["stuck"] == []
+    assert order(document) == ["a", "c"]
+    repeats = document["repeats"]
+    assert isinstance(repeats, list)
+    assert [(each["instance"], each["events"]) for each in repeats] == [("b", ["stopped"]), ("a", ["started"])]
+    assert main(["init-simulate", str(command.directory)]) == 1
+    text = command.capsys.readouterr().out
+    assert text.startswith(
+        "Started, in this order:\n"
+        "      0.00  a  (startup)\n"
+        "      0.00  c  (startup)\n"
+        "\nJobs start each other for ever, and the simulation was ended; what repeats is this:\n"
+        "      0.00  b  (stopped)\n"
+        "      0.00  a  (started)\n"
+        "\nNever started"
+    )
+
+
+def test_an_order_in_which_jobs_start_each_other_for_ever_is_told_once(command: Command) -> None:
+    command.jobs(
+        one="start on startup\ntask\nexec initctl emit up\n",
+        two="start on startup\ntask\nexec initctl emit down\n",
+        web="start on down\nstop on up\nexec web\n",
+        a="start on stopped web or started b\ntask\nexec a\n",
+        b="start on stopped a\ntask\nexec b\n",
+    )
+    document = command(status=1)
+    races = document["races"]
+    assert isinstance(races, list)
+    assert [(race["instance"], race["or"], race["where_last"]) for race in races] == [
+        ("a", "started again and again", "one"),
+        ("b", "started again and again", "one"),
+    ]
+    assert all(len(order) <= 21 for race in races for order in race["orders"])
+
+
+def test_what_changes_jobs_into_a_circle_is_told(command: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
+    command.jobs(a="start on startup\ntask\nexec a\n", b="start on stopped a\ntask\nexec b\n")
+    changed = tmp_path_factory.mktemp("new") / "a.conf"
+    changed.write_text("start on startup or started b\ntask\nexec a\n")
+    assert command("--with", str(changed), status=1)["changes"] == [
+        "a: stop/waiting becomes started again and again",
+        "b: stop/waiting becomes started again and again",
+    ]
 
 
 def test_a_race_is_told_with_both_orders(command: Command) -> None:
@@ -194,6 +257,33 @@ def test_what_a_changed_job_changes_is_told(command: Command, tmp_path: Path) ->
         "b: start/running becomes stop/waiting",
     ]
     assert command()["changes"] is None
+
+
+def test_what_changes_of_instances_is_told_by_their_names(command: Command) -> None:
+    command.jobs(
+        a="start on startup\ntask\nexec initctl emit go N=1\n",
+        t="start on go\ninstance $N\ntask\nexec t\n",
+        u="start on go\ninstance $N\nexec u\n",
+    )
+    assert command("--without", "a")["changes"] == [
+        "a: stop/waiting becomes not there",
+        "u (1): start/running becomes stop/waiting",
+        "t (1): started by go becomes never started",
+    ]
+    assert command("--without", "t")["changes"] == ["t (1): stop/waiting becomes not there"]
+    assert command("--without", "u")["changes"] == ["u (1): start/running becomes not there"]
+
+
+def test_a_job_whose_instance_becomes_the_job_itself_is_told_of_both(
+    command: Command, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    command.jobs(t="start on startup N=\nexec t\n", u="start on startup\nenv N=1\ninstance $N\nexec u\n")
+    changed = tmp_path_factory.mktemp("new") / "u.conf"
+    changed.write_text("start on startup\nexec u\n")
+    assert command("--with", str(changed))["changes"] == [
+        "u (1): start/running becomes stop/waiting",
+        "u: stop/waiting becomes start/running",
+    ]
 
 
 def test_overrides_and_directories_below_count(command: Command, tmp_path: Path) -> None:

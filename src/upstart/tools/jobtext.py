@@ -67,7 +67,7 @@ class JobText:
         """All stanzas, in their order."""
         if self._stanzas is None:
             starts = [self.text.rfind(word, 0, position) for word, position in self._places]
-            ends = [*starts[1:], len(self.text)]
+            ends = [*starts, len(self.text)][1:]
             self._stanzas = []
             line, counted = 1, 0
             for (word, _), start, end in zip(self._places, starts, ends, strict=True):

@@ -8,6 +8,7 @@ them, and not what takes two to be late at once.
 from __future__ import annotations
 
 from upstart.engine.condition import leaves
+from upstart.tools import repeats
 from upstart.tools.eventtable import JOB_EVENTS
 from upstart.tools.knownevents import job_of
 from upstart.tools.playing import PARTS
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 LATE = 30.0
 #: As many things are put off at most.
 MOST = 400
+#: As many events of an order are told.
+MOST_HEARD = 20
 
 
 class Race:
@@ -63,6 +66,10 @@ def find(baseline: Simulation, simulate: Callable[[dict[str, float]], Simulation
             continue
         other = simulate({key: LATE})
         after = other.states()
+        if other.restless:
+            # Of these there is no end; all else was cut off on its way.
+            again = repeats.names(other)
+            after = before | dict.fromkeys(again, "started again and again")
         for display in sorted(before.keys() | after.keys()):
             early, late = before.get(display, "stop/waiting"), after.get(display, "stop/waiting")
             if early == late or (display, late) in told:
@@ -84,4 +91,4 @@ def heard(simulation: Simulation, job: JobClass) -> list[str]:
         words = event.split(" ")
         if (words[0], None) in names or (len(words) > 1 and (words[0], words[1]) in names):
             found.append(event)
-    return found
+    return found if len(found) <= MOST_HEARD else [*found[:MOST_HEARD], "..."]

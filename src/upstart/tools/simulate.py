@@ -15,7 +15,7 @@ from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
 from upstart.client.status import Status
 from upstart.initctl.commands_status import describe
-from upstart.tools import races
+from upstart.tools import races, repeats
 from upstart.tools.jobset import JobSet
 from upstart.tools.simulation import Simulation
 from upstart.tools.stuck import Reasons
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from upstart.tools.playing import Event
+    from upstart.tools.simulation import Began
 
 #: Where the jobs of a system are.
 SYSTEM_JOBS = "/etc/init"
@@ -87,8 +88,11 @@ class Outcome:
         reasons = Reasons(simulation)
         self.simulation = simulation
         self.errors = errors
+        self.begun, self.repeats = repeats.split(simulation)
         self.never = reasons.never()
-        self.stuck = reasons.stuck()
+        # What is started again and again was only on its way when the simulation was ended.
+        moving = {began.display for began in self.repeats}
+        self.stuck = [each for each in reasons.stuck() if each[0] not in moving]
         self.circles = reasons.circles()
         self.races: list[races.Race] = []
         self.races_looked_for = False
@@ -158,27 +162,45 @@ def simulate(words: list[str], settings: Settings) -> Outcome:
     outcome = Outcome(run({}), base.errors + jobs.errors)
     if settings.added or settings.removed:
         outcome.changes = changes(run({}, base), outcome.simulation)
-    if settings.races or (not settings.no_races and len(jobs.jobs) <= FEW):
+    wanted = settings.races or (not settings.no_races and len(jobs.jobs) <= FEW)
+    # Of what goes on for ever there is no end that could be another one.
+    if wanted and not outcome.simulation.restless:
         outcome.races = list(races.find(outcome.simulation, run))
         outcome.races_looked_for = True
     return outcome
 
 
 def changes(before: Simulation, after: Simulation) -> list[str]:
-    """What is otherwise after a change of jobs: ends, and whether and by what a job was started."""
+    """What is otherwise after a change of jobs: ends, and whether and by what a job was started.
+
+    A job whose instances there are, or were, is told of by these alone.
+    """
     found = []
-    old, new = before.states(), after.states()
+    old, new = _ends(before), _ends(after)
     causes = [{began.display: began.events for began in each.begun} for each in (before, after)]
-    for display in dict.fromkeys([*old, *new]):
-        if old.get(display) != new.get(display):
-            was, now = (states.get(display, "not there") for states in (old, new))
-            found.append(f"{display}: {was} becomes {now}")
-        elif causes[0].get(display) != causes[1].get(display):
+    jobs = [{job.name for job in each.jobs} for each in (before, after)]
+    named = {began.job for each in (before, after) for began in each.begun if began.display != began.job}
+    for display in dict.fromkeys([*old, *causes[0], *new, *causes[1]]):
+        job = display.partition(" (")[0]
+        if display in named and display not in causes[0] and display not in causes[1]:
+            continue
+        # An instance that is gone stands as a job does that has none.
+        was, now = (
+            states.get(display, "stop/waiting" if display in cause or job in there else "not there")
+            for states, cause, there in zip((old, new), causes, jobs, strict=True)
+        )
+        if was == now and causes[0].get(display) != causes[1].get(display):
             was, now = (
                 "started by " + " ".join(each[display]) if display in each else "never started" for each in causes
             )
+        if was != now:
             found.append(f"{display}: {was} becomes {now}")
     return found
+
+
+def _ends(simulation: Simulation) -> dict[str, str]:
+    """How instances stand in the end, as far as they come to one."""
+    return simulation.states() | dict.fromkeys(repeats.names(simulation), "started again and again")
 
 
 def show(outcome: Outcome) -> None:
@@ -187,15 +209,15 @@ def show(outcome: Outcome) -> None:
     for text in outcome.errors:
         print(f"ERROR: {text}")
     print("Started, in this order:")
-    for began in simulation.begun:
-        cause = f"  ({' '.join(began.events)})" if began.events else ""
-        print(f"  {began.at:8.2f}  {began.display}{cause}")
+    _show_starts(outcome.begun)
+    if simulation.restless:
+        what = "; what repeats is this:" if outcome.repeats else "."
+        print(f"\nJobs start each other for ever, and the simulation was ended{what}")
+        _show_starts(outcome.repeats)
     if outcome.never:
         print("\nNever started, and what that lacks:")
         for name, lack in outcome.never:
             print(f"  {name}: {lack}")
-    if simulation.restless:
-        print("\nJobs start each other for ever, and the simulation was ended.")
     if outcome.stuck:
         print("\nStuck:")
         for display, state, what in outcome.stuck:
@@ -217,25 +239,22 @@ def show(outcome: Outcome) -> None:
         print(f"  {describe(status)}")
 
 
+def _show_starts(begun: list[Began]) -> None:
+    for began in begun:
+        cause = f"  ({' '.join(began.events)})" if began.events else ""
+        print(f"  {began.at:8.2f}  {began.display}{cause}")
+
+
 def document(outcome: Outcome) -> dict[str, Any]:
     """All of it for programs."""
     simulation = outcome.simulation
     return {
         "errors": outcome.errors,
         "events": simulation.events,
-        "started": [
-            {
-                "job": began.job,
-                "instance": began.display,
-                "at": round(began.at, 6),
-                "up": None if began.up is None else round(began.up, 6),
-                "ended": None if began.ended is None else round(began.ended, 6),
-                "events": began.events,
-            }
-            for began in simulation.begun
-        ],
+        "started": [_start(began) for began in outcome.begun],
         "never": dict(outcome.never),
         "restless": simulation.restless,
+        "repeats": [_start(began) for began in outcome.repeats],
         "stuck": [{"instance": name, "state": state, "why": why} for name, state, why in outcome.stuck],
         "circles": outcome.circles,
         "races": [
@@ -252,6 +271,17 @@ def document(outcome: Outcome) -> dict[str, Any]:
         else None,
         "changes": outcome.changes,
         "states": simulation.states(),
+    }
+
+
+def _start(began: Began) -> dict[str, Any]:
+    return {
+        "job": began.job,
+        "instance": began.display,
+        "at": round(began.at, 6),
+        "up": None if began.up is None else round(began.up, 6),
+        "ended": None if began.ended is None else round(began.ended, 6),
+        "events": began.events,
     }
 
 

@@ -57,8 +57,14 @@ class Reasons:
         found = []
         for job in self._engine.jobs.values():
             if job.job_class.start_on is not None and job.name not in self._begun:
-                found.append((job.name, self.lacks(job.job_class.start_on, job.start_progress or {})))
+                lack = self.lacks(job.job_class.start_on, job.start_progress or {})
+                found.append((job.name, self._has_no_name(job) or lack))
         return sorted(found)
+
+    def _has_no_name(self, job: Job) -> str:
+        """What init said when the condition was met, and the instance could not be named; empty if it was not so."""
+        words = f"Failed to obtain {job.name} instance: "
+        return next((text for text in self._simulation.world.log if text.startswith(words)), "")
 
     def lacks(self, condition: Condition, progress: Progress) -> str:
         """What of a condition is not met, and why that has not come."""
@@ -82,7 +88,9 @@ class Reasons:
             return "that came with other variables" if came else "that has not come to this"
         if not came:
             return "never emitted"
-        others = "; ".join(dict.fromkeys(event.partition(" ")[2] for event in came))
+        if not any(" " in event for event in came):
+            return "came without variables"
+        others = "; ".join(dict.fromkeys(event.partition(" ")[2] or "none" for event in came))
         return f"came with {others}" if len(others) < 60 else "came with other variables"
 
     # What is stuck
