@@ -828,8 +828,15 @@ class TestNetworkOnline:
         machine.write("proc/net/ipv6_route", route6)
         assert machine.step("network-online") == [] and machine.events() == ["network-online"]
 
+    def test_time_counts_from_when_the_boot_has_come_to_it(self, machine: Machine) -> None:
+        state = machine.root / "run/network/upstart"
+        count = f"n=0; while read -r _; do n=$((n + 1)); done <{machine.calls}"
+        machine.program("sleep", f"{count}; [ $n -lt 40 ] || /bin/mkdir -p {state}")
+        assert machine.step("network-online", LIMIT="5") == ["sleep 1"] * (39 + 15)
+
     @pytest.mark.parametrize(("up", "seconds"), [(True, 5), (False, 15)])
     def test_is_not_waited_for_for_ever(self, machine: Machine, up: bool, seconds: int) -> None:
+        (machine.root / "run/network/upstart").mkdir(parents=True, exist_ok=True)
         if up:
             (machine.root / "run/network/static-network-up-emitted").mkdir(parents=True)
             machine.write("proc/net/route", self.HEAD + self.LOCAL)

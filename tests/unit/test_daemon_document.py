@@ -47,7 +47,7 @@ KEPT = {
     "Children": "running",
     "Chroots": "roots",
     "Commands": "_serial shutting_down",
-    "Core": "_fd_users _serial effects events failures job_environ jobs pids priority tells_awaited",
+    "Core": "_fd_users _serial awaits effects events failures job_environ jobs pids priority tells_awaited",
     "Endpoints": "_notified bus",
     "Engine": "ending job_environ jobs pids respawning_allowed",
     "Event": "blockers connection env failed fd last name progress serial session values waiting",

@@ -138,6 +138,22 @@ def test_who_waits_for_it_is_told_after_the_first_event_and_of_what_comes_later(
     assert told.told() == ["awaited usb-device-removed"]
 
 
+def test_who_waits_for_it_may_be_told_after_a_later_event() -> None:
+    told = Told(bridge="start on awaited EVENT=*-device-*", disk="start on block-device-added")
+    told.engine.tell_awaited_after("startup")
+    told.engine.emit("recovery", {})
+    told.define("usb", "start on usb-device-added")
+    assert told.told() == []
+    told.engine.take_effects()
+    told.engine = state.load(json.loads(json.dumps(state.dump(told.engine))), time.monotonic)
+    told.engine.emit("startup", {}, session="other")
+    assert told.told() == []
+    told.engine.emit("startup", {})
+    assert sorted(told.told()) == ["awaited block-device-added", "awaited usb-device-added"]
+    told.engine.emit("startup", {})
+    assert told.told() == []
+
+
 def test_nobody_is_told_where_nobody_asks() -> None:
     told = Told(a="start on block-device-added")
     told.engine.tell_awaited()

@@ -304,38 +304,6 @@ class TestScriptsLeft:
             (scripts.root / f"etc/rcS.d/S01{name}").unlink()
 
 
-def test_scripts_that_come_before_the_check_of_the_root_are_run_once(scripts: Sandbox) -> None:
-    (scripts.root / "run/upstart").mkdir(parents=True)
-    install(scripts)
-    assert scripts.run(script_of("rcS-first")) == ["rcS --first"] and scripts.status == 0
-    scripts.write("run/upstart/rcS-first", "")
-    # All calls so far: there is no second.
-    assert scripts.run(script_of("rcS-first")) == ["rcS --first"] and scripts.status == 0
-
-
-class TestEndingScriptsLeft:
-    def left_at_the_end(self, sandbox: Sandbox) -> bool:
-        text = f". {sandbox.root}/usr/libexec/upstart/scripts-left; ending_scripts_left {sandbox.root}/etc/rc0.d"
-        result = subprocess.run(["/bin/sh", "-e", "-c", text], capture_output=True, text=True, timeout=20)
-        assert result.stderr == ""
-        return result.returncode == 0
-
-    def test_are_those_with_a_place_before_the_end_of_processes(self, scripts: Sandbox) -> None:
-        assert not self.left_at_the_end(scripts)
-        for name in ("K01udev", "K08sendsigs", "K08networking", "K09late", "K10umountroot", "K11halt", "S12reboot"):
-            link(scripts, f"etc/rc0.d/{name}")
-        scripts.write("etc/init/udev.conf", "exec true\n")
-        assert not self.left_at_the_end(scripts)
-        for name in ("K08same", "K01unattended-upgrades", "S01early"):
-            link(scripts, f"etc/rc0.d/{name}")
-            assert self.left_at_the_end(scripts), name
-            (scripts.root / f"etc/rc0.d/{name}").unlink()
-
-    def test_are_all_without_a_job_where_nothing_ends_processes(self, scripts: Sandbox) -> None:
-        link(scripts, "etc/rc0.d/K99late")
-        assert self.left_at_the_end(scripts)
-
-
 class TestRcSScripts:
     def boot(self, sandbox: Sandbox, **env: str) -> list[str]:
         return sandbox.run(script_of("rcS-scripts"), **env)

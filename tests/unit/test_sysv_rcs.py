@@ -688,6 +688,36 @@ class TestFirst:
         assert sorted(boot.ran) == ["boards", "other"] and len(asked) >= 3
         assert boot.said == []
 
+    def test_is_not_run_while_mountall_may_yet_ask_for_it(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+        order = self.order(boot)
+        boot.job(rcs.FIRST_JOB, "start on before-mounting NEED=scripts\ntask\n", "stop/waiting")
+        boot.put("mountkernfs.sh", "stop/waiting")
+        mark = boot.root / "mark"
+        monkeypatch.setattr(rcs, "FIRST_MARK", str(mark))
+        asked: list[int] = []
+
+        def ask() -> None:
+            asked.append(len(boot.ran))
+            if len(asked) == 3:
+                # A shell has ended that comes before.
+                mark.touch()
+                boot.put(rcs.FIRST_JOB, "start/running")
+            if len(asked) == 5:
+                boot.put(rcs.FIRST_JOB, "stop/waiting")
+                boot.put("mountkernfs.sh", "start/running")
+
+        boot.on_ask = ask
+        scripts = rcs.BootScripts(order, boot.said.append)
+        scripts.leave(rcs.first_scripts(order))
+        scripts.run()
+        assert sorted(boot.ran) == ["boards", "other"] and boot.said == []
+
+    def test_is_run_once_whoever_runs_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rcs, "FIRST_MARK", str(tmp_path / "mark"))
+        assert rcs.claim_first() and not rcs.claim_first()
+        monkeypatch.setattr(rcs, "FIRST_MARK", str(tmp_path / "none" / "mark"))
+        assert rcs.claim_first()
+
     def test_is_run_with_the_rest_where_nobody_mounts(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
         order = self.order(boot)
         boot.job(rcs.FIRST_JOB, "start on starting mountall\ntask\n", "stop/waiting")

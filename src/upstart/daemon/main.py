@@ -302,7 +302,11 @@ def begin(daemon: Daemon) -> None:
         else:
             daemon.log(DEBUG, "Startup event disabled")
     if not daemon.restarted:
-        daemon.engine.tell_awaited()
+        if options.startup_event == command_line.RECOVERY and not options.restart:
+            # Devices, sockets and the network are for the boot that may follow.
+            daemon.engine.tell_awaited_after(STARTUP)
+        else:
+            daemon.engine.tell_awaited()
     if options.chroot_sessions:
         daemon.log(DEBUG, "Chroot Sessions enabled")
     if os.getpid() > 1:

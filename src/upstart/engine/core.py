@@ -75,6 +75,8 @@ class Core:
         self.awaited = Awaited()
         #: Who waits for an event to be awaited is told of it; not before there was a first event.
         self.tells_awaited = False
+        #: The event that begins with it, where that is not the first; empty if it has begun, or is begun otherwise.
+        self.awaits = ""
         self._serial = 0
         self._cursor = 0
         self._pass: list[tuple[int, Event]] = []
@@ -209,6 +211,8 @@ class Core:
         self.events[event.serial] = event
         self.debug("Pending %s event", name)
         self._queue(event)
+        if name == self.awaits and session is None:
+            self.tell_awaited()
         return event
 
     @an_input
@@ -325,7 +329,13 @@ class Core:
     def tell_awaited(self) -> None:
         """From now on tell who waits for it which events are awaited; and of those that are so already."""
         self.tells_awaited = True
+        self.awaits = ""
         self._tell_awaited(self.awaited.listened_for())
+
+    @an_input
+    def tell_awaited_after(self, name: str) -> None:
+        """Do so once there is an event of that name, and not before."""
+        self.awaits = name
 
     def note_definition(self, old: JobClass | None, new: JobClass | None) -> None:
         """A definition has taken the place of another, so that other events may be awaited."""

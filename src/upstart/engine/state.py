@@ -51,6 +51,7 @@ def dump(engine: Engine) -> dict[str, Any]:
         "shutting_down": engine.shutting_down,
         "ending": engine.ending,
         "tells_awaited": engine.tells_awaited,
+        "awaits": engine.awaits,
         "respawning_allowed": engine.respawning_allowed,
         "failures": [[*key, text] for key, text in engine.failures.items()],
         "events": [_dump_event(event) for event in engine.events.values()],
@@ -91,6 +92,7 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
             engine._queue(event)
     # An older build, whose document lacks this, had nobody to tell.
     engine.tells_awaited = data.get("tells_awaited", True)
+    engine.awaits = data.get("awaits", "")
     engine.announcing = True
     return engine
 

@@ -50,6 +50,8 @@ LINKS = "/etc/rcS.d"
 LAST_JOBS = ("mountnfs.sh", "networking")
 #: The script that checks the root, and the job that runs what comes before it; there is this file once it has begun.
 ROOT_CHECK, FIRST_JOB, FIRST_MARK = "checkroot.sh", "rcS-first", "/run/upstart/rcS-first"
+#: The job that is running once mountall has mounted the first file systems.
+FIRST_MOUNTED = "mountkernfs.sh"
 #: Scripts whose work is done by init, or by jobs that mountall waits for.
 DONE_BEFORE = frozenset(("mountkernfs.sh", "mountdevsubfs.sh", "hostname.sh", "hwclock.sh"))
 #: A script whose work is done when another job than the one of its name is running.
@@ -70,8 +72,8 @@ class BootScripts:
     """The scripts of one boot; *say* gets a line about each that failed, or takes long."""
 
     __slots__ = (
-        "_console", "_covered", "_first", "_init", "_last", "_left", "_looked", "_mounted", "_order", "_own",
-        "_running", "_say", "_unheard",
+        "_claimed", "_console", "_covered", "_first", "_init", "_last", "_left", "_looked", "_mounted", "_order",
+        "_own", "_running", "_say", "_unheard",
     )  # fmt: skip
 
     def __init__(self, order: BootOrder, say: Callable[[str], object]) -> None:
@@ -90,6 +92,7 @@ class BootScripts:
         #: and since when the boot has all that it waits for.
         self._covered: dict[str, str] = {}
         self._first: set[str] = set()
+        self._claimed = False
         self._looked = 0.0
         self._last: float | None = None
         #: Since when init has had no answer for us.
@@ -285,15 +288,23 @@ class BootScripts:
             there = states.get(DONE_BY.get(name, job), [])
             # A job whose events have not come by the end is of no use to this system, as udev to a container.
             at_rest = set(there) <= {"stop/waiting"} and (self._last is not None or is_task(job))
+            if job == FIRST_JOB and at_rest and self._last is None and not posix.access(FIRST_MARK, posix.F_OK):
+                # mountall may yet ask for it; it has not where it mounts already.
+                at_rest = "start/running" in states.get(FIRST_MOUNTED, ())
             done = at_rest or ("start/running" in there and not is_task(job))
             if done or over:
                 if not done:
                     self._tell(f"Job {job} has not come, and {name} is waited for no longer")
                 del self._covered[name]
                 self._first.discard(name)
-                # Where nothing is mounted at all, nobody has waited for it, nor run it.
-                if job != FIRST_JOB or posix.access(FIRST_MARK, posix.F_OK) or not self._start(name):
+                # Where nobody has asked for it, nobody has run it either.
+                if job != FIRST_JOB or not self._may_run_first() or not self._start(name):
                     self._ended(name)
+
+    def _may_run_first(self) -> bool:
+        """Whether what comes first is ours to run, since the job has not begun with it, and will not any more."""
+        self._claimed = self._claimed or claim_first()
+        return self._claimed
 
     def _show(self) -> None:
         """Show what is to be heard: of the first script all, of what was left running whole lines in between."""
@@ -330,6 +341,17 @@ class BootScripts:
         if self._mounted:
             self._write_logs()
         scripts.tell_init(name)
+
+
+def claim_first() -> bool:
+    """Leave the mark of who runs what comes first; false if somebody has."""
+    try:
+        posix.close(posix.open(FIRST_MARK, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644))
+    except FileExistsError:
+        return False
+    except OSError:
+        pass  # without the directory there is no mark, and nobody else
+    return True
 
 
 def first_scripts(order: BootOrder) -> set[str]:
@@ -388,8 +410,9 @@ def _boot(context: Context, settings: Settings, args: list[str]) -> int:
         order = BootOrder(())
     first = first_scripts(order)
     if settings.first:
-        with open(FIRST_MARK, "w"):
-            order.keep(first)
+        if not claim_first():
+            return 0
+        order.keep(first)
     boot = BootScripts(order, context.error)
     if not settings.first and job_of(FIRST_JOB) is not None:
         boot.leave(first)

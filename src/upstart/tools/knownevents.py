@@ -57,14 +57,15 @@ WELL_KNOWN_EVENTS = (
     "*-device-*",
     "file",
     "socket",
-    "bridge-overrun",
-    "cloud-init-enabled",
-    "cloud-init-disabled",
-    "cloud-config",
+    "unmounted",
     "dbus",
     "dbus-name",
     "dconf",
     ":sys:*",
+    "bridge-overrun",
+    "cloud-init-enabled",
+    "cloud-init-disabled",
+    "cloud-config",
 )
 
 #: How a script emits an event.
