@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,22 @@ from upstart.sysv import endprocesses, reboot, umountall
 from upstart.sysv.endjobs import EndJobs
 from upstart.sysv.umountall import EndOfMachine
 
+SOURCE = str(Path(__file__).resolve().parents[2] / "src")
+#: An end that says more than a console takes, by all who say something.
+STOPPED = """
+import sys
+sys.path.insert(0, {source!r})
+from upstart.sysv import endscripts, keeping, rc, reboot, umountall
+for each in (rc, umountall):
+    each.need_root = lambda context: None
+def run(end, *place):
+    for _ in range(1000):
+        end._say("x" * 100)
+        keeping.Console().show(b"y" * 99 + b"\\n")
+umountall.EndOfMachine.run = endscripts.EndScripts.run = run
+reboot.end_now = lambda mode: None
+sys.exit(rc.main(["rc", "{level}"]) or umountall.main(["umountall", "{level}"]))
+"""
 CLOCK = "hwclock-save"
 LATER = "unmounted-remote-filesystems deconfiguring-networking networking udev"
 
@@ -81,6 +101,7 @@ ORDER = [
     f"settle {CLOCK}", f"settle True 7 {LATER} {CLOCK}", "end", "wtmp", "run 1", "remote",
     "emit unmounted-remote-filesystems", f"settle {CLOCK}", "run 2", "emit deconfiguring-networking", f"settle {CLOCK}",
     f"settle True 7 udev {CLOCK}", "run 3", "end", "local", "run 4", "settle True 7", "read_only", "run 5",
+    f"call data to be written to disk {os.sync}",
 ]  # fmt: skip
 
 
@@ -95,8 +116,7 @@ def test_what_goes_wrong_keeps_no_later_step_from_being_taken(machine: Machine, 
     machine.fails = step
     machine.end()
     assert "ValueError: broken" in machine.said
-    # The steps are in four groups.
-    assert "end" in machine.done and "run 1" in machine.done and "run 3" in machine.done
+    assert machine.done == ORDER
 
 
 def test_the_file_systems_of_a_container_are_not_its_own(machine: Machine) -> None:
@@ -144,6 +164,23 @@ def test_it_ends_as_was_asked(machine: Machine, level: str, env: dict[bytes, byt
     ups.chmod(0o755)
     assert machine.end(level, env).mode() == mode
     assert (f"{ups} poweroff" in machine.done) == (mode == "poweroff")
+
+
+@pytest.mark.parametrize("level", ["0", "6"])
+def test_a_console_that_is_stopped_holds_nothing(level: str) -> None:
+    master, slave = pty.openpty()
+    termios.tcflow(slave, termios.TCOOFF)
+    words = [sys.executable, "-c", STOPPED.format(source=SOURCE, level=level)]
+    try:
+        with subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave) as process:
+            try:
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+        assert os.get_blocking(slave)
+    finally:
+        for fd in (master, slave):
+            os.close(fd)
 
 
 def test_the_last_call_follows(monkeypatch: pytest.MonkeyPatch) -> None:

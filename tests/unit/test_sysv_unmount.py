@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,6 +131,28 @@ def test_the_last_that_was_mounted_goes_first_and_the_kernels_and_usr_stay(machi
     machine.done.clear()
     assert machine.unmounting.read_only()
     assert machine.done == ["sync", "/ ro", "/usr ro"] and not machine.said
+
+
+BREAKS = "a\rb\x0bc\x0cd\x1ce\x1df\x1eg\x85h\u2028i\u2029j"
+
+
+def test_a_name_may_have_what_text_breaks_lines_at(machine: Machine) -> None:
+    line = f"40 1 254:9 / /srv/{BREAKS} rw - ext4 /dev/{BREAKS} rw\n".encode()
+    latin = b"41 1 254:10 / /srv/\xe4 rw - ext4 /dev/vdx rw\n"
+    machine.table.write_bytes(BOOTED.encode() + line + latin)
+    found = unmount.read(str(machine.table))
+    assert (found[-2].point, found[-2].device, len(found)) == (f"/srv/{BREAKS}", f"/dev/{BREAKS}", 20)
+    assert os.fsencode(found[-1].point) == b"/srv/\xe4"
+    machine.swaps.write_bytes(f"Filename Type Size Used Priority\n/{BREAKS}\u3000k  file\t1\t0\t-2\n".encode())
+    machine.table.write_text("")
+    machine.unmounting.local()
+    assert machine.done == [f"swapoff /{BREAKS}\u3000k"]
+
+
+def test_a_line_that_is_none_keeps_no_other_from_being_read(machine: Machine) -> None:
+    machine.table.write_text("broken\n1 2 3 -\n\n- - -\n" + BOOTED)
+    found = unmount.read(str(machine.table))
+    assert len(found) == 18 and found[0].point == "/sys" and found[-1].point == "/cdrom"
 
 
 def test_what_is_busy_is_made_read_only(machine: Machine) -> None:

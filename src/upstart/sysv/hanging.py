@@ -103,7 +103,8 @@ def _unwritten() -> int:
         with open(_MEMORY, "rb") as file:
             total += sum(int(line.split()[1]) for line in file if line.startswith(_UNWRITTEN))
         with open(_SWAPS, "rb") as file:
-            total += sum(int(line.split()[3]) for line in file.readlines()[1:])
+            # From the end: a name may have what bytes are split at.
+            total += sum(int(line.split()[-2]) for line in file.readlines()[1:])
     except (OSError, ValueError, IndexError):
         pass
     return total

@@ -30,6 +30,22 @@ _MOST = 1 << 30
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
+def wait_for_no_console() -> None:
+    """Have what is written to the console lost from now on, where it would be waited for: somebody may have stopped it
+    (Scroll Lock, Control-S) and gone away.
+
+    The others who have it open are not concerned: it is opened again.
+    """
+    for fd in (1, 2):
+        try:
+            if posix.isatty(fd):
+                own = posix.open(f"/proc/self/fd/{fd}", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_NOCTTY)
+                posix.dup2(own, fd)
+                posix.close(own)
+        except OSError:
+            pass
+
+
 class Console:
     """Standard output.  `fresh` tells whether a line begins there."""
 
@@ -39,16 +55,16 @@ class Console:
         self.fresh = True
 
     def show(self, words: bytes) -> None:
-        """Write all of it; a console that is gone is nobody's error."""
-        if not words:
-            return
-        self.fresh = words.endswith(b"\n")
+        """Write all of it, or what it takes; a console that is gone is nobody's error."""
         left = memoryview(words)
         try:
             while left:
                 left = left[posix.write(1, left) :]
         except OSError:
             pass
+        shown = words[: len(words) - len(left)]
+        if shown:
+            self.fresh = shown.endswith(b"\n")
 
     def begin_line(self) -> None:
         """Have what is written next stand on a line of its own."""

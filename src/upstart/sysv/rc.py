@@ -135,6 +135,7 @@ def _enter(context: Context, settings: Common, args: list[str]) -> int:
     need_root(context)
     env = inherited.environment()
     if args[0] in LAST_RUNLEVELS:
+        keeping.wait_for_no_console()
         limit = endscripts.limit_of(env)
         endscripts.EndScripts(args[0], limit, env, context.error).run(endscripts.PROCESSES)
         return 0

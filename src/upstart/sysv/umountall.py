@@ -7,7 +7,7 @@ The job umountall runs this in runlevels 0 and 6.  What is always true here:
   what is mounted, and udev; the root is read-only at last.
 - Nothing holds it for ever: jobs have their kill timeouts (`endjobs`), processes some seconds (`endprocesses`), what
   hangs some seconds together (`hanging`), scripts what the job's variable says.  What is waited for is named.
-- Whatever fails, the next step follows, and the last ends the machine.
+- Whatever fails, the next step follows, and the last ends the machine.  A console that is stopped holds nothing.
 - All that is needed is loaded before anything is unmounted.
 - A container's file systems, swap space and disks are not its own.
 """
@@ -22,7 +22,7 @@ import time
 from upstart.base import inherited, utmp
 from upstart.base.errors import ClientError, UsageError
 from upstart.base.names import LAST_RUNLEVELS
-from upstart.sysv import endprocesses, endscripts, reboot, unmount
+from upstart.sysv import endprocesses, endscripts, keeping, reboot, unmount
 from upstart.sysv.endjobs import EndJobs
 from upstart.sysv.endscripts import LAST, LOCAL, NETWORK, REMOTE, ROOT, EndScripts
 from upstart.sysv.hanging import Hanging
@@ -82,11 +82,14 @@ class EndOfMachine:
         if not unmount.in_container():
             self._unmounting = Unmounting(self._hanging, self._say)
         for step in (self._jobs_stop, self._processes_end, self._network_goes, self._disks_go):
-            try:
-                step()
-            except Exception as error:
-                # Nothing of the end must be left out for what goes wrong before it.
-                self._say(f"{type(error).__name__}: {error}")
+            self._try(step)
+
+    def _try(self, step: Callable[..., object], *words: object) -> None:
+        """Nothing of the end must be left out for what goes wrong before it."""
+        try:
+            step(*words)
+        except Exception as error:
+            self._say(f"{type(error).__name__}: {error}")
 
     def mode(self) -> str:
         """How the machine is to end, as `reboot.end_now` has it."""
@@ -99,9 +102,15 @@ class EndOfMachine:
         if _has_deleted(MAPS):
             # What init has in use may have been replaced, and a file system with deleted files in use cannot be made
             # read-only in good order.
-            self._jobs.restart(TRIAL_PATIENCE)
+            self._try(self._jobs.restart, TRIAL_PATIENCE)
+        self._try(self._settle)
+        self._try(self._stop, UNMOUNTED_REMOTE, DECONFIGURING, NETWORKING, UDEV)
+
+    def _settle(self) -> None:
         self._jobs.settle(beside=CLOCK)
-        self._jobs.settle(True, endprocesses.spared(), (UNMOUNTED_REMOTE, DECONFIGURING, NETWORKING, UDEV), CLOCK)
+
+    def _stop(self, *later: str) -> None:
+        self._jobs.settle(True, endprocesses.spared(), later, CLOCK)
 
     def _processes_end(self) -> None:
         # From here on there is no way back.
@@ -123,38 +132,38 @@ class EndOfMachine:
         return [*self._pids, *endprocesses.spared()]
 
     def _network_goes(self) -> None:
-        self._scripts.run(REMOTE)
+        self._try(self._scripts.run, REMOTE)
         if self._unmounting is not None:
-            self._unmounting.remote()
-        self._jobs.emit(UNMOUNTED_REMOTE)
-        self._jobs.settle(beside=CLOCK)
-        self._scripts.run(NETWORK)
-        self._jobs.emit(DECONFIGURING)
-        self._jobs.settle(beside=CLOCK)
-        self._jobs.settle(True, endprocesses.spared(), (UDEV,), CLOCK)
+            self._try(self._unmounting.remote)
+        self._try(self._jobs.emit, UNMOUNTED_REMOTE)
+        self._try(self._settle)
+        self._try(self._scripts.run, NETWORK)
+        self._try(self._jobs.emit, DECONFIGURING)
+        self._try(self._settle)
+        self._try(self._stop, UDEV)
 
     def _disks_go(self) -> None:
         if os.path.exists(LATER):
             # Services that scripts have run until now are run by jobs from the next boot on.
-            self._run([LINK_JOBS, "--rest"])
-        self._scripts.run(LOCAL)
+            self._try(self._run, [LINK_JOBS, "--rest"])
+        self._try(self._scripts.run, LOCAL)
         self._asked = 0.0
-        self._processes.end(self._spare)
+        self._try(self._processes.end, self._spare)
         if self._unmounting is not None:
             self._say("File systems are unmounted")
-            self._unmounting.local()
-        self._scripts.run(ROOT)
-        self._jobs.settle(True, endprocesses.spared())
+            self._try(self._unmounting.local)
+        self._try(self._scripts.run, ROOT)
+        self._try(lambda: self._jobs.settle(True, endprocesses.spared()))
         # Without it those who ask for a change of devices do not wait for udev.
         try:
             os.unlink(UDEV_CONTROL)
         except OSError:
             pass
-        if self._unmounting is None:
-            self._hanging.call("data to be written to disk", os.sync)
-        else:
-            self._unmounting.read_only()
-        self._scripts.run(LAST)
+        if self._unmounting is not None:
+            self._try(self._unmounting.read_only)
+        self._try(self._scripts.run, LAST)
+        # The last call of all writes nothing, and what stayed writable may have got something since.
+        self._try(self._hanging.call, "data to be written to disk", os.sync)
         if self.mode() == "poweroff" and os.access(UPS, os.X_OK):
             self._run([UPS, "poweroff"])
 
@@ -196,6 +205,7 @@ def _end(context: Context, settings: Common, args: list[str]) -> int:
     if len(args) != 1 or len(args[0]) != 1 or args[0] not in LAST_RUNLEVELS:
         raise UsageError("missing runlevel" if not args else f"illegal runlevel: {' '.join(args)}")
     need_root(context)
+    keeping.wait_for_no_console()
 
     def say(text: str) -> None:
         try:

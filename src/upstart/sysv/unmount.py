@@ -50,7 +50,7 @@ ROUNDS = 4
 
 
 class Mount:
-    """A line of the table, proc_pid_mountinfo(5)."""
+    """A line of the table, proc_pid_mountinfo(5).  Raises ValueError or IndexError where it is none."""
 
     __slots__ = ("device", "kind", "network", "number", "point", "written")
 
@@ -90,7 +90,12 @@ def _unescape(word: str) -> str:
 
 def read(path: str = TABLE, utab: str = UTAB) -> list[Mount]:
     """What is mounted, in the order in which it was."""
-    table = [Mount(line) for line in _lines(path)]
+    table = []
+    for line in _lines(path):
+        try:
+            table.append(Mount(line))
+        except (ValueError, IndexError):
+            pass  # it is no reason to leave the others mounted
     network = {
         _unescape(word[len("TARGET=") :])
         for line in _lines(utab)
@@ -105,8 +110,9 @@ def read(path: str = TABLE, utab: str = UTAB) -> list[Mount]:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().splitlines()
+        with open(path, "rb") as file:
+            # Of all that text may break a line at, the kernel escapes this one alone.
+            return [os.fsdecode(line) for line in file.read().split(b"\n") if line]
     except OSError:
         return []
 
@@ -215,7 +221,7 @@ class Unmounting:
 
     def _swap_off(self) -> None:
         for line in _lines(SWAPS)[1:]:
-            path = _unescape(line.split()[0])
+            path = _unescape(re.split("[ \t]", line, maxsplit=1)[0])
             status = self._hanging.call(f"swap on {path} to be given up", partial(self._calls.swapoff, path))
             if status:
                 self._say(f"Swap on {path} could not be given up: {os.strerror(status)}")
