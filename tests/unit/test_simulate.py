@@ -106,6 +106,29 @@ def test_a_deadlock_is_named_with_its_circle(command: Command) -> None:
     ]
 
 
+def test_a_circle_may_go_through_jobs_that_have_not_started(command: Command) -> None:
+    command.jobs(
+        h="start on starting x and stopped t\nexec h\n",
+        x="start on startup\nexec x\n",
+        t="start on started x\ntask\nexec t\n",
+    )
+    assert command(status=1)["circles"] == [
+        [
+            "x waits for its event starting, which is held by start on of h, which is half met",
+            "start on of h lacks stopped t, which comes from t",
+            "start on of t lacks started x, which comes from x",
+        ]
+    ]
+    # What another event may start waits for nobody.
+    command.jobs(t="start on started x or go\ntask\nexec t\n")
+    assert command(status=1)["circles"] == []
+    command.jobs(t="start on started x and stopping x\ntask\nemits t-is-done\nexec t\n")
+    command.jobs(h="start on starting x and t-is-done\nexec h\n")
+    circles = command(status=1)["circles"]
+    assert isinstance(circles, list)
+    assert circles[0][1] == "start on of h lacks t-is-done, which comes from t"
+
+
 def test_a_boot_that_mountall_and_a_job_hold_up_is_named(command: Command) -> None:
     command.jobs(mountall=MOUNTALL, web="start on mounted MOUNTPOINT=/ and filesystem\nexec web\n")
     document = command(status=1)
@@ -321,7 +344,13 @@ def test_a_package_is_put_on_top_of_the_jobs_of_a_system(command: Command, tmp_p
         (["--takes=a"], "not a job and its seconds: a"),
         (["--takes=a=-1"], "not a job and its seconds: a=-1"),
         (["--without=none"], "unknown job: none"),
+        (["--takes=a:pre-start=1"], "a has no process pre-start"),
+        (["--takes=a:virtual=1"], "a has no process virtual"),
+        (["--takes=a:=1"], "a has no process "),
         (["--emit=go now"], "not a variable of an event: now"),
+        (["--emit="], "an event has a name"),
+        (["--emit", " "], "an event has a name"),
+        (["--with=none.conf"], "none.conf: No such file or directory"),
         (["--bogus"], "invalid option: --bogus"),
     ],
 )
@@ -332,9 +361,25 @@ def test_a_wrong_command_line_is_refused(command: Command, arguments: list[str],
     assert command.capsys.readouterr().err == expected
 
 
-def test_a_directory_that_is_not_there_is_an_error(command: Command) -> None:
-    assert main(["init-simulate", str(command.directory / "none")]) == 1
-    assert "none: No such file or directory" in command.capsys.readouterr().out
+def test_without_jobs_there_is_nothing_to_simulate(command: Command) -> None:
+    for path in (command.directory, command.directory / "none"):
+        assert main(["init-simulate", str(path)]) == 2
+        output = command.capsys.readouterr()
+        assert output.out == ""
+        assert str(path) in output.err
+    assert "none: No such file or directory\n" in output.err
+
+
+def test_a_job_may_be_left_out_twice(command: Command) -> None:
+    command.jobs(a="start on startup\nexec a\n", b="start on startup\nexec b\n")
+    assert command("--without", "a", "--without=a")["states"] == {"b": "start/running"}
+
+
+def test_parts_of_mountall_may_take_long(command: Command) -> None:
+    command.jobs(mountall=MOUNTALL, web="start on filesystem\nexec web\n")
+    started = command("--takes=mountall:remote=7")["started"]
+    assert isinstance(started, list)
+    assert started[-1]["at"] == 7.0
 
 
 def test_services_that_fork_or_stop_themselves_come_up(command: Command) -> None:

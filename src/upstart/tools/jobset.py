@@ -29,9 +29,7 @@ class JobSet:
 
     def add(self, path: str) -> None:
         """Add what is at ``path``: a directory of job files, a package, or one job file or override."""
-        if not os.path.exists(path):
-            self.errors.append(f"{path}: No such file or directory")
-        elif os.path.isdir(path) and holds_jobs(path):
+        if os.path.isdir(path) and holds_jobs(path):
             for relative in sorted(job_files(path), key=lambda name: (name.endswith(OVERRIDE), name)):
                 self.add_file(os.path.join(path, relative), relative.rpartition(".")[0])
         elif is_package(path):

@@ -174,13 +174,13 @@ def and_pairs(
         todo += (node.right, node.left)
         if isinstance(node, And):
             for side, other in ((node.left, node.right), (node.right, node.left)):
-                for leaf in _required(side):
+                for leaf in required(side):
                     late = cannot_come(leaf, other)
                     if late is not None:
                         yield leaf, late
 
 
-def _required(condition: Condition) -> Iterator[Match]:
+def required(condition: Condition) -> Iterator[Match]:
     """The events that a condition needs whatever else comes."""
     todo = [condition]
     while todo:

@@ -6,7 +6,9 @@ is 1 if a job is stuck, a file has an error, or two orders of the same events en
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 
 from upstart import VERSION
@@ -17,6 +19,7 @@ from upstart.client.status import Status
 from upstart.initctl.commands_status import describe
 from upstart.tools import races, repeats
 from upstart.tools.jobset import JobSet
+from upstart.tools.playing import PARTS, is_mountall
 from upstart.tools.simulation import Simulation
 from upstart.tools.stuck import Reasons
 
@@ -52,8 +55,8 @@ Options:
       --with=FILE             with this job, override or package, too, and tell
                                 what that changes
       --without=JOB           without this job, and tell what that changes
-      --emit=EVENT            have EVENT come, which may be followed by variables,
-                                in the place of startup; may be repeated
+      --emit=EVENT            have EVENT, or 'EVENT KEY=VALUE...', come in the
+                                place of startup; may be repeated
       --takes=JOB=SECONDS     how long the start of JOB takes, or JOB:PROCESS
       --container=TYPE        as in a container of this type
       --races                 look for races, however many jobs there are
@@ -116,6 +119,8 @@ class Outcome:
 
 def event(text: str) -> Event:
     """An event as it is written on a command line, ``NAME KEY=VALUE...``.  Raises `UsageError`."""
+    if not text.split():
+        raise UsageError("an event has a name")
     name, *words = text.split()
     env = {}
     for word in words:
@@ -135,25 +140,32 @@ def duration(text: str, jobs: JobSet) -> tuple[str, float]:
         seconds = -1.0
     if not key or not 0 <= seconds < 1e6:
         raise UsageError(f"not a job and its seconds: {text}")
-    if key.partition(":")[0] not in jobs.jobs:
-        raise UsageError(f"unknown job: {key.partition(':')[0]}")
+    name, colon, process = key.partition(":")
+    job = jobs.jobs.get(name)
+    if job is None:
+        raise UsageError(f"unknown job: {name}")
+    if colon and process not in job.processes and not (is_mountall(job) and process in PARTS):
+        raise UsageError(f"{name} has no process {process}")
     return key, seconds
 
 
 def simulate(words: list[str], settings: Settings) -> Outcome:
     """Do what the command line asks for.  Raises `UsageError`."""
+    for path in [*(words or [SYSTEM_JOBS]), *settings.added]:
+        if not os.path.exists(path):
+            raise UsageError(f"{path}: {os.strerror(errno.ENOENT)}")
     base = JobSet()
     for path in words or [SYSTEM_JOBS]:
         base.add(path)
     jobs = base.copy()
     for path in settings.added:
         jobs.add(path)
-    for name in settings.removed:
+    for name in dict.fromkeys(settings.removed):
         if jobs.jobs.pop(name, None) is None:
             raise UsageError(f"unknown job: {name}")
     if not jobs.jobs and not base.errors + jobs.errors:
         raise UsageError(f"no jobs in {' '.join(words or [SYSTEM_JOBS])}")
-    events = [event(text) for text in settings.emitted if text.split()] or [("startup", {})]
+    events = [event(text) for text in settings.emitted] or [("startup", {})]
     takes = dict([duration(text, jobs) for text in settings.takes])
 
     def run(more: dict[str, float], among: JobSet = jobs) -> Simulation:

@@ -13,6 +13,7 @@ from upstart.engine.lifecycle import WAITING_FOR
 from upstart.tools import playing
 from upstart.tools.eventtable import JOB_EVENTS
 from upstart.tools.knownevents import emitted_by, job_of
+from upstart.tools.sense import required
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from upstart.engine.data import Event, Job, Progress
     from upstart.tools.simulation import Simulation
 
-    #: What stands still: an instance, or a job or instance whose condition is half met.
+    #: What stands still: an instance, a job or instance whose condition is half met, or a job that has not started.
     Node = Job | Instance
 
 #: What mountall brings about.
@@ -148,12 +149,14 @@ class Reasons:
         else:
             condition, progress = node.job_class.start_on, node.start_progress
             title = f"start on of {node.name}"
-        if condition is None or not progress:
+        if condition is None or (not progress and isinstance(node, Instance)):
             return
-        for leaf in leaves(condition):
-            if leaf not in progress:
+        # What has not begun to be met may be met by another side of an `or`, whatever that lacks.
+        for leaf in leaves(condition) if progress else required(condition):
+            if leaf not in (progress or {}):
                 for source in self._sources(leaf):
-                    yield source, f"{title} lacks {_text(leaf)}, which comes from {source.job.name}"
+                    name = source.job.name if isinstance(source, Instance) else source.name
+                    yield source, f"{title} lacks {_text(leaf)}, which comes from {name}"
 
     def _held(self, text: str, event: Event) -> Iterator[tuple[Node, str]]:
         for holder, half in self._holders.get(event.serial, ()):
@@ -174,8 +177,8 @@ class Reasons:
                 if not world.answers.get(request) and event is not None:
                     yield waiting.who, event
 
-    def _sources(self, leaf: Match) -> Iterator[Instance]:
-        """The instances from which an event would come."""
+    def _sources(self, leaf: Match) -> Iterator[Node]:
+        """The instances, and the jobs that have not started, from which an event would come."""
         if leaf.name in JOB_EVENTS:
             names = [job_of(leaf) or ""]
         elif leaf.name in _MOUNTALLS:
@@ -184,9 +187,11 @@ class Reasons:
             names = ["rc-sysinit"]
         else:
             jobs = self._engine.jobs.values()
-            names = [job.name for job in jobs if job.instances and leaf.name in emitted_by(job.job_class)]
+            names = [job.name for job in jobs if leaf.name in emitted_by(job.job_class)]
         for name in names:
             job = self._engine.jobs.get((None, name))
+            if job is not None and job.name not in self._begun:
+                yield job
             for instance in job.instances.values() if job is not None else ():
                 if self._is_stuck(instance):
                     yield instance
