@@ -31,6 +31,7 @@ ALWAYS = {
     "engine.jobs.successor": {"name", "source"},
     "engine.jobs.instances": {"name", "serial", "goal", "state", "env", "pids", "blocker", "blocking"},
     "reporter": set(),
+    "reporter.console": set(),
     "performer": {"limits", "children", "timers"},
     "performer.children": {"running"},
     "performer.children.running": {"of", "members"},

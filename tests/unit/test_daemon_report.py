@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import re
 import termios
@@ -17,6 +19,7 @@ from upstart.base.priority import ERROR
 from upstart.daemon import report
 from upstart.daemon.report import Console, Reporter
 from upstart.engine import effects as fx
+from upstart.engine import state
 from upstart.engine.world import World
 
 TASK = "start on startup\ntask\nexec work"
@@ -168,6 +171,15 @@ def test_instances_logins_shells_and_what_people_start_are_not_shown(boot: Begin
     assert [line.partition(": ")[0] for line in booted.lines] == ["[failed ] net (b)"]
 
 
+def test_what_an_event_has_put_into_a_name_does_nothing_to_the_console(boot: Begin) -> None:
+    booted = boot(net="start on startup\ninstance $NAME\nexport NAME\ntask\nexec ifup")
+    booted.world.emit_env("startup", {"NAME": "a\x1b]0;b\x07\n\u009b2Jc \udcffé"})
+    (instance,) = booted.world.engine.instances()
+    booted.world.end(next(iter(instance.pids.values())), 1)
+    (line,) = booted.lines
+    assert line.startswith("[failed ] net (a\\x1b]0;b\\x07\\x0a\\xc2\\x9b2Jc \\xffé): main process (")
+
+
 def test_a_login_is_not_disturbed_but_for_failures_and_ends_the_boot(boot: Begin) -> None:
     booted = boot(
         tty1=GETTY, a="start on filesystem\nexec a", b="start on late\nexec b", c="start on late\ntask\nexec c",
@@ -251,6 +263,55 @@ def test_a_re_exec_goes_on_with_what_was_not_shown(boot: Begin) -> None:
     over = booted.made()
     over.restore({"on": False, "seconds": 0.0, "login": True})
     assert not over.dump()["on"]
+
+
+def test_a_re_exec_keeps_the_console_and_what_it_has_not_taken(boot: Begin) -> None:
+    booted = boot(one=TASK, two=TASK)
+    booted.world.emit("startup")
+    booted.world.exit("one")
+    assert booted.lines == ["[  ok   ] one"]
+    (fd,) = booted.reporter.descriptors()
+    size = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    os.write(fd, b"\n" * size)
+    booted.world.exit("two")
+    booted.reporter._stop()
+    saved = json.loads(json.dumps(booted.reporter.dump()))
+    booted.loop.due.clear()
+    old, booted.reporter = booted.reporter, booted.made()
+    booted.reporter.restore(saved)
+    assert list(booted.reporter.descriptors()) == [fd]
+    assert [line for line in booted.lines if line] == []
+    # The boot was over: what is left is still shown, and the console then closed.
+    booted.wait(1)
+    assert booted.lines == ["[  ok   ] two"] and not booted.loop.due
+    assert list(booted.reporter.descriptors()) == []
+    with pytest.raises(OSError):
+        os.fstat(fd)
+    assert old.descriptors()
+
+
+def test_a_document_of_before_has_no_console(boot: Begin) -> None:
+    booted = boot(web="start on startup\nexec serve")
+    booted.loop.due.clear()
+    booted.reporter = booted.made()
+    booted.reporter.restore({"on": False, "seconds": 0.0, "login": False})
+    assert not booted.reporter.descriptors() and not booted.loop.due
+    booted.reporter.restore({"on": True, "seconds": 1.0, "login": False})
+    booted.world.emit("startup")
+    assert booted.lines == ["[  ok   ] web"]
+
+
+def test_an_end_that_has_shown_nothing_yet_is_shown_after_a_re_exec(boot: Begin) -> None:
+    booted = boot(web="start on startup\nstop on runlevel 0\nexec serve")
+    world = booted.world
+    world.emit("startup")
+    booted.wait(10)
+    assert booted.lines == ["[  ok   ] web"] and not world.engine.reporting
+    world.engine.set_ending(True)
+    saved = json.loads(json.dumps(state.dump(world.engine)))
+    assert state.load(saved, time.monotonic).reporting
+    saved["ending"] = False
+    assert not state.load(saved, time.monotonic).reporting
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ class Daemon:
         keep("keeping", self.keeping.dump, self.keeping.restore, self.keeping.descriptors)
         keep("chroots", lambda: self.chroots.roots, self.configuration.restore_chroots)
         keep("quiesce", self.quiescer.dump, self.quiescer.restore)
-        keep("reporter", self.reporter.dump, self.reporter.restore)
+        keep("reporter", self.reporter.dump, self.reporter.restore, self.reporter.descriptors)
         keep("boot", self.boot.dump, self.boot.restore, self.boot.descriptors)
         keep("initctl", self.system.fifo.dump, self.system.fifo.restore, self.system.fifo.descriptors)
         events = self.system.events

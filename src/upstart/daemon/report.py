@@ -5,6 +5,8 @@ process.  What is always true here:
 
 - A console that is not read is not waited for: what it does not take is kept, up to `KEPT` bytes, and lost beyond.
   It is closed only once it has nothing more to send, for the last who closes a serial line waits for that.
+- A re-exec changes nothing of that: the console and what it has not taken cross it.
+- What is not printable in a name or a reason, which an event may have put there, is shown as the numbers of its bytes.
 - A password that the boot asks for is not typed over: lines come when it has been typed.
 - Shown are the system's own jobs that an event started and that have a process; of several instances of one job, and
   of those that a login could disturb, failures alone, and so all of them with the kernel's word ``quiet`` (which in a
@@ -110,6 +112,20 @@ class Console:
                 self._drop()
         return self._fd < 0
 
+    def descriptors(self) -> list[int]:
+        """Those that the next program needs: closed by the exec, it would wait as `close` does not."""
+        return [self._fd] if self._fd >= 0 else []
+
+    def dump(self) -> dict[str, Any]:
+        """What crosses a re-exec."""
+        return {"fd": self._fd, "left": self._left.decode("latin-1")}
+
+    def restore(self, saved: dict[str, Any]) -> bool:
+        """Go on where the program before us was; whether there is anything still to be done."""
+        self._fd = saved.get("fd", -1)
+        self._left = saved.get("left", "").encode("latin-1")
+        return self._fd >= 0 or bool(self._left)
+
     def _drop(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -188,10 +204,17 @@ class Reporter:
             "on": self._on,
             "seconds": time.monotonic() - self._began if self._on else 0.0,
             "login": bool(self._login),
+            "console": self._console.dump(),
         }
+
+    def descriptors(self) -> list[int]:
+        """Those that the next program needs."""
+        return self._console.descriptors()
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on where the program before us was."""
+        if self._console.restore(saved.get("console", {})):
+            self._look_later()
         if saved.get("on", False) and self._console.path:
             self._start()
             self._began -= saved.get("seconds", 0.0)
@@ -268,7 +291,19 @@ class Reporter:
             centred = f"\x1b[{_COLOURS[word]}m{centred}\x1b[0m"
         # Where somebody types, a line of its own.
         begin = "\n" if self._disturbs() else ""
-        return f"{begin}[{centred}] {name}{': ' if text and word == FAILED else ' ' if text else ''}{text}\n"
+        between = (": " if word == FAILED else " ") if text else ""
+        return f"{begin}[{centred}] {_printable(name + between + text)}\n"
+
+
+def _printable(text: str) -> str:
+    """Text that does nothing to a terminal but appear on it."""
+    if text.isprintable():
+        return text
+    return "".join([char if char.isprintable() else _numbers(char) for char in text])
+
+
+def _numbers(char: str) -> str:
+    return "".join([f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape")])
 
 
 def _is_login(instance: Instance) -> bool:

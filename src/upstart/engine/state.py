@@ -71,7 +71,7 @@ def load(data: dict[str, Any], clock: Callable[[], float]) -> Engine:
     engine._serial = data["serial"]
     engine.job_environ = dict(data["job_environ"])
     engine.shutting_down = data.get("shutting_down", False)
-    engine.ending = data.get("ending", False)
+    engine.ending = engine.reporting = data.get("ending", False)
     engine.respawning_allowed = data.get("respawning_allowed", True)
     for session, name, instance, text in data.get("failures", ()):
         engine.failures[session, name, instance] = text
