@@ -21,6 +21,8 @@ def held_end(lab: Lab) -> None:
     disk.write("/etc/init/rc.override", OVERRIDE)
     with lab.machine([disk, data]) as vm:
         vm.log_in(PATIENCE)
+        # A login does not wait for it, and without it the root would be frozen.
+        vm.command("until mountpoint -q /srv; do sleep 0.3; done", PATIENCE)
         vm.command("(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &)")
         vm.command("echo before >/srv/before; sync; fsfreeze -f /srv")
         vm.command("(setsid sh -c 'echo after >/srv/after' >/dev/null 2>&1 </dev/null &)")
