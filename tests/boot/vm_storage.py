@@ -140,8 +140,9 @@ def broken_disks(lab: Lab) -> None:
         add_lines(disk, f"{BY_ID}{name} /mnt/{name} ext4 {options} 0 2")
     with lab.machine([disk, *disks.values(), Disk(empty)]) as vm:
         for _ in range(3):
-            found = vm.expect(rb"rrors were found while checking the disk drive for /mnt/(\w+)\.(?s:.*?)"
-                              rb"Press (\w) to", PATIENCE)
+            # What a check has said is told at once, in the line of the disk; the question has that on lines of its own.
+            found = vm.expect(rb"rrors were found while checking the disk drive for /mnt/(\w+)\.\r*\n(?s:.*?)"
+                              rb"Press [FI] to", PATIENCE)
             name = found[1].decode()
             require(name in ("fix", "skip", "empty"), f"a question about {name}")
             vm.press("F" if name == "fix" else "S")
