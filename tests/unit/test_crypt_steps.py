@@ -10,23 +10,35 @@ import pytest
 
 STEP = Path(__file__).parents[2] / "src/libexec/service-step"
 #: As far as the steps use them: a mapping and a source are files, and a mapping that cannot be made has the key "bad".
+#: What happens meanwhile is a script: while a mapping is made, or once a walk through the table has come to its end.
 FUNCTIONS = """
 CRYPTDISKS_ENABLE=${ENABLE:-Yes}
 crypttab_foreach_entry()
 {
     while read -r CRYPTTAB_NAME CRYPTTAB_SOURCE CRYPTTAB_KEY CRYPTTAB_OPTIONS <&9; do
+        CRYPTTAB_NAME=$(printf %b "$CRYPTTAB_NAME")
         "$1" 9<&-
     done 9<ROOT/etc/crypttab
+    happens pass
 }
-dm_blkdevname() { [ -e ROOT/dev/mapper/$1 ]; }
+happens() { [ ! -e "ROOT/then/$1" ] || . "ROOT/then/$1"; }
+dm_blkdevname() { [ -e "ROOT/dev/mapper/$1" ]; }
 crypttab_resolve_source() { [ -e "ROOT$CRYPTTAB_SOURCE" ]; }
 setup_mapping()
 {
     echo "$CRYPTTAB_NAME" >>ROOT/calls
-    [ "${CRYPTTAB_KEY##*/}" != bad ] || return 1
-    : >ROOT/dev/mapper/$CRYPTTAB_NAME
+    happens "$CRYPTTAB_NAME"
+    [ "${CRYPTTAB_KEY##*/}" != bad ] || { CRYPTTAB_NAME=${CRYPTTAB_NAME}_unformatted; return 1; }
+    : >"ROOT/dev/mapper/$CRYPTTAB_NAME"
 }
 """
+
+
+START = """[ -z "$SAID" ] || { echo "start: $SAID" >&2; exit 1; }
+echo start "$@" >>$C"""
+#: The step that asks is to look again.
+WANTED = "run/cryptsetup/ask"
+RUNS = "Job is already running: cryptdisks-ask"
 
 
 class Machine:
@@ -35,10 +47,10 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.said = ""
-        for path in ("dev/mapper", "etc", "run", "lib/cryptsetup", "bin"):
+        for path in ("dev/mapper", "etc", "run", "lib/cryptsetup", "bin", "then"):
             (root / path).mkdir(parents=True)
         self.write("lib/cryptsetup/cryptdisks-functions", FUNCTIONS.replace("ROOT", str(root)))
-        for name, text in (("modprobe", ""), ("runlevel", "echo ${LEVEL:-unknown}"), ("start", 'echo start "$@" >>$C')):
+        for name, text in (("modprobe", ""), ("runlevel", "echo ${LEVEL:-unknown}"), ("start", START)):
             self.write(f"bin/{name}", f"#!/bin/sh\n{text}\n").chmod(0o755)
         self.write("calls", "")
 
@@ -46,7 +58,13 @@ class Machine:
         (self.root / path).write_text(text)
         return self.root / path
 
-    def step(self, word: str, **env: str) -> list[str]:
+    def then(self, moment: str, *paths: str, walk: int = 0) -> None:
+        """Have files appear at a moment: while a mapping is made, or after so many walks through the table."""
+        made = "; ".join(f": >{self.root}/{path}" for path in paths)
+        count = f"walks=$((${{walks:-0}} + 1)); [ $walks != {walk} ] || {{ {made}; }}"
+        self.write(f"then/{moment}", count if walk else made)
+
+    def step(self, word: str, status: int = 0, **env: str) -> list[str]:
         """What was tried to be unlocked, and started, by a step."""
         self.write("calls", "")
         text = STEP.read_text().replace("PATH=/sbin:/usr/sbin:/bin:/usr/bin", f"PATH={self.root}/bin:/usr/bin:/bin")
@@ -57,7 +75,7 @@ class Machine:
             ["/bin/sh", "-c", text, "service-step", word],
             env={"PATH": "/usr/bin:/bin", "C": f"{self.root}/calls", **env}, capture_output=True, text=True, timeout=20,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == status, done.stderr
         self.said = done.stderr
         return (self.root / "calls").read_text().splitlines()
 
@@ -107,6 +125,61 @@ def test_a_keyscript_asks_by_itself_or_needs_nobody(machine: Machine) -> None:
     machine.write("etc/crypttab", "one /dev/a none luks,keyscript=/ask\ntwo /dev/b card luks,keyscript=/read\n")
     assert machine.step("cryptdisks") == ["two", "start --no-wait cryptdisks-ask"]
     assert machine.step("cryptdisks-ask") == ["one"]
+
+
+@pytest.mark.parametrize(("word", "key"), [("cryptdisks", "/etc/key"), ("cryptdisks-ask", "none")])
+def test_a_device_that_comes_while_others_are_unlocked_is_unlocked_too(machine: Machine, word: str, key: str) -> None:
+    machine.write(
+        "etc/crypttab",
+        f"first /dev/1 {key}\nlost /dev/e /etc/lost\nwrong /dev/f /etc/bad\nsecond /dev/2 {key}\nthird /dev/a {key}\n",
+    )
+    machine.then("third", "dev/2")
+    machine.then("second", "dev/1", "etc/lost")
+    found = machine.step(word)
+    assert sorted(found) == ["first", "lost", "second", "third", "wrong"]
+    assert found.index("third") < found.index("second") < found.index("first")
+    # What cannot be unlocked is tried once, and told once.
+    assert machine.said == (
+        "lost is not unlocked: its key /etc/lost is missing\n"
+        "wrong is not unlocked; to try again: cryptdisks_start wrong\n"
+    )
+
+
+def test_names_with_blanks_are_names_of_their_own(machine: Machine) -> None:
+    machine.write(
+        "etc/crypttab", "a\\040b /dev/a /etc/key\na /dev/b /etc/key\nb\\040c /dev/c /etc/lost\nb /dev/d /etc/lost\n"
+    )
+    assert machine.step("cryptdisks") == ["a b", "a"]
+    assert machine.said.count("is missing") == 2
+
+
+def test_who_is_asking_already_is_told_of_a_device_that_has_come(machine: Machine) -> None:
+    assert machine.step("cryptdisks", SAID=RUNS) == ["vault", "swap", "wrong"]
+    assert "already" not in machine.said and (machine.root / WANTED).exists()
+    assert machine.step("cryptdisks-ask") == ["safe", "wrong"]
+    assert not (machine.root / WANTED).exists()
+    machine.write("etc/crypttab", "safe /dev/b none\nnext /dev/g none\nlast /dev/h none\n")
+    (machine.root / "dev/mapper/safe").unlink()
+    # At the last moment of the last round.
+    machine.then("pass", WANTED, "dev/g", walk=4)
+    assert machine.step("cryptdisks-ask") == ["safe", "next"]
+    assert not (machine.root / WANTED).exists() and machine.step("cryptdisks-asked") == []
+
+
+def test_who_has_just_ended_asking_begins_again_where_a_device_has_come(machine: Machine) -> None:
+    (machine.root / "run/cryptsetup").mkdir()
+    machine.write(WANTED)
+    assert machine.step("cryptdisks-asked", UPSTART_STOP_EVENTS="runlevel") == []
+    assert machine.step("cryptdisks-asked", LEVEL="N 2") == []
+    assert machine.step("cryptdisks-asked") == ["start --no-wait cryptdisks-ask"]
+    # Not for ever, whatever the table has become.
+    machine.write("etc/crypttab", "")
+    assert machine.step("cryptdisks-ask") == machine.step("cryptdisks-asked") == []
+
+
+def test_it_is_told_if_nobody_can_be_asked(machine: Machine) -> None:
+    machine.step("cryptdisks", 1, SAID="Unknown job: cryptdisks-ask")
+    assert machine.said.endswith("start: Unknown job: cryptdisks-ask\n")
 
 
 def test_nothing_is_done_without_a_table_or_where_it_is_switched_off(machine: Machine) -> None:
