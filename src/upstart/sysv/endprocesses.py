@@ -1,8 +1,8 @@
 """The processes that are left at the end of a machine: each is asked to end, and killed when it does not.
 
 What is always true here: PID 1, threads of the kernel, this process and its parents, and what is spared go on; so does
-what calls itself by a name that begins with "@", as what a root file system stands on does.  Who was asked is not
-asked again.
+what calls itself by a name that begins with "@", as what a root file system stands on does, where root runs it.  Who was
+asked is not asked again.  Nothing is read that waits where the process does.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ NAMED_AFTER = 2.0
 LOOK = 0.02
 #: As many are named.
 NAMED = 6
+#: Whose processes are heeded when they ask to be spared.
+ROOT = 0
 _KERNEL_THREAD = 0x00200000
 
 
 class Process:
     """A process that has not ended, by its stat(5)."""
 
-    __slots__ = ("name", "pid", "session", "started", "state", "terminal")
+    __slots__ = ("in_doubt", "name", "pid", "session", "started", "state", "terminal")
 
     def __init__(self, pid: int, name: str, fields: list[bytes]) -> None:
         self.pid = pid
@@ -42,6 +44,13 @@ class Process:
         self.terminal = int(fields[4])
         #: Tells it from another of the same number.
         self.started = int(fields[19])
+        #: Whether it may be one that is spared, which cannot be told for now.
+        self.in_doubt = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """It, and no other."""
+        return self.pid, self.started
 
     def __str__(self) -> str:
         return f"{self.name} ({self.pid})" + (", which waits for a device" if self.state == "D" else "")
@@ -71,8 +80,13 @@ def left(spare: Collection[int]) -> list[Process]:
         if len(fields) < 20 or fields[0] in b"ZX" or int(fields[6]) & _KERNEL_THREAD:
             continue
         process = Process(int(word), before.partition(b"(")[2].decode(errors="replace"), fields)
-        if process.session in spare or _read(f"{PROC}/{word}/cmdline", 1) == b"@":
+        if process.session in spare:
             continue
+        if _is_roots(word):
+            # Its memory, where that name is, may be what it waits for.
+            process.in_doubt = process.state == "D"
+            if not process.in_doubt and _read(f"{PROC}/{word}/cmdline", 1) == b"@":
+                continue
         found.append(process)
     return found
 
@@ -80,29 +94,34 @@ def left(spare: Collection[int]) -> list[Process]:
 class Ending:
     """Ends what is left; *say* gets a line about what takes long."""
 
-    __slots__ = ("_asked", "_say")
+    __slots__ = ("_asked", "_doubtful", "_say")
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
         self._asked: set[tuple[int, int]] = set()
+        #: Of whom it could not be told at any look so far whether they are spared.
+        self._doubtful: set[tuple[int, int]] | None = None
 
     def end(self, spare: Callable[[], Collection[int]]) -> bool:
         """Whether all have ended; *spare* is asked for the pids of those that go on."""
-        return self._wait(spare, self._ask, MERCY) or self._wait(spare, _kill, PATIENCE)
+        self._doubtful = None
+        return self._wait(spare, False, MERCY) or self._wait(spare, True, PATIENCE)
 
-    def _wait(self, spare: Callable[[], Collection[int]], signal_one: Callable[[Process], object], most: float) -> bool:
+    def _wait(self, spare: Callable[[], Collection[int]], killed: bool, most: float) -> bool:
         began = time.monotonic()
         named = NAMED_AFTER
         pause = LOOK
         while processes := left(spare()):
+            doubtful = {each.key for each in processes if each.in_doubt}
+            self._doubtful = doubtful if self._doubtful is None else doubtful & self._doubtful
             for each in processes:
-                signal_one(each)
+                (self._kill if killed else self._ask)(each)
             passed = time.monotonic() - began
             if passed >= most:
-                if signal_one is _kill:
+                if killed:
                     self._say(f"Processes that do not end: {_listed(processes)}")
                 return False
-            if passed >= named and signal_one is not _kill:
+            if passed >= named and not killed:
                 named += NAMED_AFTER
                 self._say(f"Waiting for processes to end, for {most - passed:.0f} seconds more: {_listed(processes)}")
             time.sleep(pause)
@@ -110,19 +129,33 @@ class Ending:
         return True
 
     def _ask(self, process: Process) -> None:
-        key = process.pid, process.started
-        if key in self._asked:
+        if process.in_doubt:
             return
-        self._asked.add(key)
+        if process.key in self._asked:
+            if process.terminal:
+                # A shell that has looked for the signal just before it came, and waits for a key, looks again; all
+                # others do as little about this one as they please.
+                _send(process.pid, signal.SIGWINCH)
+            return
+        self._asked.add(process.key)
         _send(process.pid, signal.SIGTERM)
         if process.terminal:
             # A shell does not heed the other.
             _send(process.pid, signal.SIGHUP)
         _send(process.pid, signal.SIGCONT)
 
+    def _kill(self, process: Process) -> None:
+        # What has waited for a device all the time is nothing that anything else stands on, or it is lost anyway.
+        if not process.in_doubt or process.key in (self._doubtful or ()):
+            _send(process.pid, signal.SIGKILL)
 
-def _kill(process: Process) -> None:
-    _send(process.pid, signal.SIGKILL)
+
+def _is_roots(pid: str) -> bool:
+    """Whether root runs it; not who has a program run that becomes root."""
+    for line in _read(f"{PROC}/{pid}/status", 4096).split(b"\n"):
+        if line.startswith(b"Uid:"):
+            return all(int(word) == ROOT for word in line.split()[1:])
+    return False
 
 
 def _send(pid: int, number: int) -> None:
