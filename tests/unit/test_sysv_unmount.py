@@ -68,7 +68,8 @@ class Machine:
         self.said: list[str] = []
         self.unmounting = Unmounting(self, self.said.append, str(self.table))  # type: ignore[arg-type]
         self.calls = SimpleNamespace(
-            umount=self.umount, mount=self.mount, swapoff=lambda path: self.done.append(f"swapoff {path}"))
+            umount=self.umount, mount=self.mount, swapoff=self.swapoff)
+        monkeypatch.setattr(unmount, "_free_loop", self.free)
         monkeypatch.setattr(self.unmounting, "_calls", self.calls)
 
     def call(self, what: str, action: Callable[[], object]) -> int | None:
@@ -91,10 +92,33 @@ class Machine:
         escaped = point.replace(" ", "\\040")
         lines = self._lines()
         above = [line for line in lines if line.split()[4].startswith(escaped + "/")]
-        if not flags & MNT_DETACH and (point in self.busy or above):
+        files = [
+            path for path in self.root.glob("block/*/loop/backing_file") if path.read_text().startswith(point + "/")
+        ]  # fmt: skip
+        swaps = [line for line in self.swaps.read_text().splitlines() if line.startswith(point + "/")]
+        if not flags & MNT_DETACH and (point in self.busy or above or files or swaps):
             raise OSError(errno.EBUSY, "busy")
         self.done.append(f"{point}{' by force' if flags & MNT_FORCE else ''}")
-        self.table.write_text("".join(line for line in lines if line.split()[4] != escaped))
+        gone = {escaped, *(line.split()[4] for line in above)}
+        self.table.write_text("".join(line for line in lines if line.split()[4] not in gone))
+
+    def loop(self, name: str, file: str) -> None:
+        path = self.root / "block" / name / "loop"
+        path.mkdir(parents=True)
+        (path / "backing_file").write_text(f"{file}\n")
+
+    def free(self, device: str) -> None:
+        """In the place of _free_loop."""
+        if any(line.split()[-2].startswith(device) for line in self._lines()):
+            raise OSError(errno.EBUSY, "busy")
+        self.done.append(f"{device} freed")
+        (self.root / "block" / device[5:] / "loop/backing_file").unlink()
+
+    def swapoff(self, path: str) -> None:
+        self.done.append(f"swapoff {path}")
+        escaped = path.replace(" ", "\\040")
+        lines = self.swaps.read_text().splitlines(keepends=True)
+        self.swaps.write_text("".join(line for line in lines if line.split()[0] != escaped))
 
     def mount(self, kind: str | None, point: str, flags: int, data: str | None) -> None:
         assert (kind, flags, data) == (None, MS_REMOUNT | MS_RDONLY, None)
@@ -119,7 +143,65 @@ def test_what_comes_over_a_network_goes_first(machine: Machine) -> None:
 def test_what_does_not_go_by_itself_is_taken_out_of_sight(machine: Machine) -> None:
     machine.busy = {"/far"}
     machine.unmounting.remote()
-    assert machine.done == ["/marked", "/far by force", "/srv/with blank"]
+    assert machine.done == ["/marked", "/srv/with blank", "/far by force"]
+
+
+STOOD_ON = """\
+1 1 254:0 / / rw - ext4 /dev/vda1 rw
+40 1 0:40 / /net rw - nfs4 server:/x rw
+41 40 254:9 / /net/disk rw - ext4 /dev/vdz rw
+42 1 7:1 / /image rw - ext4 /dev/loop1p2 rw
+43 1 7:2 / /deeper rw - ext4 /dev/loop2 rw
+44 1 7:3 / /other rw - ext4 /dev/loop3 rw
+45 1 254:10 / /network rw - ext4 /dev/vdy rw
+"""
+
+
+@pytest.fixture
+def stood_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine(tmp_path, STOOD_ON, monkeypatch)
+    machine.loop("loop1", "/net/images/1")
+    machine.loop("loop2", "/image/2")
+    machine.loop("loop3", "/3")
+    (tmp_path / "block/loop4").mkdir()
+    machine.swaps.write_text(
+        "Filename Type Size Used Priority\n/net/swap file 1 0 -2\n/swap file 1 0 -2\n/dev/vdb partition 1 0 -2\n")
+    return machine
+
+
+def test_what_stands_on_it_goes_before_it_is_forced(stood_on: Machine) -> None:
+    stood_on.unmounting.remote()
+    assert stood_on.done == [
+        "swapoff /net/swap", "/deeper", "/net/disk", "/dev/loop2 freed", "/image", "/dev/loop1 freed", "/net"]
+    assert not stood_on.said
+
+
+def test_what_stands_on_it_and_is_in_use_is_made_read_only_before_it_is_forced(stood_on: Machine) -> None:
+    machine = stood_on
+    umount = machine.calls.umount
+
+    def in_use(point: str, flags: int) -> None:
+        if point == "/net/disk":
+            raise OSError(errno.EBUSY, "busy")
+        umount(point, flags)
+
+    machine.calls.umount = in_use
+    machine.unmounting.remote()
+    assert machine.done[-2:] == ["/net/disk ro", "/net by force"]
+
+
+def test_what_stands_on_what_hangs_is_left_alone(stood_on: Machine) -> None:
+    stood_on.hung = {"/net"}
+    asked: list[str] = []
+    call = stood_on.call
+
+    def noted(what: str, action: Callable[[], object]) -> int | None:
+        asked.append(what)
+        return call(what, action)
+
+    stood_on.call = noted  # type: ignore[method-assign]
+    stood_on.unmounting.remote()
+    assert asked == ["/net to be unmounted"] * 2 and not stood_on.done
 
 
 def test_the_last_that_was_mounted_goes_first_and_the_kernels_and_usr_stay(machine: Machine) -> None:

@@ -1,7 +1,7 @@
 """The processes that are left at the end of a machine: each is asked to end, and killed when it does not.
 
 What is always true here: PID 1, threads of the kernel, this process and its parents, and what is spared go on; so does
-what calls itself by a name that begins with "@", as what a root file system stands on does, where root runs it.  Who was
+what root runs and calls itself by a name that begins with "@", as what a root file system stands on does.  Who was
 asked is not asked again.  Nothing is read that waits where the process does.
 """
 

@@ -14,7 +14,7 @@ from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from upstart.sysv.hanging import Hanging
 
@@ -122,10 +122,10 @@ def in_container() -> bool:
     return os.path.exists(_CONTAINER)
 
 
-def to_unmount(table: Sequence[Mount], remote: bool) -> list[Mount]:
-    """What is to be unmounted, the last first."""
+def to_unmount(table: Sequence[Mount], remote: bool | None = None) -> list[Mount]:
+    """What is to be unmounted, the last first; what comes over a network, what does not, or both."""
     below = next((place for place, each in enumerate(table) if each.point == "/"), 0)
-    return [each for each in reversed(table[below:]) if not each.stays and each.is_remote == remote]
+    return [each for each in reversed(table[below:]) if not each.stays and remote in (each.is_remote, None)]
 
 
 def to_make_read_only(table: Sequence[Mount]) -> list[Mount]:
@@ -155,11 +155,45 @@ class Unmounting:
 
     def remote(self) -> None:
         """Unmount what comes over a network; what does not go is taken out of sight."""
-        for each in to_unmount(read(self._table), True):
-            if self._unmount(each.point, 0) != 0:
-                self._stuck.discard(each.point)
-                # The lookup of what is mounted there must not ask a server.
-                self._unmount(each.point, MNT_FORCE | MNT_DETACH)
+        left = [each for each in to_unmount(read(self._table), True) if self._unmount(each.point, 0) != 0]
+        for _ in range(ROUNDS):
+            # Not what is on those that hang, for it would hang as well.
+            points = [each.point for each in left if each.point not in self._stuck]
+            if not points or not self._clear(points):
+                break
+            left = [each for each in left if self._unmount(each.point, 0) != 0]
+        points = [each.point for each in left if each.point not in self._stuck]
+        # These go out of sight with what they are on.
+        for each in to_make_read_only(self._standing_on(points)[0]):
+            self._remount(each.point)
+        for each in left:
+            self._stuck.discard(each.point)
+            # The lookup of what is mounted there must not ask a server.
+            self._unmount(each.point, MNT_FORCE | MNT_DETACH)
+
+    def _clear(self, points: Sequence[str]) -> bool:
+        """Take away what stands on these; whether something has gone."""
+        mounts, loops, places = self._standing_on(points)
+        gone = self._swap_off(lambda path: _is_below(path, places) or _loop_of(path) in loops)
+        for each in mounts:
+            gone |= self._unmount(each.point, 0) == 0
+        return self._free_loops(loops) or gone
+
+    def _standing_on(self, points: Sequence[str]) -> tuple[list[Mount], set[str], list[str]]:
+        """What is mounted below these or from files there, the last first; loop devices of such files; where all is."""
+        mounts = to_unmount(read(self._table))
+        files = _loops()
+        loops: set[str] = set()
+        places = list(points)
+        while True:
+            loops.update(name for name, path in files.items() if _is_below(path, places))
+            more = [
+                each.point for each in mounts
+                if each.point not in places and (_is_below(each.point, places) or _loop_of(each.device) in loops)
+            ]  # fmt: skip
+            if not more:
+                return [each for each in mounts if each.point in places[len(points) :]], loops, places
+            places += more
 
     def local(self) -> None:
         """Unmount all else, and let go of the loop devices and the swap space that lie in files."""
@@ -219,23 +253,49 @@ class Unmounting:
         while to_make_read_only(read(self._table)):
             time.sleep(0.1)
 
-    def _swap_off(self) -> None:
+    def _swap_off(self, is_meant: Callable[[str], bool] = lambda path: True) -> bool:
+        """Give up swap space; whether there was some that could be."""
+        gone = False
         for line in _lines(SWAPS)[1:]:
             path = _unescape(re.split("[ \t]", line, maxsplit=1)[0])
+            if not is_meant(path):
+                continue
             status = self._hanging.call(f"swap on {path} to be given up", partial(self._calls.swapoff, path))
             if status:
                 self._say(f"Swap on {path} could not be given up: {os.strerror(status)}")
+            gone |= status == 0
+        return gone
 
-    def _free_loops(self) -> bool:
-        """Let go of the files of loop devices; whether one was freed."""
+    def _free_loops(self, names: Iterable[str] | None = None) -> bool:
+        """Let go of the files of loop devices, all or some; whether one was freed."""
         freed = False
-        try:
-            names = [name for name in os.listdir(BLOCKS) if os.path.exists(f"{BLOCKS}/{name}/loop/backing_file")]
-        except OSError:
-            return False
-        for name in names:
+        for name in sorted(_loops() if names is None else names):
             freed |= self._hanging.call(f"{name} to be freed", partial(_free_loop, f"/dev/{name}")) == 0
         return freed
+
+
+def _loops() -> dict[str, str]:
+    """The loop devices that have a file, and its path."""
+    found = {}
+    try:
+        for name in os.listdir(BLOCKS):
+            path = f"{BLOCKS}/{name}/loop/backing_file"
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    found[name] = os.fsdecode(file.read().removesuffix(b"\n"))
+    except OSError:
+        pass
+    return found
+
+
+def _loop_of(device: str) -> str:
+    """The loop device that this is, or a part of; "" if none."""
+    match = re.match("/dev/(loop[0-9]+)", device)
+    return match[1] if match else ""
+
+
+def _is_below(path: str, places: Iterable[str]) -> bool:
+    return any(path.startswith(f"{place}/") for place in places)
 
 
 def _free_loop(path: str) -> None:
