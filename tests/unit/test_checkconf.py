@@ -136,6 +136,7 @@ def test_a_file_without_a_stanza_is_valid(command: Command, text: str) -> None:
         (["-z"], {}, [], ["unrecognized option '-z'"]),
         (["-dz"], {"debug": ""}, [], ["invalid option -- 'z'"]),
         (["-"], {}, ["-"], []),
+        (["--json", "--sar"], {"json": "", "sarif": ""}, [], ["options '--json' and '--sarif' exclude each other"]),
     ],
 )
 def test_options_are_read_as_getopt_does(

@@ -174,6 +174,86 @@ def test_a_stanza_that_a_later_one_makes_void_is_found() -> None:
     assert found(text) == ["1 twice: one condition, with `or`", "2 twice: one stanza"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "instance $A", "description x", "author x", "version 1", "usage x", "expect stop", "console none", "umask 022",
+        "nice 1", "oom score 5", "oom never", "kill timeout 5", "kill signal INT", "kill mode all",
+        "reload signal USR1", "respawn limit 5 5", "limit core 0 0", "chroot /", "chdir /", "setuid web", "setgid web",
+        "apparmor switch web", "env A=b", 'env "A=b c"', "env \\\n A=b",
+    ],
+)  # fmt: skip
+def test_of_most_stanzas_only_the_last_counts(line: str) -> None:
+    text = f"start on x\nrespawn\nexec a\n{line}\n{line}\n"
+    assert found(text) == ["4 twice: one stanza"]
+    job = JobText("web.override", "web.override", f"{line}\n{line}\n".encode())
+    assert [(each.line, each.rule) for each in check_job(job)] == [(1, "twice")]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "env A=b\nenv B=b", "env A=b\nenv A", "export A\nexport A", "emits a\nemits a", "task\ntask",
+        "normal exit 1\nnormal exit 1", "respawn\nrespawn\nrespawn limit 5 5", "limit core 0 0\nlimit cpu 0 0",
+        "kill timeout 5\nkill signal INT", "apparmor switch a\napparmor load b", "cgroup cpu\ncgroup cpu",
+        "manual\nmanual", "debug\ndebug",
+    ],
+)  # fmt: skip
+def test_stanzas_that_add_up_are_not_void(lines: str) -> None:
+    assert found(f"start on x\nexec a\n{lines}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("start on file EVENT=create", "start on file: FILE is missing, and nothing is watched"),
+        ("start on file FILE!=/x", "start on file: FILE is missing, and nothing is watched"),
+        ("stop on file FILE=/srv/../x", "stop on file: FILE=/srv/../x: Path must not contain '..'"),
+        ("start on file /srv/../x create", "start on file: /srv/../x: Path must not contain '..'"),
+        ("start on file FILE=x/../y", "start on file: FILE=x/../y: Path must not contain '..'"),
+        ("start on runlevel 2 and file FILE=x", "start on file: FILE=x: Path must be absolute"),
+        ("start on file FILE=/", "start on file: FILE=/: the root directory is always there"),
+        (
+            "start on file FILE=/x EVENT=changed",
+            "start on file: EVENT=changed: unknown; it is create, modify, delete, open, close, attrib, moved",
+        ),
+        (
+            "start on file FILE=/x EVENT=o*",
+            "start on file: EVENT=o*: unknown; it is create, modify, delete, open, close, attrib, moved",
+        ),
+    ],
+)
+def test_words_of_files_are_looked_at(condition: str, said: str) -> None:
+    job = JobText("web.conf", "web", f"{condition}\nexec web\n".encode())
+    assert [(each.rule, each.text) for each in check_job(job)] == [("words", said)]
+
+
+def test_a_relative_file_is_none_for_a_job_of_the_system() -> None:
+    [finding] = check_job(JobText("/etc/init/web.conf", "web", b"start on file FILE=x\nexec web\n"))
+    assert (finding.rule, finding.text) == ("words", "start on file: FILE=x: Path must be absolute")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "start on file FILE=/x",
+        "start on file FILE=~/x EVENT=create",
+        "start on file FILE=/x/*.c EVENT=moved MATCH=/x/a*",
+        "start on file FILE=/x EVENT=[cm]*",
+        "start on file FILE=/x EVENT!=delete",
+        "stop on file FILE=$X/.. EVENT=$Y",
+    ],
+)
+def test_files_that_a_bridge_can_watch_are_no_findings(condition: str) -> None:
+    assert found(f"{condition}\nexec web\n") == []
+
+
+def test_a_result_that_no_job_has_is_never_met() -> None:
+    assert found("start on stopped db RESULT=fail\nexec web\n") == ["1 never: start on stopped db RESULT=failed"]
+    assert found("stop on stopping db RESULT=bad\nexec web\n") == ["1 never: "]
+    assert found("start on stopped RESULT=f* or stopped db RESULT!=fail\nstop on stopped x RESULT=ok\nexec w\n") == []
+
+
 def test_a_variable_that_nobody_sets_is_found_with_its_line() -> None:
     assert found(SERVICE + "script\n  cd /\n  exec web --home $HOME/web\nend script\n") == [
         "5 unset-variable: env HOME=VALUE"

@@ -172,7 +172,16 @@ def test_what_cannot_be_drawn_is_said(command: Command) -> None:
     assert command.fails(*given) == "ERROR: invalid line: what is this\n"
 
 
-@pytest.mark.parametrize("arguments", [["--from", "startup"], ["--depth", "-1"], ["--format", "gif"], ["--bogus"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--from", "startup"],
+        ["--around", "ssh", "--from", "startup", "--to", "ssh"],
+        ["--depth", "-1"],
+        ["--format", "gif"],
+        ["--bogus"],
+    ],
+)
 def test_a_wrong_command_line_is_refused(command: Command, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["initctl2dot", *arguments])

@@ -9,9 +9,7 @@ This is pure, as `upstart.bridges.filetree` is, which has the directories.  What
 
 from __future__ import annotations
 
-from upstart.base.glob import match
-from upstart.bridges.filespec import (
-    ANY,
+from upstart.base.filewords import (
     ATTRIB,
     CLOSE,
     CREATE,
@@ -20,8 +18,9 @@ from upstart.bridges.filespec import (
     MODIFY,
     MOVED,
     OPEN,
-    Spec,
 )
+from upstart.base.glob import match
+from upstart.bridges.filespec import ANY, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

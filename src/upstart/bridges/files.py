@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 
+from upstart.base.filewords import EVENT
 from upstart.base.loop import READ
 from upstart.base.priority import WARN
 from upstart.bridges.filedisk import RealDisk
 from upstart.bridges.filenews import IN_OVERFLOW
-from upstart.bridges.filespec import EVENT, read
+from upstart.bridges.filespec import read
 from upstart.bridges.filestate import Journal
 from upstart.bridges.filetree import Tree
 from upstart.bridges.kinds import Bridge

@@ -8,6 +8,7 @@ init would throw it away.
 
 from __future__ import annotations
 
+from upstart.base.filewords import EVENT, NAMED, USUAL, VARIABLES, place
 from upstart.base.glob import is_literal, match
 from upstart.bridges.condition import passes, tests_of
 
@@ -17,15 +18,8 @@ if TYPE_CHECKING:
 
     from upstart.bridges.condition import Test
 
-EVENT = "file"
-CREATE, MODIFY, DELETE = "create", "modify", "delete"
-OPEN, CLOSE, ATTRIB, MOVED = "open", "close", "attrib", "moved"
-#: What is told to who does not say which, and what only to who names it.
-USUAL = (CREATE, MODIFY, DELETE)
-NAMED = (OPEN, CLOSE, ATTRIB, MOVED)
 #: Stands for any number of directories.
 ANY = "**"
-VARIABLES = ("FILE", "EVENT", "MATCH")
 
 
 class Spec:
@@ -96,26 +90,9 @@ def read(leaves: Iterable[tuple[str, Sequence[str]]], home: str, complain: Calla
         conditions.setdefault(files[0], []).append(tests)
     specs = {}
     for text, all_tests in conditions.items():
-        path, problem = _place(text, home)
+        path, problem = place(text, home)
         if problem:
             complain(f"{text}: {problem}")
             continue
         specs[text] = Spec(text, path, all_tests)
     return specs
-
-
-def _place(text: str, home: str) -> tuple[str, str]:
-    """The absolute path that a job means, or what is wrong with it."""
-    path = text
-    if home and not text.startswith("/"):
-        path = f"{home}/{text[2:] if text.startswith(('~/', './')) else text}"
-    if not path.startswith("/"):
-        return "", "Path must be absolute"
-    parts = path.split("/")
-    if ".." in parts:
-        return "", "Path must not contain '..'"
-    if "$" in text:
-        return "", "the variable is known only to an instance of the job"
-    if all(part in ("", ".") for part in parts):
-        return "", "the root directory is always there"
-    return path, ""

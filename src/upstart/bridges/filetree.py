@@ -15,6 +15,7 @@ true here:
 
 from __future__ import annotations
 
+from upstart.base.filewords import DELETE
 from upstart.bridges.filenews import (
     IN_CLOSE_WRITE,
     IN_DELETE_SELF,
@@ -30,7 +31,7 @@ from upstart.bridges.filenews import (
     join,
     split,
 )  # fmt: skip
-from upstart.bridges.filespec import ANY, DELETE
+from upstart.bridges.filespec import ANY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -94,6 +94,8 @@ def parse_options(arguments: list[str]) -> Options:
             _long_option(word, todo, options)
         else:
             _short_options(word[1:], todo, options)
+    if "json" in options.given and "sarif" in options.given:
+        options.complaints.append("options '--json' and '--sarif' exclude each other")
     return options
 
 

@@ -37,6 +37,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
 }
 #: The runlevels that there are.
 RUNLEVELS = "0123456Ss"
+#: The results that the end of a job has.
+RESULTS = ("ok", "failed")
 #: Events of Ubuntu's and others' programs that no page of ours describes.
 ELSEWHERE = frozenset((
     "cloud-config", "dbus-activation", "desktop-end", "desktop-lock", "desktop-session-start", "desktop-shutdown",

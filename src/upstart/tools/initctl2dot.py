@@ -52,6 +52,8 @@ def options(argv: Sequence[str]) -> Namespace:
     given = parser.parse_args(argv[1:])
     if (given.event is None) != (given.job is None):
         parser.error("--from and --to need each other")
+    if given.around and given.event is not None:
+        parser.error("--around and --from exclude each other")
     if given.depth < 0:
         parser.error("argument --depth: not negative")
     return given

@@ -10,7 +10,7 @@ import os
 import re
 
 from upstart.conf.files import OVERRIDE
-from upstart.conf.lexer import line_of
+from upstart.conf.lexer import Scanner, line_of
 from upstart.conf.parse import ParseError, decode, parse_job
 
 TYPE_CHECKING = False
@@ -84,6 +84,13 @@ class JobText:
             if stanza.name == name
             and (not second or self.text[stanza.start + len(name) : stanza.end].lstrip(" \t\\\n").startswith(second))
         ]
+
+    def second(self, stanza: Stanza) -> str:
+        """The word that follows the first of a stanza, without quotes; empty where there is none."""
+        scanner = Scanner(self.text)
+        scanner.pos = stanza.start + len(stanza.name)
+        scanner.skip_space()
+        return scanner.word() if scanner.has_token() else ""
 
     def line(self, name: str, second: str = "") -> int:
         """The line of the stanza that counts; 1 where there is none."""

@@ -7,11 +7,13 @@ init(5) gives no meaning, is.
 
 from __future__ import annotations
 
+import os
+
 from upstart.base import glob
 from upstart.conf.jobclass import And, Match
 from upstart.engine.condition import leaves, split_test
 from upstart.tools import shelltext
-from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, REPLACED, RUNLEVELS, VARIABLES, nearest
+from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, REPLACED, RESULTS, RUNLEVELS, VARIABLES, nearest
 from upstart.tools.eventwords import wrong_words
 from upstart.tools.findings import Finding
 from upstart.tools.knownevents import emitted_by, job_of, well_known
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from upstart.conf.jobclass import Condition, JobClass
-    from upstart.tools.jobtext import JobText
+    from upstart.tools.jobtext import JobText, Stanza
 
 #: Variables that init or the shell sets.
 _GIVEN = frozenset((
@@ -35,6 +37,14 @@ _SYSTEM = ("runlevel", "filesystem", "local-filesystems", "virtual-filesystems",
 _MOUNTED = ("filesystem", "local-filesystems", "remote-filesystems", "virtual-filesystems", "all-swaps", "mounted")
 _VIRTUAL = ("/proc", "/sys", "/dev", "/run")
 _LOCAL = ("/", "/tmp", "/var", "/usr", "/boot", "/var/tmp", "/var/log", "/var/run", "/var/lock", *_VIRTUAL)
+#: Stanzas of which the last one counts, as they are called; and those of which it does for each second word.
+_ONCE = {
+    "start": "start on", "stop": "stop on", "exec": "exec or script", "script": "exec or script", "oom": "oom score",
+} | {name: name for name in (
+    "pre-start", "post-start", "pre-stop", "post-stop", "instance", "description", "author", "version", "usage",
+    "expect", "console", "umask", "nice", "chroot", "chdir", "setuid", "setgid",
+)}  # fmt: skip
+_ONCE_EACH = ("kill", "reload", "respawn", "limit", "apparmor", "env")
 CONDITIONS = (("start", "start on"), ("stop", "stop on"))
 
 
@@ -54,9 +64,9 @@ def check_job(text: JobText, unknown_too: bool = True) -> Iterator[Finding]:
     yield from _impossible(text, job)
     yield from _words(text, job)
     yield from _held(text, job)
+    yield from _twice(text)
     if text.is_override:
         return
-    yield from _twice(text)
     yield from _processes(text, job)
     yield from _variables(text, job)
 
@@ -110,9 +120,10 @@ def _impossible(text: JobText, job: JobClass) -> Iterator[Finding]:
 
 def _words(text: JobText, job: JobClass) -> Iterator[Finding]:
     """What no bridge could bring about."""
+    of_system = _starts_in_system(job) or "/etc/init/" in os.path.abspath(text.label)
     for word, title, condition in conditions(job):
         for leaf in leaves(condition):
-            problem, about = wrong_words(job, word == "start", leaf)
+            problem, about = wrong_words(job, word == "start", leaf, of_system)
             if problem and not (text.is_override and "instance" in problem):
                 yield Finding("words", text.line_in(word, about), f"{title} {leaf.name}: {problem}")
 
@@ -126,6 +137,10 @@ def _never_matches(leaf: Match, starting: bool) -> tuple[str, str]:
             return f"there is no instance yet that {pattern} could be a variable of", ""
         if key is None and not position and known:
             key = known[0]
+        if leaf.name in ("stopping", "stopped") and key == "RESULT" and not negated and "$" not in pattern:
+            if not any(glob.match(pattern, result) for result in RESULTS):
+                write = " ".join((leaf.name, *leaf.args[:position], "RESULT=failed")) if pattern[:1] in "fF" else ""
+                return f"RESULT is {' or '.join(RESULTS)}", write
         if known is None or key is None:
             continue
         if key not in known:
@@ -230,12 +245,15 @@ def _comes_after(holder: Match, leaf: Match) -> bool:
 
 
 def _twice(text: JobText) -> Iterator[Finding]:
-    groups = [
-        [("start on", text.all("start")), ("stop on", text.all("stop"))],
-        [(name, text.all(name)) for name in ("pre-start", "post-start", "pre-stop", "post-stop")],
-        [("exec or script", [stanza for stanza in text.stanzas if stanza.name in ("exec", "script")])],
-    ]
-    for name, found in [entry for group in groups for entry in group]:
+    groups: dict[str, list[Stanza]] = {}
+    for stanza in text.stanzas:
+        name = _single(text, stanza)
+        if name:
+            groups.setdefault(name, []).append(stanza)
+    for name, found in groups.items():
+        # Without a value it is that of init, which may have none.
+        if name.startswith("env ") and "=" not in text.second(found[-1]):
+            continue
         for stanza in found[:-1]:
             yield Finding(
                 "twice",
@@ -243,6 +261,18 @@ def _twice(text: JobText) -> Iterator[Finding]:
                 f"only the last {name} of a job counts, in line {found[-1].line}: this one does nothing",
                 "one condition, with `or`" if name.endswith(" on") else "one stanza",
             )
+
+
+def _single(text: JobText, stanza: Stanza) -> str:
+    """What a stanza says as it can be said only once; empty where all that say it add up, or say the same."""
+    name = stanza.name
+    if name in _ONCE:
+        return _ONCE[name]
+    if name in _ONCE_EACH:
+        second = text.second(stanza).partition("=")[0]
+        # What respawn alone says nothing takes back.
+        return "" if name == "respawn" and second != "limit" else f"{name} {second}"
+    return ""
 
 
 def _processes(text: JobText, job: JobClass) -> Iterator[Finding]:
@@ -305,9 +335,14 @@ def _opaque(job: JobClass) -> Iterable[bool]:
     return (shelltext.is_opaque(definition.command) for definition in job.processes.values())
 
 
+def _starts_in_system(job: JobClass) -> bool:
+    """Whether a job starts on what only the init of a system has."""
+    return job.start_on is not None and any(leaf.name in _SYSTEM for leaf in leaves(job.start_on))
+
+
 def given_variables(job: JobClass, known: Callable[[Match], tuple[str, ...] | None]) -> set[str] | None:
     """The variables that a job of the system has from its events and stanzas; None where there may be any."""
-    if job.start_on is None or not any(leaf.name in _SYSTEM for leaf in leaves(job.start_on)):
+    if not _starts_in_system(job):
         return None
     found = {entry.partition("=")[0] for entry in (*job.env, *job.export)}
     for _, _, condition in conditions(job):
