@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -407,6 +408,7 @@ SHOWN = {
     "fails": "start on startup\ntask\nexec sh -c 'exit 3'\n",
     "skips": "start on startup\npre-start exec {initctl} stop\nexec sleep 1000\n",
     "later": "start on later\nexec sleep 1000\n",
+    "stopped": "start on stop-of-console\nexec sleep 1000\n",
 }
 
 
@@ -436,6 +438,15 @@ def test_the_console_shows_how_each_job_went_also_across_a_re_exec(tmp_path: Pat
         assert system.run(str(PROGRAMS / "telinit"), "u").returncode == 0
         system.initctl("emit", "later")
         wait_for(lambda: "[  ok   ] later" in shown())
+        # What the console does not take crosses it too.
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(console, b"\n")
+        system.initctl("emit", "stop-of-console")
+        assert system.run(str(PROGRAMS / "telinit"), "u").returncode == 0
+        wait_for(lambda: system.kmsg().count("Performing stateful re-exec") == 2)
+        system.initctl("emit", "nothing")
+        wait_for(lambda: "[  ok   ] stopped" in shown())
         lines = shown()
         assert len(lines) == len(set(lines)), lines
         failed = [line for line in lines if line.startswith("[failed ]")]
