@@ -5,9 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from upstart.base.syscalls import Spawner
 from upstart.conf.parse import parse_job
 from upstart.process import child, quick
 from upstart.process.members import Members
@@ -24,7 +27,8 @@ class Spawning:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monkeypatch = monkeypatch
         self.calls: list[list[tuple[int, ...]]] = []
-        monkeypatch.setattr(os, "posix_spawn", self.called)
+        called = self.called
+        monkeypatch.setattr(Spawner, "spawn", lambda self, *asked: called(*asked))
         monkeypatch.setattr("upstart.process.program.Programs.find", lambda self, name, env, head: name)
         monkeypatch.setattr("resource.setrlimit", lambda *args: None)
         self.quick = Quick(True, None)
@@ -34,8 +38,8 @@ class Spawning:
         self.setup = child.Setup(request, ["/bin/sh", "-e", "/proc/self/fd/9"], -1, Members(0, 0, "job", "", None))
         self.setup.script = self.script
 
-    def called(self, *args: object, file_actions: list[tuple[int, ...]], **options: object) -> int:
-        self.calls.append(file_actions)
+    def called(self, program: str, argv: list[str], env: dict[str, str], actions: list[tuple[int, ...]]) -> int:
+        self.calls.append(actions)
         return PID
 
     def spawn(self, soft: int) -> int:
@@ -75,3 +79,49 @@ def test_a_spare_number_is_not_used_where_sockets_may_take_it(spawning: Spawning
     finally:
         for fd in spawning.setup.sockets:
             os.close(fd)
+
+
+class TestSpawner:
+    """posix_spawn(3) by itself."""
+
+    def run(self, *argv: str, env: dict[str, str] | None = None, actions: tuple[tuple[Any, ...], ...] = ()) -> str:
+        reader, writer = os.pipe()
+        try:
+            out = (os.POSIX_SPAWN_DUP2, writer, 1)
+            pid = Spawner(child.SIGNALS).spawn(argv[0], argv, env or {}, (out, *actions))
+            os.close(writer)
+            writer = -1
+            with os.fdopen(reader, "rb", closefd=False) as file:
+                said = file.read().decode("utf-8", "surrogateescape")
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            return said
+        finally:
+            os.close(reader)
+            if writer >= 0:
+                os.close(writer)
+
+    def test_gives_words_variables_and_descriptors(self) -> None:
+        assert self.run("/usr/bin/env", env={"A": "b c", "X": "\udcff=1"}) == "A=b c\nX=\udcff=1\n"
+        actions = ((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_CLOSE, 2))
+        said = self.run("/bin/sh", "-c", "cat; echo $1; ls -l /proc/$$/fd/2 /proc/$$/fd/0 | cut -d'>' -f2", "sh", "é",
+                        env={"PATH": "/usr/bin:/bin"}, actions=actions)  # fmt: skip
+        assert said.splitlines()[0] == "é" and "/dev/null" in said
+
+    def test_has_no_signal_ignored_or_blocked_and_a_session_of_its_own(self) -> None:
+        said = self.run("/bin/sh", "-c", "grep ^Sig /proc/self/status; cut -d' ' -f6 /proc/$$/stat; echo $$",
+                        env={"PATH": "/usr/bin:/bin"})  # fmt: skip
+        words = dict(line.split(":\t") for line in said.splitlines() if ":" in line)
+        assert int(words["SigIgn"], 16) == 0 and int(words["SigBlk"], 16) == 0
+        assert said.splitlines()[-1] == said.splitlines()[-2]
+
+    def test_says_what_is_wrong(self, tmp_path: Path) -> None:
+        spawner = Spawner(child.SIGNALS)
+        with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+            spawner.spawn(f"{tmp_path}/none", ["x"], {}, ())
+        for argv, env in ((["a\0b"], {}), (["a"], {"X": "\0"})):
+            with pytest.raises(ValueError, match="null"):
+                spawner.spawn("/bin/true", argv, env, ())
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(OSError, match="descriptor"):
+            spawner.spawn("/bin/true", ["true"], {}, ((os.POSIX_SPAWN_DUP2, 999, 1),))
+        assert os.listdir("/proc/self/fd") == before

@@ -12,6 +12,11 @@ import ctypes
 import os
 from struct import Struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
 # How openat2(2) resolves a path.
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -191,6 +196,79 @@ def reset_reserved_signals() -> None:
     for each in _RESERVED:
         _libc.syscall(ctypes.c_long(number), ctypes.c_int(each), bytes(_SIGACTION_SIZE), None,
                       ctypes.c_size_t(_SIGNAL_SET))
+
+
+# <spawn.h>; bytes that no architecture's posix_spawnattr_t or posix_spawn_file_actions_t exceeds.
+_SPAWN_SETSIGDEF, _SPAWN_SETSIGMASK, _SPAWN_SETSID = 0x04, 0x08, 0x80
+_SPAWN_SIZE = 1024
+
+
+class Spawner:
+    """posix_spawn(3) of a leader of a session, with no signal blocked and none ignored of the ``default`` ones.
+
+    Python's own lets nobody have the signals that glibc keeps for itself do what they do by default: whoever is started
+    by it ignores them, and so does all that it starts.
+    """
+
+    __slots__ = ("_attributes", "_close", "_destroy", "_dup2", "_init", "_open", "_spawn")
+
+    def __init__(self, default: Iterable[int]) -> None:
+        self._attributes = ctypes.create_string_buffer(_SPAWN_SIZE)
+        words = [0] * (_SET.size // ctypes.sizeof(ctypes.c_ulong))
+        size = 8 * ctypes.sizeof(ctypes.c_ulong)
+        for number in (*default, *_RESERVED):
+            words[(number - 1) // size] |= 1 << (number - 1) % size
+        flags = ctypes.c_short(_SPAWN_SETSIGDEF | _SPAWN_SETSIGMASK | _SPAWN_SETSID)
+        for problem in (
+            _holding.posix_spawnattr_init(self._attributes),
+            _holding.posix_spawnattr_setflags(self._attributes, flags),
+            _holding.posix_spawnattr_setsigdefault(self._attributes, _SET.pack(*words)),
+            _holding.posix_spawnattr_setsigmask(self._attributes, bytes(_SET.size)),
+        ):
+            _spawned(problem, None)
+        self._init = _holding.posix_spawn_file_actions_init
+        self._destroy = _holding.posix_spawn_file_actions_destroy
+        self._open = _holding.posix_spawn_file_actions_addopen
+        self._close = _holding.posix_spawn_file_actions_addclose
+        self._dup2 = _holding.posix_spawn_file_actions_adddup2
+        self._spawn = _holding.posix_spawn
+
+    def spawn(self, program: str, argv: Sequence[str], env: Mapping[str, str], actions: Iterable[Sequence[Any]]) -> int:
+        """The pid.  ``actions`` are those of os.posix_spawn.  Raises OSError, and ValueError for a NUL in a string."""
+        words = [os.fsencode(word) for word in argv]
+        values = [os.fsencode(f"{key}={value}") for key, value in env.items()]
+        path = os.fsencode(program)
+        if any(b"\0" in each for each in (path, *words, *values)):
+            raise ValueError("embedded null byte")
+        arguments = (ctypes.c_char_p * (len(words) + 1))(*words)
+        environment = (ctypes.c_char_p * (len(values) + 1))(*values)
+        pid = ctypes.c_int()
+        files = ctypes.create_string_buffer(_SPAWN_SIZE)
+        _spawned(self._init(files), None)
+        try:
+            for kind, fd, *more in actions:
+                if kind == os.POSIX_SPAWN_DUP2:
+                    problem = self._dup2(files, fd, more[0])
+                elif kind == os.POSIX_SPAWN_OPEN:
+                    problem = self._open(files, fd, os.fsencode(more[0]), more[1], more[2])
+                else:
+                    problem = self._close(files, fd)
+                _spawned(problem, None)
+            _spawned(self._spawn(ctypes.byref(pid), path, files, self._attributes, arguments, environment), program)
+        except BaseException:
+            self._destroy(files)
+            raise
+        started = pid.value
+        try:
+            self._destroy(files)
+        except MemoryError:
+            pass  # the process must not be lost
+        return started
+
+
+def _spawned(problem: int, path: str | None) -> None:
+    if problem:
+        raise OSError(problem, os.strerror(problem), path)
 
 
 def signalfd(number: int) -> int:

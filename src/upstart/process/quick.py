@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import resource
 
+from upstart.base.syscalls import Spawner
 from upstart.process import child
 from upstart.process.guarding import root_is_member
 from upstart.process.kernel import read_file, write_file
@@ -36,12 +37,13 @@ class Quick:
     ``guard`` is ``None`` until others run that could hold us: a boot does not wait for it.
     """
 
-    __slots__ = ("_cgroups", "_groups", "_low", "_programs", "_user_mode", "guard")
+    __slots__ = ("_cgroups", "_groups", "_low", "_programs", "_spawner", "_user_mode", "guard")
 
     def __init__(self, user_mode: bool, cgroups: Cgroups | None) -> None:
         self._user_mode = user_mode
         self._cgroups = cgroups
         self._programs = Programs()
+        self._spawner = Spawner(child.SIGNALS)
         self._groups: tuple[tuple[int, int, int], bool] | None = None
         # posix_spawn(3) refuses descriptors above the soft limit that the job is to have: spare low numbers.
         self._low = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
@@ -177,15 +179,7 @@ class Quick:
             guard.arm()
         try:
             if group is None or cgroups is None or self._enter(group, cgroups):
-                pid = setup.members.pid = os.posix_spawn(
-                    program,
-                    argv,
-                    setup.request.env,
-                    file_actions=actions,
-                    setsid=True,
-                    setsigmask=(),
-                    setsigdef=child.SIGNALS,
-                )
+                pid = setup.members.pid = self._spawner.spawn(program, argv, setup.request.env, actions)
         except (OSError, ValueError):
             pass
         finally:
