@@ -78,3 +78,12 @@ def no_process_left() -> Iterator[None]:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
     assert not left, f"left running: {'; '.join(left.values())}"
+
+
+@pytest.fixture(autouse=True)
+def broken_pipes_stay_errors() -> Iterator[None]:
+    """No test leaves us to be ended by the next pipe or socket whose other end has gone."""
+    yield
+    now = signal.getsignal(signal.SIGPIPE)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    assert now == signal.SIG_IGN, "SIGPIPE is not ignored any more"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -226,3 +228,14 @@ def test_our_own_boot_is_drawn_whole(command: Command) -> None:
     jobs = {f"job_{path.stem}" for path in (ROOT / "etc" / "init").glob("*.conf")}
     assert jobs <= set(drawing.boxes)
     assert "job_rc-sysinit:job green event_runlevel" in drawing.arrows
+
+
+def test_who_has_seen_enough_of_it_need_not_read_it_all(command: Command) -> None:
+    program = Path(__file__).resolve().parents[2] / "build" / "sbin" / "initctl2dot"
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = subprocess.run([program, "-f", command.file, "-o", "-"], stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (ran.returncode, ran.stderr) == (0, "")

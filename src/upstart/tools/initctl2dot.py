@@ -7,7 +7,6 @@ job files, for which no init is asked.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -160,8 +159,13 @@ def run(given: Namespace) -> None:
             raise Trouble(str(error))
     path = given.outfile or f"upstart.{given.format}"
     if path == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        try:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # Who reads the graph has seen enough, and nothing more is to be written at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     try:
         with open(path, "wb") as file:
@@ -173,8 +177,6 @@ def run(given: Namespace) -> None:
 def main(argv: list[str]) -> int:
     """The command; the exit status."""
     restore_locale()
-    # Who reads the graph may have seen enough.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     given = options(argv)
     try:
         run(given)
