@@ -26,7 +26,7 @@ OFF, CALLS, LINES = range(3)
 #: Functions of `os` that are system calls which may fail.
 FUNCTIONS = (
     "access", "chdir", "dup", "dup2", "execv", "fork", "fstat", "getxattr", "kill", "killpg", "listdir", "lseek",
-    "lstat", "memfd_create", "mkdir", "open", "pidfd_open", "pipe2", "posix_spawn", "pread", "pwrite", "read",
+    "lstat", "memfd_create", "mkdir", "open", "pidfd_open", "pipe2", "pread", "pwrite", "read",
     "readlink", "readv", "rename", "rmdir", "scandir", "set_blocking", "set_inheritable", "setxattr", "stat", "symlink",
     "unlink", "urandom", "waitid", "waitpid", "write", "writev",
 )  # fmt: skip
@@ -153,6 +153,10 @@ def install(control: str) -> None:
                 setattr(self, name, _failing(getattr(inner, name)))
             self.close = inner.close
             self.fileno = inner.fileno
+
+    from upstart.base.syscalls import Spawner
+
+    Spawner.spawn = _failing(Spawner.spawn)  # type: ignore[method-assign]
 
     made = _failing(select.epoll)
     select.epoll = lambda *args, **keywords: Epoll(made(*args, **keywords))  # type: ignore[misc,assignment]
