@@ -153,6 +153,12 @@ def test_both_operands_are_told_the_last_first(ask: Any) -> None:
     )
 
 
+def test_a_pattern_stands_for_the_jobs_that_it_matches(ask: Any) -> None:
+    jobs: Jobs = {"x": ([], rpn("starting a-*-b"), []), "a-1-b": ([], [], [])}
+    assert ask("check-config", jobs=jobs) == (0, [], "")
+    assert ask("check-config", jobs={"x": jobs["x"]}) == (1, ["x", "  start on: unknown job a-*-b"], "")
+
+
 def test_an_impossible_part_of_a_possible_condition_is_told(ask: Any) -> None:
     jobs: Jobs = {"x": (["ok"], rpn("one, two, and, ok, or"), [])}
     assert ask("check-config", jobs=jobs)[1] == ["x", "  start on: unknown event two", "  start on: unknown event one"]

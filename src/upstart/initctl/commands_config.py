@@ -151,13 +151,17 @@ class Checker:
                     node.possible = node.left.possible or node.right.possible
             else:
                 job, _ = _split_job(item)
-                if job is not None and job not in self.jobs and not job.startswith("$"):
+                if job is not None and not self._is_known(job):
                     node.unknown_job = job
                 if not self._emitted(item[0]):
                     node.unknown_event = item[0]
                 node.possible = node.unknown_job is None and node.unknown_event is None
             stack.append(node)
         return stack[-1]
+
+    def _is_known(self, job: str) -> bool:
+        """Whether there is such a job, or one that the pattern matches, or only the job's instance can tell."""
+        return job in self.jobs or job.startswith("$") or any(match(job, each) for each in self.jobs)
 
     def _emitted(self, event: str) -> bool:
         if event in self.ignored:
