@@ -101,7 +101,7 @@ class Awaited:
         """Of how many leaves these patterns match, by name."""
         found = {}
         for name in self.matching(patterns):
-            mine = [pattern for pattern in patterns if _matches((pattern,), name)]
+            mine = _of_name(patterns, name)
             if number := sum(_means(mine, tests) for tests in self.names[name]):
                 found[name] = number
         return found
@@ -110,7 +110,7 @@ class Awaited:
         """Of each name that these patterns match a leaf that they match, too."""
         found: dict[Leaf, None] = {}
         for name in self.matching(patterns):
-            mine = [pattern for pattern in patterns if _matches((pattern,), name)]
+            mine = _of_name(patterns, name)
             for tests in self.names[name]:
                 if _means(mine, tests):
                     found[name, tests] = None
@@ -165,8 +165,7 @@ class Awaited:
         if who is None:
             who = self._interested[name] = []
             for job, patterns in self._listeners.items():
-                mine = [pattern for pattern in patterns if _matches((pattern,), name)]
-                if mine:
+                if mine := _of_name(patterns, name):
                     who.append((job, mine))
         return who
 
@@ -259,8 +258,17 @@ def _plain(patterns: Iterable[str]) -> list[Pattern]:
     return [(pattern, (), ()) for pattern in patterns]
 
 
+def _of_name(patterns: Iterable[Pattern], name: str) -> list[Pattern]:
+    """Those of the patterns that match a name."""
+    return [
+        pattern
+        for pattern in patterns
+        if match(pattern[0], name) and not any(match(each, name) for each in pattern[1])
+    ]
+
+
 def _matches(patterns: Iterable[Pattern], name: str) -> bool:
-    return any(match(wanted, name) and not any(match(each, name) for each in but) for wanted, but, _ in patterns)
+    return bool(_of_name(patterns, name))
 
 
 def _means(patterns: Iterable[Pattern], tests: Tests) -> bool:

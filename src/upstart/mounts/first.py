@@ -16,7 +16,7 @@ import time
 from upstart.base.errors import ClientError
 from upstart.mounts.settings import parse_values
 from upstart.mounts.values import Emit
-from upstart.sysv.standins import job_of
+from upstart.sysv.standins import ROOT_CHECK, job_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ EVENT = "before-mounting"
 EMERGENCY, CLOCK, SCRIPTS = "emergency", "clock", "scripts"
 #: The kernel's words for a shell before anything else.
 SHELL_WORDS = frozenset(("emergency", "-b"))
-#: The script that checks the root, in whose place mountall is.
-ROOT_CHECK = "checkroot.sh"
 #: Seconds: how long init may stay away, and between two tries to reach it.
 INIT_SECONDS, RETRY = 60.0, 0.1
 

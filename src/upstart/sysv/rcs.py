@@ -36,7 +36,7 @@ from upstart.sysv.keeping import Console, Output
 from upstart.sysv.patience import Patience, milliseconds
 from upstart.sysv.program import COMMON, Common, Program, need_root, run
 from upstart.sysv.script import Script
-from upstart.sysv.standins import SCRIPT_EVENT, is_task, job_of, waits_for_turn
+from upstart.sysv.standins import ROOT_CHECK, SCRIPT_EVENT, is_task, job_of, waits_for_turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 LINKS = "/etc/rcS.d"
 #: The jobs that are running when the boot has all that it waits for.
 LAST_JOBS = ("mountnfs.sh", "networking")
-#: The script that checks the root, and the job that runs what comes before it; there is this file once it has begun.
-ROOT_CHECK, FIRST_JOB, FIRST_MARK = "checkroot.sh", "rcS-first", "/run/upstart/rcS-first"
+#: The job that runs what comes before the check of the root; there is this file once it has begun.
+FIRST_JOB, FIRST_MARK = "rcS-first", "/run/upstart/rcS-first"
 #: The job that is running once mountall has mounted the first file systems.
 FIRST_MOUNTED = "mountkernfs.sh"
 #: Scripts whose work is done by init, or by jobs that mountall waits for.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import posix
 
 JOBS = "/etc/init"
+#: The script that checks the root, in whose place mountall is.
+ROOT_CHECK = "checkroot.sh"
 #: The event that takes the place of a script.
 SCRIPT_EVENT = "boot-script"
 
