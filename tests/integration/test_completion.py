@@ -62,6 +62,8 @@ class Terminal:
         )
         self.shell, self.terminal = pty.fork()
         if self.shell == 0:
+            # A bash that was given it ignored never ends by it.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             os.execvpe("bash", ["bash", "--noprofile", "--rcfile", str(rc), "-i"], environment)
         self.until(r"READY $")
 

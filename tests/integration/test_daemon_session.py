@@ -189,6 +189,7 @@ def test_init_called_beside_another_init_is_telinit(tmp_path: Path) -> None:
     [
         (["--confdir"], 1, "init: missing argument: --confdir\nTry `init --help' for more information.\n"),
         (["--nope=1"], 1, "init: unexpected argument: --nope=1\nTry `init --help' for more information.\n"),
+        (["--user", "--nope"], 1, "init: invalid option: --nope\nTry `init --help' for more information.\n"),
         (["--default-console=x"], 1, "init: invalid console type specified: x\n"),
         (["--state-fd=x"], 1, "init: illegal argument: x\nTry `init --help' for more information.\n"),
         (["--version"], 0, ""),

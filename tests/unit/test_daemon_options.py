@@ -64,9 +64,26 @@ def test_variables_of_the_environment() -> None:
     assert not parse(["init"], {"UPSTART_USE_SESSION_BUS": "1"}, False).system
 
 
-def test_what_the_kernel_hands_over_is_ignored() -> None:
-    options = parse(["init", "quiet", "splash", "--unknown", "-z", "--", "--user", "single"], {}, True)
-    assert options.system and not options.problems
+def test_what_the_kernel_hands_over_keeps_pid_1_from_nothing() -> None:
+    options = parse(["init", "quiet", "splash", "--unknown", "-z", "-b", "--", "--user", "single"], {}, True)
+    assert options.system
+    assert options.problems == ["init: invalid option: --unknown", "init: invalid option: -z"]
+    # What jobs look for on the kernel's command line is no mistake.
+    assert not parse(["init", "-s", "-b", "single"], {}, True).problems
+
+
+@pytest.mark.parametrize("words", [["--user", "--nope"], ["--nope", "--session"], ["-vz", "--user"], ["--user", "-s"]])
+def test_an_unknown_option_is_an_error_for_a_session(words: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"^upstart: invalid option: -(-nope|z|s)\nTry `upstart --help' for more"):
+        parse(["upstart", *words], {}, False)
+
+
+def test_an_unknown_option_is_no_error_where_it_was_none_before() -> None:
+    # What was started with it by an earlier version goes on at a re-exec, and telinit has options of its own.
+    options = parse(["upstart", "--user", "--nope", "--restart", "--state-fd=7"], {}, False)
+    assert options.problems == ["upstart: invalid option: --nope"]
+    assert not parse(["init", "-e", "A", "--nope", "2"], {}, False).problems
+    assert parse(["upstart", "--user", "--nope", "--help"], {}, False).show == "help"
 
 
 def test_values_are_the_next_words_that_are_no_options() -> None:

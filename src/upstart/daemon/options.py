@@ -1,8 +1,9 @@
 """The command line of init(8), its help text, and the variables that stand beside it.
 
-What is always true here: an option that is not known is ignored, for the kernel hands PID 1 whatever it does not
-understand itself.  The last of several values counts, except that configuration directories add up.  Texts are the
-original's.
+What is always true here: an option that is not known keeps nobody from starting but a session's init that somebody
+calls. The kernel hands PID 1 whatever it does not understand itself; PID 1 logs that and goes on, and so does an init
+that is executed anew, by whatever it was called with. What is to become telinit leaves telinit to judge.  The last of
+several values counts, except that configuration directories add up.  Texts are the original's.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
 #: The word of the kernel's command line, and the first event, of a boot that somebody wants to mend something in.
 RECOVERY = "recovery"
+#: What jobs read on the kernel's command line, and sysvinit knew as its own: emergency, and single-user mode.
+OF_JOBS = ("-b", "-s")
 CONSOLES = ("none", "output", "owner", "log")
 
 
@@ -145,16 +148,22 @@ def parse(argv: list[str], environ: Mapping[str, str], forgiving: bool) -> Optio
     """Read a command line; UsageError where the original would refuse it, unless ``forgiving`` (PID 1 cannot
     exit)."""
     options = Options(argv[0].rpartition("/")[2])
+    unknown: list[str] = []
 
     def complain(error: UsageError) -> None:
         text = str(error)
         if isinstance(error, UnknownOption):
             if "=" not in error.option:
+                # Whether that is wrong the options behind it may say.
+                unknown.append(error.option)
                 return
             text = f"unexpected argument: {error.option}"
+        refuse(text, not isinstance(error, _UnknownConsole))
+
+    def refuse(text: str, recommend: bool) -> None:
         text = f"{options.program}: {text}"
         if not forgiving:
-            if not isinstance(error, _UnknownConsole):
+            if recommend:
                 text += f"\nTry `{options.program} --help' for more information."
             raise UsageError(text)
         options.problems.append(text)
@@ -171,6 +180,11 @@ def parse(argv: list[str], environ: Mapping[str, str], forgiving: bool) -> Optio
         options.show = "version"
     if "UPSTART_USE_SESSION_BUS" in environ:
         options.session_bus = True
+    if not options.show:
+        forgiving = forgiving or options.restart
+        for option in unknown if forgiving or not options.system else ():
+            if option not in OF_JOBS or not options.system:
+                refuse(f"invalid option: {option}", True)
     if "UPSTART_WRITE_STATEFILE" in environ:
         options.write_state_file = True
     if "UPSTART_NO_SESSIONS" in environ:
