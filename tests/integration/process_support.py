@@ -27,6 +27,14 @@ _libc = ctypes.CDLL(None)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
+def ignore_the_signals_of_the_c_library() -> None:
+    """As a program does that knows nothing of them: rt_sigaction(2) with SIG_IGN."""
+    number = {"x86_64": 13, "aarch64": 134}[os.uname().machine]
+    for each in (32, 33):
+        action = (1).to_bytes(8, "little") + bytes(56)
+        assert ctypes.CDLL(None).syscall(number, each, action, None, ctypes.c_size_t(8)) == 0
+
+
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait until ``condition`` holds."""
     deadline = time.monotonic() + seconds

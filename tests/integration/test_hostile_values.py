@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hostile import EXTENSION, MANAGER, UPSTART, Session, wait_for
+from process_support import ignore_the_signals_of_the_c_library
 
 NUMBERS = ("0", "-1", "1", "2147483647", "2147483648", "4294967295", str(2**63 - 1), str(2**63), str(2**64), "9" * 5000)
 WORDS = ("''", '"a\nb"', "a\0b", "\udcff", "x" * 100_000)
@@ -83,19 +83,12 @@ def test_no_value_of_any_stanza_disturbs_init(session: Session, tmp_path: Path) 
     assert "Internal error" not in session.said()
 
 
-def ignore_the_signals_of_the_c_library() -> None:
-    """As a program does that knows nothing of them: rt_sigaction(2) with SIG_IGN."""
-    number = {"x86_64": 13, "aarch64": 134}[os.uname().machine]
-    for each in (32, 33):
-        action = (1).to_bytes(8, "little") + bytes(56)
-        assert ctypes.CDLL(None).syscall(number, each, action, None, ctypes.c_size_t(8)) == 0
-
-
 @pytest.mark.skipif(os.uname().machine not in ("x86_64", "aarch64"), reason="the system call's number")
+@pytest.mark.parametrize("options", [(), ("--restart",)], ids=["started", "executed anew"])
 @pytest.mark.parametrize("stanza", ["", "umask 077\nnice 1\n"], ids=["quick", "fork"])
-def test_no_signal_is_ignored_in_a_job(tmp_path: Path, stanza: str) -> None:
+def test_no_signal_is_ignored_in_a_job(tmp_path: Path, stanza: str, options: tuple[str, ...]) -> None:
     jobs = {"show": f"{stanza}task\nexec cp /proc/self/status {tmp_path}/status\n"}
-    session = Session(tmp_path, jobs, "--no-dbus", preexec_fn=ignore_the_signals_of_the_c_library)
+    session = Session(tmp_path, jobs, "--no-dbus", *options, preexec_fn=ignore_the_signals_of_the_c_library)
     try:
         # The first may come before the guard does, and be started by a fork whatever it asks for.
         for _ in range(5):

@@ -67,6 +67,12 @@ def test_one_module_alone_calls_the_c_library() -> None:
     assert users == {Path("base/syscalls.py"), Path("bridges/dconfreader.py")}
 
 
+def test_nobody_starts_a_program_in_a_way_that_has_it_ignore_signals() -> None:
+    """As Python's own posix_spawn(3) does; last_resort's is an interpreter that says whether one can begin."""
+    users = {path.relative_to(SOURCE) for path in MODULES if ".posix_spawn(" in path.read_text()}
+    assert users == {Path("daemon/faults.py")}
+
+
 def module_name(path: Path) -> str:
     """The dotted name of a module of the package."""
     return ".".join(["upstart", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")

@@ -74,6 +74,23 @@ def test_a_program_is_told_by_its_status_and_its_words(loop: Loop) -> None:
     assert sorted(told) == [(3, "one\ntwo\n"), (137, "")]
 
 
+def test_a_program_has_no_descriptor_of_ours_and_leaves_us_none(loop: Loop) -> None:
+    before = os.listdir("/proc/self/fd")
+    told: list[str] = []
+    processes = Processes(loop)
+    more = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    show = ["/bin/ls", "-l", "/proc/self/fd"]
+    processes.start(show, lambda status, words: told.append(words), {9: more})
+    os.close(more)
+    turn_until(loop, lambda: told)
+    names = [line.partition(" -> ")[::2] for line in told[0].splitlines()[1:]]
+    links = {name.split()[-1]: target for name, target in names}
+    assert links["0"] == links["9"] == "/dev/null" and str(more) not in links and links["1"] == links["2"]
+    with pytest.raises(FileNotFoundError):
+        processes.start(["/no/such/program"], lambda status, words: None)
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_a_program_that_says_much_is_not_held_up(loop: Loop) -> None:
     told: list[tuple[int, str]] = []
     Processes(loop).start(["/bin/sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; echo end"],

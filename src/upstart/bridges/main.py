@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from upstart.base import starting
 from upstart.base.errors import ClientError, DBusError, UsageError
 from upstart.base.loop import Loop
 from upstart.base.options import Option
@@ -107,7 +108,7 @@ def _run_separately(settings: Choices, names: list[str]) -> int:
         signal.signal(number, lambda number, frame: asked.append(number))
     for name in names:
         path = f"{directory}/{command(name)}"
-        children.append(os.posix_spawn(path, [path, *words], os.environ))
+        children.append(starting.start(path, [path, *words], os.environ))
     status = 0
     while children:
         try:

@@ -102,7 +102,10 @@ def start(argv: list[str], forgiving: bool) -> int:
         problems = []
         boot.fill_descriptors()
     restore_locale()
-    if not options.restart:
+    if options.restart:
+        # All else is as the program before us had it, and what has come meanwhile waits for our handlers.
+        syscalls.reset_reserved_signals()
+    else:
         reset_signals()
     daemon = make_daemon(options, argv)
     daemon.listening.restore(listening)

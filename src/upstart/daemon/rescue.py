@@ -14,6 +14,7 @@ import time
 from upstart.base import utmp
 from upstart.base.loop import READ
 from upstart.base.priority import ERROR, WARN
+from upstart.base.syscalls import Spawner
 from upstart.daemon.boot import CONSOLE
 from upstart.engine.awaited import AWAITED
 from upstart.engine.data import FINISHED, PENDING
@@ -221,9 +222,7 @@ def start_sulogin(actions: list[tuple[int, int, int]]) -> int:
     """Start it in a session of its own, its descriptors changed by ``actions``; gives its pid.  Raises OSError."""
     umask = os.umask(0o022)
     try:
-        pid = os.posix_spawn(
-            SULOGIN, ["sulogin"], os.environ, file_actions=actions, setsid=True, setsigdef=SIGNALS, setsigmask=()
-        )
+        pid = Spawner(SIGNALS).spawn(SULOGIN, ["sulogin"], os.environ, actions)
     finally:
         os.umask(umask)
     try:

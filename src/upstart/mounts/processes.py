@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from upstart.base import inherited
+from upstart.base import inherited, starting
 from upstart.base.loop import READ
 
 TYPE_CHECKING = False
@@ -91,21 +91,21 @@ class Processes:
         its number stand for a signal.  Raises OSError.
         """
         output = os.memfd_create("output", os.MFD_CLOEXEC)
+        null = -1
         try:
-            actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, output, 1),
-                (os.POSIX_SPAWN_DUP2, output, 2),
-            ]
+            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             # The lowest first, and none of ours is as low as any of the program's that comes later.
-            actions += [(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in sorted(descriptors.items())]
+            files = [(null, 0), (output, 1), (output, 2)]
+            files += [(ours, number) for number, ours in sorted(descriptors.items())]
             env = {b"PATH": PATH, **inherited.environment(), b"LC_ALL": b"C.UTF-8"}
             defaults = _DEFAULTS if descriptors else (*_DEFAULTS, signal.SIGPIPE)
-            pid = os.posix_spawn(words[0], list(words), env, file_actions=actions, setpgroup=0, setsigmask=(),
-                                 setsigdef=defaults)  # fmt: skip
+            pid = starting.start(words[0], list(words), env, files, default=defaults, group=True)
         except OSError:
             os.close(output)
             raise
+        finally:
+            if null >= 0:
+                os.close(null)
         return self._follow(Process(pid, output, then))
 
     def fork(self, call: Callable[[], int], then: Callable[[int, str], object]) -> Process:

@@ -16,6 +16,7 @@ import pwd
 import resource
 import termios
 
+from upstart.base.syscalls import reset_reserved_signals
 from upstart.process import apparmor
 from upstart.process.errors import encode, encode_lack
 from upstart.process.group import CgroupError
@@ -174,10 +175,11 @@ def _close_those_of_init(keep: tuple[int, ...]) -> None:
 
 
 def reset_signals() -> None:
-    """All signals as they are by default, and none blocked."""
+    """All signals as they are by default, whoever has started us, and none blocked."""
     for number in SIGNALS:
         if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, signal.SIG_DFL)
+    reset_reserved_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

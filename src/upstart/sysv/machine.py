@@ -11,7 +11,7 @@ import _signal as signal  # type: ignore[import-not-found]
 import errno
 import os
 
-from upstart.base import inherited
+from upstart.base import inherited, starting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def tell_wtmpdb(event: str) -> None:
         return
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        pid = os.posix_spawn(WTMPDB, [WTMPDB, event], inherited.environment(), setsigdef=inherited.IGNORED,
-                             file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)])
+        pid = starting.start(WTMPDB, [WTMPDB, event], inherited.environment(), [(null, fd) for fd in range(3)])
     except OSError:
         return
     finally:

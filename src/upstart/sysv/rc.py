@@ -18,7 +18,7 @@ import select
 import termios
 import time
 
-from upstart.base import inherited
+from upstart.base import inherited, starting
 from upstart.base.errors import ClientError, UsageError
 from upstart.base.names import LAST_RUNLEVELS
 from upstart.sysv import endscripts, keeping, scripts, spawning
@@ -57,18 +57,17 @@ class Runlevel:
 
     def start(self, program: str, env: dict[bytes, bytes]) -> None:
         """Start it.  Raises OSError."""
-        actions: list[tuple[int, int, int]] = []
+        files: list[tuple[int, int]] = []
         terminal = -1
         try:
             self._output.fd, terminal = posix.openpty()
             spawning.make_like_console(terminal)
             posix.set_blocking(self._output.fd, False)
-            actions = [(posix.POSIX_SPAWN_DUP2, terminal, fd) for fd in (1, 2)]
+            files = [(terminal, fd) for fd in (1, 2)]
         except (OSError, termios.error):
             self._output.close()
         try:
-            self._pid = posix.posix_spawn(program, [program, self._level], env, file_actions=actions,
-                                          setsigdef=inherited.IGNORED)
+            self._pid = starting.start(program, [program, self._level], env, files)
         finally:
             if terminal >= 0:
                 posix.close(terminal)

@@ -20,7 +20,7 @@ import errno
 import posix
 import termios
 
-from upstart.base import inherited
+from upstart.base import inherited, starting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def spawn(path: str, link: str, action: str, env: dict[bytes, bytes]) -> tuple[i
         rows, columns = make_like_console(terminal)
         posix.set_blocking(output, False)
         env = {**env, b"LINES": b"%d" % rows, b"COLUMNS": b"%d" % columns}
-        actions = [(posix.POSIX_SPAWN_DUP2, terminal, fd) for fd in (1, 2)]
-        return _execute(path, link, action, env, actions), output
+        return _execute(path, link, action, env, [(terminal, fd) for fd in (1, 2)]), output
     except (OSError, termios.error):
         posix.close(output)
         raise
@@ -80,13 +79,10 @@ def spawn_interactive(path: str, link: str, action: str, env: dict[bytes, bytes]
                 posix.close(fd)
 
 
-def _execute(
-    path: str, link: str, action: str, env: dict[bytes, bytes], actions: list[tuple[int, int, int]]
-) -> int:
+def _execute(path: str, link: str, action: str, env: dict[bytes, bytes], files: list[tuple[int, int]]) -> int:
     for program, words in _commands(path, link, action):
         try:
-            return posix.posix_spawn(program, words, env, file_actions=actions, setpgroup=0, setsigmask=(),
-                                     setsigdef=_DEFAULTS)
+            return starting.start(program, words, env, files, default=_DEFAULTS, group=True)
         except OSError as error:
             if error.errno != errno.ENOEXEC or program == SHELL:
                 raise
