@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from upstart.bridges.dconfkeys import Keys, is_key
+from upstart.base.buswords import is_key
+from upstart.bridges.dconfkeys import Keys
 
 RULE = "type='signal',interface='ca.desrt.dconf.Writer',member='Notify'"
 

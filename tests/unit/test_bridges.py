@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upstart.base.devicewords import PATTERN
 from upstart.base.glob import match
 from upstart.base.loop import READ, Loop
 from upstart.bridges import outbox
@@ -24,7 +25,7 @@ from upstart.bridges.host import Host
 from upstart.bridges.mounttable import Mounts, places_of_mountall
 from upstart.bridges.outbox import Outbox
 from upstart.bridges.status import waiting_for
-from upstart.bridges.udev import PATTERN, Devices, Record, readable, subsystems
+from upstart.bridges.udev import Devices, Record, readable, subsystems
 from upstart.bridges.udevmonitor import BY_RULE, UdevSource
 from upstart.mounts.values import Mounted
 

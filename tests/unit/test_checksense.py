@@ -248,6 +248,79 @@ def test_files_that_a_bridge_can_watch_are_no_findings(condition: str) -> None:
     assert found(f"{condition}\nexec web\n") == []
 
 
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("start on dbus SIGNAL=a.b", "start on dbus: SIGNAL=a.b: no name of a signal"),
+        ("start on dbus 5x", "start on dbus: 5x: no name of a signal"),
+        (
+            "start on dbus INTERFACE=x",
+            "start on dbus: INTERFACE=x: no name of an interface, as org.example.Name is one",
+        ),
+        ("stop on dbus OBJPATH=/a/", "stop on dbus: OBJPATH=/a/: no path of an object, as /org/example/Name is one"),
+        ("start on dbus SENDER=x", "start on dbus: SENDER=x: no name on a bus, as org.example.Name or :1.5 is one"),
+        ("start on dbus SENDER_UNIQUE=a.b", "start on dbus: SENDER_UNIQUE=a.b: no unique name, as :1.5 is one"),
+        (
+            "start on dbus-name NAME=:1.5",
+            "start on dbus-name: NAME=:1.5: no well-known name, as org.example.Name is one",
+        ),
+        ("start on dbus-name NAME=a.b OWNER=yes", "start on dbus-name: OWNER=yes: unknown; it is y or n"),
+        ("start on dbus-name NAME=a.b SENDER=c.d", "start on dbus-name: SENDER: unknown; it is NAME, OWNER, BUS"),
+        (
+            "start on dbus MEMBER=x",
+            "start on dbus: MEMBER: unknown; it is SIGNAL, BUS, INTERFACE, OBJPATH, SENDER, DESTINATION, "
+            "SENDER_UNIQUE, ARG0, ARG1 and so on",
+        ),
+        ("start on dconf TYPE=set", "start on dconf: TYPE=set: unknown; it is changed or reset"),
+        ("start on dconf KEY=org/x", "start on dconf: KEY=org/x: no key, as /org/example/name is one"),
+        ("start on dconf KEY=/org/x/", "start on dconf: KEY=/org/x/: no key, as /org/example/name is one"),
+        (
+            "start on dconf KEY=/a/b VALUE=dark",
+            "start on dconf: VALUE=dark: a string stands in quotes: VALUE=\"'dark'\"",
+        ),
+        ("start on dconf PATH=/x", "start on dconf: PATH: unknown; it is TYPE, KEY, VALUE"),
+        ("start on usb-device-add", "start on usb-device-add: nothing tells of that; it is usb-device-added"),
+        (
+            "start on usb-device-added ACTION=added",
+            "start on usb-device-added: ACTION=added: of usb-device-added it is add",
+        ),
+        (
+            "start on block-device-added SUBSYSTEM=usb",
+            "start on block-device-added: SUBSYSTEM=usb: of block-device-added it is block",
+        ),
+        ("start on block-device-added DEVNAME=sda",
+         "start on block-device-added: DEVNAME=sda: it is the whole path, below /dev"),
+        ("start on net-device-added DEVPATH=/sys/devices/x",
+         "start on net-device-added: DEVPATH=/sys/devices/x: it is the path below /sys"),
+        ("start on block-device-added MAJOR=a", "start on block-device-added: MAJOR=a: no number"),
+        ("start on mounted MOUNTPOINT=home", "start on mounted: MOUNTPOINT=home: not absolute"),
+        ("stop on unmounted MOUNTPOINT=/x/", "stop on unmounted: MOUNTPOINT=/x/: without the slash at its end"),
+    ],
+)  # fmt: skip
+def test_words_of_buses_devices_and_mounts_are_looked_at(condition: str, said: str) -> None:
+    job = JobText("web.conf", "web", f"# one\n{condition}\nexec web\n".encode())
+    assert [(each.rule, each.line, each.text) for each in check_job(job)] == [("words", 2, said)]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "start on dbus",
+        "start on dbus SIGNAL=StateChanged BUS=system INTERFACE=org.a.B OBJPATH=/a/* SENDER=org.a.B ARG0=70 ARG1.0=x",
+        "start on dbus INTERFACE=org.* SENDER!=x SENDER=:1.17 DESTINATION=a.b",
+        "start on dbus-name org.a-b.C OWNER=y",
+        "start on dconf KEY=/org/*/x VALUE=\"'dark'\" TYPE=reset",
+        "start on dconf changed /a/b true",
+        "start on dconf KEY=/a VALUE=[1,2] or dconf KEY=/a VALUE=",
+        "start on usb-device-added sda* DEVNAME=/dev/sd* ID_X=y ACTION=add DEVPATH=/devices/x MINOR=1",
+        "start on foo-device-bind ACTION=bind or net-device-up IFACE=eth0",
+        "start on mounted MOUNTPOINT=/ or unmounted MOUNTPOINT=/x/* TYPE!=nfs or mounting MOUNTPOINT=none",
+    ],
+)
+def test_what_bridges_can_tell_is_no_finding(condition: str) -> None:
+    assert found(f"{condition}\nexec web\n") == []
+
+
 def test_a_result_that_no_job_has_is_never_met() -> None:
     assert found("start on stopped db RESULT=fail\nexec web\n") == ["1 never: start on stopped db RESULT=failed"]
     assert found("stop on stopping db RESULT=bad\nexec web\n") == ["1 never: "]

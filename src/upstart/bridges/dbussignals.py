@@ -6,12 +6,13 @@ goes is found again, and what has changed of its names is told; signals meanwhil
 
 from __future__ import annotations
 
+from upstart.base.buswords import NAME, SIGNAL
 from upstart.base.errors import UsageError
 from upstart.base.options import Option
 from upstart.bridges.bus import Bus, address_of
 from upstart.bridges.kinds import Bridge
 from upstart.bridges.program import ALWAYS
-from upstart.bridges.signals import NAME, SIGNAL, Signals
+from upstart.bridges.signals import Signals
 from upstart.bridges.state import State
 from upstart.dbus import wire
 

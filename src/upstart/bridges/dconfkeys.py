@@ -6,6 +6,7 @@ bridge shows by comparing, for the keys that conditions name.
 
 from __future__ import annotations
 
+from upstart.base.buswords import DCONF, DCONF_VARIABLES, is_key
 from upstart.base.glob import is_literal
 from upstart.bridges.bus import rule
 from upstart.bridges.condition import passes, tests_of
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
     Held = tuple[bool, str]
     Told = tuple[str, dict[str, str]]
 
-EVENT = "dconf"
-VARIABLES = ("TYPE", "KEY", "VALUE")
 _NOTIFY = {"interface": "ca.desrt.dconf.Writer", "member": "Notify"}
-
-
-def is_key(text: str) -> bool:
-    """Whether dconf may have a key of that name."""
-    return text.startswith("/") and "//" not in text and not text.endswith("/") and "\0" not in text
 
 
 class Keys:
@@ -43,7 +37,7 @@ class Keys:
 
     def want(self, leaves: Leaves) -> None:
         """Tell what these wait for; every change where they are None."""
-        conditions = [tests_of(words, VARIABLES) for _, words in leaves or ()]
+        conditions = [tests_of(words, DCONF_VARIABLES) for _, words in leaves or ()]
         self._conditions = None if leaves is None else conditions
         for key in list(self.known):
             if not self._concerns(key):
@@ -96,7 +90,7 @@ class Keys:
         env = {"TYPE": "changed" if is_set else "reset", "KEY": key, "VALUE": value}
         env = {name: readable(text.encode()) for name, text in env.items()}
         if self._conditions is None or any(passes(tests, env) for tests in self._conditions):
-            yield EVENT, env
+            yield DCONF, env
 
 
 def _key_of(tests: list[Test]) -> str:

@@ -6,9 +6,10 @@ what the databases below the user's have, or else the default of its schema.
 
 from __future__ import annotations
 
+from upstart.base.buswords import DCONF
 from upstart.base.errors import ClientError
 from upstart.bridges.bus import Bus, address_of
-from upstart.bridges.dconfkeys import EVENT, Keys
+from upstart.bridges.dconfkeys import Keys
 from upstart.bridges.kinds import Bridge
 from upstart.bridges.program import ALWAYS
 from upstart.bridges.state import State
@@ -112,7 +113,7 @@ class Library:
 class DconfSource:
     """The source of one bridge, by the bus at ``address``; ``always``: every change is told."""
 
-    patterns: tuple[str, ...] = (EVENT,)
+    patterns: tuple[str, ...] = (DCONF,)
 
     def __init__(self, host: Host, address: str, read: Callable[[str], Held], always: bool) -> None:
         self._host = host

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from upstart.base.buswords import NAME, SIGNAL
 from upstart.base.glob import is_literal
 from upstart.base.names import MANAGER
 from upstart.bridges.bus import NAME_CHANGED, rule
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     Told = tuple[str, dict[str, str]]
 
-SIGNAL, NAME = "dbus", "dbus-name"
 #: What a match rule calls our variables.
 _WORDS = {"SIGNAL": "member", "INTERFACE": "interface", "OBJPATH": "path", "SENDER": "sender"}
 _ARGUMENT = re.compile(r"ARG(\d|[1-5]\d|6[0-3])")

@@ -11,19 +11,14 @@ This is the pure part: records of devices in, events out.  What is always true h
 
 from __future__ import annotations
 
+from upstart.base.devicewords import MIDDLE, WORDS, parts
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     #: A key (the device), the name of an event, and its variables.
     Told = tuple[str, str, dict[str, str]]
-
-#: The events that may be told: of whatever subsystem, added, changed, removed, bind, unbind, move, online and offline.
-PATTERN = "*-device-*[de]"
-#: Words of udev whose event has another word.
-_WORDS = {"add": "added", "change": "changed", "remove": "removed"}
-_ACTIONS = ("added", "changed", "removed", "bind", "unbind", "move", "online", "offline")
-_MIDDLE = "-device-"
 
 
 class Record:
@@ -63,12 +58,7 @@ class Known:
 
 def subsystems(names: Iterable[str]) -> set[str]:
     """Those whose devices events of these names are about."""
-    found = set()
-    for name in names:
-        subsystem, middle, action = name.rpartition(_MIDDLE)
-        if middle and subsystem and action in _ACTIONS:
-            found.add(subsystem)
-    return found
+    return {subsystem for subsystem, _ in map(parts, names)} - {""}
 
 
 def readable(raw: bytes, keep: bool = False) -> str:
@@ -111,7 +101,7 @@ class Devices:
             return
         devpath = self._text(record.devpath)
         action = self._text(record.action)
-        word = _WORDS.get(action, action)
+        word = WORDS.get(action, action)
         if self.wanted is None:
             # Nothing has been enumerated, so it is not known what is new.
             yield self._event(record, word, action)
@@ -152,7 +142,7 @@ class Devices:
                 env = {"KERNEL": known.kernel, "DEVPATH": devpath, "SUBSYSTEM": known.subsystem, "ACTION": "remove"}
                 if known.node:
                     env["DEVNAME"] = known.node
-                yield devpath, f"{known.subsystem}{_MIDDLE}removed", env
+                yield devpath, f"{known.subsystem}{MIDDLE}removed", env
         for record in there.values():
             yield from self.heard(record)
 
@@ -179,7 +169,7 @@ class Devices:
         env["ACTION"] = action
         for name, value in record.properties:
             env.setdefault(text(name), text(value))
-        return env["DEVPATH"], f"{subsystem}{_MIDDLE}{word}", env
+        return env["DEVPATH"], f"{subsystem}{MIDDLE}{word}", env
 
     # For who is started again
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import os
 
+from upstart.base.devicewords import PATTERN
 from upstart.base.loop import READ
 from upstart.base.options import Option
 from upstart.base.priority import INFO, WARN
 from upstart.bridges import program
 from upstart.bridges.kinds import Bridge
 from upstart.bridges.state import State
-from upstart.bridges.udev import PATTERN, Devices, Record, subsystems
+from upstart.bridges.udev import Devices, Record, subsystems
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -34,6 +34,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "runlevel": ("RUNLEVEL", "PREVLEVEL", "INIT_HALT"),
     "control-alt-delete": (),
     "unmounted-remote-filesystems": (),
+    "unmounted": _MOUNT,
+    "bridge-overrun": ("BRIDGE", "DROPPED"),
 }
 #: The runlevels that there are.
 RUNLEVELS = "0123456Ss"

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import re
 
-from upstart.base import filewords
-from upstart.base.glob import match
+from upstart.base import buswords, devicewords, filewords
+from upstart.base.glob import is_literal, match
 from upstart.base.socketwords import EVENT as SOCKET
 from upstart.base.socketwords import WordError, port_of, read
 from upstart.engine.condition import split_test
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from upstart.conf.jobclass import JobClass, Match
 
 
 #: Where a relative path of a job begins that may be one of a session.
 _SOME_HOME = "/home"
+#: Events of bridges of buses, with the variable that a value alone in the first place is compared with.
+_OF_BUSES = {buswords.SIGNAL: "SIGNAL", buswords.NAME: "NAME", buswords.DCONF: "TYPE"}
+#: What fstab(5) has in the place of a mount point where there is none.
+_NO_PLACE = ("none", "swap")
+_OF_MOUNTS = ("mounting", "mounted", "unmounted")
 
 
 def wrong_words(job: JobClass, starting: bool, leaf: Match, of_system: bool = False) -> tuple[str, str]:
@@ -29,8 +36,16 @@ def wrong_words(job: JobClass, starting: bool, leaf: Match, of_system: bool = Fa
     """
     if leaf.name == filewords.EVENT:
         problem = _file(leaf, of_system)
+    elif leaf.name == SOCKET:
+        problem = _socket(job, starting, leaf)
+    elif leaf.name in _OF_BUSES:
+        problem = _of_bus(leaf)
+    elif leaf.name in _OF_MOUNTS:
+        problem = _each_value(leaf, "", _mount)
+    elif any(devicewords.parts(leaf.name)):
+        problem = _each_value(leaf, "KERNEL", lambda key, value: devicewords.wrong_value(leaf.name, key, value))
     else:
-        problem = _socket(job, starting, leaf) if leaf.name == SOCKET else ""
+        problem = devicewords.wrong_name(leaf.name)
     return problem, _word_of(problem, leaf) if problem else ""
 
 
@@ -64,6 +79,38 @@ def _file(leaf: Match, of_system: bool) -> str:
             if not any(match(value, kind) for kind in filewords.USUAL):
                 return f"{word}: unknown; it is {', '.join(filewords.USUAL + filewords.NAMED)}"
     return "" if path else "FILE is missing, and nothing is watched"
+
+
+def _of_bus(leaf: Match) -> str:
+    for word in leaf.args:
+        key, _, _ = split_test(word)
+        problem = buswords.wrong_key(leaf.name, key) if key is not None else ""
+        if problem:
+            return f"{key}: {problem}"
+    return _each_value(leaf, _OF_BUSES[leaf.name], lambda key, value: buswords.wrong_value(leaf.name, key, value))
+
+
+def _mount(key: str, value: str) -> str:
+    if key == "MOUNTPOINT" and value not in _NO_PLACE:
+        if not value.startswith("/"):
+            return "not absolute"
+        if value.endswith("/") and value != "/":
+            return "without the slash at its end"
+    return ""
+
+
+def _each_value(leaf: Match, first: str, wrong: Callable[[str, str], str]) -> str:
+    """What is wrong with the first value that is; ``first`` is the variable of a value alone in the first place."""
+    for position, word in enumerate(leaf.args):
+        key, value, negated = split_test(word)
+        if key is None:
+            key = first if position == 0 else ""
+        # A variable or a pattern may be anything, and what an event has not it passes.
+        if key and not negated and is_literal(value) and "$" not in value:
+            problem = wrong(key, value)
+            if problem:
+                return f"{word}: {problem}"
+    return ""
 
 
 def _word_of(problem: str, leaf: Match) -> str:
