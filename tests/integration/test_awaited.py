@@ -50,6 +50,19 @@ def test_a_client_asks_once_for_all_it_wants_to_know(init: SessionInit) -> None:
     library.close()
 
 
+def test_who_hears_of_some_events_alone_hears_of_these(init: SessionInit) -> None:
+    named, every = init.client(), init.client()
+    named.call(MANAGER, EXTENSION, "Hear", "as", ["EventEmitted dog-seen", "JobAdded"])
+    every.call(MANAGER, EXTENSION, "Hear", "as", ["EventEmitted"])
+    for name in ("cat-seen", "dog-seen", "dog"):
+        every.emit(name)
+    init.write("dog", "exec true\n")
+    every.call(MANAGER, UPSTART, "ReloadConfiguration")
+    # Nobody listens to all there is.
+    assert [name for name, _ in signals(named)] == ["EventEmitted", "JobAdded"]
+    assert [values[0] for _, values in signals(every)] == ["cat-seen", "dog-seen", "dog"]
+
+
 def test_changes_are_told_together_and_to_who_wants_them(init: SessionInit) -> None:
     all_of_it, some, none = init.client(), init.client(), init.client()
     some.call(MANAGER, EXTENSION, "Hear", "as", ["AwaitedChanged"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bridge_system import switches
+from bridge_system import Bridged, switches
 from daemon_init import MANAGER, PROGRAMS, ROOT, UPSTART, SessionInit, wait_for
 from test_daemon_bus import Bus, pytestmark
 
@@ -115,6 +115,52 @@ def test_a_re_execution_of_the_systems_init_is_told_once(pair: Pair) -> None:
     pair.expect("restarted", "restarted")
     pair.emit_until_noted("shown", "A=1")
     assert pair.noted("restarted") == ["restarted"]
+
+
+def test_the_session_of_root_hears_the_systems_init_where_no_bus_is(tmp_path: Path) -> None:
+    system = Bridged(tmp_path)
+    conf = tmp_path / "session"
+    conf.mkdir()
+    (tmp_path / "list").write_text("shown*\n")
+    job = (ROOT / f"etc/sessions/{BRIDGE}.conf").read_text().replace("/usr/sbin", str(PROGRAMS))
+    (conf / f"{BRIDGE}.conf").write_text(job.replace("--daemon", f"--daemon --list={tmp_path}/list"))
+    for name in ("shown", "hidden", "restarted"):
+        (conf / f"{name}.conf").write_text(NOTE.format(name=name))
+    address = f"DBUS_SYSTEM_BUS_ADDRESS=unix:path={tmp_path}/none"
+    try:
+        system.prepare()
+        init = f"{PROGRAMS}/init --user --confdir {conf} --no-startup-event --no-dbus"
+        env = f"env HOME={tmp_path}\nenv XDG_RUNTIME_DIR={tmp_path}\nenv {address}\n"
+        system.write("session", f"{env}expect none\nexec {init}\n")
+        system.initctl("start", "session")
+        watching = f"{PROGRAMS}/upstart-bridges --status --user"
+        session = f"UPSTART_SESSION=$(cat {tmp_path}/upstart/sessions/*.session | cut -d= -f2-)"
+
+        def status() -> str:
+            return system.run("sh", "-c", f"XDG_RUNTIME_DIR={tmp_path} {session} {watching}").stdout
+
+        wait_for(lambda: "watches hidden shown by the system's init" in status(), 20)
+        system.initctl("emit", "hidden", "A=1")
+        system.initctl("emit", "shown", "A=1", "B=x y")
+        note = tmp_path / "shown"
+        wait_for(lambda: note.exists() and note.read_text() == ":sys:shown 1 x y\n")
+        assert not (tmp_path / "restarted").exists()
+        system.restart_init()
+        wait_for(lambda: (tmp_path / "restarted").exists())
+        system.initctl("emit", "shown", "A=2")
+        wait_for(lambda: note.read_text() == ":sys:shown 1 x y\n:sys:shown 2\n")
+        assert (tmp_path / "restarted").read_text().split() == [":sys:restarted"]
+        assert not (tmp_path / "hidden").exists()
+        # Other events do not wake it.
+        pid = next(int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline")
+                   if path.read_bytes().split(b"\0")[-2:-1] == [f"--list={tmp_path}/list".encode()])  # fmt: skip
+        before = switches(pid)
+        for _ in range(5):
+            system.initctl("emit", "shown-otherwise")
+        time.sleep(0.3)
+        assert switches(pid) == before
+    finally:
+        system.close()
 
 
 def test_a_bus_that_was_away_is_found_again(pair: Pair, tmp_path: Path) -> None:

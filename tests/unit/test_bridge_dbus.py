@@ -151,6 +151,14 @@ def test_names_are_compared_with_what_was_told() -> None:
     assert names() == [] and signals.owned == set()
 
 
+def test_a_name_of_which_it_is_in_doubt_what_was_told_is_told_again() -> None:
+    signals = waiting("dbus-name NAME=org.foo", "dbus-name NAME=org.bar", "dbus-name NAME=org.baz", bus="b")
+    signals.owned = {"org.foo", "org.baz"}
+    signals.unsure = {"org.foo", "org.bar", "org.other"}
+    told = [" ".join(env.values()) for _, env in signals.names(["org.foo", "org.baz", "org.other"])]
+    assert told == ["org.bar n b", "org.foo y b"] and not signals.unsure
+
+
 def test_a_bus_must_have_a_name_if_it_is_to_have_one() -> None:
     for words in (["--bus-name="], ["--bus-name", " x"]):
         with pytest.raises(UsageError):

@@ -90,6 +90,14 @@ def test_what_changed_while_nothing_was_heard_is_told(database: Database) -> Non
     assert list(again.keys.known) == []
 
 
+def test_a_key_of_which_it_is_in_doubt_what_was_told_is_told_again(database: Database) -> None:
+    database.want("KEY=/a/x", "KEY=/a/b/*")
+    database.user = {"/a/x": "1", "/a/b/y": "2"}
+    database.keys.known = {"/a/x": (True, "1")}
+    database.keys.unsure = {"/a/x", "/a/b/y", "/other"}
+    assert database.compare() == ["changed /a/b/y 2", "changed /a/x 1"] and database.compare() == []
+
+
 def test_everything_is_told_where_that_is_wanted(database: Database) -> None:
     database.keys.want(None)
     assert database.keys.rules() == {RULE} and database.heard("/q/", "r") == ["reset /q/r "]

@@ -24,8 +24,9 @@ from upstart.bridges.guarded import Guarded
 from upstart.bridges.host import Host
 from upstart.bridges.mounttable import Mounts, places_of_mountall
 from upstart.bridges.outbox import Outbox
+from upstart.bridges.state import State
 from upstart.bridges.status import waiting_for
-from upstart.bridges.udev import Devices, Record, readable, subsystems
+from upstart.bridges.udev import Devices, Known, Record, readable, subsystems
 from upstart.bridges.udevmonitor import BY_RULE, UdevSource
 from upstart.mounts.values import Mounted
 
@@ -222,6 +223,44 @@ def test_all_is_told_where_everything_is_wanted() -> None:
     assert devices.want(None) == set()
     told = [name for _ in range(2) for _, name, _ in devices.heard(record("add", subsystem=""))]
     assert told == ["(null)-device-added"] * 2
+
+
+def test_a_device_that_may_have_been_told_of_and_has_gone_is_removed() -> None:
+    first = Devices()
+    first.want({"block"})
+    left = [first.doubt(name, key) for number in (1, 2) for key, name, _ in first.heard(record("add", number))]
+    assert first.doubt("block-device-changed", "/devices/block/d1") == []
+    again = Devices()
+    again.want({"block"})
+    again.unsure = {path: Known(*values) for path, *values in left}
+    told = [(name, env["KERNEL"]) for _, name, env in again.found([record("add", 2)], {"block"})]
+    assert told == [("block-device-removed", "d1"), ("block-device-added", "d2")] and not again.unsure
+
+
+def test_what_is_in_doubt_is_left_until_all_was_told(tmp_path: Path) -> None:
+    fail = lambda *words: pytest.fail(str(words))  # noqa: E731
+    host: Any = SimpleNamespace(state_path=f"{tmp_path}/deep/x.json", epoch="life", log=fail)
+    state = State(host)
+    assert state.doubts() == []
+    for _ in range(2):
+        state.doubt("a", "b")
+        state.doubt("c")
+    with open(f"{host.state_path}.doubt", "a") as file:
+        file.write('["cut o')
+    state.close()
+    again = State(host)
+    assert again.doubts() == [("a", "b"), ("c",)]
+    again.doubt("d")
+    assert State(host).doubts() == [("a", "b"), ("c",), ("d",)]
+    again.save(x=1)
+    assert State(host).doubts() == [] and os.listdir(tmp_path / "deep") == ["x.json"]
+    # The same text is not written again, and yet there is no doubt.
+    again.doubt("e")
+    again.save(x=1)
+    again.doubt("f")
+    assert State(host).doubts() == [("f",)]
+    host.epoch = "another"
+    assert State(host).doubts() == []
 
 
 def test_a_device_that_moves_is_known_by_its_new_path() -> None:

@@ -7,16 +7,12 @@ it, on the loop that is there: libdbus would need GLib's beside that.
 
 from __future__ import annotations
 
-import _socket
 import os
 
 from upstart.base.priority import ERROR, INFO, WARN
+from upstart.bridges.peer import Peer
 from upstart.dbus import wire
-from upstart.dbus.address import parse_address
-from upstart.dbus.auth import ClientAuth
 from upstart.dbus.bus import BUS, BUS_PATH, DEFAULT_ADDRESS
-from upstart.dbus.connection import Connection, Memory
-from upstart.dbus.turns import Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,49 +45,32 @@ class Bus:
     """The bus at ``address``, for the bridge of ``host``.
 
     ``heard`` (message) gets signals; ``connected`` () is called each time that the bus is there; what is asked of it
-    then goes before any signal is heard.
+    then goes before any signal is heard.  ``instead`` () is called before each attempt, of which there is none where it
+    says that the bus is not needed.
     """
 
     def __init__(
-        self, host: Host, address: str, heard: Callable[[wire.Message], object], connected: Callable[[], object]
-    ) -> None:
+        self, host: Host, address: str, heard: Callable[[wire.Message], object], connected: Callable[[], object],
+        instead: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self._host = host
-        self._address = address
-        self._heard = heard
         self._connected = connected
+        self._instead = instead
         # It is a loop in all that a connection needs of one.
         loop: Any = host.loop
         self._loop: Loop = loop
-        self._turns = Turns(self._loop)
-        self._connection: Connection | None = None
-        self._calls: dict[int, Callable[[wire.Message], object]] = {}
-        self._serial = 0
+        self._peer = Peer(loop, address, lambda: self.call("Hello", self._greeted), heard, self._lost, bus=True)
         self._retry = FIRST
         self._told = False
         self._rules: set[str] = set()
-        self._closed = False
         #: There is a bus, and it knows us.
         self.up = False
 
-    def connect(self) -> None:
-        """Begin."""
-        reason = "its address is not known" if not self._address else "its address cannot be read"
-        for name in parse_address(self._address):
-            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-            try:
-                sock.connect(name)
-            except OSError as error:
-                reason = error.strerror or "?"
-                sock.close()
-                continue
-            auth = ClientAuth(os.getuid())
-            self._connection = Connection(
-                self._loop, self._turns, Memory(wire.LONGEST), sock, auth, -1, 0, self._received, self._lost
-            )
-            self._connection.authenticated = lambda: self.call("Hello", self._greeted)
-            self._connection.send(auth.start())
-            return
-        self._again(reason)
+    def connect(self, anyway: bool = False) -> None:
+        """Begin; ``anyway``: whatever there may be instead."""
+        reason = "" if not anyway and self._instead() else self._peer.connect()
+        if reason:
+            self._again(reason)
 
     def _again(self, reason: str) -> None:
         if not self._told:
@@ -102,31 +81,23 @@ class Bus:
 
     def _greeted(self, answer: wire.Message) -> None:
         if answer.type == wire.ERROR:
-            self._drop()
+            self._peer.drop()
             return
         self.up, self._told, self._retry = True, False, FIRST
         for each in self._rules:
             self._match("AddMatch", each)
         self._connected()
 
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-    def _lost(self, _connection: Connection) -> None:
-        self._connection = None
-        self._calls.clear()
+    def _lost(self) -> None:
         was_up, self.up = self.up, False
-        if self._closed:
-            return
         if was_up:
             self._host.log(INFO, "Disconnected from D-Bus")
         self._again("it has closed the connection")
 
     def close(self) -> None:
         """Leave the bus."""
-        self._closed = True
-        self._drop()
+        self.up = False
+        self._peer.close()
 
     def want(self, rules: Iterable[str]) -> None:
         """Hear what these rules match, and nothing else."""
@@ -146,22 +117,4 @@ class Bus:
 
     def call(self, member: str, then: Callable[[wire.Message], object], signature: str = "", *args: Any) -> None:
         """Call a method of the bus itself; ``then`` gets the answer, unless the connection goes before."""
-        self.ask(BUS, BUS_PATH, BUS, member, then, signature, *args)
-
-    def ask(
-        self, service: str, path: str, interface: str, member: str, then: Callable[[wire.Message], object],
-        signature: str = "", *args: Any,
-    ) -> None:  # fmt: skip
-        """Call a method of somebody on the bus."""
-        if self._connection is not None:
-            self._serial += 1
-            self._calls[self._serial] = then
-            self._connection.send(wire.call(self._serial, service, path, interface, member, signature, *args))
-
-    def _received(self, _connection: Connection, message: wire.Message) -> None:
-        if message.type == wire.SIGNAL:
-            self._heard(message)
-        elif message.type in (wire.RETURN, wire.ERROR):
-            then = self._calls.pop(message.header.reply_serial, None)
-            if then is not None:
-                then(message)
+        self._peer.call(BUS, BUS_PATH, BUS, member, then, signature, *args)

@@ -51,6 +51,7 @@ class BusSource:
         if self._ready is None:
             # Which life of init this is, is known by now.
             self._signals.owned = self._state.load(lambda saved: set(map(str, saved["owned"]))) or set()
+            self._signals.unsure = {name for name, in self._state.doubts()}
             self._ready = self._host.postpone()
             self._bus.connect()
         elif self._bus.up:
@@ -105,12 +106,15 @@ class BusSource:
 
     def _tell(self, told: Iterable[Told]) -> None:
         for name, env in told:
+            if name == NAME:
+                self._state.doubt(env["NAME"])
             # Of those that wait and are the same in all, one is enough.
             self._host.emit("\0".join(env.values()), name, env)
 
     def told(self) -> None:
         """Leave word of which names have owners."""
-        self._state.save(owned=sorted(self._signals.owned))
+        if not self._signals.unsure:
+            self._state.save(owned=sorted(self._signals.owned))
 
     def watched(self) -> list[str]:
         """The match rules, and whether there is a bus."""
@@ -119,6 +123,7 @@ class BusSource:
     def close(self) -> None:
         """Leave the bus."""
         self._bus.close()
+        self._state.close()
 
 
 def _check(settings: Any) -> None:

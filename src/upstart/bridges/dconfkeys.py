@@ -34,6 +34,8 @@ class Keys:
         self._conditions: list[list[Test]] | None = []
         #: What keys hold, by what has been told.
         self.known: dict[str, Held] = {}
+        #: The keys of which it is not known whether the last change was told.
+        self.unsure: set[str] = set()
 
     def want(self, leaves: Leaves) -> None:
         """Tell what these wait for; every change where they are None."""
@@ -75,9 +77,11 @@ class Keys:
 
     def compare(self) -> Iterator[Told]:
         """What is to be told where nothing was heard for a while; what nothing was known of is known from now on."""
-        for key in sorted({*self.named(), *self.known}):
-            if key in self.known:
-                yield from self._changed(key, only_if_other=True)
+        unsure = {key for key in self.unsure if self._concerns(key)}
+        self.unsure = set()
+        for key in sorted({*self.named(), *self.known, *unsure}):
+            if key in self.known or key in unsure:
+                yield from self._changed(key, only_if_other=key not in unsure)
             else:
                 self.known[key] = self._read(key)
 

@@ -129,6 +129,7 @@ class DconfSource:
         if first:
             # Which life of init this is, is known by now.
             self._keys.known = self._state.load(_known) or {}
+            self._keys.unsure = {key for key, in self._state.doubts()}
         self._keys.want(None if self._always else leaves)
         self._bus.want(self._keys.rules())
         if first:
@@ -155,11 +156,13 @@ class DconfSource:
 
     def _tell(self, told: Iterable[Told]) -> None:
         for name, env in told:
+            self._state.doubt(env["KEY"])
             self._host.emit(env["KEY"], name, env, env["TYPE"])
 
     def told(self) -> None:
         """Leave word of what keys hold."""
-        self._state.save(known={key: list(held) for key, held in self._keys.known.items()})
+        if not self._keys.unsure:
+            self._state.save(known={key: list(held) for key, held in self._keys.known.items()})
 
     def watched(self) -> list[str]:
         """The match rules, and whether there is a bus."""
@@ -168,6 +171,7 @@ class DconfSource:
     def close(self) -> None:
         """Leave the bus."""
         self._bus.close()
+        self._state.close()
 
 
 def _known(saved: dict[str, Any]) -> dict[str, Held]:

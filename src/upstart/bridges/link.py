@@ -7,17 +7,11 @@ init that re-executes itself, or is started anew, is found again: another attemp
 
 from __future__ import annotations
 
-import _socket
-import os
 import time
-from struct import Struct
 
 from upstart.base.names import EXTENSION, INVALID_ARGS, MANAGER, NO_EXTENSION, PATH, SERVICE
+from upstart.bridges.peer import Peer
 from upstart.dbus import wire
-from upstart.dbus.address import parse_address
-from upstart.dbus.auth import ClientAuth
-from upstart.dbus.connection import Connection, Memory
-from upstart.dbus.turns import Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +25,6 @@ if TYPE_CHECKING:
 
 RETRY = 0.1
 PATIENCE = 60.0
-_CREDENTIALS = Struct("@iII")
 
 
 class Link:
@@ -43,8 +36,7 @@ class Link:
     """
 
     __slots__ = (
-        "_address", "_calls", "_connection", "_deadline", "_gave_up", "_heard", "_loop", "_lost", "_patterns",
-        "_serial", "_turns", "_wanted", "number", "pid", "up",
+        "_deadline", "_ended", "_gave_up", "_heard", "_loop", "_lost", "_patterns", "_peer", "_wanted", "number",
     )  # fmt: skip
 
     def __init__(
@@ -59,46 +51,32 @@ class Link:
     ) -> None:
         self._loop = loop
         self._heard = heard or {}
-        self._address = address
         self._patterns = list(patterns)
         self._wanted = wanted
         self._lost = lost
         self._gave_up = gave_up
-        self._turns = Turns(loop)
-        self._connection: Connection | None = None
-        self._calls: dict[int, Callable[[wire.Message | None], object]] = {}
-        self._serial = 0
+        self._peer = Peer(loop, address, self._begin, self._signal, self._closed)
         self._deadline = 0.0
-        #: The pid of the init that is, or was last, connected to.
-        self.pid = 0
-        #: Init can be told something: what is before a connection is authenticated would end it.
-        self.up = False
+        self._ended = False
         #: How many connections there have been.
         self.number = 0
 
+    @property
+    def pid(self) -> int:
+        """The pid of the init that is, or was last, connected to."""
+        return self._peer.pid
+
+    @property
+    def up(self) -> bool:
+        """Init can be told something."""
+        return self._peer.up
+
     def connect(self) -> None:
         """Begin."""
-        reason = "its address cannot be read"
-        for name in parse_address(self._address):
-            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-            try:
-                sock.connect(name)
-                self.pid, uid, _ = _CREDENTIALS.unpack(
-                    sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
-                )
-                if uid not in (0, os.getuid()):
-                    raise OSError(0, "Its server is another user's")
-            except OSError as error:
-                reason = error.strerror or "?"
-                sock.close()
-                continue
-            auth = ClientAuth(os.getuid())
-            connection = Connection(
-                self._loop, self._turns, Memory(wire.LONGEST), sock, auth, uid, self.pid, self._received, self._closed
-            )
-            self._connection = connection
-            connection.authenticated = self._begin
-            connection.send(auth.start())
+        if self._ended:
+            return
+        reason = self._peer.connect()
+        if not reason:
             return
         if time.monotonic() >= self._deadline:
             self._gave_up(reason)
@@ -106,7 +84,6 @@ class Link:
             self._loop.call_later(RETRY, self.connect)
 
     def _begin(self) -> None:
-        self.up = True
         self.number += 1
         self._call(EXTENSION, "Hear", None, "as", ["AwaitedChanged", *self._heard])
         self._ask()
@@ -114,9 +91,7 @@ class Link:
     def _ask(self) -> None:
         self._call(EXTENSION, "Awaited", self._answered, "as", self._patterns)
 
-    def _answered(self, answer: wire.Message | None) -> None:
-        if answer is None:
-            return
+    def _answered(self, answer: wire.Message) -> None:
         self._deadline = 0.0
         if answer.type == wire.RETURN and answer.header.signature == "a(sas)":
             self._wanted([(name, tests) for name, tests in answer.args()[0]])
@@ -129,9 +104,8 @@ class Link:
         Where the connection goes before, it is not called.
         """
 
-        def answered(answer: wire.Message | None) -> None:
-            if answer is not None:
-                then(str(answer.args()[0]) if answer.type == wire.ERROR and answer.header.signature == "s" else "")
+        def answered(answer: wire.Message) -> None:
+            then(str(answer.args()[0]) if answer.type == wire.ERROR and answer.header.signature == "s" else "")
 
         try:
             self._call(MANAGER, "EmitEvent", answered, "sasb", name, env, False)
@@ -147,56 +121,34 @@ class Link:
         Copies of ``fds`` go with it.  Where the connection goes before, ``then`` is not called.
         """
 
-        def answered(answer: wire.Message | None) -> None:
-            if answer is not None:
-                failed = answer.type == wire.ERROR
-                then(answer, (_text_of(answer) or "?") if failed else "")
+        def answered(answer: wire.Message) -> None:
+            then(answer, (_text_of(answer) or "?") if answer.type == wire.ERROR else "")
 
         self._call(EXTENSION, member, answered, signature, *args, fds=fds)
 
     def _call(
-        self,
-        interface: str,
-        member: str,
-        then: Callable[[wire.Message | None], object] | None,
-        signature: str,
-        *args: Any,
+        self, interface: str, member: str, then: Callable[[wire.Message], object] | None, signature: str, *args: Any,
         fds: Sequence[int] = (),
-    ) -> None:
-        if self._connection is None:
-            return
-        self._serial = self._serial % 0xFFFFFFFF + 1
-        data = wire.call(self._serial, SERVICE, PATH, interface, member, signature, *args, fds=len(fds))
-        if then is not None:
-            self._calls[self._serial] = then
-        self._connection.send(data, fds)
+    ) -> None:  # fmt: skip
+        self._peer.call(SERVICE, PATH, interface, member, then, signature, *args, fds=fds)
 
-    def _received(self, _connection: Connection, message: wire.Message) -> None:
-        if message.type == wire.SIGNAL:
-            if message.header.interface == EXTENSION and message.header.member == "AwaitedChanged":
-                self._ask()
-            elif message.header.interface == EXTENSION and message.header.member in self._heard:
-                self._heard[message.header.member](message.args()[0])
+    def _signal(self, message: wire.Message) -> None:
+        if message.header.interface != EXTENSION:
             return
-        then = self._calls.pop(message.header.reply_serial, None)
-        if then is not None:
-            then(message)
+        if message.header.member == "AwaitedChanged":
+            self._ask()
+        elif message.header.member in self._heard:
+            self._heard[message.header.member](message.args()[0])
 
-    def _closed(self, _connection: Connection) -> None:
-        self._connection = None
-        self.up = False
-        self._calls.clear()
+    def _closed(self) -> None:
         self._deadline = self._deadline or time.monotonic() + PATIENCE
         self._lost()
         self._loop.call_later(RETRY, self.connect)
 
     def close(self) -> None:
-        """End the connection."""
-        self._lost = lambda: None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.flush()
-            connection.close()
+        """End the connection; there is no other."""
+        self._ended = True
+        self._peer.close()
 
 
 def _text_of(answer: wire.Message) -> str:

@@ -67,6 +67,8 @@ class Signals:
         self.owners: dict[str, str] = {}
         #: The names that conditions are about and that somebody owns, by what has been told.
         self.owned: set[str] = set()
+        #: The names of which it is not known whether the last change was told.
+        self.unsure: set[str] = set()
 
     def want(self, leaves: Leaves) -> None:
         """Tell what these wait for; every signal where they are None."""
@@ -154,8 +156,9 @@ class Signals:
     # Names
 
     def _changed(self, name: str, owned: bool) -> Iterator[Told]:
-        if name.startswith(":") or (name in self.owned) is owned:
+        if name.startswith(":") or ((name in self.owned) is owned and name not in self.unsure):
             return
+        self.unsure.discard(name)
         env = {"NAME": name, "OWNER": "y" if owned else "n", **self._bus}
         about = [tests for tests in self._names if passes([test for test in tests if test.key == "NAME"], env)]
         if about:
@@ -166,8 +169,9 @@ class Signals:
     def names(self, there: Iterable[str]) -> Iterator[Told]:
         """What is to be told where these names have owners, and no others."""
         now = set(there)
-        for name in sorted(self.owned - now):
+        for name in sorted((self.owned | self.unsure) - now):
             yield from self._changed(name, False)
         self.owned &= now
         for name in sorted(now):
             yield from self._changed(name, True)
+        self.unsure.clear()

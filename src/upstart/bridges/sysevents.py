@@ -1,4 +1,4 @@
-"""upstart-event-bridge(8): events of the system's init, for a session, by the system bus.
+"""upstart-event-bridge(8): events of the system's init, for a session, by the system bus; for root's by init itself.
 
 What is always true here: nothing is told but what a job of the session waits for and the administrator's list has; an
 event has the variables that it had, in their order.  That init was re-executed is told once, by what it says or by its
@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 
 from upstart.base.glob import match
-from upstart.base.names import MANAGER, PATH, SERVICE
+from upstart.base.names import ADDRESS, MANAGER, PATH, SERVICE
 from upstart.base.options import Option
-from upstart.base.priority import WARN
+from upstart.base.priority import INFO, WARN
 from upstart.bridges.bus import NAME_CHANGED, Bus, address_of, rule
 from upstart.bridges.condition import passes, tests_of
 from upstart.bridges.kinds import Bridge
+from upstart.bridges.systeminit import SystemInit
 from upstart.dbus import wire
 from upstart.dbus.bus import BUS
 
@@ -98,18 +99,22 @@ class Forward:
 
 
 class EventSource:
-    """The source of one bridge, by the bus at ``address``; ``path`` is that of the list."""
+    """The source of one bridge, by the bus at ``address``, but by the init at ``private`` while one is there; ``path``
+    is that of the list."""
 
     patterns: tuple[str, ...] = (PREFIX + "*",)
 
-    def __init__(self, host: Host, path: str, address: str) -> None:
+    def __init__(self, host: Host, path: str, address: str, private: str) -> None:
         self._host = host
         self._path = path
         self._forward = Forward()
         self._stamp: tuple[int, int] | None = None
         self._count = 0
         self._ready: Callable[[], object] | None = None
-        self._bus = Bus(host, address, self._heard, self._connected)
+        self._init = SystemInit(host, private, self._emitted, self._connected_to_init, self._lost_init)
+        #: How many connections to init there have been since there was another way.
+        self._connections = 0
+        self._bus = Bus(host, address, self._heard, self._connected, self._init.connect)
 
     def want(self, leaves: Leaves) -> None:
         """Hear of what is waited for; it is ready once the bus knows that."""
@@ -122,11 +127,29 @@ class EventSource:
         else:
             rules += [rule(**init, member="EventEmitted", arg0=name) for name in names]
         self._bus.want(rules)
+        self._init.want(names)
         if self._ready is None:
             self._ready = self._host.postpone()
             self._bus.connect()
 
+    def _connected_to_init(self) -> None:
+        if not self._connections:
+            self._forward.connected()
+        self._connections += 1
+        self._tell(self._forward.owner(str(self._connections)))
+        if self._ready is not None:
+            self._ready()
+
+    def _lost_init(self, was_up: bool) -> None:
+        if was_up:
+            # One that executes itself listens all the while.
+            self._host.log(INFO, "Disconnected from the system's init")
+            self._bus.connect()
+        else:
+            self._bus.connect(True)
+
     def _connected(self) -> None:
+        self._connections = 0
         self._forward.connected()
         # The bus answers in order: by now it has the rules.
         self._bus.call("GetNameOwner", self._owned, "s", SERVICE)
@@ -140,13 +163,15 @@ class EventSource:
     def _heard(self, message: wire.Message) -> None:
         header, signature = message.header, message.header.signature
         if header.member == "EventEmitted" and signature == "sas":
-            name, env = message.args()
-            self._read_list()
-            self._tell(self._forward.emitted(name, env))
+            self._emitted(*message.args())
         elif header.member == "Restarted":
             self._tell(self._forward.restarted(header.sender or ""))
         elif header.member == NAME_CHANGED and header.sender == BUS and signature == "sss":
             self._tell(self._forward.owner(message.args()[2]))
+
+    def _emitted(self, name: str, env: list[str]) -> None:
+        self._read_list()
+        self._tell(self._forward.emitted(name, env))
 
     def _tell(self, told: Iterator[Told]) -> None:
         for name, env in told:
@@ -173,17 +198,22 @@ class EventSource:
     def watched(self) -> list[str]:
         """What is heard of, and whether there is a bus."""
         names = self._forward.names()
-        away = "" if self._bus.up else ", which is away"
-        return [f"{'all events' if names is None else ' '.join(names) or 'restarts'} by the system bus{away}"]
+        way = "by the system bus" + ("" if self._bus.up else ", which is away")
+        way = "by the system's init" if self._init.up else way
+        return [f"{'all events' if names is None else ' '.join(names) or 'restarts'} {way}"]
 
     def close(self) -> None:
-        """Leave the bus."""
+        """Hear nothing more."""
+        self._init.close()
         self._bus.close()
 
 
 BRIDGE = Bridge(
     "Bridge system upstart events into the user session upstart",
-    lambda host, settings: EventSource(host, settings.list, address_of(system=True)),
+    # Init hangs up on everybody but root.
+    lambda host, settings: EventSource(
+        host, settings.list, address_of(system=True), "" if os.getuid() else ADDRESS
+    ),
     ((Option("", "list", "list", argument="FILE"), f"file of events to be told of, not {LIST}"),),
     {"list": LIST, "user": True},
 )

@@ -76,7 +76,7 @@ def _escaped(char: str) -> str:
 class Devices:
     """The devices of the subsystems ``wanted``, None for all; ``keep`` keeps control characters in what is told."""
 
-    __slots__ = ("_keep", "known", "unready", "wanted")
+    __slots__ = ("_keep", "known", "unready", "unsure", "wanted")
 
     def __init__(self, keep: bool = False) -> None:
         self._keep = keep
@@ -84,6 +84,8 @@ class Devices:
         #: By DEVPATH: those that have been told as added, and those that are there and not ready.
         self.known: dict[str, Known] = {}
         self.unready: set[str] = set()
+        #: Those that may have been told as added, or not: what they are not known by, their removal is told by.
+        self.unsure: dict[str, Known] = {}
 
     def want(self, wanted: set[str] | None) -> set[str]:
         """Tell of these subsystems from now on; gives those whose devices have yet to be enumerated."""
@@ -133,6 +135,10 @@ class Devices:
     def found(self, records: Iterable[Record], among: set[str]) -> Iterator[Told]:
         """What is to be told where all devices of the subsystems ``among`` are these."""
         there = {self._text(record.devpath): record for record in records}
+        unsure, self.unsure = self.unsure, {}
+        for devpath, known in unsure.items():
+            if devpath not in there and devpath not in self.known and known.subsystem in among:
+                self.known[devpath] = known
         for devpath, known in list(self.known.items()):
             if known.subsystem not in among:
                 continue
@@ -176,6 +182,11 @@ class Devices:
     def dump(self) -> dict[str, list[str]]:
         """What has been told, as JSON has it."""
         return {path: [known.subsystem, known.kernel, known.node, known.since] for path, known in self.known.items()}
+
+    def doubt(self, name: str, devpath: str) -> list[str]:
+        """What the next one is to know of a device before this event of it is told; empty where that is nothing."""
+        known = self.known.get(devpath) if name.endswith("added") else None
+        return [devpath, known.subsystem, known.kernel, known.node, known.since] if known is not None else []
 
     def load(self, saved: dict[str, list[str]]) -> None:
         """Go on from what `dump` gave.  TypeError or ValueError where it is something else."""

@@ -17,7 +17,7 @@ from upstart.base.priority import INFO, WARN
 from upstart.bridges import program
 from upstart.bridges.kinds import Bridge
 from upstart.bridges.state import State
-from upstart.bridges.udev import Devices, Record, subsystems
+from upstart.bridges.udev import Devices, Known, Record, subsystems
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class UdevSource:
         first = not self._listening
         if first:
             self._state.load(lambda saved: self._devices.load(saved["devices"]))
+            self._devices.unsure = {path: Known(*values) for path, *values in self._state.doubts() if len(values) == 4}
         new = self._devices.want(wanted)
         self._filter(wanted)
         if first:
@@ -110,6 +111,9 @@ class UdevSource:
     def _tell(self, events: Iterator[Told]) -> None:
         for key, name, env in events:
             if name not in self._elsewhere:
+                doubt = self._devices.doubt(name, key)
+                if doubt:
+                    self._state.doubt(*doubt)
                 self._host.emit(key, name, env)
 
     def _present(self, among: set[str]) -> Iterator[Record]:
@@ -127,6 +131,7 @@ class UdevSource:
         """Listen no more."""
         # pyudev closes the socket when nobody has the monitor any more.
         del self._monitor
+        self._state.close()
 
     # What outlives us
 

@@ -28,6 +28,8 @@ _BUILD = {
 }
 #: The bodies of GoalChanged and StateChanged.
 _WORDS = {word: wire.pack("s", word) for word in ("start", "stop", "respawn", *NEXT)}
+#: What the engine announces whether or not anybody listens to the rest.
+ALWAYS = frozenset((AWAITED_CHANGED, FREE, CLOSED))
 _MANAGER = MANAGER_INTERFACE.name
 _EXTENSION = EXTENSION_INTERFACE.name
 _JOB = JOB_OBJECT[0].name
@@ -42,6 +44,14 @@ def restarted(serial: int) -> bytes:
 def awaited_changed(serial: int, names: list[str]) -> bytes:
     """The signal that tells of which events other tests are awaited."""
     return _BUILD[_EXTENSION, AWAITED_CHANGED](serial, ROOT, wire.pack("as", names))
+
+
+def names(effect: Announce) -> tuple[str, ...]:
+    """The names by which a client may want the signal for an effect: an event's, besides, with that of the event."""
+    if effect.signal == "EventEmitted":
+        value: Any = effect.value
+        return effect.signal, f"{effect.signal} {value[0]}"
+    return (effect.signal,)
 
 
 def build(serial: int, effect: Announce) -> bytes:

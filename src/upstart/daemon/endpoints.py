@@ -72,7 +72,9 @@ class Endpoints:
             if self._awaited_timer < 0:
                 self._awaited_timer = self._loop.call_later(AWAITED_SECONDS, self._announce_awaited)
             return
-        self._send(announce.build(self._service.next_serial(), effect), effect.signal)
+        names_of_it = announce.names(effect)
+        if self.bus_connected() or (self.server is not None and self.server.wants(*names_of_it)):
+            self._send(announce.build(self._service.next_serial(), effect), *names_of_it)
 
     def _announce_awaited(self) -> None:
         self._awaited_timer = -1
@@ -80,15 +82,15 @@ class Endpoints:
         data = announce.awaited_changed(self._service.next_serial(), names if len(names) <= MOST_NAMES else [])
         self._send(data, announce.AWAITED_CHANGED)
 
-    def _send(self, data: bytes, member: str) -> None:
+    def _send(self, data: bytes, *names: str) -> None:
         if self.server is not None:
-            self.server.broadcast(data, member)
+            self.server.broadcast(data, *names)
         if self.bus is not None:
             self.bus.send(data)
 
     def listeners_changed(self) -> None:
         """Have the engine announce changes only while somebody listens."""
-        listening = self.server is not None and self.server.listening()
+        listening = self.server is not None and self.server.listening(announce.ALWAYS)
         self._engine.set_announcing(listening or self.bus_connected())
 
     # The private socket

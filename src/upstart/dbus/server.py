@@ -20,7 +20,7 @@ from upstart.dbus.connection import Connection, Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from upstart.base.loop import Loop
     from upstart.dbus.connection import Work
@@ -148,18 +148,20 @@ class PrivateServer:
         self.clients.pop(client, None)
         self.on_change()
 
-    def listening(self) -> bool:
-        """Whether any client wants all signals."""
-        return any(client.hears is None for client in self.clients)
+    def listening(self, others: Container[str] = ()) -> bool:
+        """Whether any client wants all signals, or one that is not among these."""
+        return any(
+            client.hears is None or any(name not in others for name in client.hears) for client in self.clients
+        )
 
-    def wants(self, member: str) -> bool:
-        """Whether any client wants the signals of a name."""
-        return any(client.hears is None or member in client.hears for client in self.clients)
+    def wants(self, *names: str) -> bool:
+        """Whether any client wants a signal that goes by these names."""
+        return any(client.hears is None or not client.hears.isdisjoint(names) for client in self.clients)
 
-    def broadcast(self, data: bytes, member: str) -> None:
-        """Send a signal to every client that wants those of its name."""
+    def broadcast(self, data: bytes, *names: str) -> None:
+        """Send a signal to every client that wants one that goes by one of these names."""
         for client in list(self.clients):
-            if (client.hears is None or member in client.hears) and client.auth is None:
+            if (client.hears is None or not client.hears.isdisjoint(names)) and client.auth is None:
                 client.send(data)
 
     def _relieve(self) -> None:
