@@ -63,10 +63,12 @@ LIVES = {
     "set-env =x;set-env a_b=1 A=2 b=3;list-env;reset-env;list-env;set-env -g G=1;list-env -g;unset-env -g G",
     "command lines": ";--;-;-x;-qx;--dest;--dest=;--dest x;--dest=x list;--user --dest=x version;--user version;"
     "-- version;-qv version;--debug version;version --;-- -x;version extra;--vers;--version=3;--help=3;"
-    "list --nope --help;list --help --nope;-q=3 version;--=3;nope;help nope -q;help -x;version --dest;"
+    "emit --nope --help;emit --help --nope;-q=3 version;--=3;nope;help nope -q;help -x;version --dest;"
     "--dest -q a version;version --dest -- -q;-n start;start -nq;-nz;start -q -n -x;check-config -i;-h;- list",
     "names": "sub/dir;start sub/dir;status sub/dir;start dot.ted;stop dot.ted;start reload;reload reload;status reload",
 }
+#: Commands that the original has not.
+OURS: frozenset[str] = frozenset()
 INSIDE = "status;restart;reload;list-env;set-env Q=1;get-env Q;get-env -g Q;unset-env Q;get-env NOPE;usage;stop;status"
 
 
@@ -134,14 +136,28 @@ def test_commands_inside_a_job(pair: tuple[Init, Init]) -> None:
         compare(pair, line.split(), UPSTART_JOB="nope", UPSTART_INSTANCE="")
 
 
+def grows(pair: tuple[Init, Init], words: list[str], columns: str) -> None:
+    """Compare a help text to which ours adds entries: the original's are all there, in their order."""
+    more = {"COLUMNS": columns}
+    theirs = pair[0].run(f"{PEER}/sbin/initctl", words, more)
+    ours = pair[1].run(str(ROOT / "build" / "sbin" / "initctl"), words, more)
+    assert (ours[0], ours[2]) == (theirs[0], theirs[2])
+    # list takes patterns besides, which its first line says.
+    lines = iter(ours[1].splitlines()[1:])
+    assert [line for line in theirs[1].splitlines()[1:] if line not in lines] == [], words
+
+
 @pytest.mark.parametrize("columns", ["80", "40", "132", "20", "", "-3", "60 "])
 def test_help_at_every_width(pair: tuple[Init, Init], columns: str) -> None:
     from upstart.initctl.main import COMMANDS
 
-    for words in (["--help"], ["help"], ["--version"]):
+    for words in (["--help"], ["--version"]):
         compare(pair, words, COLUMNS=columns)
-    for command in COMMANDS:
-        if command != "stop":  # it has --force besides
+    grows(pair, ["help"], columns)
+    for command, (_, _, own) in COMMANDS.items():
+        if {"json", "force"} & {option.long for option in own}:
+            grows(pair, [command, "--help"], columns)
+        elif command not in OURS:
             compare(pair, [command, "--help"], COLUMNS=columns)
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from upstart.base import xdg
 from upstart.base.logger import Logger
 from upstart.base.loop import Loop
 from upstart.base.priority import DEBUG, ERROR, INFO, MESSAGE, WARN
-from upstart.daemon import faults, sessionfile, xdg
+from upstart.daemon import faults, sessionfile
 from upstart.daemon.chroots import Chroots
 from upstart.daemon.initreq import InitFifo
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT, MANAGER_OBJECT, introspect

@@ -303,7 +303,7 @@ def test_options_of_a_command_are_in_its_entry(command: str) -> None:
 
 def test_some_commands_have_options_of_their_own() -> None:
     assert options_below("set-env") == {"-g", "--global", "-r", "--retain"}
-    assert options_below("version") == set()
+    assert options_below("reload") == set()
 
 
 def section_of_commands() -> str:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 class ClientError(Exception):
-    """Something failed; the text is the message without the program's name."""
+    """Something failed; the text is the message without the program's name, ``status`` what the program exits with."""
+
+    status = 1
+
+    def with_status(self, status: int) -> ClientError:
+        """The same error, where scripts can tell it by the exit status."""
+        self.status = status
+        return self
 
 
 class Reason(ClientError):

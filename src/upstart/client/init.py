@@ -118,12 +118,17 @@ class Init:
         """Our extension: why the instance last failed, in one line; empty if nothing is known."""
         return self._string(EXTENSION, "FailureReason", "ss", job, instance)
 
-    # Events and configuration
+    def failures(self) -> dict[tuple[str, str], str]:
+        """Our extension: why instances failed, by job and instance: those that have not come to run since."""
+        (found,) = self.connection.call(PATH, EXTENSION, "Failures", returns="a(sss)")
+        return {(str(job), str(instance)): str(reason) for job, instance, reason in found}
 
     def keeps_ending(self, job: str, instance: str = "") -> str:
         """Our extension: that the main process of an instance ends and is respawned again and again; "" where not."""
         (text,) = self.connection.call(PATH, EXTENSION, "KeepsEnding", "ss", job, instance, returns="s")
         return str(text)
+
+    # Events and configuration
 
     def emit(self, name: str, env: Sequence[str] = (), wait: bool = True) -> None:
         """Emit an event; with ``wait``, return once it is finished.  DBusError EventFailed if a job failed."""

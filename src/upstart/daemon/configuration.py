@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 
+from upstart.base import xdg
 from upstart.base.priority import ERROR, INFO, WARN
 from upstart.conf.disk import is_directory
 from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
-from upstart.daemon import xdg
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.mounts import may_wait
 from upstart.daemon.passes import Pass, Passes

@@ -11,10 +11,10 @@ import os
 import sys
 import time
 
+from upstart.base import xdg
 from upstart.base.logger import Logger
 from upstart.base.loop import Loop
 from upstart.base.priority import WARN
-from upstart.daemon import xdg
 from upstart.daemon.basis import Basis
 from upstart.daemon.boot import CONSOLE
 from upstart.daemon.chroots import Chroots

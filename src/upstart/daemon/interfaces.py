@@ -76,6 +76,7 @@ EXTENSION_INTERFACE = Interface(
         "GetStatus": ((("job", "s"), _ENV), (("status", STATUS),)),
         "StopForce": ((("path", "s"), _ENV, _WAIT), ()),
         "FailureReason": ((("job", "s"), ("instance", "s")), (("reason", "s"),)),
+        "Failures": ((), (("failures", "a(sss)"),)),
         "KeepsEnding": ((("job", "s"), ("instance", "s")), (("text", "s"),)),
         "ConfigurationErrors": ((), (("errors", "as"),)),
         "Quiet": ((), ()),

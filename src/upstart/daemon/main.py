@@ -10,13 +10,13 @@ import faulthandler
 import os
 import sys
 
-from upstart.base import syscalls
+from upstart.base import syscalls, xdg
 from upstart.base.errors import UsageError
 from upstart.base.inherited import restore_locale
 from upstart.base.logger import KMSG, Logger
 from upstart.base.priority import DEBUG, ERROR, INFO, WARN
 from upstart.base.title import show_as
-from upstart.daemon import boot, surroundings, xdg
+from upstart.daemon import boot, surroundings
 from upstart.daemon import options as command_line
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.daemon import Daemon, settle_memory

@@ -382,6 +382,15 @@ class Manager(ForBridges):
                     break
         call.reply("s", reason.partition("\n")[0])
 
+    def do_Failures(self, call: Call) -> Work:
+        session = self._chroots.session_of(call.pid)
+        found = [
+            (name, instance, reason.partition("\n")[0])
+            for (of_session, name, instance), reason in self._engine.failures.items()
+            if of_session == session
+        ]
+        return call.reply_array("(sss)", found)
+
     def do_KeepsEnding(self, call: Call, name: str, instance: str) -> None:
         job = self._engine.jobs.get((self._chroots.session_of(call.pid), name))
         found = job.instances.get(instance) if job is not None else None

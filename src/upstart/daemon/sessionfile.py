@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from upstart.daemon import xdg
+from upstart.base import xdg
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

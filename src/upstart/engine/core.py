@@ -379,6 +379,11 @@ class Core:
         if len(self.failures) > FAILURES_KEPT:
             del self.failures[next(iter(self.failures))]
 
+    def forget_failure(self, instance: Instance) -> None:
+        """It has run and stopped since, and nothing was wrong."""
+        if self.failures:
+            self.failures.pop((instance.job.session, instance.job.name, instance.name), None)
+
     def failure_reason(self, name: str, instance: str, session: str | None = None) -> str:
         """Why the instance last failed, or an empty string."""
         return self.failures.get((session, name, instance), "")

@@ -370,6 +370,8 @@ class LifeCycle(Core):
         env = {"JOB": instance.job.name, "INSTANCE": instance.name}
         if name in ("stopping", "stopped"):
             self._add_result(instance, env)
+        if name == "stopped" and not instance.failed:
+            self.forget_failure(instance)
         for key in instance.job_class.export:
             if key in instance.env:
                 env.setdefault(key, instance.env[key])

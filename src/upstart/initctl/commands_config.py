@@ -33,7 +33,11 @@ CONDITIONS = (("start_on", "start on"), ("stop_on", "stop on"))
 def show_config(context: Context) -> int:
     """show-config [CONF]"""
     init = context.open()
-    for job in [Target(context).find_job(init)] if context.args else init.jobs():
+    jobs = [Target(context).find_job(init)] if context.args else init.jobs()
+    if context.settings.json:
+        context.show_json([_as_json(context, job) for job in jobs])
+        return 0
+    for job in jobs:
         context.message(job.name)
         for event in _emits(context, job):
             context.message(f"  emits {event}")
@@ -46,6 +50,16 @@ def show_config(context: Context) -> int:
             elif items:
                 context.message(f"  {title} {_infix(items)}")
     return 0
+
+
+def _as_json(context: Context, job: Job) -> dict[str, object]:
+    """What a job emits and waits for: each condition as a text, and its events one by one."""
+    shown: dict[str, object] = {"job": job.name, "emits": _emits(context, job)}
+    for key, _ in CONDITIONS:
+        items = _condition(job, key)
+        events = [{"event": item[0], "tests": item[1:]} for item in items if item[0] not in (AND, OR)]
+        shown[key] = {"condition": _infix(items), "events": events} if items else None
+    return shown
 
 
 def _emits(context: Context, job: Job) -> list[str]:
@@ -208,18 +222,24 @@ def check_config(context: Context) -> int:
     wanted = context.args[0] if context.args else None
     if wanted is not None and wanted not in checker.jobs:
         raise Target(context).explained(init, ClientError(f"Invalid job class: {wanted}"))
-    for text in errors:
-        context.message(text)
-    status = 1 if errors else 0
+    found: dict[str, list[str]] = {}
     for name in sorted(checker.jobs, key=_place):
         if wanted is None or name == wanted:
             lines: list[str] = []
             for (_, title), items in zip(CONDITIONS, checker.jobs[name], strict=True):
                 lines += checker.complaints(title, items)
-            for line in [name, *lines] if lines else ():
+            if lines:
+                found[name] = lines
+    if settings.json:
+        unmet = [{"job": name, "problems": [line.strip() for line in lines]} for name, lines in found.items()]
+        context.show_json({"errors": errors, "jobs": unmet})
+    else:
+        for text in errors:
+            context.message(text)
+        for name, lines in found.items():
+            for line in (name, *lines):
                 context.message(line)
-                status = 1
-    return status
+    return 1 if errors or found else 0
 
 
 def _errors(init: Init, job: str | None) -> list[str]:

@@ -22,7 +22,11 @@ def get_env(context: Context) -> int:
     if not context.args:
         raise UsageError("missing variable name")
     details = _job_details(context)
-    context.message(context.open().get_env(context.args[0], details))
+    value = context.open().get_env(context.args[0], details)
+    if context.settings.json:
+        context.show_json({context.args[0]: value})
+    else:
+        context.message(value)
     return 0
 
 
@@ -61,6 +65,11 @@ def list_env(context: Context) -> int:
         _locale.setlocale(_locale.LC_COLLATE, "")
     except Exception:  # locale.Error, whose module is too dear to import
         pass  # a locale that is not installed: the order of C
-    for variable in sorted(table, key=_locale.strxfrm):
+    table = sorted(table, key=_locale.strxfrm)
+    if context.settings.json:
+        pairs = (variable.partition("=") for variable in table)
+        context.show_json({name: value for name, _, value in pairs})
+        return 0
+    for variable in table:
         context.message(variable)
     return 0

@@ -10,8 +10,8 @@ import posix
 
 from upstart.base.errors import ClientError, DBusError
 from upstart.base.names import JOB_FAILED, NO_EXTENSION, UNKNOWN_METHOD
-from upstart.initctl.commands_status import instance_status
 from upstart.initctl.context import Context
+from upstart.initctl.statusline import instance_status, show
 from upstart.initctl.target import Target
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def _start(context: Context, method: str) -> int:
     else:
         wait = not context.settings.no_wait
         instance = _change(init, target, lambda: getattr(job, method)(target.env, wait))
-    context.message(instance_status(job, instance, target.job))
+    show(context, instance_status(job, instance, target.job))
     return 0
 
 
@@ -71,7 +71,7 @@ def stop(context: Context) -> int:
         _change(init, target, lambda: instance.stop(wait))
     else:
         _change(init, target, lambda: job.stop(target.env, wait))
-    context.message(instance_status(job, instance, target.job))
+    show(context, instance_status(job, instance, target.job))
     return 0
 
 
@@ -113,5 +113,10 @@ def _hang_up(instance: Instance) -> None:
 def usage(context: Context) -> int:
     """usage [JOB]: how the job wants to be started."""
     target = Target(context)
-    context.message("Usage: " + target.find_job(context.open()).usage)
+    job = target.find_job(context.open())
+    text = job.usage
+    if context.settings.json:
+        context.show_json({"job": target.job, "usage": text})
+    else:
+        context.message("Usage: " + text)
     return 0

@@ -24,7 +24,12 @@ def reload_configuration(context: Context) -> int:
 
 def version(context: Context) -> int:
     """version: that of the init daemon, with its name."""
-    context.message(context.open().version)
+    version = context.open().version
+    if context.settings.json:
+        name, _, number = version.rstrip(")").rpartition(" ")
+        context.show_json({"version": number, "program": name.partition(" ")[0], "text": version})
+    else:
+        context.message(version)
     return 0
 
 
@@ -33,6 +38,8 @@ def log_priority(context: Context) -> int:
     init = context.open()
     if context.args:
         init.log_priority = context.args[0]
+    elif context.settings.json:
+        context.show_json({"log-priority": init.log_priority})
     else:
         context.message(init.log_priority)
     return 0

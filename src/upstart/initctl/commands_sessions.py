@@ -25,6 +25,7 @@ def list_sessions(context: Context) -> int:
         names = posix.listdir(directory)
     except OSError:
         raise ClientError("unable to determine sessions")
+    found: list[dict[str, object]] = []
     for name in names:
         number, dot, extension = name.partition(".")
         if dot + extension != ".session" or not all(digit in "0123456789" for digit in number):
@@ -35,8 +36,12 @@ def list_sessions(context: Context) -> int:
             context.info(f"Ignoring stale session file: {path}")
             continue
         address = _address(path)
-        if address:
+        if address and context.settings.json:
+            found.append({"pid": pid, "address": address})
+        elif address:
             context.message(f"{pid} {address}")
+    if context.settings.json:
+        context.show_json(found)
     return 0
 
 

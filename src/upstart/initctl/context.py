@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 DEBUG, INFO, MESSAGE, ERROR = 1, 2, 3, 5
 
+#: Exit statuses beside 0 and 1, of options and commands that the original has not: what was asked for does not run, or
+#: there is nothing of it; there is no such job or instance; it is on its way; it does not run because it failed.
+NOTHING, UNKNOWN, CHANGING, FAILED = 3, 4, 5, 6
+
 
 def getenv(name: str) -> str | None:
     """A variable of the environment, None if unset; bytes that are not UTF-8 as surrogates."""
@@ -33,7 +37,8 @@ class Settings:
     """What the options say; each slot is the target of an option."""
 
     __slots__ = (
-        "bus", "dest", "enumerate", "force", "globally", "ignored", "no_wait", "priority", "retain", "user", "warn",
+        "boot", "bus", "check", "columns", "dest", "enumerate", "follow", "force", "globally", "ignored", "json",
+        "kinds", "lines", "no_wait", "priority", "retain", "services", "since", "sort", "user", "warn",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,6 +53,16 @@ class Settings:
         self.warn = False
         self.globally = False
         self.retain = False
+        self.json = False
+        self.check = False
+        self.services = False
+        self.kinds: list[str] = []  # of instances, of which list shows those of any of them
+        self.columns: str | None = None
+        self.sort: str | None = None
+        self.boot = False
+        self.follow = False
+        self.lines: str | None = None
+        self.since: str | None = None
 
 
 class Context:
@@ -102,6 +117,27 @@ class Context:
         if self._terminal:
             self.flush()
 
+    def show_json(self, value: object) -> None:
+        """The command's answer as JSON, which --quiet does not suppress."""
+        import json
+
+        self.write(json.dumps(value, indent=2) + "\n")
+
+    @property
+    def colours(self) -> bool:
+        """Whether standard output shows colours, and is to."""
+        return self._terminal and not getenv("NO_COLOR") and getenv("TERM") not in (None, "", "dumb")
+
+    def coloured(self, text: str, colour: str) -> str:
+        """The text in a colour, an SGR of ECMA-48, where it is shown in colours at all."""
+        return f"\x1b[{colour}m{text}\x1b[0m" if colour and self.colours else text
+
+    def plain(self, text: str) -> str:
+        """What a program has said, on one line and without what commands a terminal, if it is shown on one."""
+        if not self._terminal or text.isprintable():
+            return text
+        return "".join(char if char.isprintable() or char == "\t" else f"\\x{ord(char):02x}" for char in text)
+
     def flush(self) -> None:
         """Writes what has been gathered for standard output."""
         if self._lines:
@@ -122,14 +158,8 @@ class Context:
         from upstart.client.connection import connect_bus, connect_private
 
         settings = self.settings
-        session = getenv("UPSTART_SESSION")
-        if session and settings.bus is None:
-            settings.user = True
+        session = self.session_address()
         user = settings.user
-        if user and session is None:
-            raise ClientError(
-                "UPSTART_SESSION isn't set in the environment. Unable to locate the Upstart instance."
-            )
         bus = settings.bus
         if user:
             bus = None
@@ -145,12 +175,24 @@ class Context:
         if settings.dest is not None and not user:
             raise UsageError("--dest given without --system")
         try:
-            connection = connect_private(session if user else None)
+            connection = connect_private(session)
         except DBusError as error:
             raise ClientError(f"Unable to connect to Upstart: {error.message}")
         if settings.dest is not None:
             self._find_destination(connection, settings.dest)
         return connection
+
+    def session_address(self) -> str | None:
+        """The address of the session's init, if it is that which the command is for. Raises ClientError."""
+        settings = self.settings
+        session = getenv("UPSTART_SESSION")
+        if session and settings.bus is None:
+            settings.user = True
+        if settings.user and session is None:
+            raise ClientError(
+                "UPSTART_SESSION isn't set in the environment. Unable to locate the Upstart instance."
+            )
+        return session if settings.user else None
 
     def _find_destination(self, connection: Connection, dest: str) -> None:
         """Looks for a bus name on a private connection, which as in the original fails, since init is no bus."""
@@ -187,7 +229,7 @@ def carry_out(argv: list[str], action: Callable[[Context, list[str]], int]) -> i
         return 0
     except ClientError as error:
         context.fail(error)
-        return 1
+        return error.status
     finally:
         context.flush()
 

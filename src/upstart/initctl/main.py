@@ -1,7 +1,8 @@
 """initctl, and the commands start, stop, restart, reload and status: finds the command and runs it.
 
 Starting fast is what this module is arranged for: it knows the name, options and place of each command, and nothing
-else is loaded before it is needed. Exit statuses: 0, or 1 for any failure. See initctl(8).
+else is loaded before it is needed. Exit statuses: 0, or 1 for any failure, and where
+the original has no say those of `upstart.initctl.context`. See initctl(8).
 """
 
 from __future__ import annotations
@@ -16,35 +17,43 @@ if TYPE_CHECKING:
 
 NO_WAIT = (Option("n", "no-wait", "no_wait"),)
 GLOBAL = (Option("g", "global", "globally"),)
+JSON = (Option("", "json", "json"),)
+CHOICES = (
+    *(Option("", kind, "kinds", kind) for kind in ("running", "stopped", "failed", "changing")),
+    Option("", "columns", "columns", argument="NAMES"),
+    Option("", "sort", "sort", argument="NAME"),
+    Option("", "services", "services"),
+    *JSON,
+)
 
 #: Command -> (module, function, its own options); the order is that of the help.
 COMMANDS: dict[str, tuple[str, str, tuple[Option, ...]]] = {
-    "start": ("jobs", "start", NO_WAIT),
-    "stop": ("jobs", "stop", (*NO_WAIT, Option("", "force", "force"))),
-    "restart": ("jobs", "restart", NO_WAIT),
+    "start": ("jobs", "start", (*NO_WAIT, *JSON)),
+    "stop": ("jobs", "stop", (*NO_WAIT, Option("", "force", "force"), *JSON)),
+    "restart": ("jobs", "restart", (*NO_WAIT, *JSON)),
     "reload": ("jobs", "reload", ()),
-    "status": ("status", "status", ()),
-    "list": ("status", "list_jobs", ()),
+    "status": ("status", "status", (Option("", "check", "check"), *JSON)),
+    "list": ("status", "list_jobs", CHOICES),
     "emit": ("manager", "emit", NO_WAIT),
     "reload-configuration": ("manager", "reload_configuration", ()),
-    "version": ("manager", "version", ()),
-    "log-priority": ("manager", "log_priority", ()),
-    "show-config": ("config", "show_config", (Option("e", "enumerate", "enumerate"),)),
+    "version": ("manager", "version", JSON),
+    "log-priority": ("manager", "log_priority", JSON),
+    "show-config": ("config", "show_config", (Option("e", "enumerate", "enumerate"), *JSON)),
     "check-config": (
         "config",
         "check_config",
-        (Option("i", "ignore-events", "ignored", argument="EVENT_LIST"), Option("w", "warn", "warn")),
+        (Option("i", "ignore-events", "ignored", argument="EVENT_LIST"), Option("w", "warn", "warn"), *JSON),
     ),
-    "get-env": ("environment", "get_env", GLOBAL),
-    "list-env": ("environment", "list_env", GLOBAL),
+    "get-env": ("environment", "get_env", (*GLOBAL, *JSON)),
+    "list-env": ("environment", "list_env", (*GLOBAL, *JSON)),
     "reset-env": ("environment", "reset_env", GLOBAL),
     "set-env": ("environment", "set_env", (*GLOBAL, Option("r", "retain", "retain"))),
     "unset-env": ("environment", "unset_env", GLOBAL),
-    "usage": ("jobs", "usage", ()),
+    "usage": ("jobs", "usage", JSON),
     "notify-cgroup-manager-address": ("manager", "notify_cgroup_manager_address", ()),
     "notify-dbus-address": ("manager", "notify_dbus_address", ()),
     "notify-disk-writeable": ("manager", "notify_disk_writeable", ()),
-    "list-sessions": ("sessions", "list_sessions", ()),
+    "list-sessions": ("sessions", "list_sessions", JSON),
     "help": ("", "", ()),
 }
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import posix
 
 from upstart.base.errors import ClientError, DBusError, Reason, UsageError
-from upstart.base.names import UNKNOWN_JOB
+from upstart.base.names import NO_EXTENSION, UNKNOWN_INSTANCE, UNKNOWN_JOB
 from upstart.initctl.context import Context, getenv
+from upstart.initctl.statusline import instance_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.client.init import Init
     from upstart.client.job import Instance, Job
+    from upstart.client.status import Status
 
 SCRIPTS = "/etc/init.d"
 #: Of a file's mode; the module stat would take its time.
@@ -80,3 +82,22 @@ class Target:
     def find_instance(self, job: Job) -> Instance:
         """The instance of the job. Raises DBusError."""
         return job.instance_named(self.instance) if self.instance is not None else job.instance(self.env)
+
+    def find_status(self, init: Init) -> list[Status]:
+        """The status of what the command line means. Raises ClientError."""
+        if self.instance is None:
+            try:
+                return init.status(self.job, self.env)
+            except DBusError as error:
+                if error.name == UNKNOWN_JOB:
+                    raise self.explained(init, error)
+                if error.name not in NO_EXTENSION:
+                    raise
+        job = self.find_job(init)
+        instance: Instance | None = None
+        try:
+            instance = self.find_instance(job)
+        except DBusError as error:
+            if self.instance is not None or self.env or error.name != UNKNOWN_INSTANCE:
+                raise
+        return [instance_status(job, instance, self.job)]

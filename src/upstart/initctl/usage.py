@@ -47,6 +47,15 @@ OPTIONS = {
     "ignore-events": "ignore specified list of events (comma-separated)",
     "warn": "Generate warning for any unreachable events/jobs",
     "global": _ENVIRONMENT,
+    "json": "write what is shown as JSON",
+    "check": "tell by the exit status whether the job runs",
+    "running": "show what is running",
+    "stopped": "show what is not to run and does not",
+    "failed": "show what has failed and does not run",
+    "changing": "show what is on its way up or down",
+    "columns": "show a table with these columns (comma-separated)",
+    "sort": "order by this column, with a hyphen before it backwards",
+    "services": "show the services of /etc/init.d that have no job as well",
     "retain": "do not replace the value of the variable if already set",
 }
 NO_WAIT = {
@@ -101,7 +110,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "JOB is the name of the job that is to be queried, this may be followed by zero or more environment variables "
         "to distguish between job instances.\n",
     ),
-    "list": ("", "List known jobs.", "The known jobs and their current status will be output."),
+    "list": ("[PATTERN]...", "List known jobs.", "The known jobs and their current status will be output."),
     "emit": (
         "EVENT [KEY=VALUE]...",
         "Emit an event.",

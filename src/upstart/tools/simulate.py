@@ -16,7 +16,7 @@ from upstart.base.errors import UsageError
 from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
 from upstart.client.status import Status
-from upstart.initctl.commands_status import describe
+from upstart.initctl.statusline import describe
 from upstart.tools import races, repeats
 from upstart.tools.jobset import JobSet
 from upstart.tools.playing import PARTS, is_mountall
