@@ -13,5 +13,6 @@ setup(
     license="GPL-2.0-or-later",
     package_dir={"": "src"},
     packages=find_packages("src"),
+    package_data={"upstart": ["py.typed"]},
     python_requires=">=3.11",
 )

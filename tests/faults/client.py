@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src")]
 
-from upstart.daemon.paths import escape  # noqa: E402
+from upstart.base.paths import escape  # noqa: E402
 from upstart.dbus import wire  # noqa: E402
 
 MANAGER = "/com/ubuntu/Upstart"

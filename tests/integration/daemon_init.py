@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from upstart.daemon.paths import escape
+from upstart.base.paths import escape
 from upstart.dbus import wire
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,6 +16,7 @@ from upstart.base import names
 from upstart.base.errors import DBusError
 from upstart.client import signals
 from upstart.client.init import Init
+from upstart.client.job import Instance
 
 pytest.importorskip("gi")
 from gi.repository import GLib
@@ -262,3 +263,56 @@ def test_a_watcher_hears_of_what_is_awaited_and_of_nothing_else_where_it_asks_so
     (heard,) = story.heard
     assert isinstance(heard, signals.AwaitedChanged) and (heard.path, heard.events) == (names.PATH, ["dog-seen"])
     assert story.watcher.init.awaited(["dog-seen", "ready"]) == [("dog-seen", ["NAME=rex"]), ("ready", ["X=1"])]
+
+
+def test_what_is_done_aside_leaves_the_loop_free(init: SessionInit, stories: Callable[..., Story]) -> None:
+    init.write("held", "pre-start exec sleep 1000\nexec sleep 1000\n")
+    story = stories(address=init.address)
+    story.watcher.start()
+    told: list[object] = []
+    story.watcher.aside(lambda own: own.job("held").start(), told.append, told.append)
+    story.until(lambda: init.client().status("held")[0] == "start/pre-start")
+    story.watcher.aside(lambda own: own.emit("meanwhile"), lambda _: told.append("emitted"))
+    story.until(lambda: told == ["emitted"])
+    story.until(lambda: any(isinstance(each, signals.EventEmitted) for each in story.heard))
+    story.watcher.aside(lambda own: own.job("held").instances()[0].stop(wait=False))
+    story.watcher.aside(lambda own: own.stop_by_force(own.job("held")))
+    story.until(lambda: len(told) == 2)
+    assert isinstance(told[1], Instance) and told[1].path.endswith("/held/_")
+    story.watcher.aside(lambda own: 1 // 0, told.append, told.append)
+    story.until(lambda: len(told) == 3)
+    assert isinstance(told[2], DBusError) and "division" in told[2].message
+
+
+def test_a_watcher_of_some_signals_hears_no_other(init: SessionInit, stories: Callable[..., Story]) -> None:
+    story = stories(address=init.address, signals=["EventEmitted"])
+    story.watcher.start()
+    init.client().start("task")
+    init.client().emit("anything")
+    story.until(lambda: any(isinstance(each, signals.EventEmitted) and each.name == "anything" for each in story.heard))
+    assert {type(each) for each in story.heard} == {signals.EventEmitted}
+
+
+def test_an_init_that_is_only_asked_gathers_no_signals(init: SessionInit) -> None:
+    with Init.open(init.address) as client:
+        init.client().emit("first")
+        assert client.version
+        # What libdbus had been sent by now would be there for whoever asks.
+        heard: list[object] = []
+        client.connection.filter(lambda connection, message: heard.append(message))
+        init.client().emit("second")
+        assert client.version and client.job("task")
+    assert not any(message.get_member() == "EventEmitted" for message in heard if hasattr(message, "get_member"))
+
+
+def test_whoever_is_connected_hears_what_happens_from_then_on(init: SessionInit) -> None:
+    heard: list[signals.Signal] = []
+    # Nothing is asked, which would show that init has let us in.
+    watcher = Watcher(heard.append, connected=lambda own: init.client().emit("at-once"), address=init.address)
+    watcher.start()
+    context = GLib.MainContext.default()
+    deadline = time.monotonic() + SECONDS
+    while not heard and time.monotonic() < deadline:
+        context.iteration(False)
+    watcher.stop()
+    assert [each.name for each in heard if isinstance(each, signals.EventEmitted)] == ["at-once"]

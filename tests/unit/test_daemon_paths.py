@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upstart.base.paths import escape, unescape
 from upstart.daemon import paths
 from upstart.dbus import wire
 
@@ -22,20 +23,20 @@ from upstart.dbus import wire
     ],
 )
 def test_escaping(name: str, element: str) -> None:
-    assert paths.escape(name) == element
-    assert paths.unescape(element) == name
+    assert escape(name) == element
+    assert unescape(element) == name
 
 
 @given(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"])))
 def test_every_name_comes_back(name: str) -> None:
-    element = paths.escape(name)
-    assert paths.unescape(element) == name
+    element = escape(name)
+    assert unescape(element) == name
     assert wire.valid_path("/" + element)
 
 
 @pytest.mark.parametrize("element", ["_2", "__", "_zz", "a_2D", "_61", "_ff_ff_"])
 def test_elements_that_no_name_gives(element: str) -> None:
-    assert paths.unescape(element) is None
+    assert unescape(element) is None
 
 
 def test_what_a_path_may_mean() -> None:

@@ -44,7 +44,8 @@ NEVER = 2147483.647
 #: What a filter answers so that others see the message as well.
 _NOT_HANDLED = _dbus_bindings.HANDLER_RESULT_NOT_YET_HANDLED
 
-_BAD_REPLY = "Invalid arguments received in reply"
+#: What is said of a reply of other types than the interface has.
+BAD_REPLY = "Invalid arguments received in reply"
 
 
 class _Raw(_dbus_bindings.Connection):  # type: ignore[misc]
@@ -92,7 +93,7 @@ class Connection:
             text = str(values[0]) if values and isinstance(values[0], str) else "Unknown error"
             raise DBusError(str(error_name), text)
         if returns is not None and reply.get_signature() != returns:
-            raise DBusError(names.INVALID_ARGS, _BAD_REPLY)
+            raise DBusError(names.INVALID_ARGS, BAD_REPLY)
         return tuple(values)
 
     def _exchange(self, message: Any, timeout: float | None) -> Any:
@@ -144,7 +145,7 @@ class Connection:
         """The value of a property that is a string. Raises DBusError."""
         value = self.get_property(path, interface, name)
         if not isinstance(value, str):
-            raise DBusError(names.INVALID_ARGS, _BAD_REPLY)
+            raise DBusError(names.INVALID_ARGS, BAD_REPLY)
         return value
 
     def get_all(self, path: str, interface: str) -> dict[str, Any]:
@@ -187,9 +188,9 @@ class Connection:
 
     def _message(self, path: str, interface: str, method: str, signature: str, args: tuple[Any, ...]) -> Any:
         for value in args:
-            _check(value)
+            check(value)
         try:
-            message = _dbus_bindings.MethodCallMessage(self.destination, _checked(path), interface, method)
+            message = _dbus_bindings.MethodCallMessage(self.destination, checked(path), interface, method)
             message.set_auto_start(False)
             if signature:
                 message.append(*args, signature=signature)
@@ -205,19 +206,27 @@ def connect_private(address: str | None = None, loop: Any = None) -> Connection:
 
     `loop` is a main loop of the binding's, for who waits for signals too.
     """
-    address = names.ADDRESS if address is None else _checked(address)
+    address = names.ADDRESS if address is None else checked(address)
     try:
         raw = _Raw(address) if loop is None else _Raw(address, mainloop=loop)
     except DBusError:
         raise
     except Exception as error:
         raise _converted(error) from None
-    owner = _owner(address)
-    if owner is not None and _uid_of_server(raw.get_unix_fd()) not in ("0", owner):
+    try:
+        check_server(address, raw.get_unix_fd())
+    except DBusError:
         raw.close()
+        raise
+    return Connection(raw)
+
+
+def check_server(address: str, fd: int) -> None:
+    """Raises DBusError unless the init that has this address, or root, listens at the other end of a socket."""
+    owner = _owner(address)
+    if owner is not None and _uid_of_server(fd) not in ("0", owner):
         path = address.partition("=")[2]
         raise DBusError(names.NO_SERVER, f"Failed to connect to socket {path}: Its server is another user's")
-    return Connection(raw)
 
 
 def _owner(address: str) -> str | None:
@@ -255,16 +264,17 @@ def connect_bus(system: bool = True, destination: str = names.SERVICE, loop: Any
     return Connection(raw, destination)
 
 
-def _check(value: Any) -> None:
+def check(value: Any) -> None:
+    """Raises DBusError if D-Bus cannot carry a string that is, or is somewhere in, ``value``."""
     if isinstance(value, str):
-        _checked(value)
+        checked(value)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check(item)
+            check(item)
 
 
-def _checked(text: str) -> str:
-    """`text`, if D-Bus can carry it: UTF-8 without a NUL byte."""
+def checked(text: str) -> str:
+    """`text`, if D-Bus can carry it: UTF-8 without a NUL byte.  Raises DBusError."""
     if "\0" in text:
         raise DBusError(names.INVALID_ARGS, f"Not allowed to contain a NUL byte: {text!r}")
     try:

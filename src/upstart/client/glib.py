@@ -13,10 +13,13 @@ Needs PyGObject (python3-gi) for the loop's timers. Use::
 
     watcher = Watcher(heard=print, connected=lambda init: print(init.version))
     watcher.start()
+    watcher.aside(lambda init: init.job("tty1").start(), done=print, failed=print)
     GLib.MainLoop().run()
 """
 
 from __future__ import annotations
+
+from threading import Thread
 
 import _dbus_bindings
 import _dbus_glib_bindings
@@ -26,14 +29,18 @@ from upstart.base import names
 from upstart.base.errors import DBusError
 from upstart.client.connection import Connection, connect_bus, connect_private
 from upstart.client.init import Init
-from upstart.client.signals import parse
+from upstart.client.signals import match_rules, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
 
     from upstart.client.signals import Signal
+
+    T = TypeVar("T")
+
+__all__ = ["Watcher"]
 
 #: Seconds.
 FIRST_RETRY = 0.05
@@ -46,12 +53,13 @@ class Watcher:
     """Keeps in touch with the init of a private ``address`` (PID 1's by default), or of a ``bus``.
 
     ``heard`` gets each `Signal`, ``connected`` the `Init` each time it can be spoken to, ``lost`` the reason each time
-    that it no longer can.  ``init`` is the one to speak to, or ``None``.
+    that it no longer can.  ``init`` is the one to speak to, or ``None``.  ``signals``, where there are any, are the
+    names of those that are wanted.
     """
 
     __slots__ = (
-        "_address", "_bus", "_connected", "_connection", "_heard", "_lost", "_owner", "_retry", "_running", "_timer",
-        "init",
+        "_address", "_bus", "_connected", "_connection", "_heard", "_lost", "_owner", "_retry", "_running", "_signals",
+        "_timer", "init",
     )  # fmt: skip
 
     def __init__(
@@ -61,12 +69,14 @@ class Watcher:
         lost: Callable[[str], object] = lambda reason: None,
         address: str | None = None,
         bus: str | None = None,
+        signals: Sequence[str] = (),
     ) -> None:
         self._heard = heard
         self._connected = connected
         self._lost = lost
         self._address = address
         self._bus = bus
+        self._signals = list(signals)
         self._connection: Connection | None = None
         self._owner = ""
         self._retry = FIRST_RETRY
@@ -92,6 +102,33 @@ class Watcher:
         if connection is not None:
             connection.disconnect()
 
+    def aside(
+        self,
+        work: Callable[[Init], T],
+        done: Callable[[T], object] = lambda result: None,
+        failed: Callable[[DBusError], object] = lambda error: None,
+    ) -> None:
+        """Have ``work`` done beside the loop, which goes on meanwhile: calls that may take long.
+
+        It gets an `Init` of its own, in a thread of its own; what it gives is ``done``, or ``failed`` the error that it
+        raises, in the loop.  Whatever else it raises is a `DBusError` of the name ``FAILED``.
+        """
+
+        def thread() -> None:
+            try:
+                init = Init.open(self._address, self._bus)
+                try:
+                    result = work(init)
+                finally:
+                    init.connection.disconnect()
+            except Exception as error:
+                told = error if isinstance(error, DBusError) else DBusError(names.FAILED, str(error) or repr(error))
+                GLib.idle_add(_once, failed, told)
+            else:
+                GLib.idle_add(_once, done, result)
+
+        Thread(target=thread, name="upstart-client", daemon=True).start()
+
     def _attempt(self) -> bool:
         """Connect, or have it tried again later."""
         self._timer = 0
@@ -104,20 +141,29 @@ class Watcher:
             self._connection = connection
             connection.filter(self._message)
             if self._bus is None:
-                self._reached()
+                self._listen(connection)
             else:
                 self._listen_on_bus(connection)
         except DBusError as error:
             self._end(error.message)
         return False  # the timer that called is not to call again
 
+    def _listen(self, connection: Connection) -> None:
+        # Init tells nothing to who has not been let in, which is done while nobody looks: an answer says that it is.
+        connection.call(names.PATH, names.PEER, "Ping")
+        if self._signals:
+            try:
+                Init(connection).hear(self._signals)
+            except DBusError as error:
+                # An original init sends them all.
+                if error.name not in names.NO_EXTENSION:
+                    raise
+        self._reached()
+
     def _listen_on_bus(self, connection: Connection) -> None:
         service = names.SERVICE
         bus = connection.to(names.BUS_INTERFACE)
-        for rule in (
-            f"type='signal',sender='{service}'",
-            f"type='signal',sender='{names.BUS_INTERFACE}',member='NameOwnerChanged',arg0='{service}'",
-        ):
+        for rule in match_rules(self._signals):
             bus.call(names.BUS_PATH, names.BUS_INTERFACE, "AddMatch", "s", rule)
         try:
             (owner,) = bus.call(names.BUS_PATH, names.BUS_INTERFACE, "GetNameOwner", "s", service, returns="s")
@@ -166,7 +212,7 @@ class Watcher:
             signal = parse(
                 interface, member, str(message.get_signature()), message.get_path(), message.get_args_list()
             )
-            if signal is not None:
+            if signal is not None and (not self._signals or member in self._signals):
                 self._heard(signal)
 
     def _owner_changed(self, values: list[Any]) -> None:
@@ -177,3 +223,9 @@ class Watcher:
         self._owner = owner
         if owner:
             self._reached()
+
+
+def _once(call: Callable[[T], object], value: T) -> bool:
+    """A source of the loop that is not to be called again."""
+    call(value)
+    return False

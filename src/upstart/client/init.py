@@ -10,12 +10,12 @@ What is always true here, and of its jobs and their instances (`upstart.client.j
 
 Environments are lists of ``KEY=VALUE``.  Use::
 
-    init = Init.open()
-    job = init.job("tty1")
-    print(job.start().status())
-    init.emit("runlevel", ["RUNLEVEL=2"], wait=False)
+    with Init.open() as init:
+        instance = init.job("tty1").start()
+        print(instance.state)
+        init.emit("runlevel", ["RUNLEVEL=2"], wait=False)
 
-Signals, and a connection that comes back by itself, are in `upstart.client.glib`.
+Signals, and a connection that comes back by itself, are in `upstart.client.glib` and `upstart.client.aio`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from upstart.client.job import Instance, Job
     from upstart.client.status import Status
 
-_STATUS = "a(ssssa(si))"
+#: The type of a list of statuses (docs/dbus-extension.md).
+STATUS = "a(ssssa(si))"
 
 
 class Init:
@@ -48,7 +49,16 @@ class Init:
         """Connect to PID 1's own socket, to a D-Bus ``address``, or by way of a ``bus`` ("system" or "session")."""
         if bus is not None:
             return cls(connect_bus(bus == "system"))
-        return cls(connect_private(address))
+        init = cls(connect_private(address))
+        # Nobody reads them here, and what is not read stays in memory.  An original init says no to nobody.
+        init.quiet()
+        return init
+
+    def __enter__(self) -> Init:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close a connection of our own; one to a bus stays."""
@@ -107,7 +117,7 @@ class Init:
     def _statuses(self, method: str, signature: str = "", *args: Any) -> list[Status]:
         from upstart.client.status import Status
 
-        (found,) = self.connection.call(PATH, EXTENSION, method, signature, *args, returns=_STATUS)
+        (found,) = self.connection.call(PATH, EXTENSION, method, signature, *args, returns=STATUS)
         return [Status(*entry) for entry in found]
 
     def stop_by_force(self, target: Job | Instance, env: Sequence[str] = (), wait: bool = True) -> None:
@@ -157,6 +167,14 @@ class Init:
         """
         (leaves,) = self.connection.call(PATH, EXTENSION, "Awaited", "as", list(events), returns="a(sas)")
         return [(str(name), [str(test) for test in tests]) for name, tests in leaves]
+
+    def awaited_by(self, events: Sequence[str]) -> list[tuple[str, bool, str, list[str]]]:
+        """Our extension: the same by jobs: job, whether it is its ``start on``, name and tests of each leaf.
+
+        Tests of a ``start on`` are as written there.
+        """
+        (leaves,) = self.connection.call(PATH, EXTENSION, "AwaitedBy", "as", list(events), returns="a(sbsas)")
+        return [(str(job), bool(start), str(name), [str(test) for test in tests]) for job, start, name, tests in leaves]
 
     def rest(
         self,

@@ -6,11 +6,20 @@ Objects are named by their path, since what a signal tells of may be gone when i
 
 from __future__ import annotations
 
-from upstart.base.names import EXTENSION, INSTANCE, JOB, MANAGER
+from upstart.base.names import BUS_INTERFACE, EXTENSION, INSTANCE, JOB, MANAGER, PATH, SERVICE
+from upstart.base.paths import unescape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+__all__ = [
+    "AwaitedChanged", "ConnectionClosed", "DescriptorsFree", "EventEmitted", "Failed", "GoalChanged", "InstanceAdded",
+    "InstanceRemoved", "JobAdded", "JobRemoved", "Restarted", "Signal", "StateChanged", "names_of",
+]  # fmt: skip
+
+_JOBS = PATH + "/jobs/"
 
 
 class Signal:
@@ -174,3 +183,24 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     return int(value) if isinstance(value, int) else [str(item) for item in value]
+
+
+def names_of(path: str) -> tuple[str, str] | None:
+    """The job, and its instance, that an object path names, both as they are called; ``None`` for any other path.
+
+    That of a job has an instance ``""``.  Jobs of chroot sessions, of which init tells nobody, are not meant.
+    """
+    elements = [unescape(element) for element in path.removeprefix(_JOBS).split("/")]
+    job, instance = (*elements, "")[:2]
+    if not path.startswith(_JOBS) or len(elements) > 2 or job is None or instance is None:
+        return None
+    return job, instance
+
+
+def match_rules(names: Sequence[str]) -> list[str]:
+    """What to ask a bus for that is to send the signals of these names, or all of them, and who has init's name."""
+    rule = f"type='signal',sender='{SERVICE}'"
+    return [
+        *([f"{rule},member='{name}'" for name in names] or [rule]),
+        f"type='signal',sender='{BUS_INTERFACE}',member='NameOwnerChanged',arg0='{SERVICE}'",
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from upstart.base.names import FAILED, INVALID_ARGS
+from upstart.base.paths import escape, unescape
 from upstart.base.priority import DEBUG, INFO, PRIORITIES, WARN
 from upstart.daemon import paths
 from upstart.daemon.ending import Ending
@@ -124,11 +125,11 @@ class Manager(ForBridges):
     def _registered_below(self, path: str) -> list[str]:
         jobs = self._engine.jobs.values()
         if path == paths.JOBS:
-            return sorted({paths.escape(job.name if job.session is None else job.session) for job in jobs})
+            return sorted({escape(job.name if job.session is None else job.session) for job in jobs})
         if path.startswith(paths.JOBS + "/"):
             # What is no job there may be the root of a session.
-            root = paths.unescape(path[len(paths.JOBS) + 1 :]) if len(path) <= LONGEST_PATH else None
-            return sorted({paths.escape(job.name) for job in jobs if root is not None and job.session == root})
+            root = unescape(path[len(paths.JOBS) + 1 :]) if len(path) <= LONGEST_PATH else None
+            return sorted({escape(job.name) for job in jobs if root is not None and job.session == root})
         return steps(path, [paths.JOBS if jobs else paths.ROOT])
 
     def _check(self, call: Call, action: str) -> None:

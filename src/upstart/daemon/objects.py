@@ -6,11 +6,12 @@ The texts of errors are the original's.
 
 from __future__ import annotations
 
+from upstart.base.paths import escape
 from upstart.conf.condition import condition_to_rpn
 from upstart.conf.jobclass import PROCESSES
 from upstart.daemon.environment import environment
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT
-from upstart.daemon.paths import escape, path_of_instance, path_of_job
+from upstart.daemon.paths import path_of_instance, path_of_job
 from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False

@@ -1,0 +1,11 @@
+"""The client library on asyncio's loop, by python3-jeepney: `Init`, its jobs and instances, and a `Watcher` of it.
+
+What there is stands in `upstart.client.aioinit` and `upstart.client.aiowatch`.
+"""
+
+from __future__ import annotations
+
+from upstart.client.aioinit import Init, Instance, Job
+from upstart.client.aiowatch import Connected, Lost, Watcher
+
+__all__ = ["Connected", "Init", "Instance", "Job", "Lost", "Watcher"]
