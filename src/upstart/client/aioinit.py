@@ -273,6 +273,11 @@ class Init:
         """Our extension: that the main process of an instance ends and is respawned again and again; "" where not."""
         return await self._string(EXTENSION, "KeepsEnding", "ss", job, instance)
 
+    async def failures(self) -> dict[tuple[str, str], str]:
+        """Our extension: why instances failed, by job and instance: those that have not come to run since."""
+        (found,) = await self._link.call(PATH, EXTENSION, "Failures", returns="a(sss)")
+        return {(job, instance): reason for job, instance, reason in found}
+
     # Events and configuration
 
     async def emit(self, name: str, env: Sequence[str] = (), wait: bool = True) -> None:
