@@ -57,7 +57,7 @@ KEPT = {
     "Fifo": "_fd",
     "Follower": "changed launched phase pid running",
     "InitFifo": "_data _variables",
-    "Instance": "blocker blocking connection env exit_status failed failed_process failure fds forced goal job "
+    "Instance": "blocker blocking connection env exit_status doomed failed failed_process failure fds forced goal job "
     "job_class last name pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state "
     "stop_env stop_progress timers unready",
     "Job": "instances job_class name pending session start_progress successor",

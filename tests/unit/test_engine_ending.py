@@ -150,6 +150,27 @@ def test_a_kill_timeout_that_runs_already_is_cut_short() -> None:
     assert (world.pid("web"), 9) in world.kills
 
 
+def test_who_was_killed_and_is_still_there_is_told_apart_until_it_ends() -> None:
+    world = World(web="kill timeout 5\nexec daemon", rc=RC)
+    world.start("web")
+    end(world)
+    world.engine.stop_rest(False, [], [], {})
+    world.settle()
+    assert left(world)[0] == ("web", "ends")
+    world.sleep(6)
+    assert left(world)[0] == ("web", "killed")
+    document = json.loads(json.dumps(state.dump(world.engine)))
+    engine = state.load(document, lambda: 0.0)
+    assert ("web", "killed") in [(each.display, how) for each, how in unfinished(engine.instances(), [])]
+    # It is killed again and again, and has no new time by that.
+    world.engine.stop_rest(True, [], [], {})
+    world.settle()
+    world.sleep(6)
+    assert left(world)[0] == ("web", "killed")
+    world.exit("web", 9 << 8)
+    assert world.status("web") == "stop/waiting"
+
+
 def test_a_boot_that_hangs_before_rc_does_not_hold_the_end() -> None:
     world = World(rc=RC, hangs="start on starting rc\ntask\nexec hangs")
     end(world, "2", ending=False)

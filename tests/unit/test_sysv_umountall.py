@@ -264,6 +264,38 @@ class TestJobs:
         self.settle(monkeypatch, [[("web", "ends")]], True)
         assert clock.now == pytest.approx(165, abs=0.5) and self.said[-1] == "No longer waiting for jobs: web"
 
+    def test_that_were_killed_and_are_still_there_have_some_seconds(
+        self, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("upstart.sysv.endjobs.unwritten", lambda: 7)
+        killed = [("stuck", "killed"), ("db", "ends")]
+        self.settle(monkeypatch, [[("stuck", "ends")], *[killed] * 30, [("stuck", "killed")]])
+        assert clock.now == pytest.approx(105, abs=0.5) and self.said[-1] == "No longer waiting for jobs: stuck"
+
+    def test_that_were_killed_and_wait_beside_others_that_nothing_limits_are_told_apart(
+        self, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("upstart.sysv.endjobs.unwritten", lambda: 7)
+        self.settle(monkeypatch, [[("stuck", "killed"), ("net", "stops")]], True)
+        assert clock.now == pytest.approx(110, abs=0.5)
+        assert [line for line in self.said if line.startswith("No ")] == [
+            "No longer waiting for jobs: stuck", "No longer waiting for jobs: net"
+        ]  # fmt: skip
+
+    def test_that_were_killed_are_waited_for_as_long_as_data_are_written(
+        self, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("upstart.sysv.endjobs.unwritten", lambda: max(0, int(120 - clock.now)))
+        self.settle(monkeypatch, [[("db", "killed")]])
+        assert clock.now == pytest.approx(125, abs=1)
+
+    def test_that_were_killed_are_not_waited_for_beside_a_disk_that_is_never_at_rest(
+        self, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("upstart.sysv.endjobs.unwritten", lambda: int(clock.now) % 3)
+        self.settle(monkeypatch, [[("db", "killed")]])
+        assert clock.now == pytest.approx(165, abs=0.5) and self.said[-1] == "No longer waiting for jobs: db"
+
     @pytest.mark.parametrize("limit", [30.0, 300.0])
     def test_that_belong_to_the_end_have_as_long_as_a_script(
         self, clock: Clock, monkeypatch: pytest.MonkeyPatch, limit: float

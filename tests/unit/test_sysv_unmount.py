@@ -317,7 +317,7 @@ class TestHanging:
         monkeypatch.setattr("upstart.sysv.hanging.MOST", 0.3)
         monkeypatch.setattr("upstart.sysv.hanging.LOOK", 0.05)
         monkeypatch.setattr("upstart.sysv.hanging.NAMED_AFTER", 0.2)
-        monkeypatch.setattr("upstart.sysv.hanging._unwritten", lambda: 0)
+        monkeypatch.setattr("upstart.sysv.hanging.unwritten", lambda: 0)
         said: list[str] = []
         hanging = Hanging(said.append, 0.5)
         began = time.monotonic()
@@ -335,5 +335,5 @@ class TestHanging:
         left = iter(range(1000, 0, -1))
         monkeypatch.setattr("upstart.sysv.hanging.MOST", 0.1)
         monkeypatch.setattr("upstart.sysv.hanging.LOOK", 0.05)
-        monkeypatch.setattr("upstart.sysv.hanging._unwritten", lambda: next(left))
+        monkeypatch.setattr("upstart.sysv.hanging.unwritten", lambda: next(left))
         assert Hanging(lambda text: None).call("data", lambda: time.sleep(0.6)) == 0

@@ -186,10 +186,11 @@ class Init:
     ) -> list[tuple[str, str]]:
         """Our extension: while the machine ends, what is on its way, as it is shown to people, and how it stands.
 
-        "ends" is killed when its time is over, "stops" has no such limit, "works" is a part of the end.  With ``stop``
-        what is no part of the end is stopped first, with ``env`` for its pre-stop and post-stop, but who has a pid of
-        ``spared``, and what runs of a job that is named in ``later``, or is to be stopped by an event that is; with
-        ``force`` each of their processes has its kill timeout from now on.  Nothing is waited for.
+        "ends" is killed when its time is over, "killed" has been and is still there, "stops" has no such limit, "works"
+        is a part of the end.  With ``stop`` what is no part of the end is stopped first, with ``env`` for its pre-stop
+        and post-stop, but who has a pid of ``spared``, and what runs of a job that is named in ``later``, or is to be
+        stopped by an event that is; with ``force`` each of their processes has its kill timeout from now on.  Nothing
+        is waited for.
         """
         args = (stop, force, list(env), list(spared), list(later))
         (jobs,) = self.connection.call(PATH, EXTENSION, "Rest", "bbasauas", *args, returns="a(ss)")

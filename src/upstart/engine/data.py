@@ -100,18 +100,19 @@ class Instance:
     definition it was made with until then, however often the file is edited.
 
     ``pids`` holds the live processes by their name; ``unready`` those that were asked for and have not yet executed
-    their program, whether they have a pid or not.  ``blocker`` is the ``starting`` or ``stopping`` event that must
-    finish before the state may change.  ``respawning`` is set from the end of a main process that is to have a
+    their program, whether they have a pid or not; ``doomed`` those that were sent SIGKILL and have not ended.
+    ``blocker`` is the ``starting`` or ``stopping`` event that must finish before the state may change.  ``respawning``
+    is set from the end of a main process that is to have a
     successor until ``starting``, unless a command comes between.  ``exit_status`` is the status that made it fail: an
     exit code, a signal shifted left by 8, or -1 where the process could not be run at all.  ``connection`` is that one
     of ``fds`` which its main process has as standard input and output, or -1.
     """
 
     __slots__ = (
-        "blocker", "blocking", "connection", "entering", "env", "exit_status", "failed", "failed_process", "failure",
-        "fds", "forced", "goal", "job", "job_class", "last", "name", "pids", "respawn_count", "respawn_total",
-        "respawn_since", "respawn_time", "respawning", "serial", "start_env", "state", "stop_env", "stop_progress",
-        "timers", "unready",
+        "blocker", "blocking", "connection", "doomed", "entering", "env", "exit_status", "failed", "failed_process",
+        "failure", "fds", "forced", "goal", "job", "job_class", "last", "name", "pids", "respawn_count",
+        "respawn_total", "respawn_since", "respawn_time", "respawning", "serial", "start_env", "state", "stop_env",
+        "stop_progress", "timers", "unready",
     )  # fmt: skip
 
     def __init__(self, serial: int, job: Job, job_class: JobClass, name: str) -> None:
@@ -132,6 +133,7 @@ class Instance:
         self.connection = -1
         self.pids: dict[str, int] = {}
         self.unready: set[str] = set()
+        self.doomed: set[str] = set()
         #: The timers that run for it, and when they are due by the clock: ``kill:PROCESS`` for each process that was
         #: asked to end, ``expect`` for a main process that is to stop itself, ``ready`` for who waits for a job whose
         #: main process keeps ending before it is ready.

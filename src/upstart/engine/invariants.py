@@ -53,6 +53,7 @@ def _check_instance(instance: Instance) -> None:
     else:
         assert instance.blocker is None
     timers = set(instance.timers)
+    assert instance.doomed <= set(instance.pids), "killed, and no longer there"
     if instance.state == "killed":
         assert "kill:main" in timers or "main" in instance.unready, "killed, and nothing will kill it"
     if "expect" in timers:

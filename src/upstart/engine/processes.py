@@ -144,6 +144,7 @@ class ProcessInputs(LifeCycle):
             self.info("%s %s process (%d) became new process (%d)", instance.display, "main", old, pid)
             self.pids.pop(old, None)
             instance.pids["main"] = pid
+            instance.doomed.discard("main")
             self.pids[pid] = (instance, "main")
         if instance.state == "spawned" and ready:
             self.advance(instance)
@@ -224,6 +225,7 @@ class ProcessInputs(LifeCycle):
         pid = instance.pids[process]
         self.info("Sending %s signal to %s %s process (%d)", "KILL", instance.display, process, pid)
         self.effects.append(Signal(instance, process, pid, SIGKILL))
+        instance.doomed.add(process)
         self.set_timer(instance, KILL_TIMER + process, KILL_AGAIN_SECONDS)
 
     def _expect_ran_out(self, instance: Instance) -> None:
@@ -243,6 +245,7 @@ class ProcessInputs(LifeCycle):
     def _forget_process(self, instance: Instance, process: str, pid: int) -> None:
         self.cancel_timer(instance, KILL_TIMER + process)
         del instance.pids[process]
+        instance.doomed.discard(process)
         self.pids.pop(pid, None)
         self.effects.append(Gone(instance, process, pid))
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from upstart.engine.data import Instance
 
-#: How it stands with what is left: it is killed when its time is over, nothing limits how long it takes to stop, or it
-#: is a task, or a start, that belongs to the end.
-ENDS, STOPS, WORKS = "ends", "stops", "works"
+#: How it stands with what is left: it is killed when its time is over, it has been and is still there, nothing limits
+#: how long it takes to stop, or it is a task, or a start, that belongs to the end.
+ENDS, KILLED, STOPS, WORKS = "ends", "killed", "stops", "works"
 
 
 def to_stop(instances: Iterable[Instance], spared: Collection[int], later: Collection[str]) -> list[Instance]:
@@ -37,8 +37,8 @@ def unfinished(instances: Iterable[Instance], spared: Collection[int]) -> list[t
         if set(instance.pids.values()).intersection(spared):
             continue
         if instance.goal == "stop":
-            limited = any(timer.startswith(KILL_TIMER) for timer in instance.timers)
-            found.append((instance, ENDS if limited else STOPS))
+            asked = {timer.removeprefix(KILL_TIMER) for timer in instance.timers if timer.startswith(KILL_TIMER)}
+            found.append((instance, ENDS if asked - instance.doomed else KILLED if asked else STOPS))
         elif instance.last and (instance.job_class.task or instance.state != "running"):
             found.append((instance, WORKS))
     return found

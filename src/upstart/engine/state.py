@@ -127,6 +127,7 @@ def _dump_instance(job: Job, instance: Instance) -> dict[str, Any]:
     if instance.job_class is not job.job_class:
         data["class"] = to_data(instance.job_class)
     data["unready"] = sorted(instance.unready)
+    data["doomed"] = sorted(instance.doomed)
     data["timers"] = dict(instance.timers)
     data["fds"] = list(instance.fds)
     data["blocker"] = instance.blocker.serial if instance.blocker is not None else None
@@ -181,6 +182,7 @@ def _load_instance(engine: Engine, job: Job, data: dict[str, Any]) -> None:
         setattr(instance, key, data[key])
     _set(instance, data, _PLAIN)
     instance.unready = set(data.get("unready", ()))
+    instance.doomed = set(data.get("doomed", ()))
     instance.timers = _timers(data, job_class)
     engine.set_fds(instance, tuple(data.get("fds", ())))
     for process, pid in instance.pids.items():

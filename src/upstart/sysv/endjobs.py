@@ -1,8 +1,9 @@
 """The jobs at the end of a machine: which init has yet to stop, and that none is waited for without end.
 
-What is always true here: a main process has its kill timeout, a minute at most; whatever else is waited for has
-`GRACE` seconds, is then ended by force, has as much again, and is left; a task that belongs to the end has as long as
-a script.  An init that re-executes itself is waited for, and asked again; without one that can say, nothing is.
+What is always true here: a main process has its kill timeout, a minute at most, and `GRACE` seconds from then on,
+more only as long as data are written to disks; whatever else is waited for has `GRACE` seconds, is then ended by force,
+has as much again, and is left; a task that belongs to the end has as long as a script.  An init that re-executes itself
+is waited for, and asked again; without one that can say, nothing is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from upstart.base.errors import DBusError
 from upstart.base.names import DISCONNECTED, NO_REPLY, listed
 from upstart.sysv import change
+from upstart.sysv.hanging import unwritten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ NAMED_AFTER, NAMED_AGAIN = 5.0, 10.0
 #: The job that runs scripts, which has limits of its own.
 SCRIPTS = "rc"
 #: How it stands with a job (`upstart.engine.rest`).
-ENDS, STOPS, WORKS = "ends", "stops", "works"
+ENDS, KILLED, STOPS, WORKS = "ends", "killed", "stops", "works"
 
 
 class EndJobs:
@@ -39,7 +41,7 @@ class EndJobs:
     *limit* is what a task may take, in seconds, 0 for ever.
     """
 
-    __slots__ = ("_env", "_init", "_left", "_limit", "_say")
+    __slots__ = ("_env", "_init", "_killed", "_left", "_limit", "_say", "_unwritten")
 
     def __init__(self, limit: float, env: Sequence[str], say: Callable[[str], object]) -> None:
         self._limit = limit
@@ -48,6 +50,10 @@ class EndJobs:
         self._init: Init | None = None
         #: Jobs that are waited for no longer.
         self._left: set[str] = set()
+        #: Since when the kernel has yet to end a job's process that was killed, and nothing was written meanwhile; and
+        #: how much there was to write at the last look.
+        self._killed: dict[str, float] = {}
+        self._unwritten = 0
 
     def restart(self, seconds: float) -> None:
         """Have init execute itself again."""
@@ -79,12 +85,14 @@ class EndJobs:
                 return
             now = time.monotonic()
             kinds = {WORKS if job == SCRIPTS else how for job, how in left.items()}
-            if now - began >= LONGEST and ENDS in kinds:
-                self._leave(job for job, how in left.items() if how == ENDS)
+            if now - began >= LONGEST and not kinds.isdisjoint((ENDS, KILLED)):
+                self._leave(job for job, how in left.items() if how in (ENDS, KILLED))
+            else:
+                self._leave_killed({job for job, how in left.items() if how == KILLED}, now)
             tasks = [job for job, how in left.items() if how == WORKS and job != SCRIPTS]
             if self._limit and tasks and now - began >= self._limit:
                 self._leave(tasks)
-            if kinds != {STOPS}:
+            if not kinds <= {STOPS, KILLED} or STOPS not in kinds:
                 unlimited = None
             elif unlimited is None:
                 unlimited = now
@@ -92,11 +100,12 @@ class EndJobs:
                 if not stop:
                     return  # who stops the others has these forced
                 if force:
-                    self._leave(left)
+                    self._leave(job for job, how in left.items() if how == STOPS)
                 force, unlimited = True, None
-            if now >= named:
+            waited_for = sorted(left.keys() - self._left)
+            if now >= named and waited_for:
                 named = now + max(now - began, NAMED_AGAIN)
-                self._say(f"Waiting for jobs: {listed(sorted(left))}")
+                self._say(f"Waiting for jobs: {listed(waited_for)}")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -104,6 +113,19 @@ class EndJobs:
         self, stop: bool, force: bool, spared: Sequence[int], later: Sequence[str]
     ) -> list[tuple[str, str]]:
         return self._ask(lambda init: init.rest(stop, force, self._env, spared, later)) or []
+
+    def _leave_killed(self, jobs: set[str], now: float) -> None:
+        """Leave those whose process nothing ends: as a rule it waits for a device, and what it has yet to write there,
+        which it may, is waited for."""
+        if not jobs:
+            self._killed.clear()
+            return
+        before, self._unwritten = self._unwritten, unwritten()
+        since = now if self._unwritten < before else 0.0
+        self._killed = {job: max(since, self._killed.get(job, now)) for job in jobs}
+        given_up = [job for job, began in self._killed.items() if now - began >= GRACE]
+        if given_up:
+            self._leave(given_up)
 
     def _leave(self, jobs: Iterable[str]) -> None:
         names = sorted(jobs)

@@ -68,11 +68,11 @@ class Hanging:
         began = looked = time.monotonic()
         left = max(min(MOST, self._purse), LEAST)
         named = began + NAMED_AFTER
-        unwritten = _unwritten()
+        still = unwritten()
         while not poll.poll(milliseconds(looked + min(LOOK, left), looked)):
             now = time.monotonic()
-            before, unwritten = unwritten, _unwritten()
-            if unwritten >= before:
+            before, still = still, unwritten()
+            if still >= before:
                 left -= now - looked
                 self._purse -= now - looked
             looked = now
@@ -96,7 +96,7 @@ def _act(action: Callable[[], object]) -> NoReturn:
         posix._exit(status)
 
 
-def _unwritten() -> int:
+def unwritten() -> int:
     """What is still to be written to disks, and read from swap space, in KiB."""
     total = 0
     try:
