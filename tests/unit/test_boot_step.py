@@ -527,6 +527,47 @@ class TestVar:
         assert os.readlink(machine.root / "var/lock") == "/somewhere/else"
 
 
+class TestGrowfs:
+    @pytest.fixture(autouse=True)
+    def disk(self, machine: Machine) -> None:
+        for name in ("resize2fs", "btrfs", "xfs_growfs"):
+            machine.program(name)
+        machine.program("mountpoint", "echo 254:1")
+        machine.write("sys/dev/block/254:1/uevent", "MAJOR=254\nMINOR=1\nDEVNAME=mapper/x y\nDEVTYPE=disk\n")
+
+    @pytest.mark.parametrize(
+        ("type", "called"),
+        [
+            ("ext4", ["mountpoint -d /a b", "resize2fs {dev}/mapper/x y"]),
+            ("ext3", ["mountpoint -d /a b", "resize2fs {dev}/mapper/x y"]),
+            ("btrfs", ["btrfs filesystem resize max /a b"]),
+            ("xfs", ["xfs_growfs /a b"]),
+        ],
+    )
+    def test_makes_a_file_system_as_large_as_its_device(self, machine: Machine, type: str, called: list[str]) -> None:
+        calls = machine.step("growfs", TYPE=type, MOUNTPOINT="/a b", OPTIONS="rw,x-systemd.growfs")
+        assert calls == [call.format(dev=machine.root / "dev") for call in called] and machine.status == 0
+
+    def test_says_what_it_lacks(self, machine: Machine) -> None:
+        (machine.root / "bin/xfs_growfs").unlink()
+        assert machine.step("growfs", TYPE="xfs", MOUNTPOINT="/srv", OPTIONS="x-systemd.growfs") == []
+        assert machine.said == "/srv stays as large as it is: xfs_growfs is not there\n" and machine.status == 1
+
+    @pytest.mark.parametrize(
+        ("type", "options"), [("vfat", "x-systemd.growfs"), ("ext4", "noatime,ro,x-systemd.growfs")]
+    )
+    def test_leaves_alone_what_cannot_be_made_larger(self, machine: Machine, type: str, options: str) -> None:
+        assert machine.step("growfs", TYPE=type, MOUNTPOINT="/srv", OPTIONS=options) == []
+        assert "/srv" in machine.said and machine.status == 0
+
+    def test_fails_where_nothing_is_mounted(self, machine: Machine) -> None:
+        machine.program("mountpoint", "exit 32")
+        assert machine.step("growfs", TYPE="ext4", MOUNTPOINT="/srv", OPTIONS="x-systemd.growfs") == [
+            "mountpoint -d /srv"
+        ]
+        assert machine.status
+
+
 class TestUdev:
     @pytest.fixture(autouse=True)
     def daemon(self, machine: Machine) -> None:
