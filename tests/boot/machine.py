@@ -237,6 +237,16 @@ class Machine:
         self.monitor.command("quit")
         self._qemu.wait(60)
 
+    def age(self) -> float:
+        """Seconds since the power came, without those for which the host kept its busiest processor waiting."""
+        passed = time.monotonic() - self.started
+        tasks = []
+        for task in Path(f"/proc/{self._qemu.pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                ran, waited, _ = map(int, task.read_text().split())
+                tasks.append((ran, waited / 1e9))
+        return passed - max(tasks, default=(0, 0.0))[1]
+
     def wait(self, seconds: float) -> int:
         """Waits for QEMU to end by itself, as it does when the machine switches off; its exit status."""
         end = time.monotonic() + seconds

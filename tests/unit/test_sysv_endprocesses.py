@@ -82,6 +82,29 @@ def test_who_does_not_heed_it_is_named_and_killed(those: Left) -> None:
     assert those.said and f"sh ({stubborn.pid})" in those.said[0] and "seconds more" in those.said[0]
 
 
+def test_who_was_given_up_is_not_waited_for_again(those: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = endprocesses._send
+
+    def no_kill(pid: int, number: int) -> None:
+        if number != signal.SIGKILL:
+            send(pid, number)
+
+    monkeypatch.setattr(endprocesses, "_send", no_kill)
+    monkeypatch.setattr(endprocesses, "PATIENCE", 0.2)
+    those.ready("trap '' TERM; while :; do sleep 0.05; done", start_new_session=True)
+    ending = Ending(those.say)
+    assert not ending.end(tuple)
+    assert those.said[-1].startswith("Processes that do not end: sh (")
+    said = len(those.said)
+    began = time.monotonic()
+    # Their children change, but somebody else is waited for.
+    monkeypatch.setattr(endprocesses, "left", lambda spare, real=endprocesses.left: real(spare)[:1])
+    assert not ending.end(tuple)
+    assert time.monotonic() - began < 0.9 and len(those.said) == said
+    monkeypatch.setattr(endprocesses, "_send", send)
+    assert Ending(those.say).end(tuple)
+
+
 def test_who_is_stopped_is_woken_up_to_end(those: Left) -> None:
     stopped = those.ready("trap 'exit 4' TERM; while :; do sleep 0.05; done")
     stopped.send_signal(signal.SIGSTOP)

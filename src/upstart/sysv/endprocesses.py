@@ -2,7 +2,7 @@
 
 What is always true here: PID 1, threads of the kernel, this process and its parents, and what is spared go on; so does
 what root runs and calls itself by a name that begins with "@", as what a root file system stands on does.  Who was
-asked is not asked again.  Nothing is read that waits where the process does.
+asked is not asked again, and who was given up not waited for again.  Nothing is read that waits where the process does.
 """
 
 from __future__ import annotations
@@ -94,11 +94,13 @@ def left(spare: Collection[int]) -> list[Process]:
 class Ending:
     """Ends what is left; *say* gets a line about what takes long."""
 
-    __slots__ = ("_asked", "_doubtful", "_say")
+    __slots__ = ("_asked", "_doubtful", "_given_up", "_say")
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
         self._asked: set[tuple[int, int]] = set()
+        #: Whom SIGKILL has not ended in time.
+        self._given_up: set[tuple[int, int]] = set()
         #: Of whom it could not be told at any look so far whether they are spared.
         self._doubtful: set[tuple[int, int]] | None = None
 
@@ -112,6 +114,8 @@ class Ending:
         named = NAMED_AFTER
         pause = LOOK
         while processes := left(spare()):
+            if self._given_up.issuperset(each.key for each in processes):
+                return False
             doubtful = {each.key for each in processes if each.in_doubt}
             self._doubtful = doubtful if self._doubtful is None else doubtful & self._doubtful
             for each in processes:
@@ -119,6 +123,7 @@ class Ending:
             passed = time.monotonic() - began
             if passed >= most:
                 if killed:
+                    self._given_up.update(each.key for each in processes)
                     self._say(f"Processes that do not end: {_listed(processes)}")
                 return False
             if passed >= named and not killed:
