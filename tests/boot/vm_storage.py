@@ -196,6 +196,28 @@ def full_root(lab: Lab) -> None:
         switch_off(vm, [disk])
 
 
+def grown_disks(lab: Lab) -> None:
+    """The disks of the root and of another file system have grown, which fstab wants them to be told; and a btrfs."""
+    disk = lab.disk()
+    data = lab.data_disk(disk, "LABEL=data /srv ext4 x-systemd.growfs 0 2\n")
+    pool = lab.directory / "pool.img"
+    disk.write("/etc/fstab", disk.read("/etc/fstab").replace("errors=remount-ro", "errors=remount-ro,x-systemd.growfs"))
+    for path, megabytes in ((disk.path, 2000), (data.path, 200), (pool, 300)):
+        with path.open("ab") as file:
+            file.truncate(megabytes << 20)
+    size = "df --output=size -m {} | tail -n 1"
+    with lab.machine([disk, data, Disk(pool)]) as vm:
+        vm.log_in(PATIENCE)
+        must_be_at_rest(vm)
+        for place, least in (("/", 1800), ("/srv", 170)):
+            megabytes = int(vm.command(size.format(place)))
+            require(megabytes > least, f"{place} has {megabytes} MB: {vm.command('cat /var/log/upstart/growfs* || :')}")
+        vm.command(f"mkfs.btrfs -q -b 128M {BY_ID}pool && mount {BY_ID}pool /mnt", PATIENCE)
+        vm.command("initctl emit mounted MOUNTPOINT=/mnt TYPE=btrfs OPTIONS=x-systemd.growfs", 120)
+        require(int(vm.command(size.format("/mnt"))) > 290, "the btrfs is as small as it was")
+        switch_off(vm, [disk, data])
+
+
 def usr_and_var_apart(lab: Lab) -> None:
     """/usr and /var on disks of their own: an initrd brings /usr, without which there is no init, and mountall /var
     before anything writes to it."""
@@ -443,7 +465,7 @@ def killed_mountall(lab: Lab) -> None:
 ROWS: dict[str, Callable[[Lab], None]] = {
     each.__name__.replace("_", "-"): each
     for each in (
-        late_disk, broken_disks, doubled_uuid, full_root, usr_and_var_apart, stacked_disks, missing_below,
+        late_disk, broken_disks, doubled_uuid, full_root, grown_disks, usr_and_var_apart, stacked_disks, missing_below,
         network_file_systems, killed_mountall,
     )
 }  # fmt: skip
