@@ -47,20 +47,22 @@ KEPT = {
     "Console": "_fd _left",
     "Children": "running",
     "Chroots": "roots",
+    "Clocks": "_suspended _wall",
     "Commands": "_serial shutting_down",
     "Core": "_fd_users _serial awaits effects events failures job_environ jobs pids priority tells_awaited",
     "Endpoints": "_notified bus",
     "Engine": "ending job_environ jobs pids respawning_allowed",
-    "Event": "blockers connection env failed fd last name progress serial session values waiting",
+    "Event": "at blockers connection env failed fd last name progress serial session values waiting",
     "EventFifo": "_data _skipping _under_way",
     "Faults": "last",
     "Fifo": "_fd",
     "Follower": "changed launched phase pid running",
+    "History": "_first _kept _kept_size _recent _ring _ring_size begun",
     "InitFifo": "_data _variables",
-    "Instance": "blocker blocking connection env exit_status doomed failed failed_process failure fds forced goal job "
-    "job_class last name pids respawn_count respawn_since respawn_time respawn_total respawning serial start_env state "
-    "stop_env stop_progress timers unready",
-    "Job": "instances job_class name pending session start_progress successor",
+    "Instance": "began blocker blocking cause connection doomed env exit_status failed failed_process failure fds forced "
+    "goal goal_since job job_class key last name noted pids respawn_count respawn_since respawn_time respawn_total "
+    "respawning serial since start_env state stop_env stop_progress timers unready",
+    "Job": "instances job_class key name pending session start_progress successor",
     "JobLog": "fd",
     "Keeping": "_connections _events _jobs",
     "Keyed": "failed finished",
@@ -87,6 +89,7 @@ ANEW = {
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
     "Core ": ("_restless", "a circle of jobs is warned of once by each program"),
     "Children": ("_failed", "tried again"),
+    "Children ": ("_of_job", "of one call"),
     "Core   ": ("served serving tries", "of an input; what was cut short is mended before a document is made"),
     "Core    ": ("awaited", "follows from the conditions"),
     "Core  ": ("announcing apparmor_available environ extra_environ", "told again by the daemon"),
@@ -111,6 +114,8 @@ ANEW = {
     "Follower": ("_children _last _orphans _parents _since _still _tended _wait", "seen again at the next look"),
     "Following": ("_seen", "seen again at the next look"),
     "Guard": ("_answers _began _home _ready _requests _rest _timer pid", "each program has its own"),
+    "History": ("_encode", "told again by the daemon"),
+    "History ": ("_uses", "of an end that is told late: it is not known what such a process has used"),
     "Held": ("_watch pidfd", "held again, if it is still the same process"),
     "Hearing": ("_poll _watch _watched", "all is watched again"),
     "Holders": ("_pids _seen", "read again"),
@@ -158,7 +163,7 @@ ANEW = {
 #: Is no part of init.
 OTHERS = {"Wanted", "World"}
 #: Objects that do not outlive the call in which they are made.
-SHORT = {"Call", "Change", "WorkedOn", "_Fds", "_Parser", "_Places", "_Words"}
+SHORT = {"Call", "Change", "Public", "WorkedOn", "_Fds", "_Parser", "_Places", "_Words"}
 
 
 def targets(node: ast.AST) -> Iterator[tuple[ast.Attribute, ast.expr | None]]:

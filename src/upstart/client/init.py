@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from upstart.client.history import History
     from upstart.client.job import Instance, Job
     from upstart.client.status import Status
 
@@ -132,6 +133,12 @@ class Init:
         """Our extension: why instances failed, by job and instance: those that have not come to run since."""
         (found,) = self.connection.call(PATH, EXTENSION, "Failures", returns="a(sss)")
         return {(str(job), str(instance)): str(reason) for job, instance, reason in found}
+
+    def history(self, since: int = 0) -> History:
+        """Our extension: what has happened, from the entry of that number on, as far as init remembers it."""
+        from upstart.client.history import read
+
+        return read(self.connection, since)
 
     def keeps_ending(self, job: str, instance: str = "") -> str:
         """Our extension: that the main process of an instance ends and is respawned again and again; "" where not."""

@@ -27,6 +27,7 @@ from upstart.process.writer import Writers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from resource import struct_rusage
     from typing import Any
 
     from upstart.base.loop import Loop
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from upstart.engine.effects import Signal
     from upstart.engine.engine import Engine
 
+#: Bytes that getrusage(2) counts disks by.
+BLOCK = 512
 #: How often it is tried to deal with what has become of a child.
 TRIES = 8
 #: Seconds that the end of a process waits for its output to be written, and the end of a session for all of it.
@@ -54,8 +57,8 @@ class Children:
     """
 
     __slots__ = (
-        "_daemons", "_engine", "_failed", "_logged_in", "_loop", "_noticed", "_warn", "_writers", "logs", "running",
-        "watching",
+        "_daemons", "_engine", "_failed", "_logged_in", "_loop", "_noticed", "_of_job", "_warn", "_writers", "logs",
+        "running", "watching",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +73,8 @@ class Children:
         self._writers = Writers(loop, warn)
         self.logs = LogStore(warn, self._writers)
         self._logged_in = utmp.Holders()
+        #: The process of a job whose end was told and that is about to be taken from the kernel.
+        self._of_job = 0
         self.running: Table = {}
         self.watching = Watching(engine, loop, self.running, warn)
         self._daemons = Daemons(engine, loop, warn, self.running, self.reap, self._tell_end)
@@ -196,7 +201,7 @@ class Children:
     def reap(self) -> None:
         """Take note of what has become of our children, and of the orphans that became ours (SIGCHLD)."""
         seen = 0
-        for pid, kind, value in reap():
+        for pid, kind, value in reap(used=self._used):
             seen += 1
             try:
                 self._changed(pid, kind, value)
@@ -208,6 +213,13 @@ class Children:
                     raise
         if seen == BATCH:
             self._loop.call_soon(self.reap)
+
+    def _used(self, pid: int, usage: struct_rusage) -> None:
+        """What a child has used whose end has been told."""
+        if pid == self._of_job:
+            self._of_job = 0
+            processor = round(usage.ru_utime + usage.ru_stime, 6)
+            self._engine.process_used(pid, processor, usage.ru_inblock * BLOCK, usage.ru_oublock * BLOCK)
 
     def _changed(self, pid: int, kind: str, value: int) -> None:
         if kind == STOPPED:
@@ -225,6 +237,7 @@ class Children:
             self._noticed(pid)
             self._daemons.orphan_ended(pid)
             return
+        self._of_job = pid
         if pid in self._logged_in:
             self._logged_out(pid)
         self._end_of(pid, status)

@@ -18,6 +18,7 @@ from upstart.base.priority import WARN
 from upstart.daemon.basis import Basis
 from upstart.daemon.boot import CONSOLE
 from upstart.daemon.chroots import Chroots
+from upstart.daemon.clocks import Clocks
 from upstart.daemon.configuration import Configuration
 from upstart.daemon.document import Document
 from upstart.daemon.faults import Faults
@@ -90,6 +91,7 @@ class Daemon:
         self.engine.set_priority(options.priority)
         self.engine.set_environ(environ)
         self.engine.set_announcing(False)
+        self.clocks = Clocks(self.engine)
         if saved is None:
             self.engine.reset_job_environ(self.initial_job_environ())
         engine, loop, log = self.engine, self.loop, self.log
@@ -122,6 +124,8 @@ class Daemon:
         engine, keep = self.engine, self.document.register
         # Taken over where it is made, for all others are given it.
         keep("engine", lambda: state.dump(engine), lambda saved: None, lambda: descriptors_of(engine))
+        keep("history", engine.history.dump, engine.history.restore)
+        keep("clocks", self.clocks.dump, self.clocks.restore)
         keep("priority", lambda: engine.priority, self.set_priority)
         keep("last_fault", self.faults.dump, self.faults.restore)
         performer = self.performer
@@ -153,7 +157,9 @@ class Daemon:
         from upstart.daemon.endpoints import Endpoints
         from upstart.daemon.manager import Manager
         from upstart.daemon.restart import Restarter
+        from upstart.daemon.statefile import compact
 
+        self.engine.history.encode_by(compact)
         self.performer.guard()
         engine, loop, log = self.engine, self.loop, self.log
         manager = Manager(
@@ -202,6 +208,7 @@ class Daemon:
                 raise
             self.faults.mended()
         self.faults.check()
+        self.clocks.look()
         return self.turn.settle()
 
     def _mend(self) -> None:
@@ -229,6 +236,15 @@ class Daemon:
         if self.options.user and self.options.inherit_env:
             table.update(self.environ)
         return table
+
+    def note_beginning(self) -> None:
+        """Have the history begin, or go on, with this program."""
+        if self.options.restart:
+            what = "re-executed" if self.restarted else "anew"
+        else:
+            what = "session" if self.options.user else "boot"
+        self.engine.note_program(what)
+        self.clocks.look()
 
     def announce_surroundings(self) -> None:
         """What the first event of a system is followed by; who goes on from a recovery tells of it after startup."""

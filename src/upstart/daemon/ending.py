@@ -12,22 +12,20 @@ import time
 
 from upstart.base.names import listed
 from upstart.base.priority import ERROR
+from upstart.daemon.callers import instance_of
 from upstart.engine.core import CommandError
 from upstart.engine.rest import unfinished
-from upstart.process.procfs import look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upstart.base.loop import Loop
-    from upstart.engine.data import Event, Instance
+    from upstart.engine.data import Event
     from upstart.engine.engine import Engine
 
 LOOK_SECONDS = 10.0
 PATIENCE = 60.0
-#: Parents that are asked whose child a caller is.
-_GENERATIONS = 64
 
 
 class Ending:
@@ -43,35 +41,18 @@ class Ending:
         self._waiting: dict[int, float] = {}
         self._watch = -1
 
-    def emit(self, name: str, env: dict[str, str], ending: bool) -> None:
-        """Emit the event with which the machine ends, or with which it goes on."""
+    def emit(self, name: str, env: dict[str, str], ending: bool, by: object) -> None:
+        """Emit the event with which the machine ends, or with which it goes on; ``by`` is who asks."""
         self._engine.set_ending(ending)
-        self._engine.emit(name, env, last=ending)
+        self._engine.emit(name, env, last=ending, by=by)
         self.watch()
 
     def belongs(self, pid: int) -> bool:
         """Whether a process is one of what ends the machine, or a child of such a one; 0 is nobody's."""
         if not self._engine.ending:
             return False
-        instance = self._instance_of(pid)
+        instance = instance_of(self._engine, pid)
         return instance is not None and instance.last
-
-    def _instance_of(self, pid: int) -> Instance | None:
-        """The instance whose process this is, or a child of one."""
-        pids = self._engine.pids
-        for _ in range(_GENERATIONS):
-            if pid <= 1:
-                return None
-            process = look(pid)
-            # Each process of a job leads a session of its own.
-            for each in (pid, process.sid if process is not None else 0):
-                found = pids.get(each)
-                if found is not None:
-                    return found[0]
-            if process is None:
-                return None
-            pid = process.ppid
-        return None
 
     def check_start(self, pid: int) -> None:
         """Raise CommandError where the process ``pid`` may not start a job now."""
@@ -79,7 +60,14 @@ class Ending:
             raise CommandError("Ending", "The machine is being shut down: only what does that may start jobs")
 
     def rest(
-        self, pid: int, stop: bool, force: bool, env: dict[str, str], spared: list[int], later: list[str]
+        self,
+        pid: int,
+        stop: bool,
+        force: bool,
+        env: dict[str, str],
+        spared: list[int],
+        later: list[str],
+        by: object = None,
     ) -> list[tuple[str, str]]:
         """What is on its way, and how it stands with each (`upstart.engine.rest`), but the job that asks, by its
         process ``pid``.
@@ -89,8 +77,8 @@ class Ending:
         """
         engine = self._engine
         if stop:
-            engine.stop_rest(force, spared, later, env)
-        asks = self._instance_of(pid)
+            engine.stop_rest(force, spared, later, env, by)
+        asks = instance_of(engine, pid)
         return [(each.display, how) for each, how in unfinished(engine.instances(), spared) if each is not asks]
 
     def watch(self) -> None:

@@ -13,6 +13,7 @@ import time
 
 from upstart.base.priority import WARN
 from upstart.conf.eventline import LONGEST, parse_event
+from upstart.daemon.callers import FIFO
 from upstart.daemon.fifo import Fifo
 from upstart.engine.data import FINISHED
 
@@ -139,7 +140,7 @@ class EventFifo(Fifo):
         except ValueError as error:
             self._drop(line, str(error))
             return
-        self._under_way.append(self._engine.emit(name, env))
+        self._under_way.append(self._engine.emit(name, env, by=FIFO))
 
     def _drop(self, line: bytes, reason: str) -> None:
         """Tell of a line that is dropped, and with the next that is told of those before it that were not."""

@@ -7,6 +7,7 @@ What is always true here: as in `manager`, of which this is a part.
 from __future__ import annotations
 
 from upstart.base.names import INVALID_ARGS
+from upstart.daemon.callers import who_asks
 from upstart.daemon.environment import environment
 from upstart.dbus import wire
 from upstart.engine.awaited import by_job
@@ -48,7 +49,8 @@ class ForBridges:
         session = self._chroots.session_of(call.pid)
         last = self._ending.belongs(call.pid)
         request = call if wait else None
-        self._engine.emit(name, environment(env), request, -1, session, last, environment(tested))
+        by = who_asks(self._engine, call)
+        self._engine.emit(name, environment(env), request, -1, session, last, environment(tested), by=by)
         if not wait:
             call.reply()
 
@@ -61,7 +63,8 @@ class ForBridges:
         if self._keeping.connected(key, fd):
             session = self._chroots.session_of(call.pid)
             last = self._ending.belongs(call.pid)
-            self._engine.emit(name, table, None, fd, session, last, more, connection=True)
+            by = who_asks(self._engine, call)
+            self._engine.emit(name, table, None, fd, session, last, more, connection=True, by=by)
         call.reply()
 
     def _check_event(self, call: Call, name: str) -> None:

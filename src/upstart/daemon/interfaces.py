@@ -79,6 +79,10 @@ EXTENSION_INTERFACE = Interface(
         "Failures": ((), (("failures", "a(sss)"),)),
         "KeepsEnding": ((("job", "s"), ("instance", "s")), (("text", "s"),)),
         "ConfigurationErrors": ((), (("errors", "as"),)),
+        "History": (
+            (("since", "t"),),
+            (("entries", "a(ts)"), ("clocks", "(ddd)"), ("following", "t"), ("unfinished", "at")),
+        ),
         "Quiet": ((), ()),
         "Hear": ((("signals", "as"),), ()),
         "Awaited": ((("events", "as"),), (("awaited", "a(sas)"),)),

@@ -275,6 +275,7 @@ def begin(daemon: Daemon) -> None:
     if options.system:
         daemon.system.begin()
     daemon.configuration.load(daemon.restarted)
+    daemon.note_beginning()
     if options.restart and not daemon.restarted:
         from upstart.daemon.adopt import adopt
 

@@ -12,9 +12,11 @@ from upstart.base.names import FAILED, INVALID_ARGS
 from upstart.base.paths import escape, unescape
 from upstart.base.priority import DEBUG, INFO, PRIORITIES, WARN
 from upstart.daemon import paths
+from upstart.daemon.callers import who_asks
 from upstart.daemon.ending import Ending
 from upstart.daemon.environment import STEP, environment
 from upstart.daemon.forbridges import DENIED, EMPTY_NAME, ForBridges
+from upstart.daemon.forhistory import ForHistory
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
 from upstart.daemon.machineid import MachineId
 from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
@@ -48,7 +50,7 @@ NO_STATE = "The state cannot be written down now"
 EMPTY_VARIABLE = "Variable may not be empty string"
 
 
-class Manager(ForBridges):
+class Manager(ForBridges, ForHistory):
     """``/com/ubuntu/Upstart``; ``initial_environ`` () is what the table of all jobs begins with, ``set_priority``
     (priority) has init log from there on, ``log`` (priority, text) is its log, ``version`` what it says it is."""
 
@@ -179,7 +181,8 @@ class Manager(ForBridges):
         table = environment(env)
         fd = call.take_fd(file) if file >= 0 else -1
         session = self._chroots.session_of(call.pid)
-        self._engine.emit(name, table, call if wait else None, fd, session, self._ending.belongs(call.pid))
+        last, by = self._ending.belongs(call.pid), who_asks(self._engine, call)
+        self._engine.emit(name, table, call if wait else None, fd, session, last, by=by)
         if not wait:
             call.reply()
 
@@ -188,7 +191,8 @@ class Manager(ForBridges):
         if not name:
             raise CommandError(INVALID_ARGS, EMPTY_NAME)
         session = self._chroots.session_of(call.pid)
-        self.once.emit(call, name, environment(env), key, session, self._ending.belongs(call.pid))
+        last = self._ending.belongs(call.pid)
+        self.once.emit(call, name, environment(env), key, session, last, who_asks(self._engine, call))
 
     def do_GetState(self, call: Call) -> None:
         self._check(call, "request state")
@@ -414,7 +418,7 @@ class Manager(ForBridges):
             raise CommandError(INVALID_ARGS, EMPTY_NAME)
         table = environment(env)
         if not self._from_chroot(call, "end of the machine"):
-            self._ending.emit(name, table, ending)
+            self._ending.emit(name, table, ending, who_asks(self._engine, call))
         call.reply()
 
     def do_Rest(
@@ -426,7 +430,7 @@ class Manager(ForBridges):
         table = environment(env)
         left = []
         if not self._from_chroot(call, "stop of all jobs"):
-            left = self._ending.rest(call.pid, stop, force, table, spared, later)
+            left = self._ending.rest(call.pid, stop, force, table, spared, later, who_asks(self._engine, call))
         call.reply("a(ss)", left)
 
     def do_Quiet(self, call: Call) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from upstart.base.paths import escape
 from upstart.conf.condition import condition_to_rpn
 from upstart.conf.jobclass import PROCESSES
+from upstart.daemon.callers import who_asks
 from upstart.daemon.environment import environment
 from upstart.daemon.interfaces import INSTANCE_OBJECT, JOB_OBJECT
 from upstart.daemon.paths import path_of_instance, path_of_job
@@ -84,19 +85,21 @@ class JobObject:
         self._may_change(call)
         self._service.check_start(call.pid)
         call.returns_path = True
-        instance = self._engine.start_job(self._job, environment(env), call if wait else None)
+        by = who_asks(self._engine, call)
+        instance = self._engine.start_job(self._job, environment(env), call if wait else None, by)
         reply_unless(self._engine, wait, call, instance)
 
     def do_Stop(self, call: Call, env: list[str], wait: bool, force: bool = False) -> None:
         self._may_change(call)
-        self._engine.stop_job(self._job, environment(env), call if wait else None, force)
+        self._engine.stop_job(self._job, environment(env), call if wait else None, force, who_asks(self._engine, call))
         reply_unless(self._engine, wait, call)
 
     def do_Restart(self, call: Call, env: list[str], wait: bool) -> None:
         self._may_change(call)
         self._service.check_start(call.pid)
         call.returns_path = True
-        instance = self._engine.restart_job(self._job, environment(env), call if wait else None)
+        by = who_asks(self._engine, call)
+        instance = self._engine.restart_job(self._job, environment(env), call if wait else None, by)
         reply_unless(self._engine, wait, call, instance)
 
     def get_name(self) -> str:
@@ -150,18 +153,18 @@ class InstanceObject:
     def do_Start(self, call: Call, wait: bool) -> None:
         self._may_change(call)
         self._service.check_start(call.pid)
-        self._engine.start(self._instance, call if wait else None)
+        self._engine.start(self._instance, call if wait else None, who_asks(self._engine, call))
         reply_unless(self._engine, wait, call)
 
     def do_Stop(self, call: Call, wait: bool, force: bool = False) -> None:
         self._may_change(call)
-        self._engine.stop(self._instance, call if wait else None, force)
+        self._engine.stop(self._instance, call if wait else None, force, who_asks(self._engine, call))
         reply_unless(self._engine, wait, call)
 
     def do_Restart(self, call: Call, wait: bool) -> None:
         self._may_change(call)
         self._service.check_start(call.pid)
-        self._engine.restart(self._instance, call if wait else None)
+        self._engine.restart(self._instance, call if wait else None, who_asks(self._engine, call))
         reply_unless(self._engine, wait, call)
 
     def do_Reload(self, call: Call) -> None:

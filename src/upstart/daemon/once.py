@@ -74,9 +74,9 @@ class Once:
         self._events: dict[tuple[str | None, str], Keyed] = {}
 
     def emit(
-        self, call: Call, name: str, env: dict[str, str], key: str, session: str | None, last: bool
+        self, call: Call, name: str, env: dict[str, str], key: str, session: str | None, last: bool, by: object = None
     ) -> None:
-        """Emit an event unless that was done by its key, and answer the call when it is finished.
+        """Emit an event unless that was done by its key, and answer the call when it is finished; ``by`` is who asks.
 
         CommandError where the key is none, or there are `MOST` of events that have not finished.
         """
@@ -86,7 +86,7 @@ class Once:
         if known is None:
             self._make_room()
             known = Keyed()
-            event = self._engine.emit(name, env, known, session=session, last=last)
+            event = self._engine.emit(name, env, known, session=session, last=last, by=by)
             known.serial = event.serial
             self._events[session, key] = known
         known.ask(call)

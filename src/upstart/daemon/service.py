@@ -407,6 +407,8 @@ _READING = frozenset(
         "AwaitedBy",
     )
 )
+#: What everybody may call as well, who is told less, so that it matters who it is.
+_TELLING = frozenset(("History",))
 
 
 def steps(path: str, registered: list[str]) -> list[str]:

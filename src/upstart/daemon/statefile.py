@@ -23,6 +23,12 @@ STATE_FILE = "upstart.state"
 _MAX_STATE = 256 << 20
 
 
+#: A value that JSON knows as ASCII text without blanks.
+compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+#: What such a text says.
+entries_of = json.JSONDecoder().decode
+
+
 def text_of(document: Document) -> str:
     """The document of this moment."""
     return json.dumps(document.dump())

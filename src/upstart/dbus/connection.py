@@ -90,7 +90,7 @@ class Connection:
     __slots__ = (
         "_backlog", "_events", "_flush_due", "_incoming", "_loop", "_memory", "_message", "_mute", "_outgoing",
         "_stalled", "_turns", "_waits", "_watch", "_work", "auth", "authenticated", "gone", "hears", "held",
-        "on_close", "on_message", "pid", "queued", "sock", "uid",
+        "on_close", "on_message", "pid", "queued", "sock", "uid", "who",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +117,8 @@ class Connection:
         #: Called once, before anything that follows the authentication is looked at.
         self.authenticated: Callable[[], object] = _nothing
         self.gone = False
+        #: What its owner knows of it.
+        self.who: tuple[object, ...] | None = None
         #: The members of the signals that it wants, None for all.
         self.hears: frozenset[str] | None = None
         #: Bytes that wait to be sent, and bytes that the memory has counted for us.

@@ -57,8 +57,8 @@ class Commands(ProcessInputs):
         return instance
 
     @an_input
-    def start_job(self, job: Job, env: Mapping[str, str], request: object = None) -> Instance:
-        """Start the instance that ``env`` names, made where it does not exist."""
+    def start_job(self, job: Job, env: Mapping[str, str], request: object = None, by: object = None) -> Instance:
+        """Start the instance that ``env`` names, made where it does not exist; ``by`` is who asks, for the history."""
         start_env = self._full_environment(job, env)
         name = self._instance_name(job, start_env, usage=True)
         instance = job.instances.get(name)
@@ -70,47 +70,49 @@ class Commands(ProcessInputs):
         self.set_fds(instance, ())
         self._take_over(instance, "start", request)
         instance.last = self.ending
-        self.change_goal(instance, "start")
+        self.change_goal(instance, "start", by)
         return instance
 
     @an_input
-    def stop_job(self, job: Job, env: Mapping[str, str], request: object = None, force: bool = False) -> None:
+    def stop_job(
+        self, job: Job, env: Mapping[str, str], request: object = None, force: bool = False, by: object = None
+    ) -> None:
         """Stop the instance that ``env`` names; its stopping processes get ``env``."""
         name = self._instance_name(job, self._full_environment(job, env), usage=False)
-        self._stop(self.instance_named(job, name), dict(env), request, force)
+        self._stop(self.instance_named(job, name), dict(env), request, force, by)
 
     @an_input
-    def restart_job(self, job: Job, env: Mapping[str, str], request: object = None) -> Instance:
+    def restart_job(self, job: Job, env: Mapping[str, str], request: object = None, by: object = None) -> Instance:
         """Stop the instance that ``env`` names and start it again with that environment and its old definition."""
         restart_env = self._full_environment(job, env)
         name = self._instance_name(job, restart_env, usage=False)
         instance = self.instance_named(job, name)
         if instance.goal == "stop":
             raise CommandError("AlreadyStopped", f"Job has already been stopped: {instance.name}")
-        self._restart(instance, restart_env, request)
+        self._restart(instance, restart_env, request, by)
         return instance
 
     @an_input
-    def start(self, instance: Instance, request: object = None) -> None:
+    def start(self, instance: Instance, request: object = None, by: object = None) -> None:
         """Start an instance that is stopping, with the environment it has."""
         if instance.goal != "stop":
             raise CommandError("AlreadyStarted", f"Job is already running: {instance.display}")
         instance.start_env = None
         self._take_over(instance, "start", request)
         instance.last = self.ending
-        self.change_goal(instance, "start")
+        self.change_goal(instance, "start", by)
 
     @an_input
-    def stop(self, instance: Instance, request: object = None, force: bool = False) -> None:
+    def stop(self, instance: Instance, request: object = None, force: bool = False, by: object = None) -> None:
         """Stop an instance; with ``force`` none of its processes is waited for longer than a kill timeout."""
-        self._stop(instance, None, request, force)
+        self._stop(instance, None, request, force, by)
 
     @an_input
-    def restart(self, instance: Instance, request: object = None) -> None:
+    def restart(self, instance: Instance, request: object = None, by: object = None) -> None:
         """Stop an instance and start it again with the environment it has and its old definition."""
         if instance.goal == "stop":
             raise CommandError("AlreadyStopped", f"Job has already been stopped: {instance.display}")
-        self._restart(instance, None, request)
+        self._restart(instance, None, request, by)
 
     @an_input
     def reload(self, instance: Instance) -> None:
@@ -131,25 +133,27 @@ class Commands(ProcessInputs):
         self._drop_half_met()
         worked_on = WorkedOn(self.events.values(), self.instances())
         for instance in list(self.instances()):
-            self.change_goal(instance, "stop")
+            self.change_goal(instance, "stop", "shutdown")
             if instance.state != "waiting":
                 self.force(instance, worked_on)
 
     def _drop_half_met(self) -> None:
         raise NotImplementedError
 
-    def _stop(self, instance: Instance, env: dict[str, str] | None, request: object, force: bool) -> None:
+    def _stop(
+        self, instance: Instance, env: dict[str, str] | None, request: object, force: bool, by: object
+    ) -> None:
         if instance.goal == "stop" and not force:
             raise CommandError("AlreadyStopped", f"Job has already been stopped: {instance.display}")
         if instance.goal != "stop":
             instance.stop_env = env
             instance.last = self.ending
         self._take_over(instance, "stop", request)
-        self.change_goal(instance, "stop")
+        self.change_goal(instance, "stop", by)
         if force and instance.state != "waiting":
             self.force(instance)
 
-    def _restart(self, instance: Instance, env: dict[str, str] | None, request: object) -> None:
+    def _restart(self, instance: Instance, env: dict[str, str] | None, request: object, by: object) -> None:
         if instance.job.pending:
             text = "restarts with its old definition: stop and start it to use the new one"
             self.log(MESSAGE, f"{instance.display} {text}")
@@ -161,8 +165,8 @@ class Commands(ProcessInputs):
         instance.stop_env = None
         self._take_over(instance, "restart", request)
         instance.last = self.ending
-        self.change_goal(instance, "stop")
-        self.change_goal(instance, "start")
+        self.change_goal(instance, "stop", by)
+        self.change_goal(instance, "start", by)
 
     def _take_over(self, instance: Instance, kind: str, request: object) -> None:
         """Let go of whoever waited for the command before this one, and keep who waits for this one."""

@@ -15,6 +15,7 @@ from upstart.engine.awaited import AWAITED, JOB, NONE, Awaited, count, told
 from upstart.engine.data import FINISHED, HANDLING, PENDING, Event
 from upstart.engine.door import an_input
 from upstart.engine.effects import Announce, CloseFd, Effect, Log, Reply, ReplyError
+from upstart.engine.history import LONGEST_REASON, History, shortened
 from upstart.engine.index import EventIndex
 
 TYPE_CHECKING = False
@@ -52,6 +53,7 @@ class Core:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
+        self.history = History(clock)
         self.effects: list[Effect] = []
         self.priority = MESSAGE
         self.announcing = True
@@ -125,6 +127,18 @@ class Core:
         """Whether what becomes of jobs is to be shown."""
         self.reporting = reporting
 
+    @an_input
+    def note_program(self, what: str) -> None:
+        """A program begins: the history has that (`history`), and all that comes from now on."""
+        self.history.begun = True
+        self.history.note("begin", what)
+
+    @an_input
+    def note_clock(self, suspended: float, wall: float) -> None:
+        """The machine has slept for so many seconds that the clock leaves out, or the time of day was set: it is the
+        clock's time, and these seconds, and ``wall``."""
+        self.history.note("clock", suspended, wall)
+
     # What there is
 
     def instances(self) -> Iterator[Instance]:
@@ -192,11 +206,13 @@ class Core:
         last: bool = False,
         tested: dict[str, str] | None = None,
         connection: bool = False,
+        by: object = None,
     ) -> Event:
         """Queue an event; ``request`` is answered when it has finished, ``fd`` is closed when nothing needs it.
 
         ``last``: it is part of the machine's end (`Engine.set_ending`).  ``tested`` are variables for conditions only,
         which count there before those of ``env``.  ``connection``: ``fd`` is for the standard input and output.
+        ``by`` is who emits it, for the history.
         """
         self._serial += 1
         event = Event(self._serial, name, env, session)
@@ -208,7 +224,9 @@ class Core:
         if fd >= 0:
             event.fd = fd
             self.hold_fd(fd)
+        event.at = self.clock()
         self.events[event.serial] = event
+        self.history.note_event(event.serial, name, env, by)
         self.debug("Pending %s event", name)
         self._queue(event)
         if name == self.awaits and session is None:
@@ -253,6 +271,8 @@ class Core:
             serial, event = heappop(self._pass)
             self._cursor = serial
             event.queued = False
+            if event.progress == HANDLING and not event.blockers:
+                self.history.note("done", serial, event.failed)
             if event.progress == PENDING:
                 self.info("Handling %s event", event.name)
                 # Pending until it is handled as a whole: where that is cut short, it is handled again (`mend`).
@@ -315,7 +335,7 @@ class Core:
             self.release_fd(event.fd)
             event.fd = -1
         if event.failed and not event.name.endswith("/failed"):
-            self.emit(event.name + "/failed", event.env, session=event.session, last=event.last)
+            self.emit(event.name + "/failed", event.env, session=event.session, last=event.last, by=event.serial)
             event.failed = False
         # Known until all has been done that its end asks for.
         del self.events[event.serial]
@@ -370,8 +390,14 @@ class Core:
 
     # Failures
 
-    def note_failure(self, instance: Instance, text: str) -> None:
-        """Keep the reason of a failure, for `failure_reason`, in a bounded table."""
+    def note_failure(
+        self, instance: Instance, text: str, process: str | None = None, status: int | None = None
+    ) -> None:
+        """Keep the reason of a failure, for `failure_reason`, in a bounded table.
+
+        ``status`` where the instance has failed by it, through this ``process``.
+        """
+        self.history.note("fail", instance.key, process, status, shortened(text, LONGEST_REASON))
         instance.failure = text
         key = (instance.job.session, instance.job.name, instance.name)
         self.failures.pop(key, None)

@@ -7,6 +7,8 @@ one file.
 
 from __future__ import annotations
 
+from upstart.engine.history import shortened
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.conf.jobclass import JobClass, Match
@@ -31,12 +33,13 @@ class Event:
     ``serial`` orders events by emission; ``blockers`` counts what holds this one; ``waiting`` is who it holds: the
     instance whose ``starting`` or ``stopping`` event this is.  ``request`` is the emitter who wants to be told the
     end.  ``fd`` is a descriptor that came with the event, or -1; it is a ``connection`` where main processes have it as
-    their standard input and output.  ``last``: it is part of the machine's end.
+    their standard input and output.  ``last``: it is part of the machine's end.  ``at`` is when it was emitted, seconds
+    of the clock.
     """
 
     __slots__ = (
-        "blockers", "connection", "env", "failed", "fd", "last", "name", "progress", "queued", "request", "serial",
-        "session", "values", "waiting",
+        "at", "blockers", "connection", "env", "failed", "fd", "last", "name", "progress", "queued", "request",
+        "serial", "session", "values", "waiting",
     )  # fmt: skip
 
     def __init__(self, serial: int, name: str, env: dict[str, str], session: str | None = None) -> None:
@@ -53,6 +56,7 @@ class Event:
         self.fd = -1
         self.connection = False
         self.last = False
+        self.at = 0.0
 
     def __repr__(self) -> str:
         return f"<Event {self.serial} {self.name} {self.progress}>"
@@ -67,11 +71,13 @@ class Job:
     that takes over when the last instance has ended, or None where the job goes away then.
     """
 
-    __slots__ = ("instances", "job_class", "name", "pending", "session", "start_progress", "successor")
+    __slots__ = ("instances", "job_class", "key", "name", "pending", "session", "start_progress", "successor")
 
     def __init__(self, job_class: JobClass) -> None:
         self.name = job_class.name
         self.session = job_class.session
+        #: How the history names it.
+        self.key = key_of(self.session, self.name, None)
         self.job_class = job_class
         self.pending = False
         self.successor: JobClass | None = None
@@ -109,10 +115,10 @@ class Instance:
     """
 
     __slots__ = (
-        "blocker", "blocking", "connection", "doomed", "entering", "env", "exit_status", "failed", "failed_process",
-        "failure", "fds", "forced", "goal", "job", "job_class", "last", "name", "pids", "respawn_count",
-        "respawn_total", "respawn_since", "respawn_time", "respawning", "serial", "start_env", "state", "stop_env",
-        "stop_progress", "timers", "unready",
+        "began", "blocker", "blocking", "cause", "connection", "doomed", "entering", "env", "exit_status", "failed",
+        "failed_process", "failure", "fds", "forced", "goal", "goal_since", "job", "job_class", "key", "last", "name",
+        "noted", "pids", "respawn_count", "respawn_total", "respawn_since", "respawn_time", "respawning", "serial",
+        "since", "start_env", "state", "stop_env", "stop_progress", "timers", "unready",
     )  # fmt: skip
 
     def __init__(self, serial: int, job: Job, job_class: JobClass, name: str) -> None:
@@ -121,6 +127,8 @@ class Instance:
         self.job = job
         self.job_class = job_class
         self.name = name
+        #: How the history names it.
+        self.key = key_of(job.session, job.name, name)
         self.goal = "stop"
         self.state = "waiting"
         #: The state before, while the work of the present one is being begun.
@@ -157,6 +165,13 @@ class Instance:
         self.respawn_total = 0
         self.respawn_since = 0.0
         self.respawning = False
+        #: Since when it has this goal, and why (`history`); since when it waits in this state, and which one it waited
+        #: in last that the history has; and when each of its processes was started.
+        self.goal_since = 0.0
+        self.cause: object = None
+        self.since = 0.0
+        self.noted = "waiting"
+        self.began: dict[str, float] = {}
 
     @property
     def display(self) -> str:
@@ -170,3 +185,12 @@ class Instance:
 
     def __repr__(self) -> str:
         return f"<Instance {self.display} {self.goal}/{self.state}>"
+
+
+def key_of(session: str | None, job: str, instance: str | None) -> tuple[str | None, str, str | None]:
+    """How the history names an instance or, where that is None, a job."""
+    return (
+        shortened(session) if session is not None else None,
+        shortened(job),
+        shortened(instance) if instance is not None else None,
+    )

@@ -12,6 +12,7 @@ from upstart.engine.condition import active_events, is_met, leaves, matches
 from upstart.engine.data import Blocked, Event, Job
 from upstart.engine.door import an_input
 from upstart.engine.effects import Announce
+from upstart.engine.history import LONGEST_REASON, shortened
 from upstart.engine.holding import WorkedOn
 from upstart.engine.lifecycle import KILL_TIMER
 from upstart.engine.mend import Mending
@@ -51,6 +52,7 @@ class Engine(Mending):
             if job_class.start_on is not None:
                 self.start_index.add(job, job_class.start_on)
             self.note_definition(None, job_class)
+            self.history.note_definition("added", *key)
             if self.announcing:
                 self.effects.append(Announce("JobAdded", job))
         elif same_definition(job.job_class, job_class):
@@ -83,6 +85,7 @@ class Engine(Mending):
             self._replace(job, successor)
 
     def _replace(self, job: Job, job_class: JobClass) -> None:
+        self.history.note_definition("changed", job.session, job.name)
         if self.announcing:
             self.effects.append(Announce("JobRemoved", job))
         # The order of jobs is that in which their conditions are served.
@@ -105,6 +108,7 @@ class Engine(Mending):
             self.effects.append(Announce("JobAdded", job))
 
     def _remove(self, job: Job) -> None:
+        self.history.note_definition("removed", job.session, job.name)
         del self.jobs[job.session, job.name]
         if job.job_class.start_on is not None:
             self.start_index.remove(job, job.job_class.start_on)
@@ -141,6 +145,8 @@ class Engine(Mending):
             met = is_met(condition, progress)
             if met and instance.goal != "stop":
                 self._stop_by_events(instance, condition, progress)
+            elif not met:
+                self.history.note("half", instance.key, "stop", event.serial)
             if met or self.shutting_down:
                 instance.stop_progress = self._served(instance)
                 self._reset(progress)
@@ -161,6 +167,8 @@ class Engine(Mending):
             met = is_met(condition, progress)
             if met:
                 self._start_by_events(job, condition, progress)
+            else:
+                self.history.note("half", job.key, "start", event.serial)
             if met or self.shutting_down:
                 job.start_progress = self._served(job)
                 self._reset(progress)
@@ -207,7 +215,7 @@ class Engine(Mending):
         instance.stop_env = stop_env
         instance.last = any(event.last for event in events)
         self._wait_for(instance, events)
-        self.change_goal(instance, "stop")
+        self.change_goal(instance, "stop", [event.serial for event in events])
 
     def _start_by_events(self, job: Job, condition: Condition, progress: Progress) -> None:
         env = self.job_environment(job)
@@ -219,6 +227,8 @@ class Engine(Mending):
             name = expand(job.job_class.instance, env)
         except ExpandError as error:
             self.warn("Failed to obtain %s instance: %s", job.name, error)
+            text = shortened(f"Failed to obtain {job.name} instance: {error}", LONGEST_REASON)
+            self.history.note("fail", job.key, None, None, text)
             return
         instance = job.instances.get(name)
         if instance is None:
@@ -235,7 +245,7 @@ class Engine(Mending):
         instance.connection = max(connections, default=-1)
         instance.last = any(event.last for event in events)
         self._wait_for(instance, events)
-        self.change_goal(instance, "start")
+        self.change_goal(instance, "start", [event.serial for event in events])
 
     def _wait_for(self, instance: Instance, events: list[Event]) -> None:
         """Let go of who waited for the instance, and have ``events`` wait for it.
@@ -274,6 +284,7 @@ class Engine(Mending):
                 event.last = False
             for instance in self.instances():
                 instance.last = False
+            self.history.note("ending", ending)
         self.ending = self.reporting = ending
         self.respawning_allowed = not ending
         for instance in list(self.instances()):
@@ -281,7 +292,9 @@ class Engine(Mending):
                 self.let_go(instance)
 
     @an_input
-    def stop_rest(self, force: bool, spared: list[int], later: list[str], env: dict[str, str]) -> None:
+    def stop_rest(
+        self, force: bool, spared: list[int], later: list[str], env: dict[str, str], by: object = None
+    ) -> None:
         """Stop, with ``env``, what still runs and is no part of the machine's end; whoever has one of the pids
         ``spared`` goes on, and so does whose job is named in ``later``, or is to be stopped by an event that is.
 
@@ -291,7 +304,7 @@ class Engine(Mending):
         for instance in to_stop(self.instances(), spared, later):
             if instance.goal != "stop":
                 instance.stop_env = dict(env)
-            self.change_goal(instance, "stop")
+            self.change_goal(instance, "stop", by)
             if force and instance.state != "waiting" and not instance.forced:
                 self.force(instance, worked_on)
             for process in instance.pids:
@@ -320,7 +333,7 @@ class Engine(Mending):
         if waits:
             # What runs already does not care for the end of the session, and what does is only about to start.
             for instance in running:
-                self.change_goal(instance, "stop")
+                self.change_goal(instance, "stop", "session")
         return waits
 
     def _anyone_starts(self, event: Event) -> bool:
@@ -336,6 +349,8 @@ class Engine(Mending):
         instance.goal, instance.state = "start", "running"
         instance.pids["main"] = pid
         self.pids[pid] = (instance, "main")
+        instance.noted = instance.state
+        self.history.note("adopted", instance.key, pid)
         return instance
 
     # The table of the environment that all jobs begin with

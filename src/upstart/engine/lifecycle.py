@@ -107,10 +107,13 @@ READY_TIMER = "ready"
 class LifeCycle(Core):
     """Goals, states, and what entering each state does."""
 
-    def change_goal(self, instance: Instance, goal: str) -> None:
-        """Set the goal, and get the instance moving where it rests."""
+    def change_goal(self, instance: Instance, goal: str, cause: object) -> None:
+        """Set the goal, and get the instance moving where it rests; ``cause`` is for the history."""
         if instance.goal == goal:
             return
+        instance.goal_since = self.clock()
+        instance.cause = cause
+        self.history.note("goal", instance.key, goal, cause)
         self.info("%s goal changed from %s to %s", instance.display, instance.goal, goal)
         instance.goal = goal
         if goal == "stop":
@@ -138,6 +141,7 @@ class LifeCycle(Core):
         blocker = instance.blocker
         if blocker is not None:
             blocker.waiting = instance.blocker = None
+            self.history.note("freed", instance.key, blocker.serial)
             self.advance(instance)
 
     def next_state(self, instance: Instance) -> str:
@@ -145,7 +149,7 @@ class LifeCycle(Core):
         state = instance.state
         if instance.goal == "respawn":
             # The main process ended while a process beside it ran; now that this has ended too, begin anew.
-            self.change_goal(instance, "start")
+            self.change_goal(instance, "start", "respawn")
             return "stopping"
         lost = instance.goal == "start" and "main" in instance.job_class.processes
         if not instance.main_pid and (state == "running" or (lost and state in ("post-start", "pre-stop"))):
@@ -163,6 +167,10 @@ class LifeCycle(Core):
             self.info("%s state changed from %s to %s", instance.display, instance.state, state)
             instance.entering, instance.state = instance.state, state
             state = self.begin_state(instance)
+        if instance.noted != instance.state:
+            instance.noted = instance.state
+            instance.since = self.clock()
+            self.history.note("state", instance.key, instance.state)
 
     def begin_state(self, instance: Instance) -> str | None:
         """Begin the work of the state just entered; returns the state to go on to, if any.
@@ -230,7 +238,7 @@ class LifeCycle(Core):
             self.release(instance)
         elif "main" not in instance.job_class.processes:
             # A task ends with its main process; one that has none has done all it does.
-            self.change_goal(instance, "stop")
+            self.change_goal(instance, "stop", "ended")
         return None
 
     def _end(self, instance: Instance) -> None:
@@ -281,6 +289,7 @@ class LifeCycle(Core):
         """Send ``signal`` to a process, and arm the timer after which it is killed."""
         pid = instance.pids[process]
         self.info("Sending %s signal to %s %s process (%d)", signal_name(signal), instance.display, process, pid)
+        self.history.note("signal", instance.key, process, pid, signal)
         self.effects.append(Signal(instance, process, pid, signal))
         self.set_kill_timer(instance, process)
 
@@ -337,9 +346,10 @@ class LifeCycle(Core):
 
     def fail(self, instance: Instance, process: str | None, status: int, reason: str) -> None:
         """Mark the instance as failed, once, and let go of who waits for it with an error."""
-        self.note_failure(instance, reason)
         if instance.failed:
+            self.note_failure(instance, reason)
             return
+        self.note_failure(instance, reason, process, status)
         instance.failed_process = process
         instance.exit_status = status
         if self.announcing:
@@ -375,7 +385,7 @@ class LifeCycle(Core):
         for key in instance.job_class.export:
             if key in instance.env:
                 env.setdefault(key, instance.env[key])
-        event = self.emit(name, env, session=instance.job.session, last=instance.last)
+        event = self.emit(name, env, session=instance.job.session, last=instance.last, by="job")
         if blocking:
             event.waiting = instance
         return event

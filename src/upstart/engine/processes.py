@@ -51,6 +51,9 @@ class ProcessInputs(LifeCycle):
             return False
         instance.pids[process] = pid
         self.pids[pid] = (instance, process)
+        if known is None:
+            instance.began[process] = self.clock()
+            self.history.note("process", instance.key, process, pid)
         self.info("%s %s process (%d)", instance.display, process, pid)
         if instance.forced and process != "main" and instance.goal == "stop":
             if process in ("pre-stop", "post-stop"):
@@ -106,7 +109,7 @@ class ProcessInputs(LifeCycle):
         state = instance.state
         if self._spawn_matters(instance, process):
             self.fail(instance, process, -1, reason)
-            self.change_goal(instance, "stop")
+            self.change_goal(instance, "stop", "failed")
         else:
             self.note_failure(instance, reason)
         if WAITING_FOR.get(state) == process or (process == "main" and state == "killed"):
@@ -142,6 +145,7 @@ class ProcessInputs(LifeCycle):
             return
         if old != pid:
             self.info("%s %s process (%d) became new process (%d)", instance.display, "main", old, pid)
+            self.history.note("became", instance.key, "main", old, pid)
             self.pids.pop(old, None)
             instance.pids["main"] = pid
             instance.doomed.discard("main")
@@ -194,6 +198,9 @@ class ProcessInputs(LifeCycle):
         if process in instance.unready:
             # Nothing was wrong with its set-up, or that would have been reported first: it was just quick.
             self.process_ready(instance, process)
+        began = instance.began.get(process)
+        seconds = round(self.clock() - began, 6) if began is not None else None
+        self.history.note_end(instance.key, process, pid, status, seconds)
         if status is None:
             status = UNKNOWN
         reason = self._log_exit(instance, process, pid, status)
@@ -201,6 +208,11 @@ class ProcessInputs(LifeCycle):
         self._forget_process(instance, process, pid)
         self.ended(instance, process, status, reason)
         self.told = None
+
+    @an_input
+    def process_used(self, pid: int, processor: float, read: int, written: int) -> None:
+        """What a process of a job has used that has ended: seconds of a processor, bytes read and written by disks."""
+        self.history.note_use(pid, processor, read, written)
 
     @an_input
     def timer_fired(self, instance: Instance, timer: str) -> None:
@@ -224,6 +236,7 @@ class ProcessInputs(LifeCycle):
     def _kill_timeout(self, instance: Instance, process: str) -> None:
         pid = instance.pids[process]
         self.info("Sending %s signal to %s %s process (%d)", "KILL", instance.display, process, pid)
+        self.history.note("signal", instance.key, process, pid, SIGKILL)
         self.effects.append(Signal(instance, process, pid, SIGKILL))
         instance.doomed.add(process)
         self.set_timer(instance, KILL_TIMER + process, KILL_AGAIN_SECONDS)
@@ -247,6 +260,7 @@ class ProcessInputs(LifeCycle):
         del instance.pids[process]
         instance.doomed.discard(process)
         self.pids.pop(pid, None)
+        instance.began.pop(process, None)
         self.effects.append(Gone(instance, process, pid))
 
     def _log_exit(self, instance: Instance, process: str, pid: int, status: int) -> str:
@@ -293,8 +307,10 @@ class ProcessInputs(LifeCycle):
                     instance.respawning = True
                     if state in NOT_READY:
                         self._note_not_ready(instance, reason)
+                    limit, interval = instance.job_class.respawn_limit, instance.job_class.respawn_interval
+                    self.history.note("respawn", instance.key, instance.respawn_total, limit, interval)
                     if held:
-                        self.change_goal(instance, "respawn")
+                        self.change_goal(instance, "respawn", "respawn")
                     else:
                         self.enter(instance, "stopping")
                     return
@@ -303,7 +319,7 @@ class ProcessInputs(LifeCycle):
                 self.fail(instance, None, 0, reason)
             else:
                 self.fail(instance, "main", status, reason)
-        self.change_goal(instance, "stop")
+        self.change_goal(instance, "stop", "failed" if instance.failed else "ended")
         if state != "running" and not held:
             self.advance(instance)
 
@@ -367,6 +383,6 @@ class ProcessInputs(LifeCycle):
             # post-start and pre-stop are on their own: their failure is logged and changes nothing.
             if process == "pre-start" or (process == "post-stop" and not instance.respawning):
                 self.fail(instance, process, status, reason)
-                self.change_goal(instance, "stop")
+                self.change_goal(instance, "stop", "failed")
         if WAITING_FOR.get(instance.state) == process:
             self.advance(instance)

@@ -31,9 +31,10 @@ _EVENT_PLACE = ("serial", "name", "env", "progress")
 #: What may be missing.
 _PLAIN = (
     "start_env", "stop_env", "failed", "failed_process", "exit_status", "failure", "respawn_time", "respawn_count",
-    "respawn_total", "respawn_since", "respawning", "forced", "last", "connection",
+    "respawn_total", "respawn_since", "respawning", "forced", "last", "connection", "goal_since", "cause", "since",
+    "noted", "began",
 )  # fmt: skip
-_EVENT_PLAIN = ("session", "failed", "fd", "last", "connection", "values")
+_EVENT_PLAIN = ("session", "failed", "fd", "last", "connection", "values", "at")
 
 
 def dump(engine: Engine) -> dict[str, Any]:

@@ -13,10 +13,12 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from resource import struct_rusage
 
 #: Kinds of change.
 EXITED, KILLED, STOPPED, CONTINUED = "exited", "killed", "stopped", "continued"
+_ENDS = (EXITED, KILLED)
 #: Changes reported by one call of `reap`; call again at once if there were as many.
 BATCH = 64
 
@@ -32,11 +34,14 @@ _KINDS = {
 }
 
 
-def reap(batch: int = BATCH) -> Iterator[tuple[int, str, int]]:
+def reap(
+    batch: int = BATCH, used: Callable[[int, struct_rusage], object] = lambda pid, usage: None
+) -> Iterator[tuple[int, str, int]]:
     """Collect at most ``batch`` changes of children: (pid, kind, value).
 
     ``value`` is the exit status, or the signal that killed, stopped or continued it.  A child whose `EXITED` or
-    `KILLED` is given stays a zombie, and its pid its own, until the iterator is advanced.
+    `KILLED` is given stays a zombie, and its pid its own, until the iterator is advanced; ``used`` (pid, usage) is
+    then told what it and the children that it waited for have used, getrusage(2).
     """
     for _ in range(batch):
         try:
@@ -47,4 +52,7 @@ def reap(batch: int = BATCH) -> Iterator[tuple[int, str, int]]:
             return
         kind, options = _KINDS[change.si_code]
         yield change.si_pid, kind, change.si_status
-        os.waitid(os.P_PID, change.si_pid, options)
+        if kind in _ENDS:
+            used(*os.wait4(change.si_pid, os.WNOHANG)[::2])
+        else:
+            os.waitid(os.P_PID, change.si_pid, options)

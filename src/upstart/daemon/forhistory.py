@@ -1,0 +1,53 @@
+"""What is asked of the manager about the past.
+
+What is always true here: as in `manager`, of which this is a part; and an answer is made in steps, of text that the
+history has already, but for strangers, who are not given all of it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from upstart.daemon.statefile import compact, entries_of
+from upstart.dbus import wire
+from upstart.engine.public import Public
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from upstart.daemon.chroots import Chroots
+    from upstart.daemon.service import Call, Service
+    from upstart.dbus.connection import Steps
+    from upstart.engine.engine import Engine
+
+#: Texts of the history in one answer.
+MOST = 64
+
+
+class ForHistory:
+    """These methods of the manager."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        _chroots: Chroots
+        _engine: Engine
+        service: Service
+
+    def do_History(self, call: Call, since: int) -> Steps:
+        engine = self._engine
+        chunks: list[tuple[int, str]] = []
+        following, unfinished = engine.history.next, []
+        # Events are told of all sessions together.
+        if self._chroots.session_of(call.pid) is None:
+            chunks, following = engine.history.chunks(since, MOST)
+            unfinished = list(engine.events)
+        if chunks and not self.service.may_change(call):
+            public = Public(engine.awaited)
+            for at, (first, text) in enumerate(chunks):
+                chunks[at] = (first, compact(public.entries(entries_of(text))))
+                yield None
+        now = time.monotonic()
+        boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+        body = yield from wire.pack_in_steps("(ts)", chunks)
+        body += bytes(-len(body) % 8)
+        body += wire.pack("(ddd)tat", (now, boot - now, time.time() - boot), following, unfinished)
+        call.reply_body("a(ts)(ddd)tat", body)

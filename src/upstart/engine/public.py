@@ -1,0 +1,58 @@
+"""What everybody may know of the history: all but values of variables that nobody needs to know to understand it.
+
+An event's variables may hold anything, a password among it.  What is always true here: of an event strangers are given
+the names of all its variables, and those values that some job's condition compares, or that jobs' own events have; in
+the place of the others None.
+"""
+
+from __future__ import annotations
+
+from upstart.engine.condition import split_test
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from upstart.engine.awaited import Awaited
+
+#: What init itself says of jobs.
+OF_JOBS = frozenset(("JOB", "INSTANCE", "RESULT", "PROCESS", "EXIT_STATUS", "EXIT_SIGNAL"))
+
+
+class Public:
+    """Makes entries (`history`) public, by what is ``awaited`` now."""
+
+    __slots__ = ("_awaited", "_compared")
+
+    def __init__(self, awaited: Awaited) -> None:
+        self._awaited = awaited
+        #: The variables of an event that are compared: by name, and so many of the first.
+        self._compared: dict[str, tuple[frozenset[str], int]] = {}
+
+    def entries(self, entries: Iterable[Any]) -> list[Any]:
+        """The same entries, without what is nobody's business; those given are not changed."""
+        return [self._event(entry) if entry[1] == "event" and entry[4] else entry for entry in entries]
+
+    def _event(self, entry: Any) -> list[Any]:
+        names, first = self._of(entry[3])
+        own = entry[5] == "job"
+        env = {
+            key: value if key in names or at < first or (own and key in OF_JOBS) else None
+            for at, (key, value) in enumerate(entry[4].items())
+        }
+        return [*entry[:4], env, *entry[5:]]
+
+    def _of(self, name: str) -> tuple[frozenset[str], int]:
+        known = self._compared.get(name)
+        if known is None:
+            names: set[str] = set()
+            first = 0
+            for tests in self._awaited.names.get(name, ()):
+                keys = [split_test(test)[0] for test in tests]
+                names.update([key for key in keys if key is not None])
+                if None in keys:
+                    # A value without a name is compared with the variable after that of the test before it.
+                    first = max(first, len(keys))
+            known = self._compared[name] = frozenset(names), first
+        return known
