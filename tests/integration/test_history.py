@@ -159,11 +159,12 @@ def test_a_flood_leaves_it_within_its_bound_and_the_beginning_is_there(tmp_path:
         client.socket.sendall(message * 500)
         client.emit("heard")
         client.signals.clear()
+    # With its own connection's buffers.
+    assert init.resident() - before < 2_500
     found = entries(client)
     texts = sum(len(text) for _, text in client.call(MANAGER, EXTENSION, "History", "t", 0)[0])
-    assert texts <= 700_000
+    assert texts <= 500_000
     assert found[-1][1][3] == "heard" and "first" in [entry[3] for _, entry in found if entry[1] == "event"]
-    assert init.resident() - before < 4_000
     init.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -36,20 +37,34 @@ def test_a_task_from_its_event_to_its_end() -> None:
     assert told(world) == [
         ["event", go, "go", {"A": "1"}, None],
         ["goal", job, "start", [go]],
-        ["event", go + 2, "starting", {"JOB": "job", "INSTANCE": ""}, "job"],
-        ["state", job, "starting"],
         ["state", job, "spawned"],
         ["process", job, "main", 101],
-        ["event", go + 3, "started", {"JOB": "job", "INSTANCE": ""}, "job"],
         ["state", job, "running"],
         ["ended", job, "main", 101, 0, 0.0, None, None, None],
         ["goal", job, "stop", "ended"],
-        ["event", go + 4, "stopping", {"JOB": "job", "INSTANCE": "", "RESULT": "ok"}, "job"],
-        ["state", job, "stopping"],
-        ["event", go + 5, "stopped", {"JOB": "job", "INSTANCE": "", "RESULT": "ok"}, "job"],
-        ["state", job, "waiting"],
         ["done", go, False],
+        ["state", job, "waiting"],
     ]
+
+
+def test_an_event_of_a_job_is_told_where_something_comes_of_it() -> None:
+    world = World(first="exec x\n", second="start on started first and starting never\nexec x\n")
+    world.start("first")
+    started = serial(world, "started")
+    assert told(world, "event") == [["event", started, "started", {"JOB": "first", "INSTANCE": ""}, "job"]]
+    assert ["half", [None, "second", None], "start", started] in told(world)
+
+
+def test_an_instance_that_is_held_waits_in_that_state() -> None:
+    world = World(first="exec x\n", hook="start on starting first\ntask\nexec x\n")
+    world.start("first")
+    starting = serial(world, "starting")
+    assert ["goal", [None, "hook", ""], "start", [starting]] in told(world)
+    assert ["state", [None, "first", ""], "starting"] in told(world)
+    world.now += 2
+    world.exit("hook")
+    assert ["done", starting, False] in told(world)
+    assert world.instance("first").since == 1002.0
 
 
 def test_times_are_those_of_the_clock_and_a_process_knows_how_long_it_lived() -> None:
@@ -165,7 +180,7 @@ def test_the_beginning_stays_and_the_rest_is_a_ring() -> None:
     assert held(found) > (KEPT + RECENT) * 0.95
     numbers = [number for number, entry in found.entries(json.loads) if entry[2] == number]
     assert numbers[0] == 0 and numbers[-1] == 39_999 == found.next - 1
-    gaps = [after for before, after in zip(numbers, numbers[1:], strict=False) if after != before + 1]
+    gaps = [after for before, after in pairwise(numbers) if after != before + 1]
     assert len(gaps) == 1, "there is one gap, after the beginning"
 
 
@@ -244,7 +259,10 @@ def test_it_goes_on_after_a_re_exec() -> None:
 
 def test_strangers_are_told_values_that_conditions_compare_and_no_others() -> None:
     world = World(
-        job="start on go KIND=x\nexec x\n", other="start on mounted /dev/sd* MOUNTPOINT=/\nexec x\n", plain="exec x\n"
+        job="start on go KIND=x\nexec x\n",
+        other="start on mounted /dev/sd* MOUNTPOINT=/\nexec x\n",
+        plain="exec x\n",
+        late="start on started plain\nexec x\n",
     )
     world.emit("go", KIND="y", PASSWORD="secret")
     world.emit("mounted", DEVICE="/dev/sda1", MOUNTPOINT="/srv", OPTIONS="password=secret")

@@ -84,6 +84,8 @@ class Core:
         self._pass: list[tuple[int, Event]] = []
         self._next_pass: list[tuple[int, Event]] = []
         self._restless = 0
+        #: The instances that have entered a state which the history has yet to know of.
+        self._moved: dict[Instance, None] = {}
         self._fd_users: dict[int, int] = {}
         #: The event that is handled, and the jobs and instances whose condition it has completed.
         self.serving: Event | None = None
@@ -193,7 +195,7 @@ class Core:
     @property
     def eventful(self) -> bool:
         """Whether `run` has anything to do."""
-        return bool(self._pass or self._next_pass)
+        return bool(self._pass or self._next_pass or self._moved)
 
     @an_input
     def emit(
@@ -226,12 +228,18 @@ class Core:
             self.hold_fd(fd)
         event.at = self.clock()
         self.events[event.serial] = event
-        self.history.note_event(event.serial, name, env, by)
+        if by != "job":
+            self.note_event(event, by)
         self.debug("Pending %s event", name)
         self._queue(event)
         if name == self.awaits and session is None:
             self.tell_awaited()
         return event
+
+    def note_event(self, event: Event, by: object) -> None:
+        """Have the history know of an event: of a job's own once something comes of it, of any other at once."""
+        event.noted = True
+        self.history.note_event(event.serial, event.name, event.env, by)
 
     @an_input
     def await_event(self, serial: int, request: object) -> bool:
@@ -261,6 +269,7 @@ class Core:
         """
         while self._pass or self._next_pass:
             if limit <= 0:
+                self._note_moved()
                 self._note_restless()
                 return True
             limit -= 1
@@ -286,7 +295,18 @@ class Core:
                 self._finish(event)
         self._cursor = 0
         self._restless = 0
+        if self._moved:
+            self._note_moved()
         return False
+
+    def _note_moved(self) -> None:
+        """Have the history know of the states that instances have come to wait in."""
+        moved, self._moved = self._moved, {}
+        for instance in moved:
+            if instance.noted != instance.state:
+                instance.noted = instance.state
+                instance.since = self.clock()
+                self.history.note("state", instance.key, instance.state)
 
     def _note_restless(self) -> None:
         self._restless += 1

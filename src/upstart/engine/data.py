@@ -38,8 +38,8 @@ class Event:
     """
 
     __slots__ = (
-        "at", "blockers", "connection", "env", "failed", "fd", "last", "name", "progress", "queued", "request",
-        "serial", "session", "values", "waiting",
+        "at", "blockers", "connection", "env", "failed", "fd", "last", "name", "noted", "progress", "queued",
+        "request", "serial", "session", "values", "waiting",
     )  # fmt: skip
 
     def __init__(self, serial: int, name: str, env: dict[str, str], session: str | None = None) -> None:
@@ -57,6 +57,8 @@ class Event:
         self.connection = False
         self.last = False
         self.at = 0.0
+        #: The history has it.
+        self.noted = False
 
     def __repr__(self) -> str:
         return f"<Event {self.serial} {self.name} {self.progress}>"

@@ -192,6 +192,8 @@ class Engine(Mending):
             elif (progress is None or leaf not in progress) and matches(leaf, event, env):
                 if progress is None:
                     progress = {}
+                if not event.noted:
+                    self.note_event(event, "job")
                 progress[leaf] = event
                 self.block(event)
                 changed = True

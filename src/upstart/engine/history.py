@@ -7,13 +7,14 @@ Each entry is a tuple: seconds of the engine's clock, one of the words below, an
                                                       was before is not known), ``re-executed`` (it goes on)
 ``clock`` suspended wall                              seconds that the machine has slept, that the clock leaves out;
                                                       and the time of day less both
-``event`` serial name variables by                    one was emitted, by whom (below)
+``event`` serial name variables by                    one was emitted, by whom (below); of a job's own (``job``) those
+                                                      that some condition has met
 ``half`` of which serial                              an event met part of the condition ``start`` or ``stop`` of a
                                                       job or instance, and is held by it
 ``done`` serial failed                                an event that was held has finished; others do so at once
 ``goal`` of goal cause                                the goal of an instance has changed, and why (below)
-``state`` of state                                    an instance waits in a state; those that it only passes through
-                                                      are left out
+``state`` of state                                    an instance waits in a state; those that it passes through in one
+                                                      go are left out
 ``process`` of which pid                              a process was started
 ``became`` of which old pid                           a daemon has forked: the process is another
 ``ended`` of which pid status seconds processor read  a process has ended: exit status, or signal shifted left by 8,
@@ -59,8 +60,8 @@ CAUSES = (
 )
 
 #: Bytes of text of what came first, and of what came last.
-KEPT = 256 << 10
-RECENT = 384 << 10
+KEPT = 192 << 10
+RECENT = 288 << 10
 #: Entries that become text together, and as many that there may be where nobody makes text.
 CHUNK = 128
 UNENCODED = 4096

@@ -167,10 +167,7 @@ class LifeCycle(Core):
             self.info("%s state changed from %s to %s", instance.display, instance.state, state)
             instance.entering, instance.state = instance.state, state
             state = self.begin_state(instance)
-        if instance.noted != instance.state:
-            instance.noted = instance.state
-            instance.since = self.clock()
-            self.history.note("state", instance.key, instance.state)
+        self._moved[instance] = None
 
     def begin_state(self, instance: Instance) -> str | None:
         """Begin the work of the state just entered; returns the state to go on to, if any.

@@ -34,7 +34,7 @@ _PLAIN = (
     "respawn_total", "respawn_since", "respawning", "forced", "last", "connection", "goal_since", "cause", "since",
     "noted", "began",
 )  # fmt: skip
-_EVENT_PLAIN = ("session", "failed", "fd", "last", "connection", "values", "at")
+_EVENT_PLAIN = ("session", "failed", "fd", "last", "connection", "values", "at", "noted")
 
 
 def dump(engine: Engine) -> dict[str, Any]:
@@ -196,3 +196,5 @@ def _load_instance(engine: Engine, job: Job, data: dict[str, Any]) -> None:
         event.blockers += 1
         instance.blocking.append(Blocked("event", event))
     instance.stop_progress = _load_progress(engine, job_class.stop_on, data.get("stop_progress", []))
+    if instance.noted != instance.state:
+        engine._moved[instance] = None
