@@ -59,9 +59,9 @@ KEPT = {
     "Follower": "changed launched phase pid running",
     "History": "_first _kept _kept_size _recent _ring _ring_size begun",
     "InitFifo": "_data _variables",
-    "Instance": "began blocker blocking cause connection doomed env exit_status failed failed_process failure fds forced "
-    "goal goal_since job job_class key last name noted pids respawn_count respawn_since respawn_time respawn_total "
-    "respawning serial since start_env state stop_env stop_progress timers unready",
+    "Instance": "began blocker blocking cause connection doomed env exit_status failed failed_process failure fds "
+    "forced goal goal_since job job_class key last name noted pids respawn_count respawn_since respawn_time "
+    "respawn_total respawning serial since start_env state stop_env stop_progress timers unready",
     "Job": "instances job_class key name pending session start_progress successor",
     "JobLog": "fd",
     "Keeping": "_connections _events _jobs",

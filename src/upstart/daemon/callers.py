@@ -1,7 +1,7 @@
 """Who asks: what the history has of the clients that emit events and start and stop jobs.
 
-What is always true here: it is the kernel's word, of a moment at which the client was there: what it was called cannot be
-found out later, nor whose child it was.  A connection is looked at once, however much it asks for.
+What is always true here: it is the kernel's word, of a moment at which the client was there: neither what it was called
+nor whose child it was can be found out later.  A connection is looked at once, however much it asks for.
 """
 
 from __future__ import annotations
