@@ -109,7 +109,8 @@ def frozen_disk(tmp_path: Path) -> None:
         disk.go()
         path = tmp_path / "disk" / "once.log"
         wait_for(lambda: path.read_text() == "before\nheld\nmore\n")
-        wait_for(lambda: (tmp_path / "disk" / "other.log").read_text() == "other\n")
+        other = tmp_path / "disk" / "other.log"
+        wait_for(lambda: other.exists() and other.read_text() == "other\n")
     finally:
         disk.go()
         init.close()

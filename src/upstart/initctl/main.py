@@ -34,6 +34,17 @@ COMMANDS: dict[str, tuple[str, str, tuple[Option, ...]]] = {
     "reload": ("jobs", "reload", ()),
     "status": ("status", "status", (Option("", "check", "check"), *JSON)),
     "list": ("status", "list_jobs", CHOICES),
+    "log": (
+        "log",
+        "log",
+        (
+            Option("f", "follow", "follow"),
+            Option("n", "lines", "lines", argument="COUNT"),
+            Option("", "since", "since", argument="WHEN"),
+            Option("", "boot", "boot"),
+            *JSON,
+        ),
+    ),
     "emit": ("manager", "emit", NO_WAIT),
     "reload-configuration": ("manager", "reload_configuration", ()),
     "version": ("manager", "version", JSON),

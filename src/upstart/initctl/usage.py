@@ -53,6 +53,10 @@ OPTIONS = {
     "stopped": "show what is not to run and does not",
     "failed": "show what has failed and does not run",
     "changing": "show what is on its way up or down",
+    "follow": "go on with what comes",
+    "lines": "show so many lines, the last",
+    "since": "show what has come since then",
+    "boot": "show what has come since the boot, or since the session began",
     "columns": "show a table with these columns (comma-separated)",
     "sort": "order by this column, with a hyphen before it backwards",
     "services": "show the services of /etc/init.d that have no job as well",
@@ -67,7 +71,7 @@ NO_WAIT = {
 
 #: Group of commands in the list -> its commands; those in none are "Other".
 GROUPS = {
-    "Job": ("start", "stop", "restart", "reload", "status", "list"),
+    "Job": ("start", "stop", "restart", "reload", "status", "list", "log"),
     "Event": ("emit",),
     "Environment": ("get-env", "list-env", "reset-env", "set-env", "unset-env"),
 }
@@ -111,6 +115,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "to distguish between job instances.\n",
     ),
     "list": ("[PATTERN]...", "List known jobs.", "The known jobs and their current status will be output."),
+    "log": (
+        "[JOB [INSTANCE]]",
+        "Show what a job has said, or what happened since the boot.",
+        "The log of JOB is output with the times at which its lines came, that of one INSTANCE if it is named, and "
+        "what was rotated before. Without arguments, what init, the kernel and all jobs have said since the boot is "
+        "output in its order.\n\n"
+        "WHEN is a date (2026-11-30), a time of day (16:05), both, today, yesterday, or how long ago (10min, 2h).",
+    ),
     "emit": (
         "EVENT [KEY=VALUE]...",
         "Emit an event.",

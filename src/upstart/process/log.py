@@ -5,24 +5,30 @@ processes it comes from, in the order in which it was read; a writer (`writer`) 
 only what is known to be in the file is forgotten.  What cannot be written is kept, the oldest first, within a bound for
 each log and one for all of them; what goes beyond is counted and a line in the log says so.  Output is always read, so
 that no job ever hangs on a full pipe, but while a writer that works is behind; and init warns once a log, not once a
-line.
+line.  Beside what is to be written stands when it was read, within a bound as well (`base.logtimes` has what for).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from upstart.base.logtimes import Mark
+
     class Writer(Protocol):
         """Whoever appends to files."""
 
         def submit(self, file: LogFile) -> None:
-            """Append `LogFile.piece`, and say so by `LogFile.written`, now or later; or say `LogFile.hangs`."""
+            """Append `LogFile.piece`, which came when `LogFile.marks` tells.
+
+            Say so by `LogFile.written`, now or later; or say `LogFile.hangs`.
+            """
 
 
 #: Bytes: kept for one log, for all logs together, read in one go, and at most after the process has ended.
@@ -35,6 +41,8 @@ PIECE = 32768
 SMALL_READ = 4096
 #: Logs of ended processes that wait to be written.
 UNFLUSHED = 4096
+#: Times that are kept for one log; of what comes when there are so many, it is not known when it came.
+MARKS = 512
 
 
 def log_path(logdir: str, job: str, instance: str, chroot: str | None) -> str:
@@ -93,8 +101,8 @@ class LogFile:
     """
 
     __slots__ = (
-        "_again", "_data", "_dropped", "_failing", "_hangs", "_store", "_waiting", "_warned", "path", "processes",
-        "root", "sent",
+        "_again", "_data", "_dropped", "_failing", "_hangs", "_marks", "_store", "_waiting", "_warned", "path",
+        "processes", "root", "sent",
     )  # fmt: skip
 
     def __init__(self, store: LogStore, path: str, root: str | None) -> None:
@@ -104,6 +112,8 @@ class LogFile:
         self.processes = 0
         self.sent = 0
         self._data = bytearray()
+        #: From which byte of that on what has come when.
+        self._marks: list[Mark] = []
         self._dropped = 0
         self._failing = False
         #: There has been more to write since the writer got its piece: it is to try once more if that one fails.
@@ -138,6 +148,8 @@ class LogFile:
         self.flush()
         room = min(KEPT - len(self._data), KEPT_IN_ALL - self._store.kept)
         taken = output[: max(room, 0)] if not self._dropped else b""
+        if taken:
+            self._mark()
         self._data += taken
         self._store.kept += len(taken)
         self._dropped += len(output) - len(taken)
@@ -151,15 +163,28 @@ class LogFile:
             return
         self._again = False
         if not self._data:
+            self._mark()
             self._data += b"(%d bytes of output are missing here)\n" % self._dropped
             self._store.kept += len(self._data)
             self._dropped = 0
         self.sent = min(len(self._data), PIECE)
         self._store.writer.submit(self)
 
+    def _mark(self) -> None:
+        """What is added to the data now has come now."""
+        if len(self._marks) < MARKS - 1:
+            since = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            self._marks.append((len(self._data), time.time_ns() // 1000, since // 1000))
+        elif len(self._marks) < MARKS:
+            self._marks.append((len(self._data), 0, 0))
+
     def piece(self) -> bytes:
         """What is to be written now."""
         return bytes(self._data[: self.sent])
+
+    def marks(self) -> list[Mark]:
+        """When that came."""
+        return [mark for mark in self._marks if mark[0] < self.sent]
 
     def written(self, count: int, error: int) -> None:
         """The writer has appended ``count`` bytes of the piece, and stopped for ``error`` if that is not 0."""
@@ -168,6 +193,7 @@ class LogFile:
         # There is nothing left of a file that was forgotten meanwhile.
         self._store.kept -= min(count, len(self._data))
         del self._data[:count]
+        self._shift(count)
         self._failing = bool(error) or not count
         if error:
             self._complain(error)
@@ -176,6 +202,18 @@ class LogFile:
         self._wake()
         if not self.holds:
             self.forget()
+
+    def _shift(self, count: int) -> None:
+        """So many bytes are not kept any more, nor is when they came."""
+        marks = self._marks
+        passed = sum(1 for mark in marks if mark[0] <= count)
+        if not self._data:
+            marks.clear()
+        elif passed:
+            _, wall, since = marks[passed - 1]
+            marks[:] = [(0, wall, since), *((place - count, time, boot) for place, time, boot in marks[passed:])]
+        else:
+            marks[:] = [(place - count, time, boot) for place, time, boot in marks]
 
     def hangs(self, say: bool = True) -> None:
         """The writer cannot go on, and it is not known when it can: because of the file, if that is to be said."""
@@ -201,6 +239,7 @@ class LogFile:
             return
         self._store.kept -= len(self._data)
         self._data.clear()
+        self._marks.clear()
         self._dropped = 0
         self._store.files.pop(self.path, None)
         self._store.unflushed.pop(self.path, None)
@@ -208,13 +247,18 @@ class LogFile:
     def dump(self) -> dict[str, object]:
         """As plain values."""
         data = self._data.decode("latin-1")
-        return {"path": self.path, "root": self.root, "fd": -1, "data": data, "dropped": self._dropped}
+        marks = [list(mark) for mark in self._marks]
+        return {
+            "path": self.path, "root": self.root, "fd": -1, "data": data, "dropped": self._dropped, "marks": marks,
+        }  # fmt: skip
 
     def load(self, state: dict[str, object]) -> None:
         """Take over what `dump` gave; TypeError if that is none."""
         data, dropped = state.get("data", ""), state.get("dropped", 0)
-        if not isinstance(data, str) or not isinstance(dropped, int):
+        marks = state.get("marks", [])
+        if not isinstance(data, str) or not isinstance(dropped, int) or not isinstance(marks, list):
             raise TypeError("log")
+        self._marks += [(len(self._data) + int(offset), int(wall), int(since)) for offset, wall, since in marks]
         self._data += data.encode("latin-1")
         self._dropped += dropped
         self._store.kept += len(data)

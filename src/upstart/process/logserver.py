@@ -1,7 +1,8 @@
 """The helper that appends to the logs of jobs: what it is told, what it answers, and what it notes meanwhile.
 
-What is always true here: only what stands in this file, in `base.logfile` and in Python itself is needed, so that the
-program is small.  Before a helper writes it notes where; so its successor knows what it had written if it dies.
+What is always true here: only what stands in this file, in `base.logfile`, `base.logtimes` and in Python itself is
+needed, so that the program is small.  Before a helper writes it notes where; so its successor knows what it had written
+if it dies.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from _struct import Struct  # the public module is no part of the interpreter
 
 from upstart.base.logfile import append
+from upstart.base.logtimes import boot_number, note
 from upstart.base.title import show_as
 
 TYPE_CHECKING = False
@@ -23,13 +25,15 @@ else:
 
 NAME = "upstart-writer"
 #: Of what is said between init and its helpers; a helper of another version does nothing.
-VERSION = 1
+VERSION = 2
 #: Bytes of the largest request.
 LARGEST = 1 << 17
 
-#: A request: serial, where its last writer was (device, inode, size before), bytes of path and root; then these and the
-#: output.  An answer: serial, bytes written, error.  A note: serial, device, inode, size before.
-REQUEST = Struct("=QQQqHH")
+#: A request: serial, where its last writer was (device, inode, size before), bytes of path and root, number of marks;
+#: then these and the output.  A mark: byte of the output, and when it came, in microseconds of the epoch, and since the
+#: boot.  An answer: serial, bytes written, error.  A note: serial, device, inode, size before.
+REQUEST = Struct("=QQQqHHH")
+MARK = Struct("=IQQ")
 ANSWER = Struct("=QIi")
 NOTE = Struct("=QQQq")
 #: Noted in place of a serial by a helper that is there, and by one that was asked to end.
@@ -71,24 +75,29 @@ def serve(socket: _socket.socket, notes: int, place: int, idle: float, cap: int)
 
 
 def _append(socket: _socket.socket, notes: int, place: int, request: bytes, cap: int) -> None:
-    serial, device, inode, size, path_end, root_end = REQUEST.unpack_from(request)
+    serial, device, inode, size, path_end, root_end, marks_end = REQUEST.unpack_from(request)
     path_end += REQUEST.size
     root_end += path_end
+    marks_end = root_end + marks_end * MARK.size
     path, root = os.fsdecode(request[REQUEST.size : path_end]), os.fsdecode(request[path_end:root_end])
-    output = request[root_end:]
+    marks = list(MARK.iter_unpack(request[root_end:marks_end]))
+    output = request[marks_end:]
 
-    def note(device: int, inode: int, size: int) -> None:
+    def say(device: int, inode: int, size: int) -> None:
         os.pwrite(notes, NOTE.pack(serial, device, inode, size), place * NOTE.size)
 
     def begin(info: os.stat_result) -> int:
+        start, done = info.st_size, 0
         if size >= 0 and (info.st_dev, info.st_ino) == (device, inode) and info.st_size >= size:
             # Our predecessor was here, and what is new in the file is its work.
-            note(device, inode, size)
-            return int(min(info.st_size - size, len(output)))
-        note(info.st_dev, info.st_ino, info.st_size)
-        return 0
+            start, done = size, int(min(info.st_size - size, len(output)))
+        say(info.st_dev, info.st_ino, start)
+        if not root:
+            # Before the output, so that whoever sees that knows when it came.
+            note(path, start, marks, boot_number())
+        return done
 
-    note(device, inode, size)
+    say(device, inode, size)
     count, error = append(path, root or None, output, cap, begin)
     socket.send(ANSWER.pack(serial, count, error))
 

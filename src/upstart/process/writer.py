@@ -19,7 +19,7 @@ import time
 from upstart.base.logfile import FILE_CAP
 from upstart.base.loop import READ
 from upstart.process import helper
-from upstart.process.logserver import ANSWER, NAME, NOTE, REQUEST, TOLD_TO_END, execute, serve
+from upstart.process.logserver import ANSWER, MARK, NAME, NOTE, REQUEST, TOLD_TO_END, execute, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,9 +131,10 @@ class Writers:
         assert self._ours is not None
         for file, last in list(self._backlog.items()):
             path, root = os.fsencode(file.path), os.fsencode(file.root or "")
-            head = REQUEST.pack(self._serial + 1, *last, len(path), len(root))
+            marks = [MARK.pack(*mark) for mark in file.marks()]
+            head = REQUEST.pack(self._serial + 1, *last, len(path), len(root), len(marks))
             try:
-                self._ours.sendmsg((head, path, root, file.piece()))
+                self._ours.sendmsg((head, path, root, b"".join(marks), file.piece()))
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
