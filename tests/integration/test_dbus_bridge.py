@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +190,123 @@ def test_without_a_bus_it_says_so_and_tries_again(session: Session, tmp_path: Pa
     service.signal("Rang", "s", "x")
     session.expect("rang x")
     service.close()
+
+
+#: A service that takes a name on the bus and stays.
+SERVICE = """\
+import os, time
+from dbus.bus import BusConnection
+bus = BusConnection(os.environ["BUS_ADDRESS"])
+bus.request_name("{name}")
+time.sleep(1000)
+"""
+START = ("--print-reply", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus", f"{BUS}.StartServiceByName")
+
+
+def call(address: str, name: str) -> subprocess.CompletedProcess[str]:
+    command = ["dbus-send", f"--bus={address}", *START, f"string:{name}", "uint32:0"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=40)
+
+
+def job_that_serves(directory: Path, name: str) -> str:
+    (directory / "serve.py").write_text(SERVICE.format(name=name))
+    return f"exec /usr/bin/python3 {directory}/serve.py\n"
+
+
+def test_a_service_that_is_called_is_a_job(tmp_path: Path) -> None:
+    runtime = tmp_path / "run"
+    (runtime / "dbus-1" / "services").mkdir(parents=True)
+    # As of a package: ours comes before it.
+    (tmp_path / "packaged").mkdir()
+    for name in ("org.example.Called", "org.example.Fails"):
+        text = f"[D-BUS Service]\nName={name}\nExec=/bin/false\n"
+        (tmp_path / "packaged" / f"{name}.service").write_text(text)
+    job = (ROOT / f"etc/sessions/{BRIDGE}.conf").read_text().replace("/usr/sbin", str(PROGRAMS))
+    config = POLICY.format(address=f"unix:abstract={tmp_path}/bus")
+    directories = "".join(
+        f"<servicedir>{each}</servicedir>" for each in (runtime / "dbus-1/services", tmp_path / "packaged")
+    )
+    (tmp_path / "called.conf").write_text(config.replace("<auth>", f"{directories}<auth>"))
+    address = f"unix:abstract={tmp_path}/bus"
+    bus = subprocess.Popen(["dbus-daemon", f"--config-file={tmp_path}/called.conf", "--nofork", "--nopidfile"])
+    job = job.replace("expect daemon", f"env XDG_RUNTIME_DIR={runtime}\nexpect daemon")
+    init = SessionInit(tmp_path, {BRIDGE: job}, DBUS_SESSION_BUS_ADDRESS=address, BUS_ADDRESS=address)
+    try:
+        client = init.client()
+        serves = job_that_serves(tmp_path, "org.example.Called")
+        init.write("called", f"start on dbus-activation org.example.Called\n{serves}")
+        init.write("fails", "start on dbus-activation SERVICE=org.example.Fails BUS=session\npre-start exec false\n")
+        init.write("other", "start on dbus-activation SERVICE=org.example.Other BUS=system\nexec sleep 1000\n")
+        client.call(MANAGER, UPSTART, "ReloadConfiguration")
+        pid = client.wait_status(BRIDGE, "start/running")["main"]
+        files = sorted(path.name for path in (runtime / "dbus-1" / "services").iterdir())
+        assert files == ["org.example.Called.service", "org.example.Fails.service"]
+        assert client.status("called")[0] == "stop/waiting"
+        # It goes on where nobody watches.
+        os.kill(pid, 19)
+        answer = call(address, "org.example.Called")
+        assert answer.returncode == 0, answer.stderr
+        assert client.status("called")[0] == "start/running"
+        os.kill(pid, 18)
+        began = time.monotonic()
+        answer = call(address, "org.example.Fails")
+        assert answer.returncode != 0 and "Spawn" in answer.stderr and time.monotonic() - began < 10
+        # What nobody waits for any more is the package's again.
+        client.stop("called")
+        (init.conf / "called.conf").unlink()
+        client.call(MANAGER, UPSTART, "ReloadConfiguration")
+        wait_for(lambda: [path.name for path in (runtime / "dbus-1" / "services").iterdir()] == [files[1]])
+        wait_for(lambda: "ChildExited" in call(address, "org.example.Called").stderr)
+    finally:
+        init.close()
+        bus.terminate()
+        bus.wait()
+
+
+@pytest.mark.skipif(not Path("/usr/share/dbus-1/system.conf").exists(), reason="needs the system's bus")
+def test_a_service_of_the_system_that_is_called_is_a_job(tmp_path: Path) -> None:
+    system = Bridged(tmp_path)
+    try:
+        system.prepare()
+        # Directories of tests are not open to the bus's user.
+        (tmp_path / "etc").mkdir()
+        for name in ("bus-helper", "call-to-bus", "service-step"):
+            text = (ROOT / "src/libexec" / name).read_text().replace("/sbin/initctl", f"{PROGRAMS}/initctl")
+            (tmp_path / "etc" / name).write_text(text)
+        files = (ROOT / "etc/dbus-1/system-bus.conf", ROOT / "etc/dbus-1/com.ubuntu.Upstart.service")
+        for path in files:
+            (tmp_path / "etc" / path.name).write_text(path.read_text().replace("/usr/libexec/upstart", "/run/test"))
+        allow = '<busconfig><policy context="default"><allow own="org.example.*"/><allow own_prefix="org.example"/>'
+        allow += '<allow send_destination_prefix="org.example"/><allow send_destination="org.example.Called"/>'
+        (tmp_path / "etc/allow.conf").write_text(f"{allow}</policy></busconfig>")
+        (tmp_path / "etc/org.example.Called.service").write_text(
+            "[D-BUS Service]\nName=org.example.Called\nExec=/bin/false\nUser=root\n"
+        )
+        script = (
+            "cp -r $W/etc /run/test; chmod -R a+rX /run/test; chmod 755 /run/test/*-*; mkdir -p /run/dbus /run/services"
+        )
+        script += "; cp /run/test/*.service /run/services; mount --bind /run/services /usr/share/dbus-1/system-services"
+        script += "; mkdir /run/system.d; cp /run/test/allow.conf /run/system.d"
+        script += "; mount --bind /run/system.d /usr/share/dbus-1/system.d"
+        assert system.run("sh", "-ec", script.replace("$W", str(tmp_path))).returncode == 0
+        job = (ROOT / "debian/jobs/dbus.conf").read_text().replace("/usr/libexec/upstart", "/run/test")
+        system.place("dbus", job.replace("/usr/share/upstart", "/run/test"))
+        system.place("upstart-dbus-bridge", shipped("upstart-dbus-bridge", tmp_path))
+        serves = job_that_serves(tmp_path, "org.example.Called")
+        address = "unix:path=/run/dbus/system_bus_socket"
+        system.write(
+            "called", f"start on dbus-activation SERVICE=org.example.Called\nenv BUS_ADDRESS={address}\n{serves}"
+        )
+        system.initctl("start", "dbus")
+        wait_for(lambda: "start/running" in system.status("upstart-dbus-bridge"))
+        system.restart_init()
+        answer = system.run("dbus-send", "--system", *START, "string:org.example.Called", "uint32:0")
+        assert answer.returncode == 0, answer.stderr
+        assert "start/running" in system.status("called")
+        assert system.run("sh", "-c", "ls /run/upstart/bus-calls").stdout == ""
+        assert "Internal error" not in system.kmsg()
+    finally:
+        system.close()
 
 
 class OnBus(Bridged):

@@ -271,6 +271,11 @@ def test_files_that_a_bridge_can_watch_are_no_findings(condition: str) -> None:
             "start on dbus: MEMBER: unknown; it is SIGNAL, BUS, INTERFACE, OBJPATH, SENDER, DESTINATION, "
             "SENDER_UNIQUE, ARG0, ARG1 and so on",
         ),
+        (
+            "start on dbus-activation foo",
+            "start on dbus-activation: foo: no well-known name, as org.example.Name is one",
+        ),
+        ("start on dbus-activation NAME=a.b", "start on dbus-activation: NAME: unknown; it is SERVICE, BUS"),
         ("start on dconf TYPE=set", "start on dconf: TYPE=set: unknown; it is changed or reset"),
         ("start on dconf KEY=org/x", "start on dconf: KEY=org/x: no key, as /org/example/name is one"),
         ("start on dconf KEY=/org/x/", "start on dconf: KEY=/org/x/: no key, as /org/example/name is one"),
@@ -309,6 +314,7 @@ def test_words_of_buses_devices_and_mounts_are_looked_at(condition: str, said: s
         "start on dbus SIGNAL=StateChanged BUS=system INTERFACE=org.a.B OBJPATH=/a/* SENDER=org.a.B ARG0=70 ARG1.0=x",
         "start on dbus INTERFACE=org.* SENDER!=x SENDER=:1.17 DESTINATION=a.b",
         "start on dbus-name org.a-b.C OWNER=y",
+        "start on dbus-activation org.a-b.C or dbus-activation SERVICE=com.x.y BUS=session",
         "start on dconf KEY=/org/*/x VALUE=\"'dark'\" TYPE=reset",
         "start on dconf changed /a/b true",
         "start on dconf KEY=/a VALUE=[1,2] or dconf KEY=/a VALUE=",

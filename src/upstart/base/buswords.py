@@ -1,4 +1,4 @@
-"""The words of ``dbus``, ``dbus-name`` and ``dconf`` events in a job's condition: see dbus-event(7), dconf-event(7).
+"""The words of ``dbus``, ``dbus-name``, ``dbus-activation`` and ``dconf`` events, see dbus-event(7), dconf-event(7).
 
 What is always true here: what is wrong with a word no bus and no dconf could ever tell; patterns and variables are not
 looked at, for they may be anything.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-SIGNAL, NAME, DCONF = "dbus", "dbus-name", "dconf"
+SIGNAL, NAME, ACTIVATION, DCONF = "dbus", "dbus-name", "dbus-activation", "dconf"
 DCONF_VARIABLES = ("TYPE", "KEY", "VALUE")
 TYPES = ("changed", "reset")
 #: Bytes of a name on a bus; arguments that a signature has room for.
@@ -30,11 +30,17 @@ def is_key(text: str) -> bool:
     return text.startswith("/") and "//" not in text and not text.endswith("/") and "\0" not in text
 
 
+def is_well_known(text: str) -> bool:
+    """Whether somebody may own that name on a bus, who is not known by a number alone."""
+    return len(text) <= _LONGEST_NAME and _WELL_KNOWN.fullmatch(text) is not None
+
+
 def wrong_key(event: str, key: str) -> str:
     """What is wrong with the name of a variable of this event; empty where nothing is."""
     known = {
         SIGNAL: ("SIGNAL", "BUS", "INTERFACE", "OBJPATH", "SENDER", "DESTINATION", "SENDER_UNIQUE"),
         NAME: ("NAME", "OWNER", "BUS"),
+        ACTIVATION: ("SERVICE", "BUS"),
         DCONF: DCONF_VARIABLES,
     }[event]
     argument = _ARGUMENT.fullmatch(key) if event == SIGNAL else None
@@ -56,12 +62,12 @@ def wrong_value(event: str, key: str, value: str) -> str:
     if key == "OBJPATH":
         return "" if _OBJECT.fullmatch(value) else "no path of an object, as /org/example/Name is one"
     if key in ("SENDER", "DESTINATION"):
-        fits = name and (_WELL_KNOWN.fullmatch(value) or _UNIQUE.fullmatch(value))
+        fits = is_well_known(value) or (name and _UNIQUE.fullmatch(value))
         return "" if fits else "no name on a bus, as org.example.Name or :1.5 is one"
     if key == "SENDER_UNIQUE":
         return "" if name and _UNIQUE.fullmatch(value) else "no unique name, as :1.5 is one"
-    if key == "NAME":
-        return "" if name and _WELL_KNOWN.fullmatch(value) else "no well-known name, as org.example.Name is one"
+    if key in ("NAME", "SERVICE"):
+        return "" if is_well_known(value) else "no well-known name, as org.example.Name is one"
     if key == "OWNER":
         return "" if value in ("y", "n") else "unknown; it is y or n"
     return ""

@@ -1,4 +1,4 @@
-"""upstart-dbus-bridge(8): signals of the system bus, or of a session's, as events; and names that have an owner.
+"""upstart-dbus-bridge(8): signals of a bus as events; names there that have an owner; services that are jobs.
 
 What is always true here: a signal is looked at when it is known who owns the names that conditions ask for.  A bus that
 goes is found again, and what has changed of its names is told; signals meanwhile there are none.
@@ -6,12 +6,14 @@ goes is found again, and what has changed of its names is told; signals meanwhil
 
 from __future__ import annotations
 
-from upstart.base.buswords import NAME, SIGNAL
+from upstart.base.buswords import ACTIVATION, NAME, SIGNAL
 from upstart.base.errors import UsageError
 from upstart.base.options import Option
+from upstart.base.priority import WARN
 from upstart.bridges.bus import Bus, address_of
+from upstart.bridges.busservices import Services, directory_of
 from upstart.bridges.kinds import Bridge
-from upstart.bridges.program import ALWAYS
+from upstart.bridges.program import ALWAYS, place
 from upstart.bridges.signals import Signals
 from upstart.bridges.state import State
 from upstart.dbus import wire
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
 class BusSource:
     """The source of one bridge, by the bus at ``address``; ``always``: every signal is told."""
 
-    patterns: tuple[str, ...] = (SIGNAL, NAME)
+    patterns: tuple[str, ...] = (SIGNAL, NAME, ACTIVATION)
 
-    def __init__(self, host: Host, address: str, bus_name: str, always: bool) -> None:
+    def __init__(self, host: Host, address: str, bus_name: str, always: bool, services: Services) -> None:
         self._host = host
+        self._services = services
         self._always = always
         self._signals = Signals(bus_name)
         # A session has one for each of two buses.
@@ -48,6 +51,8 @@ class BusSource:
         """Hear what conditions ask for; it is ready once the bus knows that."""
         self._signals.want(None if self._always else leaves)
         self._bus.want(self._signals.rules())
+        self._services.want(leaves)
+        self._arrange()
         if self._ready is None:
             # Which life of init this is, is known by now.
             self._signals.owned = self._state.load(lambda saved: set(map(str, saved["owned"]))) or set()
@@ -57,7 +62,20 @@ class BusSource:
         elif self._bus.up:
             self._look()
 
+    def _arrange(self) -> None:
+        """Have the services that are jobs, and the bus know them."""
+        try:
+            changed = self._services.arrange()
+        except OSError as error:
+            self._host.log(WARN, f"{error.filename}: {error.strerror}: services of jobs are not started by the bus")
+            return
+        if changed and self._bus.up:
+            self._bus.call("ReloadConfig", lambda answer: None)
+
     def _connected(self) -> None:
+        if self._services.names:
+            # It need not have had the directory when it began.
+            self._bus.call("ReloadConfig", lambda answer: None)
         # What was asked of another connection is not answered.
         self._asked = 0
         self._held.clear()
@@ -118,12 +136,14 @@ class BusSource:
 
     def watched(self) -> list[str]:
         """The match rules, and whether there is a bus."""
-        return self._signals.describe() if self._bus.up else ["no bus"]
+        services = [f"calls of {name}" for name in sorted(self._services.names)]
+        return self._signals.describe() + services if self._bus.up else ["no bus"]
 
     def close(self) -> None:
         """Leave the bus."""
         self._bus.close()
         self._state.close()
+        self._services.remove()
 
 
 def _check(settings: Any) -> None:
@@ -133,7 +153,9 @@ def _check(settings: Any) -> None:
 
 def _make(host: Host, settings: Any) -> BusSource:
     bus = settings.bus or ("session" if settings.user else "system")
-    return BusSource(host, address_of(bus == "system"), settings.bus_name or "", settings.always)
+    init = place(True)[0] if settings.user else ""
+    services = Services(directory_of(bus == "system", settings.user), bus, init)
+    return BusSource(host, address_of(bus == "system"), settings.bus_name or "", settings.always, services)
 
 
 BRIDGE = Bridge(

@@ -76,6 +76,8 @@ class Signals:
         order = ["SIGNAL", *self._bus, "INTERFACE", "OBJPATH", "SENDER", "DESTINATION"]
         found: dict[str, list[list[Test]]] = {SIGNAL: [], NAME: []}
         for name, words in leaves or ():
+            if name not in found:
+                continue
             tests = tests_of(words, order if name == SIGNAL else ["NAME", "OWNER", *self._bus])
             # One that is about another bus is another bridge's.
             if all(test.key != "BUS" or passes([test], self._bus) for test in tests):

@@ -43,7 +43,7 @@ RUNLEVELS = "0123456Ss"
 RESULTS = ("ok", "failed")
 #: Events of Ubuntu's and others' programs that no page of ours describes.
 ELSEWHERE = frozenset((
-    "cloud-config", "dbus-activation", "desktop-end", "desktop-lock", "desktop-session-start", "desktop-shutdown",
+    "cloud-config", "desktop-end", "desktop-lock", "desktop-session-start", "desktop-shutdown",
     "desktop-start", "desktop-unlock", "login-session-start", "graphics-device-added", "drm-device-added",
     "plymouth-ready", "session-start", "session-stop", "xsession", "xsession-SESSION", "usb-device-added",
     "indicator-services-start", "indicator-services-end", "network-services-start", "unmounted", "remounted",

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 #: Where a relative path of a job begins that may be one of a session.
 _SOME_HOME = "/home"
 #: Events of bridges of buses, with the variable that a value alone in the first place is compared with.
-_OF_BUSES = {buswords.SIGNAL: "SIGNAL", buswords.NAME: "NAME", buswords.DCONF: "TYPE"}
+_OF_BUSES = {
+    buswords.SIGNAL: "SIGNAL", buswords.NAME: "NAME", buswords.ACTIVATION: "SERVICE", buswords.DCONF: "TYPE",
+}  # fmt: skip
 #: What fstab(5) has in the place of a mount point where there is none.
 _NO_PLACE = ("none", "swap")
 _OF_MOUNTS = ("mounting", "mounted", "unmounted")

@@ -60,6 +60,7 @@ WELL_KNOWN_EVENTS = (
     "unmounted",
     "dbus",
     "dbus-name",
+    "dbus-activation",
     "dconf",
     ":sys:*",
     "bridge-overrun",
