@@ -41,9 +41,10 @@ ALWAYS = {
     "performer.children.running.log": {"path", "fd"},
     "endpoints": {"listening"},
     "keeping": set(),
+    "history": {"first", "kept", "recent", "ring"},
 }
 #: Dictionaries whose keys are those of jobs and events, and no part of the layout.
-OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers")
+OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers", "began", "recent")
 #: What was added since.
 NEWER = {"reporter", "respawning", "address", "chroot", "held", "kills", "known", "left", "user", "launched", "looks",
          "own", "shared"}  # fmt: skip

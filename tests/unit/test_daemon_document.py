@@ -163,7 +163,7 @@ ANEW = {
     "_Journal": ("_busy _requests", "of one run of the tests"),
 }
 #: Is no part of init.
-OTHERS = {"Wanted", "World"}
+OTHERS = {"ClientError", "Wanted", "World"}
 #: Objects that do not outlive the call in which they are made.
 SHORT = {"Call", "Change", "Public", "WorkedOn", "_Fds", "_Parser", "_Places", "_Words"}
 
