@@ -68,7 +68,7 @@ LIVES = {
     "names": "sub/dir;start sub/dir;status sub/dir;start dot.ted;stop dot.ted;start reload;reload reload;status reload",
 }
 #: Commands that the original has not.
-OURS = frozenset(("log",))
+OURS = frozenset(("cat", "disable", "edit", "enable", "log"))
 INSIDE = "status;restart;reload;list-env;set-env Q=1;get-env Q;get-env -g Q;unset-env Q;get-env NOPE;usage;stop;status"
 
 

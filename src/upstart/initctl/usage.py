@@ -71,7 +71,7 @@ NO_WAIT = {
 
 #: Group of commands in the list -> its commands; those in none are "Other".
 GROUPS = {
-    "Job": ("start", "stop", "restart", "reload", "status", "list", "log"),
+    "Job": ("start", "stop", "restart", "reload", "status", "list", "log", "cat", "edit", "enable", "disable"),
     "Event": ("emit",),
     "Environment": ("get-env", "list-env", "reset-env", "set-env", "unset-env"),
 }
@@ -122,6 +122,28 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "what was rotated before. Without arguments, what init, the kernel and all jobs have said since the boot is "
         "output in its order.\n\n"
         "WHEN is a date (2026-11-30), a time of day (16:05), both, today, yesterday, or how long ago (10min, 2h).",
+    ),
+    "cat": (
+        "JOB",
+        "Show the files of a job as they count.",
+        "The lines of JOB's file and of its override that count are output, each with the file and the line that it "
+        "comes from.",
+    ),
+    "edit": (
+        "JOB",
+        "Change a job by its override.",
+        "The override of JOB is opened in the editor that VISUAL or EDITOR names. What init would not take is not "
+        "taken either, and may be edited again.",
+    ),
+    "enable": (
+        "JOB...",
+        "Have events start a job again.",
+        "Takes back what disable, or update-rc.d, has done. Nothing is started.",
+    ),
+    "disable": (
+        "JOB...",
+        "Have no event start a job.",
+        "Adds the stanza manual to the override of JOB, which can be started by hand as before. Nothing is stopped.",
     ),
     "emit": (
         "EVENT [KEY=VALUE]...",

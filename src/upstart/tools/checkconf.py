@@ -28,6 +28,7 @@ OPTIONS = {
     "help": ("h", False),
     "initctl-path": ("i", True),
     "json": ("", False),
+    "merged": ("", True),
     "noscript": ("s", False),
     "running": ("", False),
     "sarif": ("", False),
@@ -45,6 +46,7 @@ Usage: {program} [options] -f <conf_file>
        {program} [options]    <directory>...
        {program} [options]    <package>...
        {program} [options] --running
+       {program} [--json] --merged=<override> <conf_file>
 
 A directory has job files, as /etc/init has, which are checked together. A
 package is a .deb file, a .dsc file, or a directory with an unpacked one: each
@@ -58,6 +60,8 @@ Options:
  -i <path>,            : Specify path to initctl binary
  --initctl-path=<path>   (default={initctl}).
  --json                : Write what is found as JSON.
+ --merged=<override>   : Write the job as init has it with this override,
+                         each line with where it comes from.
  -s, --noscript        : Do not check script sections.
  --running             : Check the jobs of the running init, in /etc/init.
  --sarif               : Write what is found as SARIF 2.1.0.
@@ -160,6 +164,8 @@ def main(argv: list[str]) -> int:
     if "help" in given:
         print(USAGE.format(program=program, initctl=initctl, upstart=upstart), end="")
         return 1
+    if "merged" in given:
+        return _write_merged(program, given, options.operands)
     report = Json() if "json" in given else Sarif(program, VERSION) if "sarif" in given else Report()
     # Of operands beside --file the command never took notice.
     paths = [given["file"]] if given.get("file") else options.operands or ([] if "running" in given else [""])
@@ -171,6 +177,33 @@ def main(argv: list[str]) -> int:
         check_running(report, "noscript" not in given, f"{os.path.basename(upstart)}:")
     report.end()
     return int(report.errors > 0 or ("strict" in given and report.warnings > 0))
+
+
+def _write_merged(program: str, given: dict[str, str], operands: list[str]) -> int:
+    """Write a job with its override merged; 1 where either cannot be read, or has an error."""
+    from upstart.tools.merging import Merged
+
+    if len(operands) != 1:
+        print(f"{program}: option '--merged' needs one job file", file=sys.stderr)
+        return 1
+    try:
+        merged = Merged(operands[0], given["merged"] or None)
+    except OSError as error:
+        print(f"{program}: {error.filename or operands[0]}: {error.strerror}", file=sys.stderr)
+        return 1
+    if "json" in given:
+        import json
+
+        lines = [{"file": each.file, "line": each.line, "stanza": each.stanza, "text": each.text}
+                 for each in merged.pieces]  # fmt: skip
+        json.dump({"lines": lines, "errors": merged.errors}, sys.stdout, indent=2)
+        print()
+    else:
+        for each in merged.pieces:
+            print(f"{each.file}:{each.line}: {each.text}")
+        for text in merged.errors:
+            print(f"ERROR: {text}", file=sys.stderr)
+    return int(bool(merged.errors))
 
 
 def _check_path(path: str, given: dict[str, str], upstart: str, initctl: str, report: Report) -> None:
