@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -144,6 +145,24 @@ def test_status_in_full_tells_what_is_known(session: Session) -> None:
     failure = "Failure:     bad main process ("
     assert failure in session.run("status -v bad")[1]
     assert "Failure" not in session.run("status -v idle")[1]
+
+
+def test_what_init_remembers_is_told(session: Session) -> None:
+    wait_for(lambda: "Respawns" in session.run("status -v looping")[1])
+    out = session.run("status -v looping")[1]
+    assert re.search(r"^  Respawns:    [1-9]\d* since 20\d\d-", out, re.M), out
+    assert re.search(r"^  Last exit:   status 0, after 0\.\d s, at 20\d\d-", out, re.M), out
+    assert re.search(r"^  Last exit:   status 7, after ", session.run("status -v bad")[1], re.M)
+    found = session.json("initctl list --json --columns=since,respawns,exit bad looping idle")
+    assert isinstance(found, list)
+    bad, idle, looping = found
+    assert bad["exit"].startswith("status 7, after ") and abs(time.time() - bad["since"]) < 300
+    assert looping["respawns"] > 0
+    assert (idle["since"], idle["respawns"], idle["exit"]) == (None, None, "")
+    session.restart()
+    again = session.json("status --verbose --json bad")
+    assert isinstance(again, dict)
+    assert (again["exit_status"], again["since"]) == (7, pytest.approx(bad["since"], abs=0.05))
 
 
 def test_status_in_full_as_json(session: Session) -> None:

@@ -10,6 +10,7 @@ from upstart.base.glob import match
 from upstart.base.names import NO_EXTENSION
 from upstart.initctl.context import NOTHING, Context
 from upstart.initctl.facts import COLUMNS, Facts
+from upstart.initctl.past import Past
 from upstart.initctl.statusline import describe
 
 TYPE_CHECKING = False
@@ -33,7 +34,8 @@ def list_chosen(context: Context) -> int:
     columns = _columns(settings.columns) if settings.columns is not None else []
     init = context.open()
     failed = failures(init)
-    found = [Facts(init, status, failed) for status in init.all_status()]
+    past = Past(init)
+    found = [Facts(init, status, failed, past) for status in init.all_status()]
     if settings.services:
         found += _services(context, {str(facts.status.job) for facts in found})
     found = [facts for facts in found if _is_named(facts, context.args) and _is_wanted(context, facts)]

@@ -14,6 +14,7 @@ from upstart.initctl import processfacts
 from upstart.initctl.commands_list import failures
 from upstart.initctl.context import CHANGING, FAILED, INFO, NOTHING, UNKNOWN, Context
 from upstart.initctl.facts import Facts, clock, size
+from upstart.initctl.past import Past
 from upstart.initctl.places import Places, find
 from upstart.initctl.statusline import describe, keeps_ending
 from upstart.initctl.target import Target
@@ -48,7 +49,8 @@ def status_in_full(context: Context) -> int:
             (service,) = [each for each in services.without_jobs(()) if each.name == service.name]
             service.ask()
     failed = failures(init) if found else {}
-    every = [Facts(init, each, failed) for each in found] if service is None else [Facts.of_service(service)]
+    past = Past(init)
+    every = [Facts(init, each, failed, past) for each in found] if service is None else [Facts.of_service(service)]
     places = find(context)
     reports = [Report(context, init, facts, places) for facts in every]
     if settings.json:
@@ -118,6 +120,11 @@ class Report:
             known.append(("Since", f"{clock(facts.since)} ({ago(time.time() - facts.since)})"))
         for name, pid in facts.status.processes:
             known.append((f"{name.capitalize()}", f"{pid} {processfacts.command(pid)}".rstrip()))
+        life = facts.life
+        if life.respawns:
+            known.append(("Respawns", f"{life.respawns}" + (f" since {clock(life.started)}" if life.started else "")))
+        if life.ended is not None:
+            known.append(("Last exit", f"{life.end}, at {clock(life.ended)}"))
         memory = facts.memory
         if memory is not None:
             counted = "of its cgroup" if memory.counted == "cgroup" else "resident"
@@ -161,6 +168,10 @@ class Report:
             "file": files.get("Job file") or None,
             "override": files.get("Override") or None,
             "since": facts.since,
+            "respawns": facts.life.respawns,
+            "exit_time": facts.life.ended,
+            "exit_status": facts.life.status,
+            "exit_seconds": facts.life.lived,
             "memory": memory.bytes if memory is not None else None,
             "memory_counted": memory.counted if memory is not None else None,
             "failure": facts.failure or None,

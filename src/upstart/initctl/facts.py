@@ -9,6 +9,7 @@ from __future__ import annotations
 from upstart.base.errors import DBusError
 from upstart.client.status import Status
 from upstart.initctl import processfacts
+from upstart.initctl.past import Life, Past
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,16 +23,23 @@ if TYPE_CHECKING:
 class Facts:
     """Of one instance, or of a job that has none, or of a ``service`` of /etc/init.d that has no job.
 
-    ``failures`` is why instances failed that have not come to run since, by job and instance.
+    ``failures`` is why instances failed that have not come to run since, by job and instance; ``past`` what init
+    remembers of all.
     """
 
-    __slots__ = ("_description", "_failures", "_init", "_memory", "service", "status")
+    __slots__ = ("_description", "_failures", "_init", "_memory", "_past", "service", "status")
 
     def __init__(
-        self, init: Init | None, status: Status, failures: dict[tuple[str, str], str], service: Service | None = None
+        self,
+        init: Init | None,
+        status: Status,
+        failures: dict[tuple[str, str], str],
+        past: Past | None = None,
+        service: Service | None = None,
     ) -> None:
         self._init = init
         self._failures = failures
+        self._past = past or Past(None)
         self._description: str | None = None
         self._memory: Memory | None = None
         self.status = status
@@ -40,7 +48,7 @@ class Facts:
     @classmethod
     def of_service(cls, service: Service) -> Facts:
         """Of a script: its goal is ``script``, its state what it says itself."""
-        return cls(None, Status(service.name, "", "script", service.state), {}, service)
+        return cls(None, Status(service.name, "", "script", service.state), {}, service=service)
 
     @property
     def name(self) -> str:
@@ -53,8 +61,15 @@ class Facts:
         return self.status.processes[0][1] if self.status.processes else None
 
     @property
+    def life(self) -> Life:
+        """What init remembers of it."""
+        return self._past.life(str(self.status.job), str(self.status.instance))
+
+    @property
     def since(self) -> float | None:
-        """When that process was started, seconds of the epoch."""
+        """Since when it is in its state, or, where init does not remember, its process runs: seconds of the epoch."""
+        if self.life.waiting is not None:
+            return self.life.waiting
         moment = processfacts.started(self.pid) if self.pid is not None else None
         return None if moment is None else processfacts.to_wall(moment)
 
@@ -151,6 +166,8 @@ COLUMNS: dict[str, tuple[Callable[[Facts], object], Callable[[object], str]]] = 
     "state": (lambda facts: str(facts.status.state), str),
     "pid": (lambda facts: facts.pid, lambda value: "-" if value is None else str(value)),
     "since": (lambda facts: facts.since, lambda value: clock(value if isinstance(value, float) else None)),
+    "respawns": (lambda facts: facts.life.respawns, lambda value: "-" if value is None else str(value)),
+    "exit": (lambda facts: facts.life.end, lambda value: str(value) or "-"),
     "memory": (_memory, lambda value: size(value if isinstance(value, int) else None)),
     "failure": (lambda facts: facts.failure, lambda value: str(value) or "-"),
     "description": (lambda facts: facts.description, lambda value: str(value) or "-"),
