@@ -14,7 +14,7 @@ from collections.abc import Callable
 import vm_disk
 from machine import Machine, MachineError
 from vm_disk import Disk
-from vm_lab import PATIENCE, Lab
+from vm_lab import PATIENCE, Lab, require
 from vm_storage import BY_ID, add_lines, make_directories
 
 #: Seconds from power-on to the answer.
@@ -182,6 +182,32 @@ FAULTS: dict[str, Callable[[Lab, Disk], list[Disk]]] = {
 INSIDE = ("interfaces-garbage",)
 
 
+def stopped_console(lab: Lab) -> None:
+    """Somebody stops the console (Control-S) while mountall asks there about two disks, and goes away: ssh answers all
+    the same, the machine comes to its runlevel, and what was to be shown is, once the console goes on."""
+    disk = lab.disk()
+    add_lines(disk, "LABEL=gone /mnt ext4 defaults 0 2", "LABEL=lost /srv ext4 defaults,x-upstart.timeout=50 0 2")
+    port = free_port()
+    with lab.machine([disk], nic=[nic_to(port)]) as vm:
+        vm.expect(rb"Press S to skip", PATIENCE)
+        vm.press("\x13")
+        vm.stay(2)
+        said = len(vm.said)
+        must_answer(vm, port)
+        require(b"Skipping" not in vm.said[said:], "the console was not stopped")
+        vm.stay(20)
+        vm.press("\x11")
+        vm.log_in(PATIENCE)
+        vm.command("until runlevel | grep -q ' 2$' && status rc | grep -q stop/; do sleep 0.3; done", 60)
+        left = vm.command("initctl list | grep -v 'start/running\\|stop/waiting' || :")
+        require(not left.strip(), f"these are on their way: {left}")
+
+
+def nic_to(port: int) -> str:
+    """An interface behind which ssh is reached by that port of the loopback's."""
+    return f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22"
+
+
 def row(name: str) -> Callable[[Lab], None]:
     """The boot with a fault."""
 
@@ -189,7 +215,7 @@ def row(name: str) -> Callable[[Lab], None]:
         disk = lab.disk()
         more = FAULTS[name](lab, disk)
         port = free_port()
-        nic = [f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22"]
+        nic = [nic_to(port)]
         if name == "no-dhcp":
             nic.append("hubport,hubid=7,model=virtio-net-pci")
         with lab.machine([disk, *more], nic=nic) as vm:
@@ -204,4 +230,7 @@ def row(name: str) -> Callable[[Lab], None]:
 
 
 #: Rows in the order in which they are tried.
-ROWS: dict[str, Callable[[Lab], None]] = {f"headless-{name}": row(name) for name in FAULTS}
+ROWS: dict[str, Callable[[Lab], None]] = {
+    **{f"headless-{name}": row(name) for name in FAULTS},
+    "headless-stopped-console": stopped_console,
+}
