@@ -184,7 +184,7 @@ INSIDE = ("interfaces-garbage",)
 
 def stopped_console(lab: Lab) -> None:
     """Somebody stops the console (Control-S) while mountall asks there about two disks, and goes away: ssh answers all
-    the same, the machine comes to its runlevel, and what was to be shown is, once the console goes on."""
+    the same, the machine comes to its runlevel, and there is a login, which has the console go on."""
     disk = lab.disk()
     add_lines(disk, "LABEL=gone /mnt ext4 defaults 0 2", "LABEL=lost /srv ext4 defaults,x-upstart.timeout=50 0 2")
     port = free_port()
@@ -195,8 +195,6 @@ def stopped_console(lab: Lab) -> None:
         said = len(vm.said)
         must_answer(vm, port)
         require(b"Skipping" not in vm.said[said:], "the console was not stopped")
-        vm.stay(20)
-        vm.press("\x11")
         vm.log_in(PATIENCE)
         vm.command("until runlevel | grep -q ' 2$' && status rc | grep -q stop/; do sleep 0.3; done", 60)
         left = vm.command("initctl list | grep -v 'start/running\\|stop/waiting' || :")

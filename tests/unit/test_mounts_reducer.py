@@ -721,6 +721,15 @@ def test_optional_and_without_a_place_counts_as_mounted() -> None:
     assert "/o" in given.places("mounted")
 
 
+def test_optional_and_of_a_type_that_there_is_not_is_left_out_without_a_word() -> None:
+    given = world("none /o nosuchfs optional\nnone /o/p tmpfs").begin()
+    given.answer(given.asked(Emit, "mounting"))
+    given.answer(given.asked(Mount), NO_TYPE, "unknown filesystem type")
+    given.run()
+    assert given.status == 0 and given.places("mounted") == ["/", "/o/p"]
+    assert given.prompt.text == "" and not given.told
+
+
 @pytest.mark.parametrize("status", [NO_TYPE, NO_MOUNTPOINT, 32])
 def test_optional_and_built_in_is_left_out_without_more_ado(status: int) -> None:
     given = world("", built_in="none /o efivarfs optional\nnone /o/p tmpfs").begin()

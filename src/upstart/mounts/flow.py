@@ -168,8 +168,8 @@ class Flow(Checks):
             return
         name = self.title(number)
         is_built_in = entry.origin.startswith(BUILT_IN)
-        if "optional" in dict(entry.settings) and (is_built_in or ended.status == NO_MOUNTPOINT):
-            if not is_built_in:
+        if "optional" in dict(entry.settings) and (is_built_in or ended.status in (NO_MOUNTPOINT, NO_TYPE)):
+            if not is_built_in and ended.status == NO_MOUNTPOINT:
                 self.announce(number)
                 return
             if ended.status not in (NO_MOUNTPOINT, NO_TYPE):
