@@ -298,6 +298,46 @@ def test_without_a_state_running_jobs_are_adopted(tmp_path: Path) -> None:
     init.close()
 
 
+#: Puts into a program that the file of one job cannot be read while there is a file.
+UNREADABLE = """import os
+_open = os.open
+def _fail(path, *rest, **more):
+    if str(path).endswith("/respawn.conf") and os.path.exists({mark!r}):
+        raise OSError(22, "Invalid argument")
+    return _open(path, *rest, **more)
+os.open = _fail
+"""
+
+
+def test_a_job_whose_file_cannot_be_read_for_now_gets_its_process_back_once_it_can_be(tmp_path: Path) -> None:
+    program = lose_state(tmp_path) / "init"
+    lost, mark = tmp_path / "lost", tmp_path / "unreadable"
+    text = program.read_text().replace(
+        '"UPSTART_RESTART_CHECK" not in os.environ:', f'not os.path.exists({str(lost)!r}) and "UPSTART_RESTART_CHECK" '
+        f'not in os.environ:\n    open({str(lost)!r}, "w").close()', 1)
+    program.write_text(text.replace("import sys\n", "import sys\n" + UNREADABLE.format(mark=str(mark)), 1))
+    init = SessionInit(tmp_path, JOBS, program=program)
+    client = init.client()
+    client.start("respawn")
+    client.start("instance", "N=1")
+    before = {job: client.status(job) for job in ("respawn", "instance")}
+    mark.touch()
+    client = init.restart()
+    assert "reverting to stateless re-exec" in init.text()
+    assert client.status("instance") == before["instance"]
+    with pytest.raises(DBusError, match="Unknown job"):
+        client.status("respawn")
+    # What is left to be adopted crosses a re-exec.
+    client = init.restart()
+    assert init.text().count("reverting to stateless re-exec") == 1
+    mark.unlink()
+    wait_for(lambda: "respawn main process" in init.text() and client.status("respawn") == before["respawn"])
+    pid = before["respawn"][1]["main"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: client.status("respawn")[1].get("main", pid) != pid)
+    init.close()
+
+
 def test_the_command_line_does_not_grow() -> None:
     argv = ["init", "--user", "--restart", "--state-fd", "7", "--debug", "--confdir", "x"]
     assert arguments(argv, 9, 1) == ["init", "--user", "--confdir", "x", "--restart", "--state-fd", "9", "--verbose"]

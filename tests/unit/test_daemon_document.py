@@ -42,6 +42,7 @@ DATA = ("Event", "Instance", "Job", "Running")
 
 #: What changes while init runs and is in the document, by class.
 KEPT = {
+    "Adoption": "_left",
     "Boot": "_again_at _began _event _name _shell _watched",
     "Cgroups": "_left _made",
     "Console": "_fd _left",
@@ -82,10 +83,13 @@ KEPT = {
 }
 #: What changes and is not in it, with the reason for which nothing is lost by that.
 ANEW = {
+    "Adoption": ("_soon", "looked at anew"),
     "Awaited": ("_interested _listeners _matching _written names", "follows from the conditions"),
+    "Boot": ("_lasting _timer", "looked at anew"),
     "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
     "Configuration": ("_watch", "all files are read again"),
     "Configuration ": ("_silent", "of a child"),
+    "Configuration  ": ("_again _said", "of a pass; what is wrong is said again by each program"),
     "Core": ("_cursor _next_pass _pass", "events are queued again by what is known of them"),
     "Core      ": ("_moved", "follows from the states that instances are in, and those that were noted"),
     "LifeCycle": ("_moved", "the same"),
@@ -127,6 +131,7 @@ ANEW = {
     "LogFile": ("_again _failing _hangs _waiting sent", "found out again, by writing what is kept"),
     "LogFile ": ("_warned", "warned of once by each program"),
     "LogStore": ("unflushed", "follows from what the logs hold"),
+    "Lacking": ("_seconds _timer", "all files are read again"),
     "Listening": ("_pause _session_file", "the file is written again, the address tried again"),
     "Loop   ": ("_epoll", "made anew"),
     "Loop": ("_fds _flushes _heap _next _repeated _running _signals _soon _stale _timers _watches", "asked for again"),
@@ -153,7 +158,7 @@ ANEW = {
     "Spawner": ("_into_group _spare unprepared", "found out and made again"),
     "Teller": ("_asked _busy", "clients ask again"),
     "Turn": ("_done _held _taken", "of one turn, or of a re-exec"),
-    "Unanswered": ("_calls _held _told_of", "found out again"),
+    "Unanswered": ("_held _told_of", "found out again"),
     "Waiters": ("_timer _waiting", "clients ask again"),
     "Writers": ("_backlog _helpers _holding _idle _not_before _notes _ours _serial _small _stalled _theirs _timer",
                 "helpers end with the program, and what they have not written is kept with the log"),

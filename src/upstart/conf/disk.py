@@ -11,7 +11,7 @@ import os
 import stat
 
 from upstart.base import syscalls
-from upstart.conf.files import PASSING, is_job_file, read_file, stamp_of
+from upstart.conf.files import is_job_file, is_passing, read_file, stamp_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,22 +108,25 @@ DIRECT = Direct()
 def stamp_path(disk: Disk, path: str, *, follow: bool) -> int | None:
     """The stamp of a regular file, or ``None`` where there is none.
 
-    Raises `OSError` where it cannot be told (`PASSING`).
+    Raises `OSError` where it cannot be told (`files.is_passing`).
     """
     try:
         mode, _, _, _, stamp = disk.stat(path, follow)
     except OSError as error:
-        if error.errno in PASSING:
+        if is_passing(error):
             raise
         return None
     return stamp if stat.S_ISREG(mode) else None
 
 
 def is_directory(disk: Disk, path: str) -> bool:
-    """Whether there is a directory, or a link to one.  Raises `OSError` where it cannot be told (`PASSING`)."""
+    """Whether there is a directory, or a link to one.
+
+    Raises `OSError` where it cannot be told (`files.is_passing`).
+    """
     try:
         return stat.S_ISDIR(disk.stat(path, True)[0])
     except OSError as error:
-        if error.errno in PASSING:
+        if is_passing(error):
             raise
         return False

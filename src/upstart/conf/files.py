@@ -17,15 +17,10 @@ OVERRIDE = ".override"
 #: Bytes of the biggest file that is read; the biggest job files in use have some 30 kB.
 MAX_SIZE = 1 << 20
 
-#: Errors that say nothing about a file or directory.
-PASSING = frozenset(
-    {
-        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT,
-    }
-)  # fmt: skip
-
 #: Errors that say that a directory is not there, or not for us to read; whatever else fails, its jobs stay.
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES})
+#: Errors that say something of a file; whatever else fails tells of the disk, the kernel, or what we lack.
+_TELLING = GONE | {errno.EPERM, errno.EISDIR, errno.EFBIG, errno.ENXIO, errno.ENODEV}
 
 #: Nanoseconds that time stamps may lag behind: two ticks of the slowest kernel clock.
 _TICK = 20_000_000
@@ -40,6 +35,11 @@ def is_job_file(path: str) -> bool:
     name = path.rpartition("/")[2]
     stem, dot, extension = name.rpartition(".")
     return bool(stem) and (extension == "conf" or extension == "override") and bool(dot)
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether an error says nothing about a file or directory: what is there is to be found out another time."""
+    return error.errno not in _TELLING
 
 
 def is_ignored_directory(name: str) -> bool:
@@ -66,13 +66,13 @@ def read_file(path: str) -> tuple[bytes, int | None]:
     Time stamps of files are as coarse as the kernel's tick: what has just been written can be written again without
     a trace in them.
 
-    Raises `OSError`: also for what is no regular file (EINVAL), and for more than `MAX_SIZE` bytes (EFBIG).
+    Raises `OSError`: also for what is no regular file (ENXIO), and for more than `MAX_SIZE` bytes (EFBIG).
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise OSError(errno.ENXIO, os.strerror(errno.EINVAL))
         # One byte more than the file has shows its end without a further call.
         data = os.read(fd, min(info.st_size, MAX_SIZE) + 1)
         if len(data) > info.st_size:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 
 from upstart.conf.disk import DIRECTORY, FILE, LINK, UNKNOWN
-from upstart.conf.files import CONF, OVERRIDE, PASSING, is_ignored_directory, is_job_file
+from upstart.conf.files import CONF, OVERRIDE, is_ignored_directory, is_job_file, is_passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _list(
                 listing.overrides.append(relative[: -len(OVERRIDE)])
         except OSError as error:
             warn(f"{path}: {error.strerror}")
-            if error.errno in PASSING:
+            if is_passing(error):
                 listing.unknown.append(relative)
 
 

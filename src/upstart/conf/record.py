@@ -5,7 +5,7 @@ is asked for and keeps what came of it, `Replay` gives that without touching any
 entry says what it is of, and one that is not asked for in its turn shows that the two do not know the same: `Lost`.
 
 A `Recorder` tells before each operation which path it is at, and does none on paths that are known not to answer, nor
-below them: they fail with ETIMEDOUT, which says nothing about what is there (`files.PASSING`).
+below them: they fail with ETIMEDOUT, which says nothing about what is there (`files.is_passing`).
 """
 
 from __future__ import annotations

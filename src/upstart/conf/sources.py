@@ -7,7 +7,7 @@ directory or one before it.  Each session (a chroot, named by its root directory
 
 What cannot be read or parsed is reported, as ``FILE:LINE: text`` or ``FILE: text``, and never raised.  A file that
 becomes invalid no longer defines its job.  A failure that says nothing about the file (no memory, no descriptors, an
-I/O error) leaves what was known in place, to be tried again at the next reload.
+I/O error) leaves what was known in place; ``lacks`` says then that everything should be looked at again.
 
 There is no bound to how many files there are, so `load`, `reload` and `changed` are iterators of steps, each of which
 takes about as long as one file does: what becomes of a job, or ``None`` for work without such a result.  One of them
@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 
 from upstart.conf.disk import DIRECT, is_directory, stamp_path
-from upstart.conf.files import CONF, GONE, OVERRIDE, PASSING, is_ignored_directory, is_job_file
+from upstart.conf.files import CONF, GONE, OVERRIDE, is_ignored_directory, is_job_file, is_passing
 from upstart.conf.jobdata import same_definition
 from upstart.conf.known import Change, Directory, Entry, File
 from upstart.conf.listing import Listing, list_jobs
@@ -47,6 +47,8 @@ class Sources:
     def __init__(self, warn: Callable[[str], None], disk: Disk = DIRECT) -> None:
         self._warn = warn
         self.disk = disk
+        #: Since the last look at everything there was something that could not be read for now.
+        self.lacks = False
         self._directories: list[Directory] = []
         self._files: list[File] = []
         self._best: dict[str | None, dict[str, JobClass]] = {}
@@ -82,7 +84,12 @@ class Sources:
 
     def paths(self) -> list[str]:
         """All of them, in the order in which they are read."""
-        return [*(file.path for file in self._files), *(directory.path for directory in self._directories)]
+        files, directories = self.places()
+        return files + directories
+
+    def places(self) -> tuple[list[str], list[str]]:
+        """The files of general configuration, and the directories of job files."""
+        return [file.path for file in self._files], [directory.path for directory in self._directories]
 
     def load(self) -> Steps:
         """Read what has been added since the last call."""
@@ -96,6 +103,7 @@ class Sources:
 
     def reload(self) -> Steps:
         """Look at everything again, and report again what is still in error."""
+        self.lacks = False
         for file in self._files:
             self._check_file(file)
         standing = [
@@ -182,7 +190,13 @@ class Sources:
                 self._warn(str(error))
             except OSError as error:
                 if error.errno != errno.ENOENT:
+                    self._note(error)
                     self._warn(f"{path}: Unable to load configuration: {error.strerror}")
+
+    def _note(self, error: OSError) -> None:
+        """Take note of what could not be read."""
+        if is_passing(error):
+            self.lacks = True
 
     def _scan(self, directory: Directory) -> Iterator[None]:
         """Compare a directory with what is known of it, and parse what differs."""
@@ -193,6 +207,7 @@ class Sources:
             if error.errno != errno.ENOENT:
                 self._warn(f"{directory.path}: Unable to load configuration: {error.strerror}")
             if error.errno not in GONE:
+                self.lacks = True
                 return
             for name in [*directory.entries, *directory.overrides]:
                 yield from self._update(directory, name, False, False)
@@ -203,6 +218,7 @@ class Sources:
         confs = listing.confs
         known = set(confs)
         if listing.unknown:
+            self.lacks = True
             # What could not be looked at is as it was.
             overrides.update([name for name in directory.overrides if not listing.tells(name)])
             known.update([name for name in directory.entries if not listing.tells(name)])
@@ -224,6 +240,7 @@ class Sources:
             conf = stamp_path(self.disk, directory.conf(name), follow=True) is not None
             override = stamp_path(self.disk, directory.override(name), follow=False) is not None
         except OSError as error:
+            self._note(error)
             self._warn(f"{directory.path}/{relative}: Unable to load configuration: {error.strerror}")
             return
         yield from self._update(directory, name, conf, override)
@@ -284,7 +301,8 @@ class Sources:
             error = str(problem)
         except OSError as problem:
             error = f"{path}: Error while loading configuration file: {problem.strerror}"
-            if problem.errno in PASSING:
+            if is_passing(problem):
+                self.lacks = True
                 job, stamp = entry.job, None
         entry.stamp = stamp
         if job is None or entry.job is None or not same_definition(job, entry.job):
@@ -316,7 +334,7 @@ class Sources:
         except ParseError as problem:
             return problem.job or job, (path, stamp), str(problem)
         except OSError as problem:
-            if problem.errno in PASSING:
+            if is_passing(problem):
                 raise
             return job, (path, stamp), f"{path}: Error while loading configuration file: {problem.strerror}"
 

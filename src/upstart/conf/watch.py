@@ -19,7 +19,7 @@ import struct
 
 from upstart.base import syscalls
 from upstart.conf.disk import DIRECT, DIRECTORY, is_directory
-from upstart.conf.files import is_ignored_directory, is_job_file
+from upstart.conf.files import is_ignored_directory, is_job_file, is_passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Watch:
 
     __slots__ = (
         "_below", "_changed", "_entries", "_overflow", "_paths", "_roots", "_singles", "_todo", "_warn", "_watches",
-        "disk", "fd",
+        "disk", "fd", "lacks",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,8 @@ class Watch:
         self._entries: list[str] = []
         self._changed: set[str] = set()
         self._overflow = False
+        #: Since all was watched anew there was a directory that could not be watched, or looked into.
+        self.lacks = False
         for path in paths:
             self.add_tree(path)
 
@@ -217,6 +219,7 @@ class Watch:
             changed.add(path)
 
     def _watch_all(self) -> None:
+        self.lacks = False
         for root in self._roots:
             self._watch_root(root)
         for single in self._singles:
@@ -256,7 +259,8 @@ class Watch:
             above = self._todo.pop()
             try:
                 entries = self.disk.scandir(above)
-            except OSError:
+            except OSError as error:
+                self.lacks = self.lacks or is_passing(error)
                 return
             above = above.rstrip("/")
             self._entries = [
@@ -272,6 +276,7 @@ class Watch:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return False
+            self.lacks = self.lacks or is_passing(error)
             if self._warn is not None:
                 self._warn(f"{path}: Unable to watch configuration directory: {error.strerror}")
             return True

@@ -16,9 +16,11 @@ from upstart.base.priority import ERROR, INFO, WARN
 from upstart.conf.disk import is_directory
 from upstart.conf.sources import Sources
 from upstart.conf.watch import Watch
+from upstart.daemon.adopt import Adoption
 from upstart.daemon.chroots import CONFDIR
 from upstart.daemon.mounts import may_wait
-from upstart.daemon.passes import Pass, Passes
+from upstart.daemon.passes import Passes
+from upstart.daemon.task import Pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Paths that are to be looked at; where there are more, everything is.
 MOST_PATHS = 20_000
+#: Texts that are not said again by a pass that tries again what could not be read.
+MOST_SAID = 1000
 
 
 class Configuration:
@@ -40,7 +44,10 @@ class Configuration:
     ``sources`` is what is known of it, ``passes`` have that follow what changes.
     """
 
-    __slots__ = ("_chroots", "_engine", "_environ", "_log", "_options", "_silent", "_watch", "passes", "sources")
+    __slots__ = (
+        "_again", "_chroots", "_engine", "_environ", "_log", "_options", "_said", "_silent", "_watch", "adoption",
+        "passes", "sources",
+    )  # fmt: skip
 
     def __init__(self, basis: Basis, chroots: Chroots) -> None:
         self._options = basis.options
@@ -49,13 +56,20 @@ class Configuration:
         self._chroots = chroots
         self._log = basis.log
         self._silent = False
+        #: What was said since somebody has asked for a reload; whether a pass is to say nothing of it again.
+        self._said: set[str] = set()
+        self._again = False
         self._watch: Watch | None = None
         self.sources = Sources(lambda text: self._say(ERROR, text))
         self.passes = Passes(basis.loop, self, basis.log)
+        self.adoption = Adoption(basis.engine, basis.loop, basis.log)
 
     def _say(self, priority: int, text: str) -> None:
-        if not self._silent:
-            self._log(priority, text)
+        if self._silent or (self._again and text in self._said):
+            return
+        if len(self._said) < MOST_SAID:
+            self._said.add(text)
+        self._log(priority, text)
 
     def load(self, restarted: bool) -> None:
         """Know all configuration, and watch it from now on; with ``restarted`` what the engine has is known already."""
@@ -69,6 +83,7 @@ class Configuration:
             if not ((options.restart or may_wait()) and self.passes.read_now()):
                 self._read()
         self.passes.begin()
+        self.passes.see_what_lacks()
         if restarted:
             self._take_over()
         self._chroots.wanted = self.passes.want
@@ -77,20 +92,32 @@ class Configuration:
         """Say where configuration is to be looked for and watched; nothing is looked at yet."""
         if not self._options.user:
             self.sources.add_file("/etc/init.conf")
-        trees = [os.path.abspath(path) for path in trees]
         for path in trees:
-            self.sources.add_dir(path)
-        try:
-            self._watch = watch = Watch(warn=lambda text: self._say(WARN, text))
-            self.passes.hearing.begin(watch)
-        except OSError as error:
-            self._log(WARN, f"Unable to watch configuration: {error.strerror}")
-            return
-        if not self._options.user:
-            watch.expect_file("/etc/init.conf")
-        for path in [*trees, *(root + CONFDIR for root in self._chroots.roots)]:
-            watch.expect_tree(path)
-        watch.look_again()
+            self.sources.add_dir(os.path.abspath(path))
+        self.watch_again(False)
+
+    def watch_again(self, again: bool) -> None:
+        """As said at `task.Work`."""
+        self._again = again
+        if self._watch is None:
+            try:
+                watch = Watch(warn=lambda text: self._say(WARN, text))
+                self.passes.hearing.begin(watch)
+            except OSError as error:
+                self._say(WARN, f"Unable to watch configuration: {error.strerror}")
+                return
+            files, trees = self.sources.places()
+            for path in files:
+                watch.expect_file(path)
+            for path in trees:
+                watch.expect_tree(path)
+            watch.disk = self.sources.disk
+            self._watch = watch
+        self._watch.look_again()
+
+    def lacks(self) -> bool:
+        """As said at `task.Work`."""
+        return self.sources.lacks or self._watch is None or self._watch.lacks
 
     def _read(self) -> None:
         """Look at everything at once."""
@@ -120,6 +147,7 @@ class Configuration:
 
     def reload(self, done: Callable[[str], object] | None = None) -> None:
         """Look at all configuration again; ``done`` as of `Passes.look_again`."""
+        self._said.clear()
         self._log(INFO, "Reloading configuration")
         self._say_what_is_loaded()
         self.passes.look_again(done)
@@ -127,16 +155,17 @@ class Configuration:
     # What is done in a pass
 
     def read_by(self, disk: Disk, silent: bool) -> None:
-        """As said at `passes.Work`."""
+        """As said at `task.Work`."""
         self._silent = silent
         self.sources.disk = disk
         if self._watch is not None:
             self._watch.disk = disk
 
     def steps(self, task: Pass) -> Steps:
-        """As said at `passes.Work`."""
+        """As said at `task.Work`."""
         watch = self._watch
         opened = False
+        self._again = task.again
         while task.wanted:
             root = task.wanted.pop(0)
             if self._chroots.full:
@@ -174,8 +203,9 @@ class Configuration:
             yield None
 
     def apply(self, change: Change) -> None:
-        """As said at `passes.Work`."""
+        """As said at `task.Work`."""
         if change.job_class is not None:
             self._engine.define(change.job_class)
+            self.adoption.defined()
         else:
             self._engine.undefine(change.session, change.name)

@@ -52,7 +52,6 @@ REST = (
     "upstart.daemon.manager",
     "upstart.daemon.endpoints",
     "upstart.daemon.restart",
-    "upstart.daemon.adopt",
     "upstart.daemon.reading",
     "upstart.process.guard",
 )
@@ -133,6 +132,7 @@ class Daemon:
         keep("turn", self.turn.dump, lambda saved: self.turn.restore(saved, performer.find), self.turn.descriptors)
         keep("keeping", self.keeping.dump, self.keeping.restore, self.keeping.descriptors)
         keep("chroots", lambda: self.chroots.roots, self.configuration.restore_chroots)
+        keep("adoption", self.configuration.adoption.dump, self.configuration.adoption.restore)
         keep("quiesce", self.quiescer.dump, self.quiescer.restore)
         keep("reporter", self.reporter.dump, self.reporter.restore, self.reporter.descriptors)
         keep("boot", self.boot.dump, self.boot.restore, self.boot.descriptors)

@@ -64,7 +64,3 @@ class Hearing:
             self._watch.renew()
             self._hear(self._watch, 0)
 
-    def look_again(self) -> None:
-        """Have all be watched, and looked at, by the next pass."""
-        if self._watch is not None:
-            self._watch.look_again()

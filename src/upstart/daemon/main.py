@@ -277,15 +277,7 @@ def begin(daemon: Daemon) -> None:
     daemon.configuration.load(daemon.restarted)
     daemon.note_beginning()
     if options.restart and not daemon.restarted:
-        from upstart.daemon.adopt import adopt
-
-        address = daemon.listening.address if options.user else None
-
-        def adopt_running() -> None:
-            adopt(daemon.engine, address, daemon.log)
-
-        adopt_running()
-        daemon.configuration.passes.unanswered.when_read(adopt_running)
+        daemon.configuration.adoption.begin(daemon.listening.address if options.user else None)
     daemon.listening.open()
     if options.system:
         try:

@@ -20,32 +20,20 @@ from upstart.base.priority import WARN
 from upstart.conf.disk import DIRECT
 from upstart.conf.record import Lost, Replay
 from upstart.daemon.hearing import Hearing
+from upstart.daemon.lacking import Lacking
+from upstart.daemon.task import Pass
 from upstart.daemon.unanswered import Unanswered
 from upstart.daemon.waiters import Waiters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
 
     from upstart.base.loop import Loop
-    from upstart.conf.disk import Disk
-    from upstart.conf.known import Change
     from upstart.conf.record import Recorder
     from upstart.conf.sources import Steps
     from upstart.daemon.reading import Reader
-
-    class Work(Protocol):
-        """What is done in a pass."""
-
-        def steps(self, task: Pass) -> Steps:
-            """Its steps, taken by the child and by us."""
-
-        def read_by(self, disk: Disk, silent: bool) -> None:
-            """Touch the disk by this from now on, and say nothing of it where ``silent``."""
-
-        def apply(self, change: Change) -> None:
-            """Act upon what a step gave."""
+    from upstart.daemon.task import Work
 
 
 #: Seconds.
@@ -68,20 +56,6 @@ RETRY_SECONDS = 1.0
 MOST_SECONDS = 5.0
 
 
-class Pass:
-    """What one pass is to do beside taking what inotify tells: look at everything, have sessions known.
-
-    ``told`` are called with what is wrong when it is done, "" if nothing is.
-    """
-
-    __slots__ = ("everything", "told", "wanted")
-
-    def __init__(self) -> None:
-        self.everything = False
-        self.wanted: list[str] = []
-        self.told: list[Callable[[str], object]] = []
-
-
 class Passes:
     """The passes over one daemon's configuration; ``hearing`` has them begin, ``unanswered`` is what holds them up.
 
@@ -89,9 +63,9 @@ class Passes:
     """
 
     __slots__ = (
-        "_began", "_failures", "_last", "_late", "_left", "_log", "_look", "_loop", "_missing", "_needed", "_next",
-        "_not_before", "_pass", "_reader", "_replay", "_serial", "_stale", "_steps", "_timer", "_waiters", "_warned",
-        "_work", "hearing", "unanswered",
+        "_began", "_failures", "_lacking", "_last", "_late", "_left", "_log", "_look", "_loop", "_missing", "_needed",
+        "_next", "_not_before", "_pass", "_reader", "_replay", "_serial", "_stale", "_steps", "_timer", "_waiters",
+        "_warned", "_work", "hearing", "unanswered",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, work: Work, log: Callable[[int, str], object]) -> None:
@@ -120,6 +94,7 @@ class Passes:
         #: There is something to read; it takes too long to be waited for, from here to the next pass that is done.
         self._needed = self._late = False
         self._waiters = Waiters(loop)
+        self._lacking = Lacking(loop, self._try_again)
         self.hearing = Hearing(loop, self._need)
 
 
@@ -136,6 +111,7 @@ class Passes:
         ``done`` is called with "" when that has been done, or with what is wrong: some of it does not answer.
         """
         self._next.everything = True
+        self._next.again = False
         if done is not None:
             self._next.told.append(done)
             self._loop.call_later(ANSWER_SECONDS, lambda: self._answer(done))
@@ -223,7 +199,7 @@ class Passes:
                 self.hearing.replace()
                 self._stale = False
             if self._missing:
-                self.hearing.look_again()
+                self._work.watch_again(task.again)
             reader = Reader(
                 self._loop,
                 self.hearing.fd,
@@ -312,10 +288,21 @@ class Passes:
         problem = self.unanswered.problem(None)
         while task.told:
             task.told.pop(0)(problem)
+        self.see_what_lacks()
         if more:
             self._need()
         else:
             self.hearing.listen(True)
+
+    def see_what_lacks(self) -> None:
+        """See to it that what could not be read for now is tried again; what does not answer says so by itself."""
+        self._lacking.see(self._work.lacks() and not self.unanswered.paths())
+
+    def _try_again(self) -> None:
+        self._missing = True
+        first = not self._next.everything
+        self.look_again()
+        self._next.again = first
 
     def _lose(self) -> None:
         """A pass cannot be gone on with: the next looks at everything."""
@@ -364,8 +351,6 @@ class Passes:
     def _answers(self) -> None:
         """A path answers that did not."""
         self._missing = True
-        for call in self.unanswered.take_calls():
-            self._next.told.append(lambda problem, call=call: call())  # type: ignore[misc]
         self.look_again()
 
     def end_readers(self) -> None:

@@ -1,8 +1,9 @@
 """A boot that comes to nothing: a shell for root on the console, and another try when it ends.
 
-What is always true here: a boot is looked at until its first event has finished.  If no job has a process by then, or
-before, nothing is under way that could start one, and no runlevel has been entered, this system will never be one that
-somebody can use.  No job is known by its name, and init serves on while the shell is there.
+What is always true here: a boot is looked at until its first event has finished and a runlevel has been entered, or
+some process that was there then has lasted.  If no job has a process before that, nothing is under way that could start
+one, and no runlevel has been entered, this system will never be one that somebody can use.  No job is known by its
+name, and init serves on while the shell is there.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ SULOGIN = "/sbin/sulogin"
 #: Seconds: what ends sooner may have been no shell, for want of a terminal, and the next try waits for a while.
 SHORTEST = 1.0
 PAUSE = 10.0
+#: What runs for so long once the first event has finished is more than a step of the boot.
+LASTING = 10.0
 
 
 class Boot:
@@ -44,8 +47,8 @@ class Boot:
     """
 
     __slots__ = (
-        "_again_at", "_began", "_begun", "_configuration", "_engine", "_event", "_log", "_loop", "_name", "_program",
-        "_shell", "_watched",
+        "_again_at", "_began", "_begun", "_configuration", "_engine", "_event", "_lasting", "_log", "_loop", "_name",
+        "_program", "_shell", "_timer", "_watched",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +70,9 @@ class Boot:
         self._name = ""
         self._event: Event | None = None
         self._watched = False
+        #: The processes that were there when the first event had finished, while it is seen whether one lasts.
+        self._lasting: list[int] = []
+        self._timer = -1
         #: Descriptor of the shell's process, and its id in the loop.
         self._shell = (-1, -1)
         self._began = 0.0
@@ -78,25 +84,44 @@ class Boot:
         self._name = name
         self._event = self._engine.emit(name, {})
         self._begun()
+        self._watch()
+
+    def _watch(self) -> None:
         self._watched = True
+        self._lasting = []
+        self._loop.remove(self._timer)
         self._loop.before_wait(self._look)
 
     def _look(self) -> None:
+        if not self._watched:
+            return
         if not self._goes_on():
             self._watched = False
             self._give_shell()
-        elif self._moves() or (self._event is not None and self._event.progress != FINISHED):
-            self._loop.before_wait(self._look)
-        else:
+            return
+        begun = self._moves() or (self._event is not None and self._event.progress != FINISHED)
+        if not begun and not self._lasting:
+            self._lasting = self._own()
+            if not self._lasting:
+                self._watched = False
+                return
+            self._timer = self._loop.call_later(LASTING, self._see_what_lasts)
+        self._loop.before_wait(self._look)
+
+    def _see_what_lasts(self) -> None:
+        if any(pid in self._engine.pids for pid in self._lasting) or has_runlevel():
             self._watched = False
+        self._lasting = []
+
+    def _own(self) -> list[int]:
+        """The processes of jobs but for those that run only because others wait for what they tell: these start nothing
+        of their own."""
+        engine = self._engine
+        return [pid for pid, (instance, _) in engine.pids.items() if not serves_others(engine, instance)]
 
     def _goes_on(self) -> bool:
-        """Whether a job has a process, something is under way that may yet start one, or the system is up.
-
-        Jobs that run only because others wait for what they tell do not count: they start nothing of their own.
-        """
-        own = any(not serves_others(self._engine, instance) for instance, _ in self._engine.pids.values())
-        return own or self._moves() or has_runlevel()
+        """Whether a job has a process, something is under way that may yet start one, or the system is up."""
+        return bool(self._own()) or self._moves() or has_runlevel()
 
     def _moves(self) -> bool:
         """Whether something is under way that may yet start a process."""
@@ -192,8 +217,7 @@ class Boot:
         self._event = self._engine.events.get(saved["event"])
         self._began = saved["began"]
         if saved["watched"]:
-            self._watched = True
-            self._loop.before_wait(self._look)
+            self._watch()
         if saved["shell"] >= 0:
             self._shell = saved["shell"], self._loop.add_fd(saved["shell"], READ, self._ended)
         if saved["again_at"]:

@@ -28,7 +28,7 @@ MOST_HELD = 8
 class Unanswered:
     """Those of one daemon; ``again`` () is called when one answers again, ``log`` (priority, text) is init's own."""
 
-    __slots__ = ("_again", "_calls", "_held", "_log", "_told_of")
+    __slots__ = ("_again", "_held", "_log", "_told_of")
 
     def __init__(self, again: Callable[[], object], log: Callable[[int, str], object]) -> None:
         self._again = again
@@ -37,8 +37,6 @@ class Unanswered:
         self._held: dict[str, Reader] = {}
         #: Who was said to be one too many.
         self._told_of: Reader | None = None
-        #: Who is to be told when what a path has was read.
-        self._calls: list[Callable[[], object]] = []
 
     def paths(self) -> list[str]:
         """The paths, which are to be left out."""
@@ -77,18 +75,6 @@ class Unanswered:
         self._held.pop(path).close()
         self._log(INFO, f"{path}: Answers again")
         self._again()
-
-    def when_read(self, call: Callable[[], object]) -> None:
-        """Call this each time when something has been read that does not answer now."""
-        if self._held:
-            self._calls.append(call)
-
-    def take_calls(self) -> list[Callable[[], object]]:
-        """Who is to be told once the path that has answered has been read."""
-        calls = list(self._calls)
-        if not self._held:
-            self._calls.clear()
-        return calls
 
     def end(self) -> None:
         """End the children, as far as they can be ended."""
