@@ -1,8 +1,9 @@
 """The engine's inputs as values: what it was told, in order, and the same told again.
 
 What is always true here: an engine that is told a journal from the beginning, or from a state document on, gets into
-the state of the one that the journal was kept of, for it knows of nothing but its inputs.  An engine that nobody
-observes does not know of this file.
+the state of the one that the journal was kept of, for it knows of nothing but its inputs.  That is so bit for bit: for
+as long as an input lasts the clock of an observed engine stands still.  An engine that nobody observes does not know of
+this file.
 """
 
 from __future__ import annotations
@@ -40,28 +41,45 @@ class Input:
         return f"<Input {self.at} {self.name} {self.args}>"
 
 
-def observe(engine: Engine, observer: Callable[[Input], object]) -> None:
+def observe(engine: Engine, observer: Callable[[Input], object]) -> Journal:
     """Have ``observer`` told of every input from now on, just before the engine acts on it.
 
-    What the engine does of its own because of an input is none.  The observer must not change the engine.
+    What the engine does of its own because of an input is none.  The observer must not change the engine, and not fail.
     """
-    journal = _Journal(engine, observer)
-    for name in INPUTS:
-        setattr(engine, name, journal.wrap(name))
+    return Journal(engine, observer)
 
 
-class _Journal:
-    """Stands between an engine and whoever tells it something."""
+class Journal:
+    """Stands between an engine and whoever tells it something, until `end`.
 
-    __slots__ = ("_busy", "_engine", "_observer", "_requests")
+    ``torn`` is whether an input was cut short by an error, so that who is told the same again may come to another state.
+    """
+
+    __slots__ = ("_at", "_busy", "_clock", "_engine", "_observer", "_requests", "torn")
 
     def __init__(self, engine: Engine, observer: Callable[[Input], object]) -> None:
         self._engine = engine
         self._observer = observer
         self._requests = 0
         self._busy = False
+        self._clock = engine.clock
+        self._at = 0.0
+        self.torn = False
+        engine.clock = self._time
+        for name in INPUTS:
+            setattr(engine, name, self._wrap(name))
 
-    def wrap(self, name: str) -> Callable[..., Any]:
+    def end(self) -> None:
+        """Observe no more; harmless where that was said before."""
+        vars(self._engine)["clock"] = self._clock
+        for name in INPUTS:
+            vars(self._engine).pop(name, None)
+
+    def _time(self) -> float:
+        """The engine's clock."""
+        return self._at if self._busy else self._clock()
+
+    def _wrap(self, name: str) -> Callable[..., Any]:
         method = getattr(Engine, name)
         parameters: tuple[str, ...] = method.__code__.co_varnames[1 : method.__code__.co_argcount]
         engine = self._engine
@@ -70,10 +88,16 @@ class _Journal:
             if self._busy or (name == "run" and not engine.eventful):
                 return method(engine, *args, **named)
             given = dict(zip(parameters, args, strict=False)) | named
+            self._at = self._clock()
             self._busy = True
             try:
-                self._observer(Input(engine.clock(), name, {key: self._value(key, given[key]) for key in given}))
+                self._observer(Input(self._at, name, {key: self._value(key, given[key]) for key in given}))
                 return method(engine, *args, **named)
+            except CommandError:
+                raise
+            except BaseException:
+                self.torn = True
+                raise
             finally:
                 self._busy = False
 

@@ -108,7 +108,9 @@ def _dump_event(event: Event) -> dict[str, Any]:
 def _dump_progress(condition: Condition | None, progress: Progress | None) -> list[list[int]]:
     if condition is None or not progress:
         return []
-    return [[place, progress[leaf].serial] for place, leaf in enumerate(leaves(condition)) if leaf in progress]
+    # In the order in which they were met: a definition that takes over sees them in that.
+    places = {leaf: place for place, leaf in enumerate(leaves(condition))}
+    return [[places[leaf], event.serial] for leaf, event in progress.items()]
 
 
 def _dump_job(job: Job) -> dict[str, Any]:
