@@ -28,9 +28,9 @@ def replayed(text: str, inputs: list[Input]) -> Engine:
     """The engine of a snapshot once it was told the inputs."""
     now = [0.0]
     engine = snapshot.load(json.loads(text), lambda: now[0])
-    for given in inputs:
-        now[0] = given.at
-        perform(engine, given)
+    for each in inputs:
+        now[0] = each.at
+        perform(engine, each)
         engine.take_effects()
     return engine
 
@@ -55,7 +55,7 @@ def test_a_snapshot_is_led_on_by_the_inputs_that_follow_it(texts: list[str], bef
         world.release()
     except Restless:
         assume(False)
-    written = [Input(*json.loads(json.dumps([given.at, given.name, given.args]))) for given in journal]
+    written = [Input(*json.loads(json.dumps([each.at, each.name, each.args]))) for each in journal]
     again = replayed(text, written)
     assert taken(again) == taken(world.engine)
 

@@ -16,7 +16,8 @@ from upstart.engine.cleaning import Cleaner
 from upstart.engine.door import INPUTS
 from upstart.engine.engine import Engine
 from upstart.engine.journal import Input, Journal, observe
-from upstart.engine.record import FORGOT, NotARecord, Record, Recording, digest, read
+from upstart.engine.record import FORGOT, Recording, digest
+from upstart.engine.recorded import NotARecord, Record, read
 from upstart.engine.replaying import FAULT, Replay
 from upstart.engine.world import Restless, World
 
@@ -75,7 +76,8 @@ def secret_jobs(draw: st.DrawFn) -> str:
     if draw(st.integers(0, 2)) == 0:
         lines.append("export S")
     if draw(st.integers(0, 3)) == 0:
-        other = draw(st.sampled_from([f"go P={secret('P', 1)}", "go [0-9] geheim-P-[12]", "x P!=1", "end $Q", "started a * geheim-S-*"]))
+        by_place = ["go [0-9] geheim-P-[12]", "end $Q", "started a * geheim-S-*"]
+        other = draw(st.sampled_from([f"go P={secret('P', 1)}", "x P!=1", *by_place]))
         lines.append(f"{draw(st.sampled_from(['start', 'stop']))} on {draw(conditions())} or {other}")
     if draw(st.integers(0, 6)) == 0:
         lines.append(draw(st.sampled_from(["instance $Q", "instance ${P:-$Q}", "instance ${$P:-x}"])))

@@ -21,7 +21,7 @@ Signals, and a connection that comes back by itself, are in `upstart.client.glib
 from __future__ import annotations
 
 from upstart.base.errors import DBusError
-from upstart.base.names import EXTENSION, MANAGER, NO_EXTENSION, PATH, UNKNOWN_METHOD
+from upstart.base.names import EXTENSION, MANAGER, NO_EXTENSION, PATH, PEER, UNKNOWN_METHOD
 from upstart.client.connection import NEVER, Connection, connect_bus, connect_private
 
 TYPE_CHECKING = False
@@ -215,6 +215,19 @@ class Init:
     def restart(self, timeout: float) -> None:
         """Have init re-execute itself; ``timeout`` in seconds.  The answer may be lost with the connection."""
         self.connection.call(PATH, MANAGER, "Restart", timeout=timeout)
+
+    def record(self, name: str, file: int, values: bool = False, limit: int = 0) -> None:
+        """Our extension: have init record all that it is told to an open ``file``, which it calls ``name``.
+
+        ``values``: with the values of variables, and programs.  ``limit`` is in bytes, 0 for init's own.
+        """
+        # libdbus sends no descriptor before it knows that they are welcome, which it does not before an answer.
+        self.connection.call(PATH, PEER, "Ping")
+        self.connection.call(PATH, EXTENSION, "Record", "shbt", name, file, values, limit)
+
+    def stop_record(self) -> str:
+        """Our extension: end the record, and wait until it is whole; gives what init calls its file."""
+        return self._string(EXTENSION, "StopRecord", "")
 
     def notify_disk_writeable(self) -> None:
         """Tell init that its logs can be written."""

@@ -14,7 +14,7 @@ import time
 from upstart.base import xdg
 from upstart.base.logger import Logger
 from upstart.base.loop import Loop
-from upstart.base.priority import WARN
+from upstart.base.priority import ERROR, WARN
 from upstart.daemon.basis import Basis
 from upstart.daemon.boot import CONSOLE
 from upstart.daemon.chroots import Chroots
@@ -42,16 +42,20 @@ if TYPE_CHECKING:
 
     from upstart.daemon.endpoints import Endpoints
     from upstart.daemon.options import Options
+    from upstart.daemon.recorder import Recorder
     from upstart.daemon.restart import Restarter
     from upstart.engine import effects
 else:
     import _signal as signal
 
+#: Seconds for which the end of a session waits for the last of its record.
+LAST_WORDS = 1.0
 #: What is loaded once the first jobs are started.
 REST = (
     "upstart.daemon.manager",
     "upstart.daemon.endpoints",
     "upstart.daemon.restart",
+    "upstart.daemon.recorder",
     "upstart.daemon.reading",
     "upstart.process.guard",
 )
@@ -111,6 +115,8 @@ class Daemon:
         self.system = System(argv[0], engine, loop, self._reconnect_bus, log)
         self.boot = Boot(engine, loop, self.configuration, options.program, self.announce_surroundings, log)
         self.document = Document(self.turn.leave_processes)
+        #: Made when all of us is loaded, or when a record is to begin before that.
+        self.recorder: Recorder | None = None
         loop.each_turn = self._settle
         loop.fault = self.faults.handle
         self._register()
@@ -162,6 +168,7 @@ class Daemon:
         self.engine.history.encode_by(compact)
         self.performer.guard()
         engine, loop, log = self.engine, self.loop, self.log
+        recorder = self.make_recorder()
         manager = Manager(
             self.options.version,
             engine,
@@ -171,6 +178,7 @@ class Daemon:
             self.quiescer,
             self.document,
             self.keeping,
+            recorder,
             loop,
             self.initial_job_environ,
             self.set_priority,
@@ -191,6 +199,7 @@ class Daemon:
         )
         manager.connect(self.endpoints, self.restarter)
         self.document.register("once", manager.once.dump, manager.once.restore)
+        self.document.register("record", recorder.dump, recorder.restore, recorder.descriptors)
         self.document.register(
             "endpoints", self.endpoints.dump, self.endpoints.restore, self.listening.descriptors
         )
@@ -209,7 +218,25 @@ class Daemon:
             self.faults.mended()
         self.faults.check()
         self.clocks.look()
-        return self.turn.settle()
+        more = self.turn.settle()
+        if self.recorder is not None and self.recorder.on:
+            self.recorder.flush(not self.faults.torn)
+        return more
+
+    def make_recorder(self) -> Recorder:
+        """The record of the engine; made at the first call."""
+        if self.recorder is None:
+            from upstart.daemon.recorder import Recorder
+
+            self.recorder = Recorder(self.engine, self.loop, self.options.version, self.log)
+        return self.recorder
+
+    def record(self, path: str) -> None:
+        """Record from the start."""
+        try:
+            self.make_recorder().begin(-1, path)
+        except Exception as error:
+            self.log(ERROR, f"Unable to record to {path}: {error}")
 
     def _mend(self) -> None:
         """Bring to an end what an exception has cut short."""
@@ -305,6 +332,8 @@ class Daemon:
 
     def close(self) -> None:
         """Give up what others can see of us."""
+        if self.recorder is not None:
+            self.recorder.finish(LAST_WORDS)
         self.listening.close()
         self.endpoints.close()
         self.performer.close()

@@ -95,6 +95,8 @@ EXTENSION_INTERFACE = Interface(
         "KeptFor": ((), (("jobs", "as"), ("connections", "as"))),
         "EmitEnding": ((("name", "s"), _ENV, ("ending", "b")), ()),
         "EmitOnce": ((("name", "s"), _ENV, ("key", "s")), ()),
+        "Record": ((("name", "s"), ("file", "h"), ("values", "b"), ("limit", "t")), ()),
+        "StopRecord": ((), (("name", "s"),)),
         "Rest": ((("stop", "b"), ("force", "b"), _ENV, ("spared", "au"), ("later", "as")), (("jobs", "a(ss)"),)),
     },
     {

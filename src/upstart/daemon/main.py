@@ -271,6 +271,10 @@ def first_event(daemon: Daemon) -> str:
 def begin(daemon: Daemon) -> None:
     """Everything up to the first event, in the original's order."""
     options = daemon.options
+    if daemon.restarted:
+        daemon.make_recorder().go_on()
+    elif options.record and not options.restart:
+        daemon.record(os.path.abspath(options.record))
     daemon.catch_signals()
     if options.system:
         daemon.system.begin()

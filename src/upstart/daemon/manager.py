@@ -17,6 +17,7 @@ from upstart.daemon.ending import Ending
 from upstart.daemon.environment import STEP, environment
 from upstart.daemon.forbridges import DENIED, EMPTY_NAME, ForBridges
 from upstart.daemon.forhistory import ForHistory
+from upstart.daemon.forrecords import ForRecords
 from upstart.daemon.interfaces import MANAGER_OBJECT, STATUS
 from upstart.daemon.machineid import MachineId
 from upstart.daemon.objects import InstanceObject, JobObject, status, statuses
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from upstart.daemon.keeping import Keeping
     from upstart.daemon.performer import Performer
     from upstart.daemon.quiesce import Quiesce
+    from upstart.daemon.recorder import Recorder
     from upstart.daemon.restart import Restarter
     from upstart.daemon.service import Call
     from upstart.dbus.connection import Steps, Work
@@ -50,13 +52,13 @@ NO_STATE = "The state cannot be written down now"
 EMPTY_VARIABLE = "Variable may not be empty string"
 
 
-class Manager(ForBridges, ForHistory):
+class Manager(ForBridges, ForHistory, ForRecords):
     """``/com/ubuntu/Upstart``; ``initial_environ`` () is what the table of all jobs begins with, ``set_priority``
     (priority) has init log from there on, ``log`` (priority, text) is its log, ``version`` what it says it is."""
 
     __slots__ = (
         "_chroots", "_configuration", "_ending", "_endpoints", "_engine", "_initial_environ", "_keeping", "_log",
-        "_performer", "_quiescer", "_restarter", "_set_priority", "_teller", "_version", "once", "service",
+        "_performer", "_quiescer", "_recorder", "_restarter", "_set_priority", "_teller", "_version", "once", "service",
     )  # fmt: skip
     interfaces = MANAGER_OBJECT
     path = paths.ROOT
@@ -71,6 +73,7 @@ class Manager(ForBridges, ForHistory):
         quiescer: Quiesce,
         document: Document,
         keeping: Keeping,
+        recorder: Recorder,
         loop: Loop,
         initial_environ: Callable[[], dict[str, str]],
         set_priority: Callable[[int], object],
@@ -84,6 +87,7 @@ class Manager(ForBridges, ForHistory):
         self._quiescer = quiescer
         self._teller = Teller(document, loop)
         self._keeping = keeping
+        self._recorder = recorder
         self._initial_environ = initial_environ
         self._set_priority = set_priority
         self._log = log

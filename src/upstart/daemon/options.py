@@ -79,6 +79,7 @@ _OPTIONS: tuple[tuple[Option, str], ...] = (
         Option("", "prepend-confdir", "prepend_confdirs", argument="DIR"),
         "specify additional initial directory to load configuration files from",
     ),
+    (Option("", "record", "record", argument="FILE"), "record what init is told in FILE, from the start"),
     (Option("", "restart", "restart"), "flag a re-exec has occurred"),
     (
         NumberOption("", "state-fd", "state_fd", argument="FD"),
@@ -113,7 +114,7 @@ class Options:
 
     __slots__ = (
         "append_confdirs", "cgroups", "chroot_sessions", "confdirs", "dbus", "default_console", "inherit_env",
-        "job_logging", "logdir", "prepend_confdirs", "priority", "problems", "program", "restart",
+        "job_logging", "logdir", "prepend_confdirs", "priority", "problems", "program", "record", "restart",
         "session_bus", "show", "startup", "startup_event", "state_fd", "user", "write_state_file",
     )  # fmt: skip
 
@@ -127,6 +128,7 @@ class Options:
         self.startup_event: str | None = None
         self.state_fd = -1
         self.priority = MESSAGE
+        self.record: str | None = None
         self.cgroups = self.dbus = self.inherit_env = self.job_logging = self.startup = True
         self.chroot_sessions = self.restart = self.session_bus = self.user = self.write_state_file = False
         self.show = ""

@@ -1,13 +1,13 @@
 """A record without secrets: values that nothing compares are replaced by marks, equal ones by equal marks.
 
-What is always true here: an engine that is told the cleaned inputs gets into the states of the one that was told the
-real ones, up to marks.  So a value stays as it is where the engine looks at more of it than whether it is empty: where a
-condition of some job tests its variable, or refers to it, or an instance is named by it; and variables that init itself
-sets stay.  Names stay: of jobs, events, instances and variables, and what conditions say.  Of programs and scripts the
-events that they emit stay, of paths of job files the last part.  What is not known here is replaced.
+What is always true here: an engine that is told cleaned inputs gets into the states of the one that was told the
+real ones, up to marks.  So a value stays as it is where the engine looks at it: where a condition of some job tests
+its variable, or refers to it, or an instance is named by it; and variables that init itself sets stay.  Names stay: of
+jobs, events, instances and variables, and what conditions say.  Of programs and scripts the events that they emit stay,
+of paths of job files the last part.  What is not known here is replaced.
 
-Which variables are compared is known as definitions come.  Where a later one compares what an earlier did not, the marks
-that stand for values of that variable are given, for who replays to put the values in their places (`Cleaner.reveals`).
+Which variables are compared is known as definitions come.  Where a later one compares what an earlier did not, the
+values are given of the marks that stand for it, for who replays to put them in their places (`Cleaner.reveals`).
 """
 
 from __future__ import annotations

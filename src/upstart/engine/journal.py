@@ -44,7 +44,7 @@ class Input:
 def observe(engine: Engine, observer: Callable[[Input], object]) -> Journal:
     """Have ``observer`` told of every input from now on, just before the engine acts on it.
 
-    What the engine does of its own because of an input is none.  The observer must not change the engine, and not fail.
+    What the engine does of its own because of an input is none.  The observer must not change the engine, nor fail.
     """
     return Journal(engine, observer)
 
@@ -52,7 +52,7 @@ def observe(engine: Engine, observer: Callable[[Input], object]) -> Journal:
 class Journal:
     """Stands between an engine and whoever tells it something, until `end`.
 
-    ``torn`` is whether an input was cut short by an error, so that who is told the same again may come to another state.
+    ``torn`` is whether an input was cut short by an error, so that who is told the same may come to another state.
     """
 
     __slots__ = ("_at", "_busy", "_clock", "_engine", "_observer", "_requests", "torn")

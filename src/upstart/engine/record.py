@@ -1,4 +1,4 @@
-"""What came into an engine, as a file: the lines that a record consists of, made (`Recording`) and read (`read`).
+"""What came into an engine, as a file: the lines that a record consists of (`recorded` reads them).
 
 A record is lines of JSON. The first says what it is; then come, in the order in which it was,
 
@@ -19,11 +19,9 @@ import json
 from hashlib import sha256
 
 from upstart.engine.cleaning import essence
-from upstart.engine.journal import Input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from upstart.engine.cleaning import Cleaner
@@ -33,10 +31,6 @@ MAGIC = "upstart-record"
 VERSION = 1
 
 FORGOT = "More values were replaced than are remembered: a job that comes to compare one of them may not find it"
-
-
-class NotARecord(Exception):
-    """A file is no record, or one that cannot be read here; ``str()`` says why."""
 
 
 def _line(value: object) -> str:
@@ -97,81 +91,3 @@ class Recording:
             self._told_forgot = True
             text += self.note(FORGOT)
         return text
-
-
-class Record:
-    """A record that was read: ``entries`` are its lines after the first, each a list whose first element says what it
-    is; an input is ``["in", Input]``.
-
-    ``cut`` says, in words, what is wrong with its end; empty where it was ended properly.
-    """
-
-    __slots__ = ("at", "cut", "entries", "program", "time", "values")
-
-    def __init__(self, head: dict[str, Any]) -> None:
-        self.program = str(head["program"])
-        self.values = bool(head["values"])
-        self.at = float(head["at"])
-        self.time = float(head["time"])
-        self.entries: list[list[Any]] = []
-        self.cut = ""
-
-    @property
-    def inputs(self) -> int:
-        """How many inputs it has."""
-        return sum(entry[0] == "in" for entry in self.entries)
-
-
-def read(lines: Iterable[bytes]) -> Record:
-    """The record that these lines are.  Raises `NotARecord`."""
-    numbered = enumerate(lines, 1)
-    _, first = next(numbered, (0, b""))
-    record = _begin(first)
-    for number, line in numbered:
-        try:
-            if not line.endswith(b"\n"):
-                raise ValueError
-            record.entries.append(_entry(json.loads(line)))
-        except (ValueError, TypeError, IndexError, KeyError):
-            where = "in the middle of" if not line.endswith(b"\n") else "at"
-            record.cut = f"The record breaks off {where} line {number}"
-            break
-        if record.entries[-1][0] == "end":
-            break
-    if not record.cut and (not record.entries or record.entries[-1][0] != "end"):
-        record.cut = "The record was not ended: it may lack the last inputs"
-    return record
-
-
-def _begin(line: bytes) -> Record:
-    try:
-        head = json.loads(line)
-        version = head[MAGIC]
-    except (ValueError, TypeError, KeyError):
-        raise NotARecord("This is not a record of init's") from None
-    if version != VERSION:
-        raise NotARecord(f"The record is of version {version}, and version {VERSION} can be read here")
-    try:
-        return Record(head)
-    except (ValueError, TypeError, KeyError):
-        raise NotARecord("The first line of the record is damaged") from None
-
-
-#: The elements of each kind of line, by their types.
-_KINDS: dict[str, tuple[Any, ...]] = {
-    "from": ((int, float), str, dict),
-    "values": (dict,),
-    "check": ((int, float), str),
-    "note": (str,),
-    "end": ((int, float), str),
-}
-
-
-def _entry(value: Any) -> list[Any]:
-    kind = value[0]
-    if kind == "in":
-        _, at, name, args = value
-        return [kind, Input(float(at), str(name), dict(args))]
-    if len(value) != len(_KINDS[kind]) + 1 or not all(map(isinstance, value[1:], _KINDS[kind])):
-        raise ValueError(kind)
-    return list(value)

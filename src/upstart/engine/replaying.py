@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from upstart.engine.data import Event
     from upstart.engine.journal import Input
-    from upstart.engine.record import Record
+    from upstart.engine.recorded import Record
 
 #: Why an engine goes on from another state than the one that its inputs have led to: an input was cut short.
 FAULT = "fault"

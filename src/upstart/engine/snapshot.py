@@ -129,7 +129,7 @@ def _load_index(engine: Engine, saved: list[Any]) -> EventIndex[Job]:
     index = _index(engine.jobs.values())
 
     def entries(places: list[list[Any]]) -> dict[Any, None]:
-        found = {}
+        found: dict[Any, None] = {}
         for session, name, at in places:
             job = engine.jobs[session, name]
             assert job.job_class.start_on is not None
@@ -165,7 +165,7 @@ def _load_awaited(saved: list[Any]) -> Awaited:
     names, listeners, matching, written = saved
     awaited.names = {name: {tuple(tests): number for tests, number in found} for name, found in names}
     awaited._listeners = {
-        job: [(wanted, tuple(but), tuple((text, negated) for text, negated in texts)) for wanted, but, texts in patterns]
+        job: [(wanted, tuple(but), tuple([(text, no) for text, no in texts])) for wanted, but, texts in patterns]
         for job, patterns in listeners
     }
     awaited._matching = {job: dict(found) for job, found in matching}

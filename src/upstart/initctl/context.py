@@ -38,7 +38,8 @@ class Settings:
 
     __slots__ = (
         "boot", "bus", "check", "columns", "dest", "enumerate", "follow", "force", "globally", "ignored", "json",
-        "kinds", "lines", "no_wait", "priority", "retain", "services", "since", "sort", "user", "warn",
+        "kinds", "limit", "lines", "no_wait", "priority", "retain", "services", "since", "sort", "stop", "user", "warn",
+        "with_values",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -63,6 +64,9 @@ class Settings:
         self.follow = False
         self.lines: str | None = None
         self.since: str | None = None
+        self.stop = False
+        self.with_values = False
+        self.limit: str | None = None  # in megabytes
 
 
 class Context:

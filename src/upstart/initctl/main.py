@@ -68,6 +68,15 @@ COMMANDS: dict[str, tuple[str, str, tuple[Option, ...]]] = {
     "notify-cgroup-manager-address": ("manager", "notify_cgroup_manager_address", ()),
     "notify-dbus-address": ("manager", "notify_dbus_address", ()),
     "notify-disk-writeable": ("manager", "notify_disk_writeable", ()),
+    "record": (
+        "record",
+        "record",
+        (
+            Option("", "stop", "stop"),
+            Option("", "with-values", "with_values"),
+            Option("", "limit", "limit", argument="MEGABYTES"),
+        ),
+    ),
     "list-sessions": ("sessions", "list_sessions", JSON),
     "help": ("", "", ()),
 }

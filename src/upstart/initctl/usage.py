@@ -60,6 +60,9 @@ OPTIONS = {
     "columns": "show a table with these columns (comma-separated)",
     "sort": "order by this column, with a hyphen before it backwards",
     "services": "show the services of /etc/init.d that have no job as well",
+    "stop": "end the record",
+    "with-values": "keep values of variables, and programs, which may be secrets",
+    "limit": "end the record at this size (64 by default)",
     "retain": "do not replace the value of the variable if already set",
 }
 NO_WAIT = {
@@ -221,6 +224,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "",
         "Inform Upstart that disk is now writeable.",
         "Run to ensure output from jobs ending before disk is writeable are flushed to disk.",
+    ),
+    "record": (
+        "[FILE]",
+        "Record what init is told.",
+        "All that init is told from now on is recorded to the new FILE, without the values of variables that nothing "
+        "compares, until `record --stop'. init-replay shows what came of it.",
     ),
     "list-sessions": ("", "List all sessions.", "Displays list of running Session Init sessions"),
     "help": ("", "display list of commands", ""),
