@@ -38,6 +38,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "init-checkconf": ("upstart-core", "/usr/bin", "upstart.tools.checkconf"),
     "initctl2dot": ("upstart-core", "/usr/bin", "upstart.tools.initctl2dot"),
     "init-simulate": ("upstart-core", "/usr/bin", "upstart.tools.simulate"),
+    "init-replay": ("upstart-core", "/usr/bin", "upstart.tools.replay"),
     "init-checkunits": ("upstart-core", "/usr/bin", "upstart.tools.checkunits"),
 }
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SBIN = ROOT / "build" / "sbin"
 COMPLETION = ROOT / "etc/bash-completion/initctl"
 TOOLS_COMPLETION = ROOT / "etc/bash-completion/init-checkconf"
-TOOLS = ["init-checkconf", "init-simulate", "initctl2dot"]
+TOOLS = ["init-checkconf", "init-simulate", "init-replay", "initctl2dot"]
 SHORT_FORMS = ["start", "stop", "restart", "reload", "status"]
 JOBS = {
     "alpha": "start on go-ahead\nexec sleep 1000\n",
@@ -172,6 +172,8 @@ def test_every_option_of_a_tool_is_offered(terminal: Terminal, command: str) -> 
         ("init-checkconf conf/al", ["conf/alpha.conf"]),
         ("init-simulate conf --without be", ["beta"]),
         ("init-simulate --without=", ["alpha", "beta", "gamma", "line"]),
+        ("init-replay --explain be", ["beta"]),
+        ("init-replay --until go", ["go-ahead"]),
         ("init-simulate --emit ", ["beta-ready", "go-ahead", "startup"]),
         ("initctl2dot --around g", ["gamma"]),
         ("initctl2dot --from go", ["go-ahead"]),

@@ -77,6 +77,7 @@ KEPT = {
     "Performer": "_retries _shared _timers",
     "ProcessInputs": "pids",
     "Turn": "_queued _starts",
+    "Recorder": "_entries _ours _queue file",
     "Reporter": "_began _login _on",
     "Quiesce": "_deadline _phase _reason _started",
     "Running": "ended error_fd feed following held kills log looks members",
@@ -104,7 +105,7 @@ ANEW = {
     "Reporter": ("_resting _watch", "looked at anew"),
     "Reporter ": ("_begun _shown", "what is there has begun, and what runs was shown"),
     "Reporter  ": ("_quiet", "read again"),
-    "Daemon": ("endpoints restarter", "parts, made once"),
+    "Daemon": ("endpoints recorder restarter", "parts, made once"),
     "Displaced": ("_inotify _mounts _pause _watches", "watched again"),
     "Document": ("_parts", "registered again"),
     "Ending": ("_waiting _watch", "looked at anew, from when init has begun again"),
@@ -165,12 +166,19 @@ ANEW = {
     "Writers ": ("_under_way _waiting _warned _watch", "the same"),
     "_Bucket": ("keyed plain", "follows from the conditions"),
     "Pass": ("told wanted", "all files are read again, and clients ask again"),
-    "_Journal": ("_busy _requests", "of one run of the tests"),
+    "Journal": ("_at _busy _requests torn", "of one program; a record goes on from the state that crosses"),
+    "Recorder": ("_checked _inputs _journal _kept _lost _stopping _timer _watch _writing on",
+                 "of one program; there is a record where there is a socket to who writes it"),
+    "Cleaner": ("_by_place _exports _exports_compared _given _orders _reveals _seen _size all_compared compared forgot",
+                "of the program that writes a record"),
+    "Recording": ("_told_forgot", "the same"),
+    "Server": ("_at _data _pipes _told _working", "the same"),
+    "Sink": ("_file _kept _left _next _waiting", "the same"),
 }
 #: Is no part of init.
-OTHERS = {"ClientError", "Wanted", "World"}
+OTHERS = {"ClientError", "Record", "Replay", "Wanted", "World"}
 #: Objects that do not outlive the call in which they are made.
-SHORT = {"Call", "Change", "Public", "WorkedOn", "_Fds", "_Parser", "_Places", "_Words"}
+SHORT = {"Call", "Change", "Public", "WorkedOn", "_Fds", "_Noted", "_Parser", "_Places", "_Words"}
 
 
 def targets(node: ast.AST) -> Iterator[tuple[ast.Attribute, ast.expr | None]]:

@@ -207,7 +207,7 @@ def test_every_limit_is_listed() -> None:
 
 
 #: What is no part of the init itself has no options that are there for habit.
-TOOLS = ("init-checkconf", "init-checkunits", "init-simulate", "initctl2dot")
+TOOLS = ("init-checkconf", "init-checkunits", "init-replay", "init-simulate", "initctl2dot")
 COMMAND_PAGES = [
     ("init", "init.8"),
     ("telinit", "telinit.8"),
@@ -219,6 +219,7 @@ COMMAND_PAGES = [
     ("init-checkconf", "init-checkconf.8"),
     ("init-checkunits", "init-checkunits.8"),
     ("init-simulate", "init-simulate.8"),
+    ("init-replay", "init-replay.8"),
     ("initctl2dot", "initctl2dot.8"),
     ("initctl", "initctl.8"),
     ("rcS", "rcS.8"),

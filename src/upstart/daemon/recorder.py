@@ -18,13 +18,14 @@ import time
 
 from upstart.base.loop import READ, WRITE
 from upstart.base.priority import INFO, WARN
-from upstart.daemon.recordserver import LENGTH, NAME, execute, run
+from upstart.daemon.recordtalk import LENGTH, NAME, execute
 from upstart.engine import snapshot
 from upstart.engine.journal import observe
 from upstart.process import helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
     from typing import Any
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 else:
     # The public module makes named tuples and loads what those need.
     from _collections import deque
-if TYPE_CHECKING:
-    from collections import deque
 
 #: Bytes of a record, if nothing else is said; and at least.
 LIMIT = 64 << 20
@@ -107,7 +106,6 @@ class Recorder:
 
             def work() -> None:
                 execute(theirs.fileno(), file, path, values, bytes_at_most)
-                run(theirs, file, path, values, bytes_at_most)
 
             try:
                 helper.start(NAME, (theirs.fileno(), *((file,) if file >= 0 else ())), work)

@@ -4,9 +4,7 @@ What is always true here: values are replaced before anything is written, unless
 file which somebody finds half written has no secret either.  What is written are whole lines, and never more bytes than
 were allowed.  Whatever ends the record, its last line says so, if there is any way to write it.
 
-Init sends lines of JSON, each a list of what `record` calls the lines of a record, in order.  With ``from`` and
-``check`` comes a pipe by which a child of init's, which has the engine as it was at that moment, sends the snapshot:
-eight bytes that say how long it is, and then that.  The answer is one line, when the record has ended: why.
+What init says to it is in `recordtalk`.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ import time
 from array import array
 
 from upstart.base.title import show_as
+from upstart.daemon.recordtalk import LENGTH, NAME, VERSION
 from upstart.engine.cleaning import Cleaner
 from upstart.engine.record import Recording
 
@@ -32,11 +31,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
-NAME = "upstart-record"
-#: Of what is said between init and this program; one of another version does nothing.
-VERSION = 1
-#: Bytes of the length of a snapshot, and of a record that are kept for its last line.
-LENGTH = 8
+#: Bytes of a record that are kept for its last line.
 RESERVE = 512
 #: Bytes that are kept while there is no file yet, and seconds between two tries to make it.
 KEPT = 16 << 20
@@ -239,23 +234,10 @@ def _steps() -> list[str]:
 
 
 def run(socket: _socket.socket, file: int, path: str, values: bool, limit: int) -> None:
-    """Be that program, and tell init why the record has ended."""
+    """Write a record, and tell init why it has ended."""
     why = Server(socket, Sink(file, path, limit), values).serve()
     try:
         socket.sendall(why.encode("utf-8", "replace") + b"\n")
-    except OSError:
-        pass
-
-
-def execute(socket: int, file: int, path: str, values: bool, limit: int) -> None:
-    """In a child of init: become a small program that does the same; returns where that cannot be."""
-    for fd in (socket, file):
-        if fd >= 0:
-            os.set_inheritable(fd, True)
-    words = [str(word) for word in (VERSION, socket, file, int(values), limit)]
-    text = f"import sys; sys.path += {sys.path!r}; from upstart.daemon.recordserver import main; main()"
-    try:
-        os.execve(sys.executable, [sys.executable, "-ISB", "-c", text, *words, path], {})
     except OSError:
         pass
 

@@ -48,10 +48,10 @@ def candidates(simulation: Simulation) -> list[str]:
     """What can be put off of what has happened in a simulation, as the key of its duration."""
     found = ["init:not-container", "init:container", "init:net-device-up"]
     classes = {job.name: job for job in simulation.jobs}
-    for name in dict.fromkeys(began.job for began in simulation.begun):
+    for name in dict.fromkeys([*simulation.under_way, *(began.job for began in simulation.begun)]):
         if name == "mountall":
             found += [f"mountall:{part}" for part in PARTS]
-        elif main_effort(classes[name]):
+        elif name in classes and main_effort(classes[name]):
             found.append(name)
     return found
 

@@ -16,17 +16,23 @@ from upstart.base.errors import UsageError
 from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
 from upstart.client.status import Status
+from upstart.engine.recorded import NotARecord
 from upstart.initctl.statusline import describe
 from upstart.tools import races, repeats
 from upstart.tools.jobset import JobSet
 from upstart.tools.playing import PARTS, is_mountall
+from upstart.tools.resuming import Resumed
 from upstart.tools.simulation import Simulation
+from upstart.tools.situation import Situation, Unreached
 from upstart.tools.stuck import Reasons
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Any
 
+    from upstart.conf.jobclass import JobClass
+    from upstart.engine.engine import Engine
     from upstart.tools.playing import Event
     from upstart.tools.simulation import Began
 
@@ -40,6 +46,9 @@ OPTIONS = (
     Option("", "without", "removed", argument="JOB"),
     Option("", "emit", "emitted", argument="EVENT"),
     Option("", "takes", "takes", argument="JOB=SECONDS"),
+    Option("", "durations", "durations", argument="RECORD"),
+    Option("", "from", "record", argument="RECORD"),
+    Option("", "until", "until", argument="POINT"),
     Option("", "container", "container", argument="TYPE"),
     Option("", "races", "races"),
     Option("", "no-races", "no_races"),
@@ -58,6 +67,10 @@ Options:
       --emit=EVENT            have EVENT, or 'EVENT KEY=VALUE...', come in the
                                 place of startup; may be repeated
       --takes=JOB=SECONDS     how long the start of JOB takes, or JOB:PROCESS
+      --durations=RECORD      processes take as long as in this record of init's
+      --from=RECORD           go on from where this record ends, in the place of
+                                booting
+      --until=POINT           or from this point in it, as init-replay has it
       --container=TYPE        as in a container of this type
       --races                 look for races, however many jobs there are
       --no-races              do not look for races
@@ -78,6 +91,9 @@ class Settings:
         self.removed: list[str] = []
         self.emitted: list[str] = []
         self.takes: list[str] = []
+        self.durations = ""
+        self.record = ""
+        self.until = ""
         self.container = ""
         self.races = False
         self.no_races = False
@@ -107,14 +123,23 @@ class Outcome:
 
     def statuses(self) -> list[Status]:
         """How all instances, and jobs without one, stand in the end."""
-        found = []
-        for job in self.simulation.world.engine.jobs.values():
-            if not job.instances:
-                found.append(Status(job.name))
-            for instance in job.instances.values():
-                pids = sorted(instance.pids.items(), key=lambda entry: entry[0] != "main")
-                found.append(Status(job.name, instance.name, instance.goal, instance.state, pids))
-        return found
+        return statuses(self.simulation.world.engine)
+
+
+def statuses(engine: Engine) -> list[Status]:
+    """How all instances, and jobs without one, stand."""
+    found = []
+    for job in engine.jobs.values():
+        if not job.instances:
+            found.append(Status(job.name))
+        for instance in job.instances.values():
+            pids = sorted(instance.pids.items(), key=lambda entry: entry[0] != "main")
+            found.append(Status(job.name, instance.name, instance.goal, instance.state, pids))
+    return found
+
+
+class Unusable(Exception):
+    """A record that cannot be gone by; ``str()`` says why."""
 
 
 def event(text: str) -> Event:
@@ -131,7 +156,7 @@ def event(text: str) -> Event:
     return name, env
 
 
-def duration(text: str, jobs: JobSet) -> tuple[str, float]:
+def duration(text: str, jobs: Mapping[str, JobClass]) -> tuple[str, float]:
     """What ``--takes`` is given.  Raises `UsageError`."""
     key, _, number = text.rpartition("=")
     try:
@@ -141,7 +166,7 @@ def duration(text: str, jobs: JobSet) -> tuple[str, float]:
     if not key or not 0 <= seconds < 1e6:
         raise UsageError(f"not a job and its seconds: {text}")
     name, colon, process = key.partition(":")
-    job = jobs.jobs.get(name)
+    job = jobs.get(name)
     if job is None:
         raise UsageError(f"unknown job: {name}")
     if colon and process not in job.processes and not (is_mountall(job) and process in PARTS):
@@ -150,7 +175,14 @@ def duration(text: str, jobs: JobSet) -> tuple[str, float]:
 
 
 def simulate(words: list[str], settings: Settings) -> Outcome:
-    """Do what the command line asks for.  Raises `UsageError`."""
+    """Do what the command line asks for.  Raises `UsageError` or `Unusable`."""
+    if settings.until and not settings.record:
+        raise UsageError("--until is a point in the record of --from")
+    known = situation(settings.durations).durations() if settings.durations else {}
+    if settings.record:
+        if words:
+            raise UsageError(f"jobs are those of the record, and not of {words[0]}: add some by --with")
+        return go_on(settings, known)
     for path in [*(words or [SYSTEM_JOBS]), *settings.added]:
         if not os.path.exists(path):
             raise UsageError(f"{path}: {os.strerror(errno.ENOENT)}")
@@ -166,7 +198,7 @@ def simulate(words: list[str], settings: Settings) -> Outcome:
     if not jobs.jobs and not base.errors + jobs.errors:
         raise UsageError(f"no jobs in {' '.join(words or [SYSTEM_JOBS])}")
     events = [event(text) for text in settings.emitted] or [("startup", {})]
-    takes = dict([duration(text, jobs) for text in settings.takes])
+    takes = known | dict([duration(text, jobs.jobs) for text in settings.takes])
 
     def run(more: dict[str, float], among: JobSet = jobs) -> Simulation:
         return Simulation(among.jobs.values(), takes | more, settings.container).run(events)
@@ -174,11 +206,55 @@ def simulate(words: list[str], settings: Settings) -> Outcome:
     outcome = Outcome(run({}), base.errors + jobs.errors)
     if settings.added or settings.removed:
         outcome.changes = changes(run({}, base), outcome.simulation)
-    wanted = settings.races or (not settings.no_races and len(jobs.jobs) <= FEW)
+    look_for_races(outcome, settings, run)
+    return outcome
+
+
+def look_for_races(outcome: Outcome, settings: Settings, run: Callable[[dict[str, float]], Simulation]) -> None:
+    """Do so, where it is wanted; ``run`` has all happen again with more that takes long."""
+    simulation = outcome.simulation
+    wanted = settings.races or (not settings.no_races and len(simulation.jobs) <= FEW)
     # Of what goes on for ever there is no end that could be another one.
-    if wanted and not outcome.simulation.restless:
-        outcome.races = list(races.find(outcome.simulation, run))
+    if wanted and not simulation.restless:
+        outcome.races = list(races.find(simulation, run))
         outcome.races_looked_for = True
+
+
+def situation(path: str, until: str = "") -> Situation:
+    """What a record leads to.  Raises `Unusable`."""
+    try:
+        return Situation(path, until)
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from None
+    except (NotARecord, Unreached) as error:
+        raise Unusable(f"{path}: {error}") from None
+
+
+def go_on(settings: Settings, known: dict[str, float]) -> Outcome:
+    """Go on from a point in a record.  Raises `UsageError` or `Unusable`."""
+    found = situation(settings.record, settings.until)
+    jobs = {job.name: job.job_class for job in found.replay.engine.jobs.values() if job.session is None}
+    added = JobSet()
+    added.jobs.update(jobs)
+    for path in settings.added:
+        if not os.path.exists(path):
+            raise UsageError(f"{path}: {os.strerror(errno.ENOENT)}")
+        added.add(path)
+    for name in settings.removed:
+        if name not in jobs:
+            raise UsageError(f"unknown job: {name}")
+    more = [job for name, job in added.jobs.items() if jobs.get(name) is not job]
+    events = [event(text) for text in settings.emitted]
+    takes = found.durations() | known | dict([duration(text, added.jobs) for text in settings.takes])
+
+    def run(late: dict[str, float], changed: bool = True) -> Simulation:
+        new, gone = (more, settings.removed) if changed else ([], [])
+        return Resumed(found, takes | late, settings.container, new, gone).go_on(events)
+
+    outcome = Outcome(run({}), added.errors + found.replay.differences)
+    if settings.added or settings.removed:
+        outcome.changes = changes(run({}, False), outcome.simulation)
+    look_for_races(outcome, settings, run)
     return outcome
 
 
@@ -310,6 +386,9 @@ def main(argv: list[str]) -> int:
     except ShowVersion:
         print(f"init-simulate (upstart {VERSION})")
         return 0
+    except Unusable as error:
+        print(f"init-simulate: {error}", file=sys.stderr)
+        return 2
     except UsageError as error:
         print(f"init-simulate: {error}\nTry `init-simulate --help' for more information.", file=sys.stderr)
         return 2

@@ -102,6 +102,11 @@ class Simulation:
         self.history: list[str] = []
         self.waiting: list[Waiting] = []
         self.restless = False
+        #: Of what has begun before: the jobs that had started, and those of which a process is yet to come to its end.
+        self.started_before: set[str] = set()
+        self.under_way: list[str] = []
+        #: There was something before that of which nothing is known.
+        self.begins_late = False
         self._start = self.world.now
         self._latest: dict[int, Began] = {}
         self._due: list[tuple[float, int, Callable[[], object]]] = []
@@ -232,12 +237,16 @@ class Simulation:
         if waiting in self.waiting:
             self.waiting.remove(waiting)
         try:
-            events = next(waiting.steps)
+            events = self._play(waiting)
         except StopIteration:
             return
         requests = [(name, self._emit(name, env)) for name, env in events]
         waiting.requests = [request for name, request in requests if name in playing.WAITED_FOR]
         self.waiting.append(waiting)
+
+    def _play(self, waiting: Waiting) -> list[Event]:
+        """What a program emits next.  StopIteration where there is nothing left."""
+        return next(waiting.steps)
 
     def _end(self, pid: int, status: int = 0) -> None:
         if pid in self.world.alive:

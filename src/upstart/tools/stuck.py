@@ -36,7 +36,8 @@ class Reasons:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._engine = simulation.world.engine
-        self._begun = {began.job for began in simulation.begun}
+        self._late = simulation.begins_late
+        self._begun = {began.job for began in simulation.begun} | simulation.started_before
         #: Who holds an event, by its number: instances that it started or stopped, and conditions that are half met.
         self._holders: dict[int, list[tuple[Node, bool]]] = {}
         for job in self._engine.jobs.values():
@@ -67,11 +68,12 @@ class Reasons:
         words = f"Failed to obtain {job.name} instance: "
         return next((text for text in self._simulation.world.log if text.startswith(words)), "")
 
-    def lacks(self, condition: Condition, progress: Progress) -> str:
-        """What of a condition is not met, and why that has not come."""
+    def lacks(self, condition: Condition, progress: Progress, why: bool = True) -> str:
+        """What of a condition is not met, and, if that is wanted, why that has not come."""
         if isinstance(condition, Match):
-            return "" if condition in progress else f"{_text(condition)} ({self._why_not(condition)})"
-        left, right = self.lacks(condition.left, progress), self.lacks(condition.right, progress)
+            reason = f" ({self._why_not(condition)})" if why else ""
+            return "" if condition in progress else _text(condition) + reason
+        left, right = (self.lacks(side, progress, why) for side in (condition.left, condition.right))
         if isinstance(condition, And):
             return " and ".join(part for part in (left, right) if part)
         return f"{left} or {right}" if left and right else ""
@@ -82,17 +84,46 @@ class Reasons:
             if (None, job) not in self._engine.jobs:
                 return "there is no such job"
             if job not in self._begun:
-                return "that job never started"
+                return "that job " + ("has not started in the record" if self._late else "never started")
         came = [event for event in self._simulation.history if event.partition(" ")[0] == leaf.name]
         if job is not None:
             came = [event for event in came if event.split(" ")[1] == job]
             return "that came with other variables" if came else "that has not come to this"
         if not came:
-            return "never emitted"
+            return "not emitted in the record" if self._late else "never emitted"
         if not any(" " in event for event in came):
             return "came without variables"
         others = "; ".join(dict.fromkeys(event.partition(" ")[2] or "none" for event in came))
         return f"came with {others}" if len(others) < 60 else "came with other variables"
+
+    def told_of(self, job: Job) -> list[str]:
+        """How a job stands: its instances with what they wait for, and what its ``start on`` lacks."""
+        lines = []
+        for instance in job.instances.values():
+            lines.append(f"{instance.display} {instance.goal}/{instance.state}")
+            lines += [f"  {text}" for _, text in self._waits_for(instance) if instance.blocker is not None]
+            if self._is_stuck(instance) and instance.blocker is None:
+                lines.append(f"  {self._own_process(instance)}")
+            if instance.failure:
+                lines.append(f"  failed: {instance.failure}")
+            condition = instance.job_class.stop_on
+            if condition is not None and instance.goal == "start":
+                lines.append(f"  stop on lacks {self.lacks(condition, instance.stop_progress or {}, False)}")
+        if not job.instances:
+            lines.append("stop/waiting")
+        condition = job.job_class.start_on
+        if condition is None:
+            lines.append("no event starts it")
+        elif not job.instances or job.job_class.instance:
+            met = sorted({event.name for event in (job.start_progress or {}).values()})
+            lines += [f"start on has met {' '.join(met)}"] if met else []
+            # What has come and gone has started it then, and says nothing of the next time.
+            lacks = self.lacks(condition, job.start_progress or {}, job.name not in self._begun)
+            lines.append(f"start on lacks {lacks}")
+        for (session, name, instance_name), text in self._engine.failures.items():
+            if (session, name) == (job.session, job.name) and instance_name not in job.instances:
+                lines.append(f"it failed before: {text}")
+        return lines
 
     # What is stuck
 
