@@ -235,8 +235,8 @@ class Recorder:
             elif self._inputs >= CHECK_INPUTS and time.monotonic() - self._checked >= CHECK_SECONDS:
                 self._inputs, self._checked = 0, time.monotonic()
                 self._snapshot(["check", time.monotonic()])
-            if self._entries:
-                self._encode()
+            self._encode()
+            if self._queue and not self._writing:
                 self._send()
         except Exception as error:
             self._ended(f"{type(error).__name__}: {error}")
@@ -300,7 +300,11 @@ class Recorder:
         if self._ours is None or not events & ~WRITE:
             return
         try:
-            said = self._ours.recv(4096)
+            try:
+                said = self._ours.recv(4096)
+            except ConnectionResetError:
+                # It has not read all; what it has said comes after that.
+                said = self._ours.recv(4096)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

@@ -113,7 +113,7 @@ class Reasons:
             lines.append("stop/waiting")
         condition = job.job_class.start_on
         if condition is None:
-            lines.append("no event starts it")
+            lines += ["no event starts it"] if not job.instances else []
         elif not job.instances or job.job_class.instance:
             met = sorted({event.name for event in (job.start_progress or {}).values()})
             lines += [f"start on has met {' '.join(met)}"] if met else []
