@@ -120,6 +120,7 @@ def test_others_may_look_but_not_change_anything_whatever_the_policy_says(init: 
         (["Extension.EmitTested", "string:x", "array:string:", "array:string:", "boolean:true"], "emit an event"),
         (["Extension.KeptFor"], "keep descriptors"),
         (["Extension.KeptDescriptors", "string:service"], "keep descriptors"),
+        (["Extension.StopRecord"], "record what init is told"),
         (
             ["Extension.ArrangeDescriptors", "string:service", "string:x", "array:string:", "array:string:"],
             "keep descriptors",

@@ -83,6 +83,16 @@ def test_each_sees_its_own(init: SessionInit, root: Path) -> None:
     wait_for(lambda: f"{prefix}/new" in inside(root, lambda: names(init.client())))
 
 
+def test_what_all_are_told_is_not_for_a_session_to_record(init: SessionInit, root: Path) -> None:
+    assert init.initctl("record", str(root / "record")).returncode == 0
+    text = inside(root, lambda: refused(init.client(), MANAGER, UPSTART + ".Extension", "StopRecord", ""))
+    assert text == "PermissionDenied: Not permissible from a chroot session"
+    words = (UPSTART + ".Extension", "Record", "shbt", "x", 0, True, 0)
+    text = inside(root, lambda: refused(init.client(), MANAGER, *words))
+    assert text == "PermissionDenied: Not permissible from a chroot session"
+    assert init.initctl("record", "--stop").returncode == 0
+
+
 def test_none_changes_what_is_the_others(init: SessionInit, root: Path) -> None:
     start: tuple[Any, ...] = (UPSTART + ".Job", "Start", "asb", [], False)
     text = inside(root, lambda: refused(init.client(), f"{MANAGER}/jobs/outside", *start))

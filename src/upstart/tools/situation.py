@@ -6,6 +6,8 @@ ended by itself: of a process that was asked to end, or of a service that goes o
 
 from __future__ import annotations
 
+import json
+
 from upstart.base.signals import signal_name
 from upstart.conf.jobclass import Match
 from upstart.engine import snapshot
@@ -114,9 +116,10 @@ class Situation:
             raise Unreached(f"the record has {replay.number} inputs, and not {point.text}")
 
     def saved(self) -> dict[str, Any]:
-        """The engine as it stands, as values."""
+        """The engine as it stands, as values of their own."""
         self.replay.engine.take_effects()
-        return snapshot.take(self.replay.engine)
+        found: dict[str, Any] = json.loads(json.dumps(snapshot.take(self.replay.engine)))
+        return found
 
     # What happens
 
