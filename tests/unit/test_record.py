@@ -238,7 +238,7 @@ def test_of_everything_that_is_in_a_snapshot_is_known_whether_it_is_a_secret() -
     world.emit("end")
     world.define("web", "exec other")
     found = snapshot.take(world.engine)
-    assert found.keys() <= {"state", "environ", "extra_environ", "waiting", "index", *cleaning.SNAPSHOT_PLAIN}
+    assert found.keys() <= {"state", "environ", "extra_environ", "waiting", "moved", "index", *cleaning.SNAPSHOT_PLAIN}
     document = found["state"]
     assert document.keys() == {"job_environ", "failures", "events", "jobs", *cleaning.STATE_PLAIN}
     assert document["events"]
@@ -248,7 +248,7 @@ def test_of_everything_that_is_in_a_snapshot_is_known_whether_it_is_a_secret() -
         assert job.keys() == {"class", "successor", "instances", *cleaning.JOB_PLAIN}
         for instance in job["instances"]:
             assert instance.keys() <= {
-                *cleaning.INSTANCE_ENVIRONMENTS, "failure", "class", *cleaning.INSTANCE_PLAIN,
+                *cleaning.INSTANCE_ENVIRONMENTS, "failure", "cause", "class", *cleaning.INSTANCE_PLAIN,
             }  # fmt: skip
 
 

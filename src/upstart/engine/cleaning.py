@@ -36,9 +36,10 @@ ENVIRONMENTS = frozenset(("environ", "env", "tested", "table"))
 PLAIN = frozenset(
     ("available", "priority", "announcing", "reporting", "request", "name", "fd", "last", "connection", "serial",
      "limit", "key", "process", "pid", "ready", "signal", "status", "timer", "force", "asked", "timers", "ending",
-     "spared", "later", "replace")
+     "spared", "later", "replace", "what", "suspended", "wall", "processor", "read",
+     "written")
 )  # fmt: skip
-OTHERS = frozenset(("entry", "value", "reason", "text", "session", "job_class", "job", "instance"))
+OTHERS = frozenset(("entry", "value", "reason", "text", "session", "job_class", "job", "instance", "by"))
 
 #: What a definition has that stays: numbers, words of the job language, names and conditions.
 CLASS_PLAIN = frozenset(
@@ -50,11 +51,11 @@ CLASS_PLAIN = frozenset(
 STATE_PLAIN = frozenset(
     ("version", "serial", "shutting_down", "ending", "tells_awaited", "awaits", "respawning_allowed")
 )
-EVENT_PLAIN = frozenset(("serial", "name", "progress", "failed", "fd", "last", "connection"))
+EVENT_PLAIN = frozenset(("serial", "name", "progress", "failed", "fd", "last", "connection", "at", "noted"))
 INSTANCE_PLAIN = frozenset(
     ("goal", "state", "pids", "serial", "failed", "failed_process", "exit_status", "respawn_time", "respawn_count",
      "respawn_total", "respawn_since", "respawning", "forced", "last", "connection", "name", "unready", "timers", "fds",
-     "blocker", "blocking", "stop_progress")
+     "blocker", "blocking", "stop_progress", "goal_since", "since", "noted", "began", "doomed")
 )  # fmt: skip
 INSTANCE_ENVIRONMENTS = ("env", "start_env", "stop_env")
 JOB_PLAIN = frozenset(("pending", "start_progress"))
@@ -144,6 +145,8 @@ class Cleaner:
             return self._session(value)
         if key == "job_class":
             return {"class": self._class(value["class"])}
+        if key == "by":
+            return self._who(value)
         if key in ("job", "instance") and isinstance(value, dict):
             return {kind: [self._session(what[0]), *what[1:]] for kind, what in value.items()}
         return self._anything(value)
@@ -165,7 +168,7 @@ class Cleaner:
             return {each: self._of_state(each, value[each]) for each in value}
         if key in ("environ", "extra_environ"):
             return self._env(value)
-        if key == "waiting":
+        if key in ("waiting", "moved"):
             return [[self._session(entry[0]), *entry[1:]] for entry in value]
         if key == "index":
             return [
@@ -215,6 +218,8 @@ class Cleaner:
                 found[key] = self._env(value)
             elif key == "session":
                 found[key] = self._session(value)
+            elif key == "cause":
+                found[key] = self._who(value)
             elif key == "failure":
                 found[key] = self._text(value)
             elif key == "class":
@@ -354,6 +359,12 @@ class Cleaner:
 
     def _session(self, session: str | None) -> str | None:
         return None if session is None else self._other(session)
+
+    def _who(self, who: Any) -> Any:
+        """Who has asked for something, as the history has it: a program by its name, of a job by that of its session."""
+        if not isinstance(who, (list, tuple)):
+            return who
+        return [[self._session(each[0]), *each[1:]] if isinstance(each, (list, tuple)) else each for each in who]
 
     def _text(self, text: str) -> str:
         """A reason, in words: those of init's own stay."""

@@ -48,6 +48,9 @@ def take(engine: Engine) -> dict[str, Any]:
         for instance in engine.instances()
         if any(blocked.event is None for blocked in instance.blocking)
     ]
+    # Of those that are gone the history alone has yet to know.
+    moved = [each for each in engine._moved if each.job.instances.get(each.name) is each]
+    snapshot["moved"] = [_name_of(instance) for instance in moved]
     jobs = list(engine.jobs.values())
     if (found := _of_index(engine.start_index)) != _of_index(_index(jobs)):
         snapshot["index"] = found
@@ -79,6 +82,7 @@ def load(snapshot: dict[str, Any], clock: Callable[[], float]) -> Engine:
         instance = engine.jobs[session, job].instances[name]
         events = iter(instance.blocking)
         instance.blocking = [next(events) if kind == "event" else Blocked(kind, request=0) for kind in kinds]
+    engine._moved = {engine.jobs[session, job].instances[name]: None for session, job, name in snapshot["moved"]}
     if "index" in snapshot:
         engine.start_index = _load_index(engine, snapshot["index"])
     if "awaited" in snapshot:
