@@ -361,7 +361,7 @@ class Cleaner:
         return None if session is None else self._other(session)
 
     def _who(self, who: Any) -> Any:
-        """Who has asked for something, as the history has it: a program by its name, of a job by that of its session."""
+        """Who has asked for something, as the history has it: a program by its name, an instance by its own."""
         if not isinstance(who, (list, tuple)):
             return who
         return [[self._session(each[0]), *each[1:]] if isinstance(each, (list, tuple)) else each for each in who]
