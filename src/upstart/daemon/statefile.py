@@ -5,9 +5,9 @@ What is always true here: nothing is left open where something fails.
 
 from __future__ import annotations
 
-import json
 import os
 
+from upstart.base import jsontext
 from upstart.base.loop import READ
 from upstart.process import helper
 
@@ -24,19 +24,20 @@ _MAX_STATE = 256 << 20
 
 
 #: A value that JSON knows as ASCII text without blanks.
-compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+compact = jsontext.encoder(",", ":")
 #: What such a text says.
-entries_of = json.JSONDecoder().decode
+entries_of = jsontext.decoder()
+_text = jsontext.encoder()
 
 
 def text_of(document: Document) -> str:
     """The document of this moment."""
-    return json.dumps(document.dump())
+    return _text(document.dump())
 
 
 def parse(text: str) -> dict[str, Any]:
     """What a document says; ValueError where it is none."""
-    saved: dict[str, Any] = json.loads(text)
+    saved: dict[str, Any] = entries_of(text)
     return saved
 
 

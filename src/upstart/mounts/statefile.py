@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 
+from upstart.base import jsontext
 from upstart.mounts import values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from upstart.mounts.values import Action
@@ -51,26 +51,7 @@ def write(document: dict[str, Any], path: str = PATH) -> bool:
     return True
 
 
-def _encoder() -> Callable[[Any], str]:
-    """json.dumps without blanks, by that package's part in C alone where this can be had: to load all of it takes a
-    third of the time until something is mounted."""
-    try:
-        from _json import encode_basestring_ascii, make_encoder
-
-        encode = make_encoder(None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, True)
-        encode({"": [None]}, 0)
-    except (ImportError, TypeError):
-        import json
-
-        return lambda document: json.dumps(document, separators=(",", ":"))
-    return lambda document: "".join(encode(document, 0))
-
-
-def _refuse(value: object) -> None:
-    raise TypeError(f"not for JSON: {value!r}")
-
-
-_text = _encoder()
+_text = jsontext.encoder(",", ":")
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,10 +64,8 @@ def read(path: str = PATH) -> dict[str, Any] | None:
         raise
     except (OSError, ValueError):
         return None
-    import json
-
     try:
-        document = json.loads(text)
+        document = jsontext.decoder()(text)
     except ValueError:
         return None
     if not isinstance(document, dict) or document.get("version") != VERSION:
