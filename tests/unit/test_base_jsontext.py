@@ -84,3 +84,19 @@ print("re" in sys.modules, "enum" in sys.modules, "json" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-IS", "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout == "False False False\n"
+
+
+@pytest.mark.parametrize(
+    "program", ["daemon.daemon", "daemon.statefile", "mounts.main", "mounts.statefile", "sysv.umountall", "sysv.rc"]
+)
+def test_what_each_boot_or_end_loads_is_loaded_without_regular_expressions(program: str) -> None:
+    """They, and the enumerations and collections that these are made of, take 3 ms, thirty times that in emulation."""
+    text = f"""
+import sys
+sys.path[:0] = [{str(ROOT / "src")!r}]
+sys.path.append("/usr/lib/python3/dist-packages")
+import upstart.{program}
+print(*(name for name in ("re", "enum", "collections", "json", "typing", "dataclasses") if name in sys.modules))
+"""
+    done = subprocess.run(["/usr/bin/python3", "-IS", "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

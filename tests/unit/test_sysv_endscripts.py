@@ -179,3 +179,24 @@ def test_rc_runs_those_before_processes_are_ended(level: Level, monkeypatch: pyt
         level.script(link)
     assert rc.main(["rc", "0"]) == 0
     assert [line.split()[0] for line in level.ran] == ["apache2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (b"/etc/init.d/ssh", b"ssh"),
+        (b"/etc/rc2.d/S01cron", b"cron"),
+        (b"/etc/rcS.d/S10udev", b"udev"),
+        (b"/etc/rc6.d/K99x.sh", b"x.sh"),
+        (b"/etc/rc7.d/S01x", b""),
+        (b"/etc/rc2.d/X01x", b""),
+        (b"/etc/rc2.d/S1xy", b""),
+        (b"/etc/rc2.d/S01", b""),
+        (b"/etc/init.d/sub/x", b""),
+        (b"/etc/init.d/", b""),
+        (b"/usr/sbin/sshd", b""),
+        (b"ssh", b""),
+    ],
+)
+def test_a_script_is_known_by_its_path(path: bytes, name: bytes) -> None:
+    assert scripts._name_of(path) == name

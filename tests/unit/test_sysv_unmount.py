@@ -337,3 +337,22 @@ class TestHanging:
         monkeypatch.setattr("upstart.sysv.hanging.LOOK", 0.05)
         monkeypatch.setattr("upstart.sysv.hanging.unwritten", lambda: next(left))
         assert Hanging(lambda text: None).call("data", lambda: time.sleep(0.6)) == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "path"),
+    [
+        ("/a\\040b", "/a b"), ("\\134\\011x", "\\\tx"), ("/a\\04", "/a\\04"), ("/a\\", "/a\\"), ("/a\\09b", "/a\\09b"),
+        ("/x", "/x"),
+    ],
+)
+def test_what_the_kernel_writes_as_numbers_is_read(word: str, path: str) -> None:
+    assert unmount._unescape(word) == path
+
+
+@pytest.mark.parametrize(
+    ("device", "loop"),
+    [("/dev/loop0", "loop0"), ("/dev/loop12p3", "loop12"), ("/dev/loop-control", ""), ("/dev/sda1", "")],
+)
+def test_a_part_of_a_loop_device_stands_for_it(device: str, loop: str) -> None:
+    assert unmount._loop_of(device) == loop

@@ -1,4 +1,4 @@
-"""JSON without the package json, which loads regular expressions and enumerations: a fifth of what PID 1 would load, and a
+"""JSON without the package json, which loads regular expressions and enumerations: a fifth of what PID 1 would load, a
 third of what mountall would until something is mounted.
 
 What is always true here: texts are those of `json.dumps` and values those of `json.loads`, for its own part in C

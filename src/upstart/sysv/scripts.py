@@ -6,7 +6,6 @@ What is always true here: what has ended meanwhile is left out, and only what de
 from __future__ import annotations
 
 import posix
-import re
 import time
 
 from upstart.base.errors import DBusError
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WAITS_EVENT = "boot-waits"
-_SCRIPT = re.compile(rb"/etc/(?:init\.d/|rc[0-6S]\.d/[SK]\d\d)([^/]+)\Z")
 #: These run the others.
 _RUNNERS = (b"rc", b"rcS")
 _TICKS = posix.sysconf("SC_CLK_TCK")
@@ -106,11 +104,21 @@ def _children() -> dict[int, list[int]]:
 
 def _script(pid: int) -> str | None:
     for word in _read(f"/proc/{pid}/cmdline").split(b"\0")[:4]:
-        match = _SCRIPT.match(word)
-        if match:
-            name: bytes = match[1]
+        name = _name_of(word)
+        if name:
             return None if name in _RUNNERS else name.decode("utf-8", "surrogateescape")
     return None
+
+
+def _name_of(path: bytes) -> bytes:
+    """The name of a script in /etc/init.d, or of a link to one; nothing for any other path."""
+    directory, _, name = path.rpartition(b"/")
+    if directory == b"/etc/init.d":
+        return name
+    is_runlevels = len(directory) == 10 and directory.startswith(b"/etc/rc") and directory.endswith(b".d")
+    if is_runlevels and directory[7:8] in b"0123456S" and name[:1] in b"SK" and name[1:3].isdigit():
+        return name[3:]
+    return b""
 
 
 def _age(pid: int) -> float | None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +83,14 @@ class Mount:
 
 
 def _unescape(word: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
+    first, *others = word.split("\\")
+    for each in others:
+        digits = each[:3]
+        if len(digits) == 3 and all(digit in "01234567" for digit in digits):
+            first += chr(int(digits, 8)) + each[3:]
+        else:
+            first += f"\\{each}"
+    return first
 
 
 def read(path: str = TABLE, utab: str = UTAB) -> list[Mount]:
@@ -257,10 +262,10 @@ class Unmounting:
         """Give up swap space; whether there was some that could be."""
         gone = False
         for line in _lines(SWAPS)[1:]:
-            path = _unescape(re.split("[ \t]", line, maxsplit=1)[0])
+            path = _unescape(line.replace("\t", " ").split(" ", 1)[0])
             if not is_meant(path):
                 continue
-            status = self._hanging.call(f"swap on {path} to be given up", partial(self._calls.swapoff, path))
+            status = self._give_up_swap(path)
             if status:
                 self._say(f"Swap on {path} could not be given up: {os.strerror(status)}")
             gone |= status == 0
@@ -270,8 +275,14 @@ class Unmounting:
         """Let go of the files of loop devices, all or some; whether one was freed."""
         freed = False
         for name in sorted(_loops() if names is None else names):
-            freed |= self._hanging.call(f"{name} to be freed", partial(_free_loop, f"/dev/{name}")) == 0
+            freed |= self._free(name) == 0
         return freed
+
+    def _give_up_swap(self, path: str) -> int | None:
+        return self._hanging.call(f"swap on {path} to be given up", lambda: self._calls.swapoff(path))
+
+    def _free(self, loop: str) -> int | None:
+        return self._hanging.call(f"{loop} to be freed", lambda: _free_loop(f"/dev/{loop}"))
 
 
 def _loops() -> dict[str, str]:
@@ -290,8 +301,9 @@ def _loops() -> dict[str, str]:
 
 def _loop_of(device: str) -> str:
     """The loop device that this is, or a part of; "" if none."""
-    match = re.match("/dev/(loop[0-9]+)", device)
-    return match[1] if match else ""
+    name = device.removeprefix("/dev/loop")
+    digits = len(name) - len(name.lstrip("0123456789"))
+    return f"loop{name[:digits]}" if digits and name != device else ""
 
 
 def _is_below(path: str, places: Iterable[str]) -> bool:
