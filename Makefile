@@ -29,7 +29,7 @@ RELEASES ?= bookworm trixie
 # What the programs stand on, what their tests do, what packages and roots are built with, what machines boot in.
 RUN_PACKAGES := python3-dbus python3-pyinotify python3-pyudev
 TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-jeepney python3-debian dpkg-dev man-db groff-base dbus iproute2 \
-  procps util-linux e2fsprogs
+  procps util-linux e2fsprogs zsh fish logrotate
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools
 BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
 VM_PACKAGES := qemu-system-x86 e2fsprogs cryptsetup-bin

@@ -8,6 +8,7 @@ without site (-S), which saves half of the start-up time, so it names the places
     programs.py checkout DIR                 scripts in DIR that run the modules of this checkout
     programs.py install ROOT PACKAGE SBIN    the scripts of one Debian package below ROOT; SBIN is where the
                                              distribution keeps its init (/sbin or /usr/sbin)
+    programs.py completions ROOT PACKAGE     what zsh and fish offer for the commands of one Debian package
     programs.py list                         one line a program: name, package, module
 """
 
@@ -48,6 +49,9 @@ LINKS: dict[str, str] = dict.fromkeys(("start", "stop", "restart", "reload", "st
     f"upstart-{name}-bridge": "upstart-bridges"
     for name in ("dbus", "dconf", "event", "file", "local", "mount", "socket", "udev")
 }
+
+#: Commands that are no modules, and their Debian packages.
+SCRIPTS = {"upstart-way-back": "upstart-sysv"}
 
 #: The second try reads no compiled modules: what compiles them does not notice a full disk, which cuts them short.
 SCRIPT = """\
@@ -185,11 +189,41 @@ def install(root: str, package: str, sbin: str) -> None:
             write_links(path)
 
 
+def commands(package: str) -> list[str]:
+    """The commands of one Debian package that somebody may type: those in a directory of PATH."""
+    found = [name for name, owner in SCRIPTS.items() if owner == package]
+    for name in (*PROGRAMS, *LINKS):
+        owner, place, _ = PROGRAMS[LINKS.get(name, name)]
+        if owner == package and (place == "sbin" or place.endswith("/bin")):
+            found.append(name)
+    return sorted(found)
+
+
+def completions(root: str, package: str) -> None:
+    """What zsh and fish offer, as they want to find it: one file for all commands, and a file for each."""
+    source = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "etc")
+    with open(f"{source}/zsh/complete") as file:
+        zsh = file.read()
+    with open(f"{source}/fish/complete.fish") as file:
+        fish = file.read()
+    names = commands(package)
+    texts = {f"zsh/vendor-completions/_{package.replace('-', '_')}": f"#compdef {' '.join(names)}\n{zsh}"}
+    texts |= {f"fish/vendor_completions.d/{name}.fish": fish for name in names}
+    for path, text in texts.items() if names else ():
+        path = f"{root}/usr/share/{path}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as written:
+            written.write(text)
+        os.chmod(path, 0o644)
+
+
 def main(argv: list[str]) -> int:
     if argv[1:2] == ["checkout"] and len(argv) == 3:
         checkout(argv[2])
     elif argv[1:2] == ["install"] and len(argv) == 5:
         install(argv[2], argv[3], argv[4])
+    elif argv[1:2] == ["completions"] and len(argv) == 4:
+        completions(argv[2], argv[3])
     elif argv[1:] == ["list"]:
         for name in (*PROGRAMS, *LINKS):
             package, _, module = PROGRAMS[LINKS.get(name, name)]

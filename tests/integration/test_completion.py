@@ -144,6 +144,17 @@ def test_short_forms_have_the_options_of_their_command(terminal: Terminal, comma
         ("initctl get-env COL", ["COLOUR"]),
         ("initctl log-priority ", ["debug", "error", "fatal", "info", "message", "warn"]),
         ("start alpha ", []),
+        ("initctl log al", ["alpha"]),
+        ("initctl log line ", ["tty1"]),
+        ("initctl log -n ", []),
+        ("initctl log --since to", ["today"]),
+        ("initctl list be", ["beta"]),
+        ("initctl list --columns=jo", ["--columns=job"]),
+        ("initctl list --columns job,inst", ["job,instance"]),
+        ("initctl list --sort -mem", ["-memory"]),
+        ("initctl cat ga", ["gamma"]),
+        ("initctl edit ga", ["gamma"]),
+        ("initctl disable alpha be", ["beta"]),
     ],
 )
 def test_arguments_that_make_sense_are_offered(terminal: Terminal, line: str, offered: list[str]) -> None:
