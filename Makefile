@@ -154,7 +154,7 @@ mutants: all $(MUTANTS)/done
 
 bridge-moments: all
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
-	MOMENTS=50 $(PYTHON) -m pytest tests/integration/test_bridge_moments.py
+	MOMENTS=50 $(PYTHON) -m pytest tests/integration/test_bridge_moments.py tests/integration/test_bridge_moments_others.py
 
 # How fast it is; PEER_INIT=, PEER_INITCTL=, QUICK=1, PARTS=, JOBS_DIR=, BOOT=1 are explained in the program.
 bench: all $(if $(filter-out 0,$(BOOT)),deb)

@@ -1,12 +1,15 @@
 """The figures of bridges: from what happens to the job's process, beside the original's bridge, and what they cost.
 
-A side's bridges stand beside its initctl; one without `upstart-file-bridge` there has no value.
+A side's bridges stand beside its initctl; one without that bridge there has no value.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,80 +19,100 @@ from pathlib import Path
 from cell import Cell, CellError
 from figures import Figure, Reported, Side, Sizes
 
-BRIDGE = "upstart-file-bridge"
 #: All that the system's bridges wait for, for the memory of the process that hosts them.
 WAITED_FOR = (
     "foo-device-added", "file FILE=/srv/*", "mounted MOUNTPOINT=/srv/x", "socket PROTO=unix PATH=/run/bench.sock",
 )  # fmt: skip
 HOSTED = ("udev", "file", "mount", "socket")
+#: A bus on which everybody may do everything.
+BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><listen>{address}</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
+<allow eavesdrop="true"/></policy></busconfig>
+"""
 #: Seconds in which a job must have been started.
 PATIENCE = 10.0
 
 
 def bridges(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
-    """A file that is moved into place, until the process of a task that waits for it says so; memory; wake-ups."""
-    with tempfile.TemporaryDirectory(prefix="upstart-bench-") as directory:
-        yield from _change(sides, sizes, directory)
+    """From what happens to the process of a task that waits for it, as that says; memory; wake-ups."""
+    for kind in (FileWay, LocalWay, DeviceWay, SignalWay):
+        with tempfile.TemporaryDirectory(prefix="upstart-bench-") as directory:
+            yield _change(kind, sides, sizes, directory)
     yield from _cost(sides[:1], sizes)
 
 
-def _change(sides: list[Side], sizes: Sizes, directory: str) -> Iterator[Figure]:
-    figure = Figure("a file's change to its job's process", "ms", "5 ms")
-    places = {}
-    cells: dict[str, Cell] = {}
+def _change(kind: type[Way], sides: list[Side], sizes: Sizes, directory: str) -> Figure:
+    figure = Figure(f"{kind.title} to its job's process", "ms", "5 ms")
+    ways: dict[str, Way] = {}
     with ExitStack() as stack:
         for side in sides:
-            program = Path(side.initctl).with_name(BRIDGE)
+            program = Path(side.initctl).with_name(f"upstart-{kind.bridge}-bridge")
             if program.exists():
-                place = places[side.name] = Place(f"{directory}/{side.name}")
-                stack.callback(place.close)
-                bridge = f"start on bench-up\nexpect daemon\nexec {program} --daemon\n"
-                cell = Cell(side.init, {"bridge.conf": bridge, "hear.conf": place.job()})
                 with Reported():
-                    cells[side.name] = stack.enter_context(cell)
+                    way = kind(f"{directory}/{side.name}")
+                    stack.callback(way.close)
+                    job = way.job()
+                    bridge = f"start on bench-up\nexpect daemon\n{way.env}exec {program} --daemon {way.options}\n"
+                    cell = stack.enter_context(Cell(side.init, {"bridge.conf": bridge, "hear.conf": job}))
+                    way.begin(cell.pid)
                     cell.ask("emit", "bench-up")
+                    ways[side.name] = way
         time.sleep(1)
         for number in range(4 * sizes.starts):
-            for name in list(cells):
+            for name in list(ways):
                 with Reported() as attempt:
-                    took = places[name].sample()
+                    took = ways[name].sample()
                     if number:
                         figure.add(name, took * 1000)
                 if attempt.failed:
-                    del cells[name]
-    yield figure
+                    del ways[name]
+    return figure
 
 
-class Place:
-    """Where a file comes and goes, and how the task that waits for it says that it runs."""
+class Way:
+    """How something happens, in a directory of its own, and how the task that waits for it says that it runs."""
+
+    title = bridge = options = env = ""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         os.mkdir(directory)
-        os.mkdir(f"{directory}/here")
         self._fifo = f"{directory}/told"
         os.mkfifo(self._fifo)
         self._told = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK)
 
+    def condition(self) -> str:
+        """What the task waits for."""
+        raise NotImplementedError
+
     def job(self) -> str:
-        """The task; for every event, since the original's bridge goes deaf where only `create` is waited for."""
+        """The task."""
         say = f"exec /bin/dd if=/dev/zero of={self._fifo} count=1\n"
-        return f"start on file FILE={self._directory}/here/f\ntask\nconsole none\n{say}"
+        return f"start on {self.condition()}\ntask\nconsole none\n{say}"
+
+    def begin(self, init: int) -> None:
+        """There is the init of this side, whose bridge is next."""
+
+    def happen(self) -> None:
+        """Have it happen once."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """What comes before it, and takes its time."""
 
     def sample(self) -> float:
-        """Seconds from a file's coming to the process; it goes again, which has a process, too."""
-        new = Path(self._directory, "new")
-        new.touch()
+        """Seconds until the process says so."""
+        self.prepare()
         began = time.monotonic()
-        new.rename(f"{self._directory}/here/f")
-        took = self._heard() - began
-        os.unlink(f"{self._directory}/here/f")
-        self._heard()
-        return took
+        self.happen()
+        return self.heard() - began
 
-    def _heard(self) -> float:
+    def heard(self) -> float:
+        """When a process has said so."""
         if not select.select([self._told], [], [], PATIENCE)[0]:
-            raise CellError("a file bridge told nothing")
+            raise CellError(f"the {self.bridge} bridge told nothing")
         at = time.monotonic()
         # Until the task has ended, and all that it said was read.
         time.sleep(0.03)
@@ -99,6 +122,107 @@ class Place:
     def close(self) -> None:
         """Give back what was opened."""
         os.close(self._told)
+
+
+class FileWay(Way):
+    """A file is moved into place."""
+
+    title, bridge = "a file's change", "file"
+
+    def condition(self) -> str:
+        # For every event, since the original's bridge goes deaf where only `create` is waited for.
+        os.mkdir(f"{self._directory}/here")
+        return f"file FILE={self._directory}/here/f"
+
+    def prepare(self) -> None:
+        path = Path(self._directory, "here", "f")
+        if path.exists():
+            path.unlink()
+            self.heard()
+        Path(self._directory, "new").touch()
+
+    def happen(self) -> None:
+        os.rename(f"{self._directory}/new", f"{self._directory}/here/f")
+
+
+class LocalWay(Way):
+    """A program says something."""
+
+    title, bridge = "a line on a socket", "local"
+
+    def condition(self) -> str:
+        self.options = f"--event said --path {self._directory}/s"
+        return "said A=1"
+
+    def happen(self) -> None:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(f"{self._directory}/s")
+            sock.sendall(b"A=1\n")
+
+
+class DeviceWay(Way):
+    """Udev tells of a device."""
+
+    title, bridge = "a device's change", "udev"
+    _udev: subprocess.Popen[bytes] | None = None
+
+    def condition(self) -> str:
+        return "foo-device-changed"
+
+    def begin(self, init: int) -> None:
+        # It says that udev runs: else nobody listens to it.
+        udev = "mkdir -p /run/udev; : >/run/udev/control"
+        subprocess.run(["nsenter", "-t", str(init), "-m", "--", "sh", "-ec", udev], check=True)
+        sender = Path(__file__).parents[1] / "integration" / "udev_sender.py"
+        command = ["nsenter", "-t", str(init), "-n", "--", sys.executable, "-ISu", str(sender)]
+        self._udev = subprocess.Popen(command, stdin=subprocess.PIPE)
+
+    def happen(self) -> None:
+        assert self._udev is not None and self._udev.stdin is not None
+        self._udev.stdin.write(b"['change', '/devices/virtual/foo/foo1', 'foo', 'N=1']\n")
+        self._udev.stdin.flush()
+
+    def close(self) -> None:
+        super().close()
+        if self._udev is not None and self._udev.stdin is not None:
+            self._udev.stdin.close()
+            self._udev.wait()
+
+
+class SignalWay(Way):
+    """A signal is sent on a bus."""
+
+    title, bridge, options = "a signal", "dbus", "--system"
+    _bus: subprocess.Popen[bytes] | None = None
+
+    def condition(self) -> str:
+        # Beside others, for whoever cannot be reached by an abstract name.
+        address = f"unix:path={self._directory}/bus"
+        self.env = f"env DBUS_SYSTEM_BUS_ADDRESS={address}\n"
+        Path(self._directory, "bus.conf").write_text(BUS.format(address=address))
+        command = ["dbus-daemon", f"--config-file={self._directory}/bus.conf", "--nofork", "--nopidfile"]
+        self._bus = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while not os.path.exists(f"{self._directory}/bus"):
+            time.sleep(0.01)
+        self._address = address
+        return "dbus SIGNAL=Rang INTERFACE=org.example.Bench"
+
+    def begin(self, init: int) -> None:
+        from dbus.bus import BusConnection
+        from dbus.lowlevel import SignalMessage
+
+        self._connection = BusConnection(self._address)
+        self._message = SignalMessage("/a", "org.example.Bench", "Rang")
+
+    def happen(self) -> None:
+        self._connection.send_message(self._message)
+        self._connection.flush()
+
+    def close(self) -> None:
+        super().close()
+        if self._bus is not None:
+            self._bus.terminate()
+            self._bus.wait()
 
 
 def _cost(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
