@@ -68,7 +68,7 @@ KEPT = {
     "Keeping": "_connections _events _jobs",
     "Keyed": "failed finished",
     "Listening": "socket",
-    "LogFile": "_data _dropped",
+    "LogFile": "_data _dropped _marks",
     "LogStore": "files",
     "Loop": "_pending",
     "Members": "known left own sessions user",
