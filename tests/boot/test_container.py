@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -91,6 +92,37 @@ def booted(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contain
         boot.start()
         boot.settle()
         yield container
+
+
+def test_a_boot_with_an_upgrade_in_it_is_recorded_and_replayed_elsewhere(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(directory))
+    path, packages, files = run.prepare("upstart", archive.host_release())
+    record = directory / "record"
+    with Container(path, ["/sbin/init", "--record", "/run/boot"], packages, files, lambda _: None) as container:
+        container.boot()
+        assert wait_for(lambda: container.run("runlevel").stdout == "N 2\n", 60, 0.2)
+        assert wait_for(lambda: "rc start" not in container.run("initctl", "list").stdout, 60, 0.2)
+        assert container.run("telinit", "u").returncode == 0
+        assert wait_for(lambda: container.run("initctl", "version").returncode == 0, 10)
+        before = running_jobs(container)
+        assert container.run("initctl", "record", "--stop").returncode == 0
+        record.write_bytes(container.path("/run/boot").read_bytes())
+        secrets = container.run("sh", "-c", "tr '\\0' '\\n' </proc/1/environ | sed -n 's/^PATH=//p'").stdout.split()
+    sbin = RUN.parents[2] / "build" / "sbin"
+    replay = subprocess.run([sbin / "init-replay", record], capture_output=True, text=True)
+    print(replay.stdout[:2000])
+    assert replay.returncode == 0, replay.stdout + replay.stderr
+    shown = {line.strip() for line in replay.stdout.splitlines()}
+    assert set(before) <= shown and len(before) >= len(root.NATIVE)
+    assert "init went on after a re-exec" in replay.stdout
+    text = record.read_text()
+    assert secrets and not any(secret in text for secret in secrets)
+    # From where the first file systems were there, the boot goes on in virtual time.
+    words = [str(sbin / "init-simulate"), "--no-races", "--json", f"--from={record}", "--until=virtual-filesystems"]
+    goes_on = subprocess.run(words, capture_output=True, text=True)
+    assert json.loads(goes_on.stdout)["states"]["rc"], goes_on.stderr
 
 
 def running_jobs(container: Container) -> list[str]:

@@ -72,7 +72,7 @@ def test_the_end_of_a_record_is_shown_as_list_shows_it(make: Callable[..., Recor
     text = command(replay, record.end())
     assert "The state was compared once, and was the recorded one" in text
     assert "Values are replaced by marks where nothing compares them" in text
-    assert "\nAt 1.500 s, after input 11 (run):\n" in text
+    assert "\nAt 1.500 s, after input 11:\n" in text
     assert stands(text) == ["web (7) start/running, process 101", "task stop/waiting"]
     document = command.document(replay, str(record.path), "--inputs")
     assert document["jobs"][0] == {
@@ -110,11 +110,12 @@ def test_inputs_are_listed_as_people_read_them(make: Callable[..., Record], comm
     record = make(web="start on go N=*\nexec web")
     record.world.emit("go", N="1")
     record.world.exit("web", 15 << 8)
+    record.world.engine.emit("by-hand", {}, by=("client", 0, 77, "initctl", "bash", None))
     text = command(replay, "--inputs", record.end())
     lines = [line.split(maxsplit=2)[2] for line in text.partition("Inputs:\n")[2].partition("\n\n")[0].splitlines()]
     assert lines == [
         "define web", "emit go N=1", "process-spawned web main 101", "process-ready web main",
-        "process-exited 101 by TERM",
+        "process-exited 101 by TERM", "emit by-hand by initctl (77)",
     ]  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def test_what_a_job_waits_for_is_explained(make: Callable[..., Record], command:
         "  it failed before: task main process (101) terminated with status 1\n"
     )
     assert command.document(replay, path, "--explain=late")["explained"]["late"][0] == "stop/waiting"
-    assert "unknown job: nothing" in command(replay, path, "--explain=nothing", status=2)
+    assert command(replay, path, "--explain=nothing", status=2).startswith("init-replay: unknown job: nothing\n")
 
 
 def test_what_is_wrong_with_a_record_is_told(make: Callable[..., Record], command: Command, tmp_path: Path) -> None:
@@ -179,6 +180,7 @@ def test_from_a_point_a_simulation_goes_on_with_other_events(make: Callable[...,
     record.world.emit("go")
     path = record.end()
     text = command(simulate, f"--from={path}", "--emit=network")
+    assert text.startswith(f"From where init was after input 9 of {path}, 0.000 s:\n\nStarted, in this order:\n")
     assert text.endswith(
         "In the end:\n"
         "  db start/running, process 101\n"

@@ -53,7 +53,7 @@ To go on from a point in virtual time, use init-simulate --from.
 The exit status is 1 if a state is not the one that was recorded.
 """
 #: What changes nothing that anybody sees.
-UNSEEN = ("run", "set_announcing", "set_priority", "set_reporting", "answer")
+UNSEEN = ("run", "set_announcing", "set_priority", "set_reporting", "answer", "note_clock", "process_used")
 
 
 class Settings:
@@ -85,6 +85,7 @@ def explain(found: Situation, name: str) -> list[str]:
 def show(found: Situation, settings: Settings) -> None:
     """Tell people."""
     record, replay = found.record, found.replay
+    explained = {name: explain(found, name) for name in settings.explained}
     begun = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(record.time))
     print(f"Record of {record.program}, begun {begun}, of {record.inputs} inputs")
     print("Values are " + ("those that were" if record.values else "replaced by marks where nothing compares them"))
@@ -102,13 +103,15 @@ def show(found: Situation, settings: Settings) -> None:
         for number, seconds, given in inputs_of(found):
             if given.name not in UNSEEN:
                 print(f"  {number:6}  {seconds:10.3f}  {written(given)}")
-    where = f"after input {replay.number}" + (f" ({written(found.last)})" if found.last is not None else "")
+    where = f"after input {replay.number}"
+    if found.last is not None and found.last.name not in UNSEEN:
+        where += f" ({written(found.last)})"
     print(f"\nAt {replay.seconds:.3f} s, {where if replay.number else 'before the first input'}:")
     for status in statuses(replay.engine):
         print(f"  {describe(status)}")
-    for name in settings.explained:
+    for name, lines in explained.items():
         print(f"\n{name}:")
-        for line in explain(found, name):
+        for line in lines:
             print(f"  {line}")
 
 

@@ -116,6 +116,8 @@ class Outcome:
         self.races: list[races.Race] = []
         self.races_looked_for = False
         self.changes: list[str] | None = None
+        #: The point in a record from which the simulation goes on, in words.
+        self.origin = ""
 
     def is_bad(self) -> bool:
         """Whether something is wrong."""
@@ -252,6 +254,7 @@ def go_on(settings: Settings, known: dict[str, float]) -> Outcome:
         return Resumed(found, takes | late, settings.container, new, gone).go_on(events)
 
     outcome = Outcome(run({}), added.errors + found.replay.differences)
+    outcome.origin = f"after input {found.replay.number} of {settings.record}, {found.replay.seconds:.3f} s"
     if settings.added or settings.removed:
         outcome.changes = changes(run({}, False), outcome.simulation)
     look_for_races(outcome, settings, run)
@@ -296,6 +299,8 @@ def show(outcome: Outcome) -> None:
     simulation = outcome.simulation
     for text in outcome.errors:
         print(f"ERROR: {text}")
+    if outcome.origin:
+        print(f"From where init was {outcome.origin}:\n")
     print("Started, in this order:")
     _show_starts(outcome.begun)
     if simulation.restless:
@@ -338,6 +343,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
     simulation = outcome.simulation
     return {
         "errors": outcome.errors,
+        "from": outcome.origin or None,
         "events": simulation.events,
         "started": [_start(began) for began in outcome.begun],
         "never": dict(outcome.never),

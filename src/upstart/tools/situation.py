@@ -183,6 +183,10 @@ def written(given: Input) -> str:
     """An input as people read it."""
     words = [given.name.replace("_", "-")]
     for key, value in given.args.items():
+        if key == "by":
+            if isinstance(value, list) and value[0] == "client":
+                words.append(f"by {value[3] or 'process'} ({value[2]})" if value[2] else "by a client of the bus")
+            continue
         if isinstance(value, dict):
             if "request" in value:
                 continue
