@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -125,6 +126,22 @@ def test_what_waits_for_a_disk_keeps_its_time(session: Session) -> None:
     session.run("initctl notify-disk-writeable")
     wait_for(lambda: "two" in session.job_log("web"))
     assert all(abs(when - began) < 0.7 for when, _ in session.lines("web"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_who_may_not_read_logs_is_told_so() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        session = Session(Path(directory))
+        try:
+            session.logs.parent.chmod(0o755)
+            session.logs.chmod(0o750)
+            words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"{PROGRAMS}/initctl", "log", "web"]
+            done = subprocess.run(words, env=session.environ, capture_output=True, text=True, timeout=20)
+        finally:
+            session.close()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"initctl: You may not read logs: {session.logs} is for root and the group root\n"
 
 
 def test_a_terminal_is_not_commanded(session: Session) -> None:

@@ -23,7 +23,10 @@ def scripts(tmp_path: Path) -> Path:
         write(directory / name, "exit 0")
     (directory / "data").write_text("exit 0")
     (directory / "link").symlink_to("/lib/init/upstart-job")
-    for link in ("rc2.d/S01running", "rc3.d/S20running", "rcS.d/S05dead", "rc0.d/K01running", "rc2.d/S01gone"):
+    for name in ("halt", "of-the-boot"):
+        write(directory / name, "case $1 in status) ;; esac")
+    links = "rc2.d/S01running rc3.d/S20running rcS.d/S05dead rc3.d/K05dead rc0.d/K01running rc2.d/S01gone rc0.d/K01halt"
+    for link in [*links.split(), "rcS.d/S01of-the-boot", "rc6.d/K01of-the-boot", "rc2.d/K01stopped"]:
         path = tmp_path / link
         path.parent.mkdir(exist_ok=True)
         path.symlink_to("../init.d/" + link[link.index("d/") + 5 :])

@@ -20,7 +20,6 @@ from upstart.initctl.logfiles import Line, Reader, Source
 from upstart.initctl.logfollow import Follower
 from upstart.initctl.logtimes import Index
 from upstart.initctl.when import moment
-from upstart.process import log as log_module
 from upstart.process.log import LogFile, LogStore
 
 BOOT = boot_number()
@@ -60,7 +59,7 @@ def times_of(got: list[tuple[bytes, list[logtimes.Mark]]]) -> list[int]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The time, in seconds of the epoch, that it is for logs."""
     now = [1000]
-    monkeypatch.setattr("upstart.process.log.time.time_ns", lambda: now[0] * 10**9)
+    monkeypatch.setattr("upstart.base.logtimes.time.time_ns", lambda: now[0] * 10**9)
     return now
 
 
@@ -84,13 +83,13 @@ def test_every_byte_has_the_time_at_which_it_was_read(clock: list[int], at_once:
 def test_times_are_bounded_and_what_has_none_says_so(clock: list[int]) -> None:
     writer = Writer()
     file = LogStore(lambda text: None, writer).file("/log")
-    for number in range(log_module.MARKS + 10):
+    for number in range(logtimes.MARKS + 10):
         clock[0] = 1000 + number
         file.append(b"x")
-    writer.waiting = [file]
-    times = times_of([(bytes(file._data), file._marks)])
-    assert times[: log_module.MARKS - 1] == [(1000 + number) * 10**6 for number in range(log_module.MARKS - 1)]
-    assert set(times[log_module.MARKS - 1 :]) == {0}
+    file.sent = logtimes.MARKS + 10
+    times = times_of([(file.piece(), file.marks())])
+    assert times[: logtimes.MARKS - 1] == [(1000 + number) * 10**6 for number in range(logtimes.MARKS - 1)]
+    assert set(times[logtimes.MARKS - 1 :]) == {0}
 
 
 def test_times_cross_a_re_exec(clock: list[int]) -> None:

@@ -260,7 +260,9 @@ class TestLogs:
         boot.run()
         assert self.read(boot, "a") == "one\ntwo\nrcS: a failed with exit status 3\n"
         assert self.read(boot, "b") == "three\n"
-        assert sorted(os.listdir(boot.root / "log")) == ["rcS-a.log", "rcS-b.log"]
+        assert sorted(os.listdir(boot.root / "log")) == [".times", "rcS-a.log", "rcS-b.log"]
+        # When each piece of it came is kept beside, as it is of jobs.
+        assert sorted(os.listdir(boot.root / "log/.times")) == ["rcS-a.log", "rcS-b.log"]
         boot.run()
         assert self.read(boot, "b") == "three\n" * 2
 

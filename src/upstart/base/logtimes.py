@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from _struct import Struct  # the public module is no part of the interpreter
 
 TYPE_CHECKING = False
@@ -30,11 +31,56 @@ DIRECTORY = ".times"
 RECORD = Struct("=IIQQ")
 #: Bytes; of an index, two of which are the most that there are for a log.
 CAP = 4 << 20
+#: Times that are kept of what is still to be written; what comes when there are so many has none that is known.
+MARKS = 512
 _LAST = (1 << 32) - 1
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _MODE = 0o640
 _DIRECTORY_MODE = 0o755
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class Marks:
+    """When what is still to be written to a log has come: from which byte of that on holds what."""
+
+    __slots__ = ("_marks",)
+
+    def __init__(self) -> None:
+        self._marks: list[Mark] = []
+
+    def add(self, offset: int) -> None:
+        """What is put behind so many bytes has come now."""
+        if len(self._marks) < MARKS - 1:
+            since = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            self._marks.append((offset, time.time_ns() // 1000, since // 1000))
+        elif len(self._marks) < MARKS:
+            self._marks.append((offset, 0, 0))
+
+    def before(self, size: int) -> list[Mark]:
+        """Those of the first bytes."""
+        return [mark for mark in self._marks if mark[0] < size]
+
+    def drop(self, count: int, left: int) -> None:
+        """The first bytes are not kept any more, and so many are left."""
+        marks = self._marks
+        passed = sum(1 for mark in marks if mark[0] <= count)
+        if not left:
+            marks.clear()
+        elif passed:
+            _, wall, since = marks[passed - 1]
+            marks[:] = [(0, wall, since), *((place - count, time, boot) for place, time, boot in marks[passed:])]
+        else:
+            marks[:] = [(place - count, time, boot) for place, time, boot in marks]
+
+    def dump(self) -> list[list[int]]:
+        """As plain values."""
+        return [list(mark) for mark in self._marks]
+
+    def load(self, saved: object, offset: int) -> None:
+        """Take over what `dump` gave of what stands behind so many bytes.  Raises TypeError or ValueError."""
+        if not isinstance(saved, list):
+            raise TypeError("marks")
+        self._marks += [(offset + int(place), int(wall), int(since)) for place, wall, since in saved]
 
 
 def index_path(log: str) -> str:

@@ -6,6 +6,7 @@ there is neither such a job nor a log of one.
 
 from __future__ import annotations
 
+import os
 import select
 
 from upstart.base.errors import ClientError, UsageError
@@ -48,6 +49,7 @@ def log(context: Context) -> int:
     boot = settings.boot or (whole and settings.since is None)
     if boot:
         since = max(since, _began(places))
+    _check_readable(places.logdir)
     readers = _readers(context, places)
     if not whole and not readers:
         raise ClientError(f"Unknown job, and no log of one: {' '.join(context.args)}").with_status(UNKNOWN)
@@ -59,6 +61,19 @@ def log(context: Context) -> int:
     if follower is not None:
         _follow(context, printer, follower, kernel, places if whole else None)
     return 0
+
+
+def _check_readable(logdir: str) -> None:
+    """That the logs may be read; who does not belong to their group is told so. Raises ClientError."""
+    if not os.path.isdir(logdir) or os.access(logdir, os.R_OK | os.X_OK):
+        return
+    import grp
+
+    try:
+        group = grp.getgrgid(os.stat(logdir).st_gid).gr_name
+    except (KeyError, OSError):
+        group = "root"
+    raise ClientError(f"You may not read logs: {logdir} is for root and the group {group}")
 
 
 def _began(places: Places) -> float:

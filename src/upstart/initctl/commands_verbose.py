@@ -41,12 +41,11 @@ def status_in_full(context: Context) -> int:
         if error.name == UNKNOWN_JOB and context.session_address() is None and not target.env:
             from upstart.initctl import services
 
-            service = services.find(target.job)
+            service = next((each for each in services.without_jobs(()) if each.name == target.job), None)
         if service is None:
             found = _or_unknown(init, target)
         else:
             found = []
-            (service,) = [each for each in services.without_jobs(()) if each.name == service.name]
             service.ask()
     failed = failures(init) if found else {}
     past = Past(init)

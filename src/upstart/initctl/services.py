@@ -1,6 +1,7 @@
 """The services of /etc/init.d that have no job: which there are, in which runlevels they run, and how they stand.
 
-What is always true here: nothing is started. How a service stands only its script knows; one that knows the word
+What is always true here: nothing is started. A script that has a part in the beginning or the end of the machine alone
+is no service. How a service stands only its script knows; one that knows the word
 ``status`` is asked, as service(8) does it, and given a few seconds. What it does not say is unknown.
 """
 
@@ -23,6 +24,7 @@ JOB_LINK = "upstart-job"
 #: Seconds that a script may take.
 PATIENCE = 5.0
 RUNLEVELS = "S0123456"
+WORKING = "2345"
 
 #: What is in the directory, and is no service.
 _NONE = frozenset(("README", "functions", "rc", "rcS", "skeleton"))
@@ -88,7 +90,11 @@ def find(name: str, directory: str = DIRECTORY) -> Service | None:
 
 
 def without_jobs(jobs: Collection[str], directory: str = DIRECTORY) -> list[Service]:
-    """The services that have none of these jobs, in the order of their names, with the runlevels in which they run."""
+    """The services that have none of these jobs, in the order of their names, with the runlevels in which they run.
+
+    A link in one of the runlevels in which a machine works makes a service of a script, also one that stops it there;
+    and so do no links at all.
+    """
     found: dict[str, Service] = {}
     try:
         names = sorted(os.listdir(directory))
@@ -99,19 +105,21 @@ def without_jobs(jobs: Collection[str], directory: str = DIRECTORY) -> list[Serv
             service = find(name, directory)
             if service is not None:
                 found[name] = service
-    for runlevel, name in _links(directory):
-        if name in found:
+    linked: dict[str, str] = {}
+    for runlevel, kind, name in _links(directory):
+        linked[name] = linked.get(name, "") + runlevel
+        if name in found and kind == "S":
             found[name].runlevels += runlevel
-    return list(found.values())
+    return [each for each in found.values() if not set(linked.get(each.name, WORKING)).isdisjoint(WORKING)]
 
 
-def _links(directory: str) -> Iterator[tuple[str, str]]:
-    """Each runlevel with the name of each service that is started in it."""
+def _links(directory: str) -> Iterator[tuple[str, str, str]]:
+    """Each runlevel with the kind of each link, S or K, and the name of what it starts or stops there."""
     for runlevel in RUNLEVELS:
         try:
             links = os.listdir(f"{os.path.dirname(directory)}/rc{runlevel}.d")
         except OSError:
             continue
         for link in links:
-            if link.startswith("S") and link[1:3].isdecimal():
-                yield runlevel, link[3:]
+            if link[:1] in ("S", "K") and link[1:3].isdecimal():
+                yield runlevel, link[0], link[3:]

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import errno
 import os
-import time
+
+from upstart.base.logtimes import Marks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ PIECE = 32768
 SMALL_READ = 4096
 #: Logs of ended processes that wait to be written.
 UNFLUSHED = 4096
-#: Times that are kept for one log; of what comes when there are so many, it is not known when it came.
-MARKS = 512
 
 
 def log_path(logdir: str, job: str, instance: str, chroot: str | None) -> str:
@@ -112,8 +111,7 @@ class LogFile:
         self.processes = 0
         self.sent = 0
         self._data = bytearray()
-        #: From which byte of that on what has come when.
-        self._marks: list[Mark] = []
+        self._marks = Marks()
         self._dropped = 0
         self._failing = False
         #: There has been more to write since the writer got its piece: it is to try once more if that one fails.
@@ -149,7 +147,7 @@ class LogFile:
         room = min(KEPT - len(self._data), KEPT_IN_ALL - self._store.kept)
         taken = output[: max(room, 0)] if not self._dropped else b""
         if taken:
-            self._mark()
+            self._marks.add(len(self._data))
         self._data += taken
         self._store.kept += len(taken)
         self._dropped += len(output) - len(taken)
@@ -163,20 +161,12 @@ class LogFile:
             return
         self._again = False
         if not self._data:
-            self._mark()
+            self._marks.add(0)
             self._data += b"(%d bytes of output are missing here)\n" % self._dropped
             self._store.kept += len(self._data)
             self._dropped = 0
         self.sent = min(len(self._data), PIECE)
         self._store.writer.submit(self)
-
-    def _mark(self) -> None:
-        """What is added to the data now has come now."""
-        if len(self._marks) < MARKS - 1:
-            since = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            self._marks.append((len(self._data), time.time_ns() // 1000, since // 1000))
-        elif len(self._marks) < MARKS:
-            self._marks.append((len(self._data), 0, 0))
 
     def piece(self) -> bytes:
         """What is to be written now."""
@@ -184,7 +174,7 @@ class LogFile:
 
     def marks(self) -> list[Mark]:
         """When that came."""
-        return [mark for mark in self._marks if mark[0] < self.sent]
+        return self._marks.before(self.sent)
 
     def written(self, count: int, error: int) -> None:
         """The writer has appended ``count`` bytes of the piece, and stopped for ``error`` if that is not 0."""
@@ -193,7 +183,7 @@ class LogFile:
         # There is nothing left of a file that was forgotten meanwhile.
         self._store.kept -= min(count, len(self._data))
         del self._data[:count]
-        self._shift(count)
+        self._marks.drop(count, len(self._data))
         self._failing = bool(error) or not count
         if error:
             self._complain(error)
@@ -202,18 +192,6 @@ class LogFile:
         self._wake()
         if not self.holds:
             self.forget()
-
-    def _shift(self, count: int) -> None:
-        """So many bytes are not kept any more, nor is when they came."""
-        marks = self._marks
-        passed = sum(1 for mark in marks if mark[0] <= count)
-        if not self._data:
-            marks.clear()
-        elif passed:
-            _, wall, since = marks[passed - 1]
-            marks[:] = [(0, wall, since), *((place - count, time, boot) for place, time, boot in marks[passed:])]
-        else:
-            marks[:] = [(place - count, time, boot) for place, time, boot in marks]
 
     def hangs(self, say: bool = True) -> None:
         """The writer cannot go on, and it is not known when it can: because of the file, if that is to be said."""
@@ -239,7 +217,7 @@ class LogFile:
             return
         self._store.kept -= len(self._data)
         self._data.clear()
-        self._marks.clear()
+        self._marks = Marks()
         self._dropped = 0
         self._store.files.pop(self.path, None)
         self._store.unflushed.pop(self.path, None)
@@ -247,7 +225,7 @@ class LogFile:
     def dump(self) -> dict[str, object]:
         """As plain values."""
         data = self._data.decode("latin-1")
-        marks = [list(mark) for mark in self._marks]
+        marks = self._marks.dump()
         return {
             "path": self.path, "root": self.root, "fd": -1, "data": data, "dropped": self._dropped, "marks": marks,
         }  # fmt: skip
@@ -255,10 +233,9 @@ class LogFile:
     def load(self, state: dict[str, object]) -> None:
         """Take over what `dump` gave; TypeError if that is none."""
         data, dropped = state.get("data", ""), state.get("dropped", 0)
-        marks = state.get("marks", [])
-        if not isinstance(data, str) or not isinstance(dropped, int) or not isinstance(marks, list):
+        if not isinstance(data, str) or not isinstance(dropped, int):
             raise TypeError("log")
-        self._marks += [(len(self._data) + int(offset), int(wall), int(since)) for offset, wall, since in marks]
+        self._marks.load(state.get("marks", []), len(self._data))
         self._data += data.encode("latin-1")
         self._dropped += dropped
         self._store.kept += len(data)

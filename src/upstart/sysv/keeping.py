@@ -13,6 +13,7 @@ import posix
 import select
 
 from upstart.base.logfile import FILE_CAP, append
+from upstart.base.logtimes import Marks, boot_number, note
 from upstart.base.title import show_as
 
 TYPE_CHECKING = False
@@ -75,13 +76,14 @@ class Console:
 class Output:
     """What comes from one terminal, *fd*: `words` are still to be shown, `log` to be written to the log *name*."""
 
-    __slots__ = ("fd", "log", "path", "words")
+    __slots__ = ("fd", "log", "marks", "path", "words")
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
         self.path = f"{LOGS}/{name}.log"
         self.words = b""
         self.log = b""
+        self.marks = Marks()
 
     def read(self) -> bool:
         """Take a piece of what there is; false where there is nothing more for now, or for ever (`fd` is -1 then)."""
@@ -105,13 +107,23 @@ class Output:
 
     def keep(self, words: bytes) -> None:
         """Have this in the log; its end, where there is too much to be kept."""
-        self.log = (self.log + words)[-KEPT:]
+        self.marks.add(len(self.log))
+        self.log += words
+        if len(self.log) > KEPT:
+            self.marks.drop(len(self.log) - KEPT, KEPT)
+            self.log = self.log[-KEPT:]
 
     def write(self) -> None:
         """Append to the log what is kept for it, as far as that can be."""
         if self.log:
-            done, _ = append(self.path, None, self.log, FILE_CAP)
+            done, _ = append(self.path, None, self.log, FILE_CAP, self._note)
             self.log = self.log[done:]
+            self.marks.drop(done, len(self.log))
+
+    def _note(self, info: posix.stat_result) -> int:
+        """Say when what is about to be written came."""
+        note(self.path, info.st_size, self.marks.before(len(self.log)), boot_number())
+        return 0
 
     def take_lines(self) -> bytes:
         """What is to be shown of it now: whole lines, or all where nothing more comes or a line has no end."""
