@@ -23,15 +23,15 @@ RUN = r"""
 import sys
 sys.path[:0] = [SOURCE, "/usr/lib/python3/dist-packages"]
 from upstart.base.errors import DBusError
-from upstart.sysv import bootorder, keeping, rcs, standins
-bootorder.SCRIPTS, rcs.LINKS, standins.JOBS = [ROOT + name for name in ("/init.d", "/rcS.d", "/init")]
+from upstart.sysv import bootorder, bootscripts, keeping, rcs, standins
+bootorder.SCRIPTS, bootscripts.LINKS, standins.JOBS = [ROOT + name for name in ("/init.d", "/rcS.d", "/init")]
 keeping.LOGS = ROOT + "/log"
 rcs.need_root = lambda *words: None
 class Init:
     @staticmethod
     def open():
         raise DBusError("NoServer", "nobody listens")
-rcs.Init = Init
+bootscripts.Init = Init
 sys.exit(rcs.main(["rcS"]))
 """
 

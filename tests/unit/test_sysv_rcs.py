@@ -17,7 +17,7 @@ from waiting import wait_for
 from upstart.base.errors import DBusError
 from upstart.base.names import DISCONNECTED, UNKNOWN_JOB
 from upstart.base.syscalls import reset_reserved_signals
-from upstart.sysv import bootorder, change, keeping, patience, rcs, standins
+from upstart.sysv import bootorder, bootscripts, change, keeping, patience, rcs, standins
 from upstart.sysv.bootorder import BootOrder
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
@@ -30,7 +30,7 @@ class Boot:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         for module, name, path in (
-            (bootorder, "SCRIPTS", "init.d"), (rcs, "LINKS", "rcS.d"), (standins, "JOBS", "init"),
+            (bootorder, "SCRIPTS", "init.d"), (bootscripts, "LINKS", "rcS.d"), (standins, "JOBS", "init"),
         ):  # fmt: skip
             (root / path).mkdir()
             monkeypatch.setattr(module, name, str(root / path))
@@ -100,7 +100,7 @@ class Boot:
         self.states = [each for each in self.states if each[0] != name] + [(name, "", goal, found, [])]
 
     def run(self, depend: str | None = None) -> None:
-        rcs.BootScripts(BootOrder(os.listdir(self.root / "rcS.d"), depend), self.said.append).run()
+        bootscripts.BootScripts(BootOrder(os.listdir(self.root / "rcS.d"), depend), self.said.append).run()
 
     def trace(self, link: str, text: str = "") -> None:
         """A script that leaves a trace of its run."""
@@ -163,8 +163,8 @@ def test_scripts_ignore_no_signal_and_have_the_locale_of_the_boot(boot: Boot) ->
         env -u PATH /usr/bin/env | sed -n 's/^LC_CTYPE=//p'
         }} > {boot.root}/trace""")
     code = (f"import sys; sys.path[:0] = {[SOURCE, '/usr/lib/python3/dist-packages']!r}\n"
-            f"from upstart.sysv import bootorder, rcs; bootorder.SCRIPTS = {str(boot.root / 'init.d')!r}\n"
-            "rcs.BootScripts(rcs.BootOrder(['S01a']), print).run()")
+            f"from upstart.sysv import bootorder, bootscripts; bootorder.SCRIPTS = {str(boot.root / 'init.d')!r}\n"
+            "bootscripts.BootScripts(bootscripts.BootOrder(['S01a']), print).run()")
     # Init starts it with no signal ignored, not even those of the C library's.
     subprocess.run([sys.executable, "-IS", "-c", code], env={}, check=True, timeout=20,
                    preexec_fn=reset_reserved_signals)
@@ -208,7 +208,8 @@ class TestWords:
     def test_of_a_failure_follow_those_of_its_script(self, boot: Boot, capfd: pytest.CaptureFixture[str]) -> None:
         boot.script("S01a", "sleep 0.3; echo a")
         boot.script("S01b", "echo b; exit 4")
-        rcs.BootScripts(BootOrder(["S01a", "S01b"], all_of("a", "b")), lambda text: os.write(1, text.encode())).run()
+        order = BootOrder(["S01a", "S01b"], all_of("a", "b"))
+        bootscripts.BootScripts(order, lambda text: os.write(1, text.encode())).run()
         assert capfd.readouterr().out == "a\nb\nb failed with exit status 4"
 
     def test_are_those_of_a_terminal(self, boot: Boot) -> None:
@@ -311,7 +312,7 @@ class TestWhatTakesLong:
             if len(boot.said) == 3:
                 (boot.root / "go").touch()
 
-        rcs.BootScripts(BootOrder(["S01a"]), say).run()
+        bootscripts.BootScripts(BootOrder(["S01a"]), say).run()
         pid = (boot.root / "pid").read_text().strip()
         line = f"a has been at it for 0 seconds, and the boot waits for it (to end it: kill -- -{pid})"
         assert boot.said == [line] * 3
@@ -510,8 +511,8 @@ class TestJobs:
     def test_that_hang_are_waited_for_until_the_boot_has_all_it_needs(
         self, boot: Boot, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rcs, "PATIENCE", 0.3)
-        monkeypatch.setattr(rcs, "LOOK", 0.05)
+        monkeypatch.setattr(bootscripts, "PATIENCE", 0.3)
+        monkeypatch.setattr(bootscripts, "LOOK", 0.05)
         boot.trace("S01a")
         boot.trace("S02b")
         boot.job("a", self.SERVICE, "start/starting")
@@ -570,8 +571,8 @@ class TestJobs:
     def test_that_nobody_can_ask_after_hold_up_nothing_for_ever(
         self, boot: Boot, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rcs, "PATIENCE", 0.3)
-        monkeypatch.setattr(rcs, "LOOK", 0.05)
+        monkeypatch.setattr(bootscripts, "PATIENCE", 0.3)
+        monkeypatch.setattr(bootscripts, "LOOK", 0.05)
         boot.trace("S01a")
         boot.trace("S02b")
         boot.job("a", self.SERVICE, "stop/waiting")
@@ -635,7 +636,7 @@ class TestCommand:
         (machine.root / "rcS.d/S01b").touch()
 
         def at_once() -> int:
-            order = rcs.boot_order()
+            order = bootscripts.boot_order()
             return sum(order.take() is not None for _ in range(2))
 
         assert at_once() == 2
@@ -667,30 +668,30 @@ class TestFirst:
         return BootOrder(os.listdir(boot.root / "rcS.d"), self.DEPEND)
 
     def test_is_what_needs_nothing_that_mountall_brings(self, boot: Boot) -> None:
-        assert rcs.first_scripts(self.order(boot)) == {"clock", "keys"}
+        assert bootscripts.first_scripts(self.order(boot)) == {"clock", "keys"}
 
     def test_is_run_alone_in_its_order(self, boot: Boot) -> None:
         order = self.order(boot)
-        order.keep(rcs.first_scripts(order))
-        rcs.BootScripts(order, boot.said.append).run()
+        order.keep(bootscripts.first_scripts(order))
+        bootscripts.BootScripts(order, boot.said.append).run()
         assert boot.ran == ["clock", "keys"] and boot.said == []
 
     def test_is_left_to_its_job_and_waited_for(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
         order = self.order(boot)
-        boot.job(rcs.FIRST_JOB, "start on starting mountall\ntask\n", "start/running")
+        boot.job(bootscripts.FIRST_JOB, "start on starting mountall\ntask\n", "start/running")
         mark = boot.root / "mark"
-        monkeypatch.setattr(rcs, "FIRST_MARK", str(mark))
+        monkeypatch.setattr(bootscripts, "FIRST_MARK", str(mark))
         asked: list[int] = []
 
         def ask() -> None:
             asked.append(len(boot.ran))
             if len(asked) == 3:
                 mark.touch()
-                boot.put(rcs.FIRST_JOB, "stop/waiting")
+                boot.put(bootscripts.FIRST_JOB, "stop/waiting")
 
         boot.on_ask = ask
-        scripts = rcs.BootScripts(order, boot.said.append)
-        scripts.leave(rcs.first_scripts(order))
+        scripts = bootscripts.BootScripts(order, boot.said.append)
+        scripts.leave(bootscripts.first_scripts(order))
         scripts.run()
         # Neither needs the root, so "boards" has waited for udev alone.
         assert sorted(boot.ran) == ["boards", "other"] and len(asked) >= 3
@@ -698,10 +699,10 @@ class TestFirst:
 
     def test_is_not_run_while_mountall_may_yet_ask_for_it(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
         order = self.order(boot)
-        boot.job(rcs.FIRST_JOB, "start on before-mounting NEED=scripts\ntask\n", "stop/waiting")
+        boot.job(bootscripts.FIRST_JOB, "start on before-mounting NEED=scripts\ntask\n", "stop/waiting")
         boot.put("mountkernfs.sh", "stop/waiting")
         mark = boot.root / "mark"
-        monkeypatch.setattr(rcs, "FIRST_MARK", str(mark))
+        monkeypatch.setattr(bootscripts, "FIRST_MARK", str(mark))
         asked: list[int] = []
 
         def ask() -> None:
@@ -709,29 +710,29 @@ class TestFirst:
             if len(asked) == 3:
                 # A shell has ended that comes before.
                 mark.touch()
-                boot.put(rcs.FIRST_JOB, "start/running")
+                boot.put(bootscripts.FIRST_JOB, "start/running")
             if len(asked) == 5:
-                boot.put(rcs.FIRST_JOB, "stop/waiting")
+                boot.put(bootscripts.FIRST_JOB, "stop/waiting")
                 boot.put("mountkernfs.sh", "start/running")
 
         boot.on_ask = ask
-        scripts = rcs.BootScripts(order, boot.said.append)
-        scripts.leave(rcs.first_scripts(order))
+        scripts = bootscripts.BootScripts(order, boot.said.append)
+        scripts.leave(bootscripts.first_scripts(order))
         scripts.run()
         assert sorted(boot.ran) == ["boards", "other"] and boot.said == []
 
     def test_is_run_once_whoever_runs_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rcs, "FIRST_MARK", str(tmp_path / "mark"))
-        assert rcs.claim_first() and not rcs.claim_first()
-        monkeypatch.setattr(rcs, "FIRST_MARK", str(tmp_path / "none" / "mark"))
-        assert rcs.claim_first()
+        monkeypatch.setattr(bootscripts, "FIRST_MARK", str(tmp_path / "mark"))
+        assert bootscripts.claim_first() and not bootscripts.claim_first()
+        monkeypatch.setattr(bootscripts, "FIRST_MARK", str(tmp_path / "none" / "mark"))
+        assert bootscripts.claim_first()
 
     def test_is_run_with_the_rest_where_nobody_mounts(self, boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
         order = self.order(boot)
-        boot.job(rcs.FIRST_JOB, "start on starting mountall\ntask\n", "stop/waiting")
-        monkeypatch.setattr(rcs, "FIRST_MARK", str(boot.root / "mark"))
-        scripts = rcs.BootScripts(order, boot.said.append)
-        scripts.leave(rcs.first_scripts(order))
+        boot.job(bootscripts.FIRST_JOB, "start on starting mountall\ntask\n", "stop/waiting")
+        monkeypatch.setattr(bootscripts, "FIRST_MARK", str(boot.root / "mark"))
+        scripts = bootscripts.BootScripts(order, boot.said.append)
+        scripts.leave(bootscripts.first_scripts(order))
         scripts.run()
         assert sorted(boot.ran) == ["boards", "clock", "keys", "other"]
         assert boot.ran.index("clock") < boot.ran.index("keys") < boot.ran.index("other")
