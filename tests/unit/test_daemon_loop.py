@@ -118,6 +118,21 @@ def test_a_signal_ends_the_wait(loop: Loop) -> None:
     assert time.monotonic() - began < 2
 
 
+def test_signals_that_somebody_left_blocked_are_heard_all_the_same(loop: Loop) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    loop.watch_signal(signal.SIGUSR1, loop.stop)
+    loop.call_later(5, lambda: pytest.fail("not heard of"))
+    try:
+        loop.keep_blocked((signal.SIGUSR2,))
+        # As after a fork or a re-exec that came to nothing for want of memory.
+        loop.call_soon(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
+        loop.call_soon(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        loop.run()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGUSR2}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def test_many_signals_do_not_fill_the_wake_up_pipe(loop: Loop) -> None:
     count: list[int] = []
     loop.watch_signal(signal.SIGUSR1, lambda: count.append(1))

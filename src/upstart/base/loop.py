@@ -23,7 +23,7 @@ from heapq import heapify, heappop, heappush
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 else:
     # The public module wraps this one in enumerations, which cost PID 1 more than all that it does with signals.
     import _signal as signal
@@ -58,9 +58,9 @@ class Loop:
     """
 
     __slots__ = (
-        "_closed_first", "_epoll", "_failed", "_fds", "_flushes", "_heap", "_next", "_pending", "_repeated", "_retry",
-        "_running", "_signalled", "_signals", "_soon", "_stale", "_timers", "_wake_read", "_wake_write", "_watches",
-        "each_turn", "fault",
+        "_blocked", "_closed_first", "_epoll", "_failed", "_fds", "_flushes", "_heap", "_next", "_pending", "_repeated",
+        "_retry", "_running", "_signalled", "_signals", "_soon", "_stale", "_timers", "_wake_read", "_wake_write",
+        "_watches", "each_turn", "fault",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -85,6 +85,7 @@ class Loop:
         self._running = False
         self._failed = False
         self._retry = PAUSE
+        self._blocked: tuple[int, ...] | None = None
         self.each_turn: Callable[[], bool] = lambda: False
         self.fault: Callable[[BaseException], object] | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -194,6 +195,14 @@ class Loop:
             self._repeated.append(callback)
         signal.signal(number, self._note_signal)
 
+    def keep_blocked(self, numbers: Iterable[int]) -> None:
+        """Have these signals blocked from now on, and no other whenever the loop waits.
+
+        Whoever blocks some for a moment may lack the memory to unblock them, and their end would not be heard of.
+        """
+        self._blocked = tuple(numbers)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+
     def _note_signal(self, number: int, _frame: object) -> None:
         self._pending[number] = 1
         self._signalled = True
@@ -256,6 +265,8 @@ class Loop:
             else:
                 wait = self._retry if self._failed else LONGEST_WAIT
                 wait = wait if limit is None else min(wait, limit)
+            if self._blocked is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
             ready = self._wait(wait)
         except BaseException as error:
             self._fail(error)

@@ -321,7 +321,7 @@ class Daemon:
             blocked = self.system.catch_term(self._terminated)
         else:
             self.loop.watch_signal(signal.SIGTERM, self._terminated)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        self.loop.keep_blocked(blocked)
 
     def _terminated(self) -> None:
         if self.options.user:
