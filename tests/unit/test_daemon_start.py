@@ -41,6 +41,11 @@ def test_the_first_jobs_do_not_wait_for_modules_that_they_do_not_need(dear: str)
     assert dear not in loaded(everything=False)
 
 
+@pytest.mark.parametrize("dear", ["re", "enum", "json", "collections", "signal", "socket", "typing", "contextlib"])
+def test_init_keeps_no_memory_for_what_it_can_do_without(dear: str) -> None:
+    assert dear not in loaded(everything=True)
+
+
 def test_an_upgrade_finds_nothing_that_a_running_init_has_yet_to_load() -> None:
     modules = {
         f"upstart.{room}.{path.stem}" for room in ROOMS for path in (SOURCE / "upstart" / room).glob("*.py")

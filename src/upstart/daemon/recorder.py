@@ -12,10 +12,10 @@ has cut short leads a replay to another state: the record then goes on from the 
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import time
 
+from upstart.base import jsontext
 from upstart.base.loop import READ, WRITE
 from upstart.base.priority import INFO, WARN
 from upstart.daemon.recordtalk import LENGTH, NAME, execute
@@ -51,6 +51,8 @@ _BEHIND = "the program that writes it does not keep up"
 #: Why a record goes on from another state than its inputs have led to.
 FAULT = "fault"
 REEXEC = "re-exec"
+
+_text = jsontext.encoder(",", ":")
 
 
 class NotPossible(Exception):
@@ -247,7 +249,7 @@ class Recorder:
     def _encode(self) -> None:
         if self._entries:
             entries, self._entries = self._entries, []
-            self._put(json.dumps(entries, separators=(",", ":")).encode() + b"\n", -1)
+            self._put(_text(entries).encode() + b"\n", -1)
 
     def _put(self, data: bytes, fd: int) -> None:
         self._queue.append((data, fd))
@@ -259,7 +261,7 @@ class Recorder:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             helper.start("upstart-state", (writer,), lambda: _write(writer, self._engine))
-            self._put(json.dumps([entry]).encode() + b"\n", reader)
+            self._put(_text([entry]).encode() + b"\n", reader)
         except BaseException:
             os.close(reader)
             raise
@@ -353,7 +355,7 @@ class Recorder:
 def _write(pipe: int, engine: Engine) -> None:
     """In a child: what the engine is, for the program that writes."""
     engine.take_effects()
-    data = json.dumps(snapshot.take(engine), separators=(",", ":")).encode()
+    data = _text(snapshot.take(engine)).encode()
     rest = memoryview(len(data).to_bytes(LENGTH, "little") + data)
     while rest:
         rest = rest[os.write(pipe, rest) :]
