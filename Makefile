@@ -30,6 +30,8 @@ RELEASES ?= bookworm trixie
 RUN_PACKAGES := python3-dbus python3-pyinotify python3-pyudev
 TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-jeepney python3-debian dpkg-dev man-db groff-base dbus iproute2 \
   procps util-linux e2fsprogs zsh fish logrotate
+# A window of GTK's, a screen to see it on, and who looks at what a desktop is told of it.
+WINDOW_PACKAGES := xvfb xdotool gir1.2-gtk-4.0 gir1.2-adw-1 adwaita-icon-theme desktop-file-utils appstream
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools
 BOOT_PACKAGES := mmdebstrap util-linux mount debian-archive-keyring
 VM_PACKAGES := qemu-system-x86 e2fsprogs cryptsetup-bin
@@ -62,7 +64,7 @@ unit: all
 	$(PYTHON) -m pytest tests/unit
 
 integration: all
-	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(DEB_PACKAGES)
+	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(WINDOW_PACKAGES) $(DEB_PACKAGES)
 	$(PYTHON) -m pytest tests/integration
 
 deb: $(DEBS)/done
@@ -133,7 +135,7 @@ AGAIN = { echo "Once more, by themselves:"; $(PYTHON) -m pytest --last-failed --
 
 # One pytest for all suites, at the end, so that its closing line counts them all.
 check: all lint lintian
-	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
+	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(WINDOW_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
 	$(PYTHON) -m pytest tests/unit tests/integration tests/faults tests/boot || $(AGAIN)
 
 # TRIALS=, SEED=, KINDS=, WORKERS= and LIFE= are explained in the program.

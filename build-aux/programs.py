@@ -40,6 +40,7 @@ PROGRAMS: dict[str, tuple[str, str, str]] = {
     "initctl2dot": ("upstart-core", "/usr/bin", "upstart.tools.initctl2dot"),
     "init-simulate": ("upstart-core", "/usr/bin", "upstart.tools.simulate"),
     "init-replay": ("upstart-core", "/usr/bin", "upstart.tools.replay"),
+    "upstart-monitor": ("upstart-monitor", "/usr/bin", "upstart.monitor.main"),
     "init-checkunits": ("upstart-core", "/usr/bin", "upstart.tools.checkunits"),
 }
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SBIN = ROOT / "build" / "sbin"
 COMPLETION = ROOT / "etc/bash-completion/initctl"
 TOOLS_COMPLETION = ROOT / "etc/bash-completion/init-checkconf"
+MONITOR_COMPLETION = ROOT / "etc/bash-completion/upstart-monitor"
 TOOLS = ["init-checkconf", "init-simulate", "init-replay", "initctl2dot"]
 SHORT_FORMS = ["start", "stop", "restart", "reload", "status"]
 JOBS = {
@@ -56,7 +57,8 @@ class Terminal:
             subprocess.run([SBIN / words[0], *words[1:]], env=environment, check=True, stdout=subprocess.DEVNULL)
         rc = directory / "bashrc"
         rc.write_text(
-            f"PS1='READY '\nPROMPT_COMMAND=\n. {COMPLETION}\n. {TOOLS_COMPLETION}\ncd {directory}\n"
+            f"PS1='READY '\nPROMPT_COMMAND=\n. {COMPLETION}\n. {TOOLS_COMPLETION}\n. {MONITOR_COMPLETION}\n"
+            f"cd {directory}\n"
             "bind 'set completion-query-items 0' 'set page-completions off' 'set bell-style none'\n"
             "bind 'set enable-bracketed-paste off' 'set show-all-if-ambiguous on'\nstty columns 1000 -echoctl\n"
         )
@@ -201,3 +203,12 @@ def test_one_file_serves_all_the_tools() -> None:
     rules = (ROOT / "debian/rules").read_text()
     assert f"for name in {' '.join(TOOLS[1:])}; do" in rules
     assert TOOLS_COMPLETION.read_text().rstrip().endswith("complete -F _upstart_tools " + " ".join(TOOLS))
+
+
+def test_the_monitor_s_options_places_and_events_are_offered(terminal: Terminal) -> None:
+    shown = subprocess.run([SBIN / "upstart-monitor", "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert set(terminal.offers("upstart-monitor --")) == set(re.findall(r"--[a-z][a-z-]*", shown))
+    assert terminal.offers("upstart-monitor -d session-s") == ["session-socket"]
+    assert sorted(terminal.offers("upstart-monitor --destination sys")) == ["system-bus", "system-socket"]
+    assert {"beta-ready", "go-ahead", "started"} <= set(terminal.offers("upstart-monitor -e "))
+    assert terminal.offers("upstart-monitor -s ") == []

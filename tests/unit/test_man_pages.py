@@ -207,7 +207,7 @@ def test_every_limit_is_listed() -> None:
 
 
 #: What is no part of the init itself has no options that are there for habit.
-TOOLS = ("init-checkconf", "init-checkunits", "init-replay", "init-simulate", "initctl2dot")
+TOOLS = ("init-checkconf", "init-checkunits", "init-replay", "init-simulate", "initctl2dot", "upstart-monitor")
 COMMAND_PAGES = [
     ("init", "init.8"),
     ("telinit", "telinit.8"),
@@ -222,6 +222,7 @@ COMMAND_PAGES = [
     ("init-replay", "init-replay.8"),
     ("initctl2dot", "initctl2dot.8"),
     ("initctl", "initctl.8"),
+    ("upstart-monitor", "upstart-monitor.8"),
     ("rcS", "rcS.8"),
     ("umountall", "umountall.8"),
     ("rc", "rc.8"),

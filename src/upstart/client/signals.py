@@ -67,7 +67,7 @@ class EventEmitted(Signal):
 
 
 class Restarted(Signal):
-    """Init is about to execute itself again: the connection ends next."""
+    """Init has executed itself again: told on a bus, as a connection of our own ends by that."""
 
     __slots__ = ()
 
