@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upstart.client.history import History
 from upstart.client.signals import EventEmitted, Failed, GoalChanged, InstanceRemoved, JobAdded, Signal, StateChanged
 from upstart.client.status import Status
-from upstart.monitor import main, places, related, words
+from upstart.monitor import main, past, places, related, words
 from upstart.monitor.rows import EVENT, FAILED, STATE, Change, Filter, Row, Rows, Shown
 from upstart.monitor.story import Story
 
@@ -246,6 +247,8 @@ class TestStory:
         (["A=1", "B=2"], ["2"], related.NO),
         (["A=1"], ["C=*"], related.NO),
         (["A=1"], ["1", "2"], related.NO),
+        (["A=1", "B=2", "C=3"], ["B=2", "3"], related.YES),
+        (["A=1", "B=2", "C=3"], ["B=2", "2"], related.NO),
         (["A=1"], ["A!=1"], related.NO),
         (["A=1"], ["A=$MINE"], related.UNSURE),
         (["A=1"], ["A=$MINE", "A=2"], related.NO),
@@ -269,6 +272,70 @@ def test_jobs_that_an_event_concerns_come_first() -> None:
         ("late", related.NO, []),
     ]
     assert found[2].condition() == "net-up IFACE=$X"
+
+
+def remembered(*entries: list[Any]) -> History:
+    """A history whose clock is 1,000 seconds before the time of day, 100 of which the machine has slept."""
+    history = History()
+    history.entries = list(enumerate(entries))
+    history.suspended, history.wall = 100.0, 900.0
+    return history
+
+
+WEB, DB = [None, "web", ""], [None, "db", "one"]
+
+
+class TestPast:
+    def test_an_event_is_told_with_who_emitted_it_and_what_it_did(self) -> None:
+        history = remembered(
+            [1.0, "event", 1, "startup", {}, None],
+            [2.0, "event", 7, "net-up", {"IFACE": "eth0"}, ["client", 0, 42, "initctl", "bash", None]],
+            [2.1, "goal", WEB, "start", 7],
+            [2.1, "goal", DB, "stop", [7, 1]],
+            [2.2, "half", [None, "late", None], "start", 7],
+            [2.3, "state", WEB, "running"],
+            [4.0, "done", 7, True],
+            [9.0, "event", 8, "net-up", {"IFACE": "eth0"}, None],
+        )
+        row = event("net-up", "IFACE=eth0", time=1004.01)
+        assert past.parts(history, row) == [
+            ("Event", [
+                ("Emitted by", "initctl, process 42 of user 0, called by bash"),
+                ("Finished", "after 2.000 seconds, and something failed"),
+            ]),
+            ("What it started and stopped", [("web", "Started"), ("db (one)", "Stopped")]),
+            ("What it was held by", [
+                ("web", "Until it had come to rest"), ("db (one)", "Until it had come to rest"),
+                ("late", "It is a part of start on, which waits for more"),
+            ]),
+        ]  # fmt: skip
+        row.time = 1009.0
+        assert past.parts(history, row)[0][1][1] == ("Finished", "at once: nothing waited for it")
+        assert past.parts(history, event("net-up", "IFACE=lo", time=1009.0)) == []
+        assert past.parts(history, event("net-up", "IFACE=eth0", time=2000.0)) == []
+
+    def test_variables_that_the_history_keeps_to_itself_do_not_matter(self) -> None:
+        history = remembered([2.0, "event", 7, "go", {"SECRET": None, "LONG": "abc...", "A": "1"}, ["fifo"]])
+        row = event("go", "SECRET=x", "LONG=abcdef", "A=1", time=1002.0)
+        assert past.parts(history, row)[0][1][0] == ("Emitted by", "a line in /run/upstart/events")
+
+    @pytest.mark.parametrize(
+        ("why", "text"),
+        [
+            (None, "init itself"), (3, "the event go A=1"), ([3, 99], "the events go A=1, that init has forgotten"),
+            ("respawn", "it is respawned"),
+            (["client", 1000, 0, "", "", WEB], "a program of user 1000, for the job web"),
+        ],
+    )  # fmt: skip
+    def test_a_job_s_goal_has_its_cause(self, why: object, text: str) -> None:
+        history = remembered(
+            [1.0, "event", 3, "go", {"A": "1", "B": None}, None],
+            [1.5, "goal", WEB, "stop", None], [2.0, "goal", WEB, "start", why], [8.0, "goal", WEB, "stop", None],
+        )  # fmt: skip
+        assert past.parts(history, Row(1002.1, STATE, "web", "", ["start", "running"])) == [
+            ("Why", [("Goal start", f"By {text}")])
+        ]
+        assert past.parts(history, Row(1000.0, STATE, "web", "", ["start", "running"])) == []
 
 
 class TestOptions:

@@ -24,6 +24,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "PERMISSION_DENIED", "UNKNOWN_INSTANCE", "UNKNOWN_JOB", "UNKNOWN_METHOD",
     ),
     "upstart.client.glib": ("Watcher",),
+    "upstart.client.history": ("History",),
     "upstart.client.signals": (
         "AwaitedChanged", "ConnectionClosed", "DescriptorsFree", "EventEmitted", "Failed", "GoalChanged",
         "InstanceAdded", "InstanceRemoved", "JobAdded", "JobRemoved", "Restarted", "Signal", "StateChanged", "names_of",

@@ -23,6 +23,7 @@ from upstart.base.names import (
 )
 from upstart.client.aiolink import TIMEOUT, Link, open_link
 from upstart.client.connection import BAD_REPLY, NEVER
+from upstart.client.history import ANSWER, METHOD, History
 from upstart.client.init import STATUS
 from upstart.client.status import Status
 
@@ -268,6 +269,16 @@ class Init:
     async def failure_reason(self, job: str, instance: str = "") -> str:
         """Our extension: why the instance last failed, in one line; empty if nothing is known."""
         return await self._string(EXTENSION, "FailureReason", "ss", job, instance)
+
+    async def history(self, since: int = 0) -> History:
+        """Our extension: what has happened, from the entry of that number on, as far as init remembers it."""
+        history = History()
+        following: int | None = since
+        while following is not None:
+            since = following
+            answer = await self._link.call(PATH, EXTENSION, METHOD, "t", since, returns=ANSWER)
+            following = history.take(answer, since)
+        return history
 
     async def keeps_ending(self, job: str, instance: str = "") -> str:
         """Our extension: that the main process of an instance ends and is respawned again and again; "" where not."""

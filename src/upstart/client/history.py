@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     #: Seconds of init's clock, a word, and what belongs to that.
     Entry = list[Any]
 
-_ANSWER = "a(ts)(ddd)tat"
+METHOD = "History"
+ANSWER = "a(ts)(ddd)tat"
+
+__all__ = ["History"]
 
 
 class History:
@@ -35,20 +38,23 @@ class History:
         self.following = 0
         self.unfinished: set[int] = set()
 
+    def take(self, answer: tuple[Any, ...], since: int) -> int | None:
+        """Add what init answers to `METHOD` of ``since``; what to ask next, None if that is all."""
+        texts, clocks, following, unfinished = answer
+        decode = json.JSONDecoder().decode
+        for first, text in texts:
+            self.entries += [each for each in enumerate(decode(text), int(first)) if each[0] >= since]
+        self.clock, self.suspended, self.wall = map(float, clocks)
+        self.following = int(following)
+        self.unfinished = set(map(int, unfinished))
+        return self.following if texts and self.following > since else None
+
 
 def read(connection: Connection, since: int = 0) -> History:
     """All entries from number ``since`` on.  Raises DBusError."""
     history = History()
-    decode = json.JSONDecoder().decode
-    while True:
-        texts, clocks, following, unfinished = connection.call(
-            PATH, EXTENSION, "History", "t", since, returns=_ANSWER
-        )
-        for first, text in texts:
-            history.entries += [each for each in enumerate(decode(text), int(first)) if each[0] >= since]
-        history.clock, history.suspended, history.wall = map(float, clocks)
-        history.following = int(following)
-        history.unfinished = set(map(int, unfinished))
-        if not texts or history.following <= since:
-            return history
-        since = history.following
+    following: int | None = since
+    while following is not None:
+        since = following
+        following = history.take(connection.call(PATH, EXTENSION, METHOD, "t", since, returns=ANSWER), since)
+    return history

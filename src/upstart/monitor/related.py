@@ -8,6 +8,8 @@ from __future__ import annotations
 from upstart.base.errors import DBusError
 from upstart.base.glob import match
 from upstart.base.names import NO_EXTENSION
+from upstart.client.history import History
+from upstart.monitor.past import parts
 from upstart.monitor.rows import EVENT
 
 TYPE_CHECKING = False
@@ -58,20 +60,22 @@ class Related:
 
 def fits(env: Sequence[str], tests: Sequence[str]) -> str:
     """Whether an event with the variables ``env``, KEY=VALUE, passes ``tests``, as init(5) has them."""
-    pairs = [(key, value) for key, _, value in (word.partition("=") for word in env)]
-    table: dict[str, str] = dict(pairs)
+    keys = [word.partition("=")[0] for word in env]
+    values = [word.partition("=")[2] for word in env]
     sure = YES
-    for position, test in enumerate(tests):
+    position = -1
+    for test in tests:
         name, operator, pattern = test.partition("!=")
         negated = bool(operator)
         if not negated:
             name, operator, pattern = test.partition("=")
         if operator:
-            value = table.get(name)
+            position = keys.index(name) if name in keys else len(keys)
         else:
-            # One without a name is about the variable at its place.
+            # One without a name is about the variable after that of the test before it.
             pattern = name
-            value = pairs[position][1] if position < len(pairs) else None
+            position += 1
+        value = values[position] if position < len(values) else None
         if "$" in pattern:
             sure = UNSURE
         elif value is None or match(pattern, value) is negated:
@@ -113,8 +117,19 @@ def _ask(init: Init, row: Row) -> Related:
         reason = init.failure_reason(row.name, row.instance)
         if reason:
             lines.append(("Last failure", reason))
-        return Related(past=[("State", lines)])
+        return Related(past=[("State", lines), *parts(_history(init), row)])
     # A condition may name events by a pattern, which only we can tell that this one matches.
     leaves = [leaf for leaf in init.awaited_by(["*"]) if match(leaf[2], row.name)]
     jobs = {job for job, _, _, _ in leaves}
-    return Related(mentions(row, leaves, [each for each in init.all_status() if each.job in jobs] if jobs else []))
+    statuses = [each for each in init.all_status() if each.job in jobs] if jobs else []
+    return Related(mentions(row, leaves, statuses), parts(_history(init), row))
+
+
+def _history(init: Init) -> History:
+    """What an init remembers; nothing of one that remembers nothing."""
+    try:
+        return init.history()
+    except DBusError as error:
+        if error.name not in NO_EXTENSION:
+            raise
+        return History()
