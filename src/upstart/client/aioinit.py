@@ -4,6 +4,7 @@ What is always true here:
 
 - Each method is that of the same name there, takes the same, gives the same and raises the same, but is awaited; what
   is an attribute there is a method here.  A test compares them.
+- `record` is not among them: jeepney sends no descriptors on this loop.
 - Any number of calls may be on their way at once; init answers each when it can.
 """
 
@@ -339,6 +340,10 @@ class Init:
     async def restart(self, timeout: float) -> None:
         """Have init re-execute itself; ``timeout`` in seconds.  The answer may be lost with the connection."""
         await self._link.call(PATH, MANAGER, "Restart", timeout=timeout)
+
+    async def stop_record(self) -> str:
+        """Our extension: end the record, and wait until it is whole; gives what init calls its file."""
+        return await self._string(EXTENSION, "StopRecord", "")
 
     async def notify_disk_writeable(self) -> None:
         """Tell init that its logs can be written."""
