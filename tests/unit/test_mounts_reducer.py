@@ -71,6 +71,23 @@ def test_a_root_that_is_read_only_is_checked_then_mounted_again_and_only_then_an
     assert given.places("mounting") == ["/", "/b"]
 
 
+@pytest.mark.parametrize("again", [0, 32])
+def test_a_root_whose_options_the_kernel_does_not_know_is_made_writable_without_them(again: int) -> None:
+    given = world("/dev/sda1 / ext4 errors=remount-ro,nosuchoption 0 1", READ_ONLY).begin()
+    given.answer(given.asked(Check))
+    given.answer(given.asked(Emit, "mounting"))
+    given.answer(given.asked(Mount), 32, "bad option")
+    mount = given.asked(Mount)
+    assert (mount.device, mount.mountpoint, mount.options) == ("/dev/sda1", "/", "remount,rw")  # type: ignore[attr-defined]
+    given.answer(mount, again, "write-protected" if again else "")
+    if again:
+        assert "/" not in given.places("mounted") and "write-protected" in "".join(given.told)
+        return
+    given.run()
+    assert given.status == 5 and given.places("mounted") == ["/"]
+    assert any("bad option" in text for text in given.told)
+
+
 def test_a_root_that_stays_read_only_is_checked_and_not_mounted_again() -> None:
     given = world("/dev/sda1 / ext4 ro 0 1", READ_ONLY).begin()
     given.answer(given.asked(Check))

@@ -151,14 +151,28 @@ class Flow(Checks):
             self.tell(f"What is below {self.title(number)} does not show through: {ended.words}", True)
         elif ended.status:
             item.steps = ()
-            self.mount_failed(number, ended)
+            if what == "mount" and self.is_to_be_written(number):
+                # An option that the kernel does not know is no reason to be without what the boot stands on.
+                item.words = ended.words
+                entry = self.entries[number]
+                self.ask_mount(number, self.source(number), entry.mountpoint, entry.type, WRITABLE, "plain")
+            else:
+                self.mount_failed(number, ended)
             return
         elif what == "mount" and ended.type:
             item.type = ended.type
+        elif what == "plain":
+            item.short = True
+            self.tell(f"{self.title(number)} can be written, but has not its options: {item.words}", True)
         if item.steps:
             self.take_step(number)
         else:
             self.announce(number)
+
+    def is_to_be_written(self, number: int) -> bool:
+        """Whether the boot needs it, and it is there, but cannot be written yet as it should."""
+        item, entry = self.items[number], self.entries[number]
+        return entry.essential and item.change and item.read_only and "ro" not in words_of(entry.options)
 
     def mount_failed(self, number: int, ended: Ended) -> None:
         item, entry = self.items[number], self.entries[number]
@@ -236,6 +250,10 @@ class Flow(Checks):
             self.mount(number)
         elif what == "mounted":
             self.finish(number)
+
+
+#: The options with which what is read-only becomes writable, and stays as it is otherwise.
+WRITABLE = "remount,rw"
 
 
 def aside_of(mountpoint: str) -> str:
