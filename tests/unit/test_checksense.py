@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from manual import events
+from upstart.base.emitters import NO_EVENTS
 from upstart.base.errors import ClientError
 from upstart.tools.checkconf import main
 from upstart.tools.checkdirectory import check_directory
-from upstart.tools.eventtable import JOB_EVENTS, REPLACED, VARIABLES, nearest
+from upstart.tools.eventtable import JOB_EVENTS, VARIABLES, nearest
 from upstart.tools.findings import Collecting
 from upstart.tools.jobtext import JobText
 from upstart.tools.sense import check_job
@@ -558,7 +559,7 @@ def test_the_variables_of_events_are_those_of_the_manual() -> None:
 
 
 def test_nothing_that_is_an_event_is_told_to_be_none() -> None:
-    assert not set(REPLACED) & {event.name for event in events()}
+    assert not set(NO_EVENTS) & {event.name for event in events()}
 
 
 @pytest.mark.parametrize(

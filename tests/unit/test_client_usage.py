@@ -96,7 +96,7 @@ def test_help_of_a_command_by_either_way_of_calling_it(capfd: pytest.CaptureFixt
 def test_the_list_of_commands_names_each_once_in_its_group(capfd: pytest.CaptureFixture[str]) -> None:
     text = output(capfd, "initctl", "help", "start")
     groups = re.findall(r"^(\w+) commands:$", text, re.M)
-    assert groups == ["Job", "Event", "Environment", "Other"]
+    assert groups == ["Job", "Event", "History", "Environment", "Other"]
     assert sorted(re.findall(r"^  (\S+)", text, re.M)) == sorted(COMMANDS)
     assert "  notify-cgroup-manager-address\n" + " " * 30 + "Inform Upstart of D-Bus address" in text
 

@@ -56,7 +56,7 @@ class Steps:
             words += (beside,) if beside else ()
             shown = [" ".join(map(str, word)) if isinstance(word, (list, tuple)) else str(word) for word in words]
             self.note(" ".join([name, *shown]).strip())
-            return [] if name == "pids" else True
+            return {"pids": [], "history": ""}.get(name, True)
 
         return step
 
@@ -100,9 +100,20 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 ORDER = [
     f"settle {CLOCK}", f"settle True 7 {LATER} {CLOCK}", "end", "wtmp", "run 1", "remote",
     "emit unmounted-remote-filesystems", f"settle {CLOCK}", "run 2", "emit deconfiguring-networking", f"settle {CLOCK}",
-    f"settle True 7 udev {CLOCK}", "run 3", "end", "local", "run 4", "settle True 7", "read_only", "run 5",
+    f"settle True 7 udev {CLOCK}", "run 3", "end", "history", "local", "run 4", "settle True 7", "read_only", "run 5",
     f"call data to be written to disk {os.sync}",
 ]  # fmt: skip
+
+
+def test_the_history_is_kept_for_root_in_the_place_of_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "last-boot.history"
+    for text in ("one", "two"):
+        umountall.write_history(text, str(path))
+        assert path.read_text() == text and path.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "last-boot.history.new").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError):
+        umountall.write_history("three", str(path))
+    assert path.read_text() == "two" and not (tmp_path / "elsewhere").exists()
 
 
 def test_the_steps_are_taken_in_their_order(machine: Machine) -> None:

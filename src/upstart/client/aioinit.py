@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from typing import Any, Self
 
+    from upstart.client.history import History
     from upstart.client.job import Condition
 
 
@@ -314,6 +315,19 @@ class Init:
         """Our extension: the same by jobs: job, whether it is its ``start on``, name and tests of each leaf."""
         (leaves,) = await self._link.call(PATH, EXTENSION, "AwaitedBy", "as", list(events), returns="a(sbsas)")
         return [(job, start, name, list(tests)) for job, start, name, tests in leaves]
+
+    async def account(self, job: str = "") -> dict[str, Any]:
+        """Our extension: how a job stands, for who explains it, or, without a name, all that is not at rest."""
+        from upstart.base.jsontext import decoder
+
+        (text,) = await self._link.call(PATH, EXTENSION, "Explain", "s", job, returns="s")
+        account: dict[str, Any] = decoder()(text)
+        return account
+
+    async def emitters(self, event: str) -> list[str]:
+        """Our extension: the jobs whose files say that they emit an event of this name."""
+        (jobs,) = await self._link.call(PATH, EXTENSION, "Emitters", "s", event, returns="as")
+        return list(jobs)
 
     async def rest(
         self,

@@ -6,8 +6,7 @@ missing, init has forgotten some.
 
 from __future__ import annotations
 
-import json
-
+from upstart.base.jsontext import decoder
 from upstart.base.names import EXTENSION, PATH
 
 TYPE_CHECKING = False
@@ -41,7 +40,7 @@ class History:
     def take(self, answer: tuple[Any, ...], since: int) -> int | None:
         """Add what init answers to `METHOD` of ``since``; what to ask next, None if that is all."""
         texts, clocks, following, unfinished = answer
-        decode = json.JSONDecoder().decode
+        decode = decoder()
         for first, text in texts:
             self.entries += [each for each in enumerate(decode(text), int(first)) if each[0] >= since]
         self.clock, self.suspended, self.wall = map(float, clocks)
@@ -57,4 +56,51 @@ def read(connection: Connection, since: int = 0) -> History:
     while following is not None:
         since = following
         following = history.take(connection.call(PATH, EXTENSION, METHOD, "t", since, returns=ANSWER), since)
+    return history
+
+
+#: What a file of a saved history is, as JSON.
+_KIND, _VERSION = "upstart-history", 1
+
+
+def read_saved(connection: Connection) -> str:
+    """All that init remembers as a text that `load` reads again; its own texts are kept as they are.  DBusError."""
+    texts: list[tuple[int, str]] = []
+    following = -1
+    while True:
+        answer = connection.call(PATH, EXTENSION, METHOD, "t", max(following, 0), returns=ANSWER)
+        texts += [(int(first), str(text)) for first, text in answer[0]]
+        if not answer[0] or int(answer[2]) <= following:
+            return saved(texts, [float(each) for each in answer[1]], int(answer[2]), [int(each) for each in answer[3]])
+        following = int(answer[2])
+
+
+def saved(texts: list[tuple[int, str]], clocks: list[float], following: int, unfinished: list[int]) -> str:
+    """The text for these answers to `METHOD`: JSON, of which each line has some entries."""
+    lines = [
+        f'{{"kind":"{_KIND}","version":{_VERSION},"clocks":{clocks!r},"following":{following},'
+        f'"unfinished":{unfinished!r},"entries":['
+    ]
+    last = len(texts) - 1
+    # Each text is JSON already.
+    lines += [f"[{first},{text}]{',' if place < last else ''}" for place, (first, text) in enumerate(texts)]
+    return "\n".join((*lines, "]}", ""))
+
+
+def load(text: str) -> History:
+    """The history that `saved` wrote.  ValueError where it is none, or one of a later version."""
+    found = decoder()(text)
+    if not isinstance(found, dict) or found.get("kind") != _KIND:
+        raise ValueError("it is no saved history")
+    if found["version"] > _VERSION:
+        raise ValueError("it was saved by a later version")
+    history = History()
+    try:
+        history.clock, history.suspended, history.wall = found["clocks"]
+        history.following = found["following"]
+        history.unfinished = set(found["unfinished"])
+        for first, entries in found["entries"]:
+            history.entries += enumerate(entries, first)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"it is damaged: {error}") from None
     return history

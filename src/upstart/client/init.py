@@ -140,6 +140,19 @@ class Init:
 
         return read(self.connection, since)
 
+    def emitters(self, event: str) -> list[str]:
+        """Our extension: the jobs whose files say that they emit an event of this name."""
+        (jobs,) = self.connection.call(PATH, EXTENSION, "Emitters", "s", event, returns="as")
+        return [str(job) for job in jobs]
+
+    def account(self, job: str = "") -> dict[str, Any]:
+        """Our extension: how a job stands, for who explains it, or, without a name, all that is not at rest."""
+        from upstart.base.jsontext import decoder
+
+        (text,) = self.connection.call(PATH, EXTENSION, "Explain", "s", job, returns="s")
+        account: dict[str, Any] = decoder()(text)
+        return account
+
     def keeps_ending(self, job: str, instance: str = "") -> str:
         """Our extension: that the main process of an instance ends and is respawned again and again; "" where not."""
         (text,) = self.connection.call(PATH, EXTENSION, "KeepsEnding", "ss", job, instance, returns="s")

@@ -79,6 +79,8 @@ EXTENSION_INTERFACE = Interface(
         "Failures": ((), (("failures", "a(sss)"),)),
         "KeepsEnding": ((("job", "s"), ("instance", "s")), (("text", "s"),)),
         "ConfigurationErrors": ((), (("errors", "as"),)),
+        "Emitters": ((("event", "s"),), (("jobs", "as"),)),
+        "Explain": ((("job", "s"),), (("account", "s"),)),
         "History": (
             (("since", "t"),),
             (("entries", "a(ts)"), ("clocks", "(ddd)"), ("following", "t"), ("unfinished", "at")),

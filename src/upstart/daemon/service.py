@@ -373,6 +373,8 @@ _NAMING_JOBS = frozenset(
         "FailureReason",
         "Failures",
         "ConfigurationErrors",
+        "Emitters",
+        "Explain",
         "Awaited",
         "AwaitedBy",
         "EmitTested",
@@ -403,12 +405,13 @@ _READING = frozenset(
         "ConfigurationErrors",
         "Quiet",
         "Hear",
+        "Emitters",
         "Awaited",
         "AwaitedBy",
     )
 )
 #: What everybody may call as well, who is told less, so that it matters who it is.
-_TELLING = frozenset(("History",))
+_TELLING = frozenset(("Explain", "History"))
 
 
 def steps(path: str, registered: list[str]) -> list[str]:

@@ -35,13 +35,15 @@ class Public:
         return [self._event(entry) if entry[1] == "event" and entry[4] else entry for entry in entries]
 
     def _event(self, entry: Any) -> list[Any]:
-        names, first = self._of(entry[3])
-        own = entry[5] == "job"
-        env = {
+        return [*entry[:4], self.variables(entry[3], entry[4], entry[5] == "job"), *entry[5:]]
+
+    def variables(self, name: str, env: dict[str, str], own: bool) -> dict[str, str | None]:
+        """The variables of an event of that name, which is one of jobs' ``own`` or not."""
+        names, first = self._of(name)
+        return {
             key: value if key in names or at < first or (own and key in OF_JOBS) else None
-            for at, (key, value) in enumerate(entry[4].items())
+            for at, (key, value) in enumerate(env.items())
         }
-        return [*entry[:4], env, *entry[5:]]
 
     def _of(self, name: str) -> tuple[frozenset[str], int]:
         known = self._compared.get(name)

@@ -37,9 +37,9 @@ class Settings:
     """What the options say; each slot is the target of an option."""
 
     __slots__ = (
-        "boot", "bus", "check", "columns", "dest", "enumerate", "follow", "force", "globally", "ignored", "json",
-        "kinds", "limit", "lines", "no_wait", "priority", "retain", "services", "since", "sort", "stop", "user", "warn",
-        "with_values",
+        "boot", "bus", "check", "columns", "dest", "enumerate", "event", "follow", "force", "globally", "ignored",
+        "json", "kinds", "limit", "lines", "no_wait", "output", "priority", "retain", "save", "saved", "services",
+        "shutdown", "since", "sort", "stop", "user", "warn", "with_values",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -61,6 +61,11 @@ class Settings:
         self.columns: str | None = None
         self.sort: str | None = None
         self.boot = False
+        self.event = False
+        self.output: str | None = None
+        self.save: str | None = None
+        self.saved: str | None = None  # a file with a history
+        self.shutdown = False
         self.follow = False
         self.lines: str | None = None
         self.since: str | None = None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 NO_WAIT = (Option("n", "no-wait", "no_wait"),)
 GLOBAL = (Option("g", "global", "globally"),)
 JSON = (Option("", "json", "json"),)
+FROM = (Option("", "from", "saved", argument="FILE"),)
+PERIOD = (*FROM, Option("", "shutdown", "shutdown"))
 CHOICES = (
     *(Option("", kind, "kinds", kind) for kind in ("running", "stopped", "failed", "changing")),
     Option("", "columns", "columns", argument="NAMES"),
@@ -49,6 +51,16 @@ COMMANDS: dict[str, tuple[str, str, tuple[Option, ...]]] = {
     "edit": ("edit", "edit", ()),
     "enable": ("files", "enable", ()),
     "disable": ("files", "disable", ()),
+    "explain": ("explain", "explain", (Option("", "boot", "boot"), Option("", "event", "event"), *JSON)),
+    "history": (
+        "boot",
+        "history",
+        (Option("f", "follow", "follow"), Option("", "save", "save", argument="FILE"), *FROM, *JSON),
+    ),
+    "blame": ("boot", "blame", (*PERIOD, *JSON)),
+    "critical-chain": ("boot", "critical_chain", (*PERIOD, *JSON)),
+    "chart": ("boot", "chart", (Option("o", "output", "output", argument="FILE"), *PERIOD)),
+    "compare": ("boot", "compare", (Option("", "shutdown", "shutdown"), *JSON)),
     "emit": ("manager", "emit", NO_WAIT),
     "reload-configuration": ("manager", "reload_configuration", ()),
     "version": ("manager", "version", JSON),

@@ -53,6 +53,11 @@ OPTIONS = {
     "stopped": "show what is not to run and does not",
     "failed": "show what has failed and does not run",
     "changing": "show what is on its way up or down",
+    "from": "tell what this file of a saved history says",
+    "save": "write all to a file",
+    "shutdown": "tell of the end of the machine, not of the boot",
+    "output": "write to this file",
+    "event": "take the name for that of an event, though a job has it too",
     "follow": "go on with what comes",
     "lines": "show so many lines, the last",
     "since": "show what has come since then",
@@ -65,6 +70,8 @@ OPTIONS = {
     "limit": "end the record at this size (64 by default)",
     "retain": "do not replace the value of the variable if already set",
 }
+#: What it does where a command means something else by it.
+OF_COMMAND = {("explain", "boot"): "explain what is still on its way, and what has failed"}
 NO_WAIT = {
     "start": "do not wait for job to start before exiting",
     "stop": "do not wait for job to stop before exiting",
@@ -76,6 +83,7 @@ NO_WAIT = {
 GROUPS = {
     "Job": ("start", "stop", "restart", "reload", "status", "list", "log", "cat", "edit", "enable", "disable"),
     "Event": ("emit",),
+    "History": ("explain", "history", "blame", "critical-chain", "chart", "compare"),
     "Environment": ("get-env", "list-env", "reset-env", "set-env", "unset-env"),
 }
 
@@ -147,6 +155,42 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "JOB...",
         "Have no event start a job.",
         "Adds the stanza manual to the override of JOB, which can be started by hand as before. Nothing is stopped.",
+    ),
+    "explain": (
+        "JOB [INSTANCE] | EVENT",
+        "Explain why a job runs or does not, or what became of an event.",
+        "In a few lines: what JOB is doing and since when, and what led to that, back to what began it; or what it "
+        "waits for, which part of that has come, and who could emit what is missing; who holds it, and whom it holds. "
+        "With --boot instead: what is still on its way, what it waits for, and what has failed.\n\n"
+        "The exit status is 0 if JOB runs, 3 if not, 4 if there is no such job or event, 5 if it is on its way, and 6 "
+        "if it does not run because it has failed.",
+    ),
+    "history": (
+        "",
+        "Show what has happened, and because of what.",
+        "What init remembers is output, a line for each event, goal, state, process and failure. With --save it is "
+        "written to a file from which the other commands of this group tell the same later.",
+    ),
+    "blame": (
+        "",
+        "Show the jobs of the boot by how long they took.",
+        "Of a service it is the time until it was up, of a task that until it had ended.",
+    ),
+    "critical-chain": (
+        "[JOB]",
+        "Show what led to a job in the boot, and how long each step took.",
+        "Without JOB it is the one that was there last.",
+    ),
+    "chart": (
+        "",
+        "Draw the boot as a picture.",
+        "An SVG image is output: a row for each job, coloured by its states, events as marks, and what processes used.",
+    ),
+    "compare": (
+        "[FILE [FILE]]",
+        "Show what took another time in another boot.",
+        "Each FILE is one that history --save has written; instead of the second it is this boot, and without any the "
+        "first is that before this one.",
     ),
     "emit": (
         "EVENT [KEY=VALUE]...",
@@ -289,6 +333,7 @@ def _option_list(context: Context, command: str, options: Sequence[Option]) -> N
     entries: list[tuple[str, str]] = []
     for option in options:
         description = NO_WAIT[command] if option.long == "no-wait" else OPTIONS.get(option.long)
+        description = OF_COMMAND.get((command, option.long), description)
         if description is None:
             continue
         name = f"-{option.short}, --{option.long}" if option.short else f"    --{option.long}"

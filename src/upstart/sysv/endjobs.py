@@ -11,7 +11,8 @@ from __future__ import annotations
 import time
 
 from upstart.base.errors import DBusError
-from upstart.base.names import DISCONNECTED, NO_REPLY, listed
+from upstart.base.names import DISCONNECTED, NO_EXTENSION, NO_REPLY, listed
+from upstart.client.history import read_saved
 from upstart.sysv import change
 from upstart.sysv.hanging import unwritten
 
@@ -62,6 +63,19 @@ class EndJobs:
     def emit(self, event: str) -> None:
         """Emit an event; `settle` waits for what comes of it."""
         self._ask(lambda init: init.emit(event, wait=False))
+
+    def history(self) -> str:
+        """What init remembers, as it is saved (`upstart.client.history`); empty where it cannot say."""
+
+        def ask(init: Init) -> str:
+            try:
+                return read_saved(init.connection)
+            except DBusError as error:
+                if error.name in NO_EXTENSION:
+                    return ""
+                raise
+
+        return self._ask(ask) or ""
 
     def pids(self) -> list[int]:
         """The processes of jobs."""

@@ -46,6 +46,8 @@ UDEV_CONTROL = "/run/udev/control"
 LATER, LINK_JOBS = "/etc/init/.link-later", "/usr/libexec/upstart/link-jobs"
 UPS = "/etc/init.d/ups-monitor"
 SETTINGS = "/etc/default/halt"
+#: Where ``initctl compare`` looks for the boot before.
+HISTORY = "/var/log/upstart/last-boot.history"
 #: Seconds that init may take to try the program that it executes again; and between two looks at the pids of jobs.
 TRIAL_PATIENCE = 75.0
 ENDS = {
@@ -149,6 +151,7 @@ class EndOfMachine:
         self._try(self._scripts.run, LOCAL)
         self._asked = 0.0
         self._try(self._processes.end, self._spare)
+        self._try(self._keep_history)
         if self._unmounting is not None:
             self._say("File systems are unmounted")
             self._try(self._unmounting.local)
@@ -166,6 +169,12 @@ class EndOfMachine:
         self._try(self._hanging.call, "data to be written to disk", os.sync)
         if self.mode() == "poweroff" and os.access(UPS, os.X_OK):
             self._run([UPS, "poweroff"])
+
+    def _keep_history(self) -> None:
+        """Init's history, which ends with it, for who asks in the next boot how this one was."""
+        text = self._jobs.history()
+        if text:
+            self._hanging.call("the history to be written", lambda: write_history(text))
 
     def _run(self, words: list[str]) -> None:
         def execute() -> None:
@@ -186,6 +195,19 @@ def setting(name: str, path: str = SETTINGS) -> str:
     except OSError:
         pass
     return value
+
+
+def write_history(text: str, path: str = HISTORY) -> None:
+    """Write it, readable by root alone; OSError where that fails, and then the one before is as it was."""
+    new = path + ".new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        data = memoryview(text.encode("ascii"))
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
+    os.rename(new, path)
 
 
 def _has_deleted(path: str) -> bool:

@@ -1,7 +1,7 @@
 """What is known of events beyond their names: their variables, what other systems emit, and what never was one.
 
 What is always true here: the variables of an event are all that its emitters give it, so a test for another one is
-never passed; an event without an entry may have any.  Of `REPLACED` no program of a Debian or Ubuntu system emits one.
+never passed; an event without an entry may have any.  What only looks like an event is in `base.emitters`.
 """
 
 from __future__ import annotations
@@ -48,14 +48,6 @@ ELSEWHERE = frozenset((
     "plymouth-ready", "session-start", "session-stop", "xsession", "xsession-SESSION", "usb-device-added",
     "indicator-services-start", "indicator-services-end", "network-services-start", "unmounted", "remounted",
 ))  # fmt: skip
-#: Names that are written as if they were events, and what their writers mean.
-REPLACED = {
-    "shutdown": "runlevel [016]",
-    "reboot": "runlevel 6",
-    "halt": "runlevel 0",
-    "poweroff": "runlevel 0",
-    "boot": "runlevel [2345]",
-}
 #: The shortest name whose likeness to another is no accident, and the one where two letters are none.
 _SHORTEST, _LONG = 7, 12
 #: As many other letters only make a slip likely.

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 
 from upstart.base import glob
+from upstart.base.emitters import NO_EVENTS
 from upstart.conf.jobclass import And, Match
 from upstart.engine.condition import leaves, split_test
 from upstart.tools import shelltext
-from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, REPLACED, RESULTS, RUNLEVELS, VARIABLES, nearest
+from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, RESULTS, RUNLEVELS, VARIABLES, nearest
 from upstart.tools.eventwords import wrong_words
 from upstart.tools.findings import Finding
 from upstart.tools.knownevents import emitted_by, job_of, well_known
@@ -76,9 +77,9 @@ def check_job(text: JobText, unknown_too: bool = True) -> Iterator[Finding]:
 
 def gone(name: str) -> Finding | None:
     """What to say of a name that is often written, and that nothing emits; without a line."""
-    if name not in REPLACED:
+    if name not in NO_EVENTS:
         return None
-    return Finding("unknown-event", 0, f"no program of Debian or Ubuntu emits an event {name}", REPLACED[name])
+    return Finding("unknown-event", 0, f"no program of Debian or Ubuntu emits an event {name}", NO_EVENTS[name])
 
 
 def _slips(text: JobText, job: JobClass) -> Iterator[Finding]:
