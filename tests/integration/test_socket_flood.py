@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from bridge_system import resident
-from daemon_init import MANAGER, UPSTART
-from test_socket_bridge import JOB, Make, Sockets, Thread, free_port, make
+from call_times import CallTimes
+from test_socket_bridge import JOB, Make, Thread, free_port, make
 
 __all__ = ["make"]
 
@@ -22,26 +20,6 @@ SECONDS, LONGEST = 0.05, 0.5
 #: Kilobytes that a process may grow by after the first quarter.
 GROWTH = 4000
 CLIENTS = 8
-
-
-class Calls(Thread):
-    """Calls init again and again; ``all`` is how long each call took."""
-
-    def __init__(self, init: Sockets) -> None:
-        self.all: list[float] = []
-        self._client = init.client()
-        self._ends = threading.Event()
-        super().__init__(self._call)
-
-    def _call(self) -> None:
-        while not self._ends.wait(0.01):
-            began = time.monotonic()
-            self._client.call(MANAGER, UPSTART, "GetJobByName", "s", JOB)
-            self.all.append(time.monotonic() - began)
-
-    def end(self) -> None:
-        self._ends.set()
-        self.join()
 
 
 def flood(count: int, connect: Callable[[], bytes], wanted: Callable[[bytes], bool]) -> None:
@@ -79,15 +57,14 @@ def test_a_flood_of_connections_is_served_and_leaves_init_answering(make: Make, 
     bridge = init.talk.status(JOB)[1]["main"]
     flood(FLOOD // 4, connect, b"served\n".__eq__)
     before = resident(init.pid), resident(bridge)
-    calls = Calls(init)
-    calls.start()
+    calls = CallTimes(init.address, init.pid, JOB)
     flood(FLOOD - FLOOD // 4, connect, b"served\n".__eq__)
     flood(FLOOD, connect_local, lambda answer: answer.startswith(b"server "))
     calls.end()
     after = resident(init.pid), resident(bridge)
     print(f"{FLOOD} connections: init {before[0]} to {after[0]} kB, bridge {before[1]} to {after[1]} kB")
-    ordered = sorted(calls.all)
-    print(f"{len(ordered)} calls: median {ordered[len(ordered) // 2]:.4f}, longest {ordered[-1]:.4f} seconds")
+    print(calls.text)
+    ordered = calls.all
     assert after[0] - before[0] < GROWTH and after[1] - before[1] < GROWTH
     assert ordered[len(ordered) * 95 // 100] <= SECONDS and ordered[-1] <= LONGEST
     # The client from before has not read all the signals, and is hung up on.

@@ -1,13 +1,11 @@
 """upstart-socket-bridge(8): sockets of jobs, made here and kept by init, for `upstart.bridges.sockets`.
 
 What is always true here: init keeps each socket before anybody is told of it, so that it listens whatever becomes of
-us; a connection that was accepted is ours until init has said that it has it; what cannot be made is tried again every
-`RETRY` seconds.  While init is away nothing is accepted.
+us; what cannot be made is tried again every `RETRY` seconds.  While init is away nothing is accepted.
 """
 
 from __future__ import annotations
 
-import _socket
 import errno
 import os
 import select
@@ -15,11 +13,12 @@ import time
 
 from upstart.base.loop import READ
 from upstart.base.priority import ERROR, INFO, WARN
-from upstart.base.socketwords import EVENT, INET, port_of
+from upstart.base.socketwords import EVENT, port_of
 from upstart.bridges import socketmaker
 from upstart.bridges.kinds import Bridge
+from upstart.bridges.socketconnections import Connections, words_of
 from upstart.bridges.socketqueue import empty, pending
-from upstart.bridges.sockets import SECONDS, TRIES, Pending, Sockets, name_of
+from upstart.bridges.sockets import SECONDS, TRIES, Pending, Sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +31,8 @@ if TYPE_CHECKING:
     from upstart.bridges.sockets import Job
     from upstart.dbus.wire import Message
 
-#: Seconds before what could not be made is tried again, and connections accepted in one turn.
+#: Seconds before what could not be made is tried again.
 RETRY = 1.0
-BATCH = 32
 _ONCE = READ | select.EPOLLET
 
 
@@ -57,9 +55,7 @@ class SocketSource:
         #: Where each arrival is told: a descriptor and its watch, and whether an event is under way, or due after it.
         self._once: dict[str, tuple[int, int]] = {}
         self._telling: dict[str, bool] = {}
-        #: Connections that init has yet to say it has: descriptor, and what is asked of it.
-        self._offered: dict[str, tuple[int, list[str], list[str]]] = {}
-        self._number = 0
+        self._connections = Connections(host, self._sockets, self._update)
         #: What is under way with init: an older one is of no interest.
         self._round = 0
         self._unarranged = 0
@@ -67,7 +63,6 @@ class SocketSource:
         self._retry = -1
         self._watching = host.postpone()
         host.hear("DescriptorsFree", self._free)
-        host.hear("ConnectionClosed", self._closed)
 
     # What is wanted, and what init keeps already
 
@@ -105,12 +100,7 @@ class SocketSource:
 
     def _kept_for(self, message: Message) -> None:
         jobs, connections = message.args()
-        self._sockets.connections(connections)
-        for name, (fd, env, tested) in list(self._offered.items()):
-            if name in connections:
-                self._given(name)
-            else:
-                self._offer(name, fd, env, tested)
+        self._connections.known(connections)
         self._kept = {}
         self._ask_kept(list(jobs))
 
@@ -285,7 +275,7 @@ class SocketSource:
             for each in list(self._watches):
                 self._host.loop.remove(self._watches.pop(each))
             return
-        self._accept(key)
+        self._connections.accept(key, self._made[key])
         for job, wanted in self._sockets.readable(key, self._pending):
             self._tell(job.name, wanted)
         self._update()
@@ -306,7 +296,7 @@ class SocketSource:
         self._emit(wanted, True, finished)
 
     def _emit(self, wanted: Wanted, wait: bool, then: Callable[[Message, str], object]) -> None:
-        self._host.call("EmitTested", then, "sasasb", EVENT, _words(wanted.env), _words(wanted.tested), wait)
+        self._host.call("EmitTested", then, "sasasb", EVENT, words_of(wanted.env), words_of(wanted.tested), wait)
 
     def _arrived(self, key: str) -> None:
         if key in self._telling:
@@ -338,54 +328,6 @@ class SocketSource:
                 f"{', '.join(keys)}: closed what waited there ({dropped})",
             )
 
-    # Connections
-
-    def _accept(self, key: str) -> None:
-        """Accept what waits, as far as it is wanted."""
-        for _ in range(BATCH):
-            wanted = self._sockets.accepts(key)
-            if wanted is None:
-                return
-            sock = _socket.socket(fileno=self._made[key])
-            try:
-                fd, address = sock._accept()  # type: ignore[attr-defined]
-            except OSError:
-                return
-            finally:
-                sock.detach()
-            source, remote = _source_of(wanted, fd, address)
-            if not self._sockets.admits(wanted, source):
-                self._host.log(INFO, f"{key}: Closing a connection from {source}, which has {wanted.maxpersource}")
-                os.close(fd)
-                continue
-            self._number += 1
-            number = f"{os.getpid()}-{self._number}"
-            name = name_of(number, key, source)
-            self._sockets.connected(name, key, source)
-            env = {**wanted.env, **remote, "CONNECTION": number}
-            self._offer(name, fd, _words(env), _words(wanted.tested))
-
-    def _offer(self, name: str, fd: int, env: list[str], tested: list[str]) -> None:
-        self._offered[name] = fd, env, tested
-
-        def answered(_message: Message, problem: str) -> None:
-            if problem:
-                self._host.log(WARN, f"Unable to hand on a connection: {problem}")
-                self._sockets.closed(name)
-            self._given(name)
-            self._update()
-
-        self._host.call("EmitConnection", answered, "sasassh", EVENT, env, tested, name, 0, fds=[fd])
-
-    def _given(self, name: str) -> None:
-        offered = self._offered.pop(name, None)
-        if offered is not None:
-            os.close(offered[0])
-
-    def _closed(self, name: str) -> None:
-        self._sockets.closed(name)
-        self._update()
-
     # What every source has
 
     def told(self) -> None:
@@ -403,26 +345,7 @@ class SocketSource:
         """Close our copies; init has its own, unless nobody waits any more."""
         for key in list(self._made):
             self._drop(key, True)
-        for name in list(self._offered):
-            self._given(name)
-
-
-def _words(env: dict[str, str]) -> list[str]:
-    return [f"{key}={value}" for key, value in env.items()]
-
-
-def _source_of(wanted: Wanted, fd: int, address: Any) -> tuple[str, dict[str, str]]:
-    """Whence a connection is, and the variables that tell of it."""
-    if wanted.proto in INET:
-        host = address[0].removeprefix("::ffff:") if "." in address[0] else address[0]
-        return host, {"REMOTE_ADDR": host, "REMOTE_PORT": str(address[1])}
-    sock = _socket.socket(fileno=fd)
-    try:
-        credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-    finally:
-        sock.detach()
-    uid = str(int.from_bytes(credentials[4:8], "little"))
-    return f"uid {uid}", {"REMOTE_UID": uid}
+        self._connections.close()
 
 
 BRIDGE = Bridge("Bridge socket events into Upstart.", lambda host, settings: SocketSource(host))
