@@ -9,6 +9,7 @@ taken.  MOMENTS in the environment says how many of the fifty are tried; `make b
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -71,10 +72,6 @@ class Scenario:
     def told(self, tag: str) -> list[str]:
         return [line for line in self.noted.read_text().splitlines() if tag in line]
 
-    def in_order(self, tag: str) -> list[str]:
-        """The same, in the order in which the processes were started that have said so, whose pids come first."""
-        return sorted(self.told(tag), key=lambda line: int(line.split()[0]))
-
     def happen(self, tag: str, what: str) -> None:
         raise NotImplementedError
 
@@ -96,10 +93,9 @@ class Names(Scenario):
         self.bus = Bus(directory)
         super().__init__(directory, {self.job: self.shipped()}, DBUS_SESSION_BUS_ADDRESS=self.bus.address)
         self.there: dict[str, Service] = {}
-        text = "start on dbus-name NAME=org.example.*\nenv NAME=\nenv OWNER=\n"
-        # One instance a name at a time would lose what comes while it runs, so each event has its own.
-        say = SAY.replace("instance $N\nenv N=\n", "instance $NAME$OWNER\n")
-        self.wait("names", text + say.format(words="$$ $NAME $OWNER", noted=self.noted))
+        # Started by the one event and stopped by the other, it runs if the last was told last.
+        self.wait("named", "start on dbus-name NAME=org.example.* OWNER=y\nstop on dbus-name NAME=$NAME OWNER=n\n"
+                           "instance $NAME\nexec sleep 1000\n")  # fmt: skip
 
     def happen(self, tag: str, what: str) -> None:
         for number in range(COUNT):
@@ -112,10 +108,9 @@ class Names(Scenario):
             time.sleep(STEP)
 
     def missing(self, tag: str) -> set[str]:
-        last = dict(line.split()[1:] for line in self.in_order(tag))
-        names = {f"org.example.{tag}.n{number}" for number in range(5)}
-        # Of one that nobody was told had come nobody need be told that it has gone.
-        return {name for name in names if last.get(name, "n") != ("y" if name in self.there else "n")}
+        said = self.init.initctl("list").stdout
+        running = set(re.findall(r"named \((\S+)\) start/running", said))
+        return {name for name in running ^ set(self.there) if tag in name}
 
     def close(self) -> None:
         for service in self.there.values():
@@ -164,11 +159,10 @@ class Keys(Scenario):
         self.environ = {**self.init.environ, "GSETTINGS_BACKEND": "dconf"}
         self.writer = subprocess.Popen([WRITER], env=self.environ, stderr=subprocess.DEVNULL)
         self.value = ""
-        text = f"start on dconf KEY={PLACE}/clock-format\nenv VALUE=\n" + SAY.replace("$N\n", "$VALUE\n")
-        self.wait("keys", text.format(words="$$ $VALUE", noted=self.noted))
+        key = f"dconf KEY={PLACE}/clock-format"
+        self.wait("short", f"start on {key} VALUE=\"'12h'\"\nstop on {key} VALUE=\"'24h'\"\nexec sleep 1000\n")
 
     def happen(self, tag: str, what: str) -> None:
-        self.noted.write_text("")
         for _ in range(4):
             self.value = "24h" if self.value == "12h" else "12h"
             command = ["gsettings", "set", SCHEMA, "clock-format", self.value]
@@ -178,8 +172,8 @@ class Keys(Scenario):
         subprocess.run(["gsettings", "set", SCHEMA, "clock-format", self.value], env=self.environ, timeout=20)
 
     def missing(self, tag: str) -> set[str]:
-        last = self.in_order("h")[-1:]
-        return set() if last and last[0].split()[1] == f"'{self.value}'" else {self.value}
+        runs = "start/running" in self.init.initctl("status", "short").stdout
+        return set() if runs is (self.value == "12h") else {self.value}
 
     def close(self) -> None:
         super().close()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from upstart.base.devicewords import PATTERN
 from upstart.base.glob import match
 from upstart.base.loop import READ, Loop
-from upstart.bridges import outbox
+from upstart.bridges import condition, outbox
 from upstart.bridges.guarded import Guarded
 from upstart.bridges.host import Host
 from upstart.bridges.mounttable import Mounts, places_of_mountall
@@ -223,6 +223,18 @@ def test_all_is_told_where_everything_is_wanted() -> None:
     assert devices.want(None) == set()
     told = [name for _ in range(2) for _, name, _ in devices.heard(record("add", subsystem=""))]
     assert told == ["(null)-device-added"] * 2
+
+
+def test_what_only_an_instance_knows_may_be_anything() -> None:
+    order = ("NAME", "OWNER")
+    assert condition.passes(condition.tests_of(["NAME=$NAME", "OWNER=n"], order), {"NAME": "x", "OWNER": "n"})
+    assert not condition.passes(condition.tests_of(["NAME=$NAME", "OWNER=n"], order), {"NAME": "x", "OWNER": "y"})
+    assert condition.passes(condition.tests_of(["$X.a", "OWNER!=$Y"], order), {"NAME": "x", "OWNER": "y"})
+    assert not condition.passes(condition.tests_of(["OTHER=$X"], order), {"NAME": "x"})
+    mounts = Mounts()
+    assert mounts.want([("unmounted", ["MOUNTPOINT=$MOUNTPOINT"])])
+    assert list(mounts.read([Mounted("x", "/srv/x", "tmpfs", "rw")], set())) == []
+    assert [name for _, name, _ in mounts.read([], set())] == ["unmounted"]
 
 
 def test_a_device_that_may_have_been_told_of_and_has_gone_is_removed() -> None:

@@ -30,7 +30,9 @@ class Test:
             self.value = text
 
     def passes(self, value: str) -> bool:
-        """Whether a variable with this value passes it."""
+        """Whether a variable with this value passes it, or may: what a reference is to only an instance knows."""
+        if "$" in self.value:
+            return True
         return match(self.value, value) is not self.negated
 
 

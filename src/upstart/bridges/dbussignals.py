@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from upstart.bridges.signals import Told
 
 
+#: What tells a signal from others but for its arguments.
+_FROM = ("SENDER_UNIQUE", "OBJPATH", "INTERFACE", "SIGNAL")
+
+
 class BusSource:
     """The source of one bridge, by the bus at ``address``; ``always``: every signal is told."""
 
@@ -56,7 +60,7 @@ class BusSource:
         if self._ready is None:
             # Which life of init this is, is known by now.
             self._signals.owned = self._state.load(lambda saved: set(map(str, saved["owned"]))) or set()
-            self._signals.unsure = {name for name, in self._state.doubts()}
+            self._signals.unsure = {name for (name,) in self._state.doubts()}
             self._ready = self._host.postpone()
             self._bus.connect()
         elif self._bus.up:
@@ -124,10 +128,11 @@ class BusSource:
 
     def _tell(self, told: Iterable[Told]) -> None:
         for name, env in told:
+            about = [env["NAME"]] if name == NAME else [env.get(key, "") for key in _FROM]
             if name == NAME:
-                self._state.doubt(env["NAME"])
-            # Of those that wait and are the same in all, one is enough.
-            self._host.emit("\0".join(env.values()), name, env)
+                self._state.doubt(*about)
+            # Of those in a row that are the same in all, one is enough; not so where another has come in between.
+            self._host.emit("\0".join(about), name, env, "\0".join(env.values()))
 
     def told(self) -> None:
         """Leave word of which names have owners."""
