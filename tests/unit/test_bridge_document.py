@@ -31,7 +31,8 @@ class Listener:
     def __init__(self, directory: Path) -> None:
         self.events: list[str] = []
         self.state_path = str(directory / "login.json")
-        self.epoch = "1"
+        # As long as there is no connection to init.
+        self.epoch = ""
         self.loop = SimpleNamespace(add_fd=self._add_fd)
 
     def _add_fd(self, fd: int, events: int, callback: Any) -> None:
@@ -59,7 +60,9 @@ def test_the_bridge_of_the_document_tells_what_is_awaited_and_goes_on(
 
     def begin() -> tuple[Listener, Any]:
         listener = Listener(tmp_path)
-        return listener, written["LoginSource"](listener, lambda path: (pipe, lambda: None), lambda path: there)
+        source = written["LoginSource"](listener, lambda path: (pipe, lambda: None), lambda path: there)
+        listener.epoch = "1"
+        return listener, source
 
     listener, source = begin()
     source.want([("logged-in", ["USER=ada"]), ("logged-out", [])])
