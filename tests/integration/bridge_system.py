@@ -109,6 +109,35 @@ class Bridged(System):
         wait_for(lambda: self.kmsg().count("Stateful re-exec completed") > count)
 
 
+class Noting(Bridged):
+    """One after its boot, whose jobs wait for what happens below the directory ``at``, and write down in ``noted`` what
+    they are told."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.initctl("emit", "filesystem")
+        self.begin(self.directory / "at")
+
+    def begin(self, at: Path) -> None:
+        """Have nothing happened yet."""
+        self.at = at
+        self.at.mkdir(exist_ok=True)
+        self.noted = self.directory / "noted"
+        self.noted.touch()
+
+    def told(self) -> list[str]:
+        """What was noted, without the directory."""
+        return [line.strip() for line in self.noted.read_text().replace(f"{self.at}/", "").splitlines()]
+
+    def expect(self, *lines: str) -> None:
+        """Wait until these have been noted, in whichever order, and begin anew."""
+        try:
+            wait_for(lambda: sorted(self.told()) == sorted(lines), 10)
+        except AssertionError:
+            raise AssertionError(f"{self.told()} instead of {lines}") from None
+        self.noted.write_text("")
+
+
 def job_of(name: str) -> str:
     return f"upstart-{name}-bridge"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bridge_system import STATES, Bridged, resident, switches
+from bridge_system import STATES, Bridged, Noting, resident, switches
 from daemon_init import PROGRAMS, ROOT, SessionInit, wait_for
 from test_daemon_pid1 import pytestmark
 
@@ -24,35 +24,14 @@ STATE = f"{STATES}/file.json"
 BRIDGE = "upstart-file-bridge"
 
 
-class Files(Bridged):
-    """A system whose jobs wait for what happens below the directory ``at``, and write down what they are told."""
-
+class Files(Noting):
     names = ("file",)
-
-    def prepare(self) -> None:
-        super().prepare()
-        self.at = self.directory / "at"
-        self.at.mkdir()
-        self.noted = self.directory / "noted"
-        self.noted.touch()
-        self.initctl("emit", "filesystem")
 
     def note(self, name: str, tests: str) -> None:
         """A job that notes each event of ``file`` that passes these tests, in which ``$AT`` is our directory."""
         text = f"start on file {tests.replace('$AT', str(self.at))}\nenv MATCH=\ntask\nconsole none\n"
         say = """exec sh -c 'echo "$UPSTART_JOB $EVENT $MATCH" >>$W/noted'"""
         self.write(name, f"{text}instance $EVENT-$MATCH-$FILE\n{say}\n")
-
-    def told(self) -> list[str]:
-        return self.noted.read_text().replace(f"{self.at}/", "").splitlines()
-
-    def expect(self, *lines: str) -> None:
-        """Wait until these have been noted, in whichever order, and begin anew."""
-        try:
-            wait_for(lambda: sorted(map(str.strip, self.told())) == sorted(lines), 10)
-        except AssertionError:
-            raise AssertionError(f"{self.told()} instead of {lines}") from None
-        self.noted.write_text("")
 
 
 @pytest.fixture
@@ -70,9 +49,7 @@ def test_it_waits_for_the_file_systems_and_for_somebody_who_waits(tmp_path: Path
     files = Files(tmp_path)
     try:
         Bridged.prepare(files)
-        files.at = tmp_path
-        files.noted = tmp_path / "noted"
-        files.noted.touch()
+        files.begin(tmp_path)
         files.note("one", "FILE=$AT/f")
         assert files.status(BRIDGE) == f"{BRIDGE} stop/waiting\n"
         files.initctl("emit", "filesystem")
@@ -278,8 +255,7 @@ def test_a_session_has_its_own_with_paths_from_home(tmp_path: Path) -> None:
     try:
         client = init.client()
         client.wait_status(BRIDGE, "start/running")
-        pids = list(tmp_path.glob(f"{BRIDGE}.*.pid"))
-        assert len(pids) == 1
+        wait_for(lambda: len(list(tmp_path.glob(f"{BRIDGE}.*.pid"))) == 1)
         (tmp_path / "a").touch()
         (tmp_path / "d").mkdir()
         wait_for(lambda: init.job_log("tilde") == "~/a create\n" and init.job_log("dot") == "./a create\n")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bridge_system import Bridged
+from bridge_system import Noting
 from daemon_init import wait_for
 from test_daemon_pid1 import pytestmark
 
@@ -18,16 +18,11 @@ __all__ = ["pytestmark"]
 STATE = "/run/upstart/mountall.json"
 
 
-class Mounts(Bridged):
+class Mounts(Noting):
     names = ("mount",)
 
     def prepare(self) -> None:
         super().prepare()
-        self.at = self.directory / "at"
-        self.at.mkdir()
-        self.noted = self.directory / "noted"
-        self.noted.touch()
-        self.initctl("emit", "filesystem")
         for event in ("mounted", "unmounted"):
             text = f"start on {event} MOUNTPOINT={self.at}/*\ntask\nconsole none\ninstance $DEVICE$MOUNTPOINT\n"
             say = f"echo {event} $DEVICE $MOUNTPOINT $TYPE $OPTIONS >>$W/noted"
@@ -40,16 +35,8 @@ class Mounts(Bridged):
     def umount(self, name: str) -> None:
         assert self.run("umount", str(self.at / name)).returncode == 0
 
-    def expect(self, *lines: str) -> None:
-        try:
-            wait_for(lambda: self.told() == sorted(lines), 10)
-        except AssertionError:
-            raise AssertionError(f"{self.told()} instead of {lines}") from None
-        self.noted.write_text("")
-
     def told(self) -> list[str]:
-        lines = self.noted.read_text().replace(f"{self.at}/", "").splitlines()
-        return sorted(" ".join(line.split()[:4]) for line in lines)
+        return [" ".join(line.split()[:4]) for line in super().told()]
 
 
 @pytest.fixture
