@@ -184,6 +184,9 @@ def test_without_a_bus_it_says_so_and_tries_again(session: Session, tmp_path: Pa
     session.init.write("rang", "start on dbus SIGNAL=Rang\n" + SAY.format(words="rang $ARG0"))
     session.client.call(MANAGER, UPSTART, "ReloadConfiguration")
     session.client.wait_status(BRIDGE, "start/spawned")
+    # Nor is it taken for one that watches.
+    time.sleep(0.3)
+    assert session.client.status(BRIDGE)[0] == "start/spawned"
     session.bus = Bus(tmp_path)
     session.client.wait_status(BRIDGE, "start/running")
     service = Service(session.bus.address)

@@ -192,15 +192,21 @@ def _syslog(program: str, priority: int) -> Log:
 
 
 def _become_daemon() -> int:
-    """Go on as a daemon, of which init is to know as soon as somebody writes to the descriptor that is given."""
+    """Go on as a daemon, of which init is to know as soon as somebody writes to the descriptor that is given.
+
+    The process in the middle stays until then as well: one two forks away whose parent has ended is taken for a daemon
+    that is ready.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    if middle := os.fork():
+        os.close(reader)
+        os.close(writer)
+        os._exit(1 if os.waitpid(middle, 0)[1] else 0)
     if os.fork():
         os.close(writer)
         os._exit(0 if os.read(reader, 1) else 1)
     os.close(reader)
     os.setsid()
-    if os.fork():
-        os._exit(0)
     os.chdir("/")
     os.umask(0o022)
     null = os.open("/dev/null", os.O_RDWR)
