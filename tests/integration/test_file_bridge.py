@@ -233,7 +233,8 @@ def test_a_flood_of_files_is_told_whole_and_leaves_it_small_and_init_answering(f
 
 def test_it_sleeps_while_nothing_happens(files: Files) -> None:
     files.note("f", "FILE=$AT/d/f")
-    files.note("g", "FILE=/tmp/none/*/g")
+    (files.directory / "quiet").mkdir()
+    files.note("g", f"FILE={files.directory}/quiet/none/*/g")
     (files.at / "d").mkdir()
     pid = files.host()
     time.sleep(1.5)
