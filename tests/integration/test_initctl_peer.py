@@ -63,7 +63,7 @@ LIVES = {
     "set-env =x;set-env a_b=1 A=2 b=3;list-env;reset-env;list-env;set-env -g G=1;list-env -g;unset-env -g G",
     "command lines": ";--;-;-x;-qx;--dest;--dest=;--dest x;--dest=x list;--user --dest=x version;--user version;"
     "-- version;-qv version;--debug version;version --;-- -x;version extra;--vers;--version=3;--help=3;"
-    "emit --nope --help;emit --help --nope;-q=3 version;--=3;nope;help nope -q;help -x;version --dest;"
+    "emit --nope --help;emit --help --nope;-q=3 version;--=3;nope;version nope -q;version -x;version --dest;"
     "--dest -q a version;version --dest -- -q;-n start;start -nq;-nz;start -q -n -x;check-config -i;-h;- list",
     "names": "sub/dir;start sub/dir;status sub/dir;start dot.ted;stop dot.ted;start reload;reload reload;status reload",
 }

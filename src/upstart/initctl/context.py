@@ -92,8 +92,8 @@ class Context:
             self.write(text + "\n")
 
     def info(self, text: str) -> None:
-        """A line that only --verbose shows."""
-        if self.settings.priority <= INFO:
+        """A line that only --verbose shows, and that is no part of what --json writes."""
+        if self.settings.priority <= INFO and not self.settings.json:
             self.write(text + "\n")
 
     def error(self, text: str) -> None:
