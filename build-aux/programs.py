@@ -6,9 +6,9 @@ build directory, the Debian packages, the tests) asks this file. A script starts
 without site (-S), which saves half of the start-up time, so it names the places of our modules and of Debian's itself.
 
     programs.py checkout DIR                 scripts in DIR that run the modules of this checkout
-    programs.py install ROOT PACKAGE SBIN    the scripts of one Debian package below ROOT; SBIN is where the
-                                             distribution keeps its init (/sbin or /usr/sbin)
-    programs.py completions ROOT PACKAGE     what zsh and fish offer for the commands of one Debian package
+    programs.py install ROOT PACKAGE SBIN    the scripts of one Debian package below ROOT, and what zsh and fish
+                                             offer for them; SBIN is where the distribution keeps its init (/sbin
+                                             or /usr/sbin)
     programs.py list                         one line a program: name, package, module
 """
 
@@ -182,12 +182,14 @@ def checkout(directory: str) -> None:
 
 
 def install(root: str, package: str, sbin: str) -> None:
-    """Scripts of one Debian package below `root`, each in its final directory, and the links to them."""
+    """Scripts of one Debian package below `root`, each in its final directory, the links to them, and what zsh and fish
+    offer for them."""
     for name, (owner, place, module) in PROGRAMS.items():
         if owner == package:
             path = f"{root}{sbin if place == 'sbin' else place}/{name}"
             write_script(path, module, [DIST_PACKAGES], True)
             write_links(path)
+    completions(root, package)
 
 
 def commands(package: str) -> list[str]:
@@ -223,8 +225,6 @@ def main(argv: list[str]) -> int:
         checkout(argv[2])
     elif argv[1:2] == ["install"] and len(argv) == 5:
         install(argv[2], argv[3], argv[4])
-    elif argv[1:2] == ["completions"] and len(argv) == 4:
-        completions(argv[2], argv[3])
     elif argv[1:] == ["list"]:
         for name in (*PROGRAMS, *LINKS):
             package, _, module = PROGRAMS[LINKS.get(name, name)]
