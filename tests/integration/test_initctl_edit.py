@@ -188,6 +188,10 @@ def test_what_is_edited_is_taken(session: Session) -> None:
     status, out, _ = session.edit('sed -i "1d" "$2"')
     assert (status, out, session.override.exists()) == (0, f"{session.override}: removed\n", False)
     assert session.edit("true")[1] == f"{session.override}: not changed\n"
+    # Who writes at the end of the file is not forgotten either.
+    assert session.edit('echo "env A=1" >>"$2"')[1] == f"{session.override}: changed\n"
+    assert session.override.read_text().strip() == "env A=1"
+    session.override.unlink()
     assert [path.name for path in session.conf.iterdir()] == ["web.conf"]
 
 

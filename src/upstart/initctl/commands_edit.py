@@ -21,9 +21,9 @@ from upstart.initctl.places import find
 
 EDITORS = ("sensible-editor", "editor", "vi", "nano")
 
-#: What stands below the text in the editor: from this line on nothing is taken.
-_CUT = "## Everything from this line on is only to be read, and is left out."
+#: What stands below the text in the editor.
 _HELP = """\
+## These lines are only to be read, and are left out.
 ##
 ## Above goes the override of the job {job}: a stanza there takes the place of
 ## that in its own file, and env, export, emits, normal exit and limit add to
@@ -48,10 +48,11 @@ def edit(context: Context) -> int:
         path = os.path.join(directory, os.path.basename(job) + ".override")
         text = override.text
         while True:
-            _write(path, text + ("" if text.endswith("\n") or not text else "\n") + "\n" + _help(override))
+            help_text = _help(override)
+            _write(path, text + ("" if text.endswith("\n") or not text else "\n") + "\n" + help_text)
             context.flush()
             _edit(command, path)
-            text = _above(path)
+            text = _edited(path, help_text)
             if text.rstrip() == override.text.rstrip():
                 context.message(f"{override.path}: not changed")
                 return 0
@@ -105,7 +106,7 @@ def _help(override: Override) -> str:
     """What is to be read below the text."""
     lines, _ = checker.merged(override.conf, override.counts)
     shown = [f"## {line.file}:{line.number}: {line.text}".rstrip() for line in lines]
-    return "\n".join([_CUT, _HELP.format(job=override.job) + "\n".join(shown)]) + "\n"
+    return _HELP.format(job=override.job) + "\n".join(shown) + "\n"
 
 
 def _write(path: str, text: str) -> None:
@@ -113,13 +114,15 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def _above(path: str) -> str:
-    """What was edited, without what was only to be read."""
+def _edited(path: str, help_text: str) -> str:
+    """What was edited, without what was only to be read: somebody may have written below that."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            text = file.read().partition(_CUT)[0]
+            left_out = set(help_text.splitlines())
+            kept = [line for line in file.read().split("\n") if line not in left_out]
     except OSError as error:
         raise ClientError(f"The editor has left no file: {error.strerror}; nothing was changed")
+    text = "\n".join(kept)
     return text.rstrip() + "\n" if text.strip() else ""
 
 
