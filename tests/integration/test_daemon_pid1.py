@@ -198,6 +198,14 @@ def test_recovery_is_the_first_event_where_a_job_starts_on_it(
         system.close()
 
 
+def test_it_tells_where_its_jobs_and_their_logs_are(system: System) -> None:
+    # Its command line does not, which it hides.
+    assert f"{system.directory}/conf/boot.conf:1:" in system.initctl("cat", "boot")
+    wait_for(lambda: "boot " in system.job_log("boot"))
+    assert " boot " in system.initctl("log", "boot")
+    assert f"{system.directory}/log/boot.log" in system.initctl("status", "--verbose", "boot")
+
+
 def test_it_mounts_what_is_in_memory(system: System) -> None:
     mounts = system.run("cat", "/proc/mounts").stdout
     for line in (" /dev/shm tmpfs rw,nosuid,nodev,noexec,", " /run/lock tmpfs rw,nosuid,nodev,noexec,"):

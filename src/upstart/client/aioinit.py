@@ -291,6 +291,11 @@ class Init:
         (found,) = await self._link.call(PATH, EXTENSION, "Failures", returns="a(sss)")
         return {(job, instance): reason for job, instance, reason in found}
 
+    async def directories(self) -> tuple[list[str], str]:
+        """Our extension: the directories of job files, the one that counts most first, and that of logs, or ""."""
+        jobs, logs = await self._link.call(PATH, EXTENSION, "Directories", returns="ass")
+        return list(jobs), str(logs)
+
     # Events and configuration
 
     async def emit(self, name: str, env: Sequence[str] = (), wait: bool = True) -> None:

@@ -134,6 +134,11 @@ class Init:
         (found,) = self.connection.call(PATH, EXTENSION, "Failures", returns="a(sss)")
         return {(str(job), str(instance)): str(reason) for job, instance, reason in found}
 
+    def directories(self) -> tuple[list[str], str]:
+        """Our extension: the directories of job files, the one that counts most first, and that of logs, or ""."""
+        jobs, logs = self.connection.call(PATH, EXTENSION, "Directories", returns="ass")
+        return [str(path) for path in jobs], str(logs)
+
     def history(self, since: int = 0) -> History:
         """Our extension: what has happened, from the entry of that number on, as far as init remembers it."""
         from upstart.client.history import read

@@ -91,6 +91,10 @@ class Sources:
         """The files of general configuration, and the directories of job files."""
         return [file.path for file in self._files], [directory.path for directory in self._directories]
 
+    def directories(self, session: str | None = None) -> list[str]:
+        """Those of a session's job files, the one that counts most first."""
+        return [directory.path for directory in self._directories if directory.session == session]
+
     def load(self) -> Steps:
         """Read what has been added since the last call."""
         for file in self._files:

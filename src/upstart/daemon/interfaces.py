@@ -77,6 +77,7 @@ EXTENSION_INTERFACE = Interface(
         "StopForce": ((("path", "s"), _ENV, _WAIT), ()),
         "FailureReason": ((("job", "s"), ("instance", "s")), (("reason", "s"),)),
         "Failures": ((), (("failures", "a(sss)"),)),
+        "Directories": ((), (("jobs", "as"), ("logs", "s"))),
         "KeepsEnding": ((("job", "s"), ("instance", "s")), (("text", "s"),)),
         "ConfigurationErrors": ((), (("errors", "as"),)),
         "Emitters": ((("event", "s"),), (("jobs", "as"),)),

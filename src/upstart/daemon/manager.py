@@ -295,6 +295,11 @@ class Manager(ForBridges, ForEnvironments, ForHistory, ForRecords):
                     break
         call.reply("s", reason.partition("\n")[0])
 
+    def do_Directories(self, call: Call) -> None:
+        session = self._chroots.session_of(call.pid)
+        logs = self._performer.logdir or ""
+        call.reply("ass", self._configuration.sources.directories(session), f"{session or ''}{logs}")
+
     def do_Failures(self, call: Call) -> Work:
         session = self._chroots.session_of(call.pid)
         found = [

@@ -96,6 +96,11 @@ class Performer:
             "ended": self._ended,
         }
 
+    @property
+    def logdir(self) -> str | None:
+        """Where jobs log, None where nowhere."""
+        return self._logdir
+
     def perform(self, effect: effects.Effect) -> None:
         """Perform one effect."""
         self._handlers[effect.kind](effect)

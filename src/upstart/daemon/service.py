@@ -401,6 +401,7 @@ _READING = frozenset(
         "GetStatus",
         "FailureReason",
         "Failures",
+        "Directories",
         "KeepsEnding",
         "ConfigurationErrors",
         "Quiet",

@@ -1,15 +1,16 @@
-"""Where the init that a command speaks to has its job files and its logs, as can be told without asking it.
+"""Where the init that a command speaks to has its job files and its logs.
 
-What is always true here: what init was started with tells the same as init made of it. Its command line everybody may
-read; of its environment, which only its own user may, the defaults are assumed where it cannot be read. So the commands
-that change files work while no init answers, in a chroot and when an image is built.
+What is always true here: init is asked, and where none answers that can tell, in a chroot or when an image is built,
+the commands that change files work all the same. What an init was started with tells then what it would have made of
+it: its command line everybody may read, but for that of process 1, which hides it; of its environment, which only its
+own user may read, the defaults are assumed where it cannot be read.
 """
 
 from __future__ import annotations
 
 import posix
 
-from upstart.base.errors import ClientError
+from upstart.base.errors import ClientError, UsageError
 from upstart.base.names import SESSION_ADDRESS
 from upstart.base.options import Option, parse
 from upstart.base.xdg import config_dirs, log_dir
@@ -91,11 +92,18 @@ class Places:
 def find(context: Context) -> Places:
     """The places of the init that the options and the environment name. Raises ClientError."""
     address = context.session_address()
-    if address is not None:
-        return of_init(_session_pid(address), True)
-    if context.settings.bus == "session":
-        return of_init(0, False)
-    return of_init(0 if _is_chroot() else 1, False)
+    session, on_bus = address is not None, context.settings.bus == "session"
+    pid = _session_pid(address) if address is not None else 0 if on_bus or _is_chroot() else 1
+    if pid or session or on_bus:
+        try:
+            confdirs, logdir = context.open().directories()
+        except UsageError:
+            raise
+        except ClientError:
+            pass
+        else:
+            return Places(pid, session, confdirs, logdir or None)
+    return of_init(pid, session)
 
 
 def of_init(pid: int, session: bool) -> Places:
