@@ -71,6 +71,7 @@ KEPT = {
     "LogFile": "_data _dropped _marks",
     "LogStore": "files",
     "Loop": "_pending",
+    "Marks": "_marks",
     "Members": "known left own sessions user",
     "Mending": "_fd_users pids",
     "Once": "_events",
