@@ -7,6 +7,7 @@ their order, each with its time where that is known; where it is not, with the m
 from __future__ import annotations
 
 import os
+from collections import deque
 
 from upstart.initctl.logtimes import Index, Timeline
 
@@ -21,6 +22,8 @@ _COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 #: Bytes read at a time, and the longest line that is shown as one.
 _BLOCK = 1 << 16
 _LONGEST = 1 << 20
+#: Lines without a time that are kept until it is known whether they are too old; the oldest of more are taken to be.
+_WAITING = 100_000
 
 
 class Line:
@@ -158,10 +161,13 @@ class Reader:
     def _lines(self, file: LogFile, since: float, boot: bool, start: int = 0) -> Iterator[Line]:
         """The lines of a file; of those without a time, such that come before one that is too old are too old."""
         timeline = self.timeline(file)
-        waiting: list[Line] = []
+        waiting: deque[Line] = deque(maxlen=_WAITING)
         place = 0.0
         for offset, text in self._read(file, start):
             time, now = timeline.at(offset)
+            if time is None and now is not False and not since and not boot:
+                yield Line(self.source, text, None, place)
+                continue
             if time is None and now is not False:
                 waiting.append(Line(self.source, text, None, 0.0))
                 continue
