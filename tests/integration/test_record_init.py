@@ -169,7 +169,7 @@ def test_what_stands_in_the_end_is_what_init_has(init: SessionInit, tmp_path: Pa
     assert {job.name for _, job in replay.engine.jobs.items()} == set(JOBS)
     done = subprocess.run([PROGRAMS / "init-replay", path], capture_output=True, text=True, env={})
     assert done.returncode == 0, done.stderr
-    ours = {line.strip() for line in done.stdout.partition("):\n")[2].splitlines()}
+    ours = {line.strip() for line in done.stdout.partition("\nAt ")[2].splitlines()[1:]}
     assert ours == set(init.initctl("list").stdout.splitlines())
 
 

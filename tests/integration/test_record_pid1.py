@@ -54,7 +54,7 @@ def test_a_boot_is_recorded_whole(tmp_path: Path, place: str) -> None:
     assert "geheim" not in record.read_text()
     shown = subprocess.run([PROGRAMS / "init-replay", record], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
-    lines = {line.strip() for line in shown.stdout.partition("):\n")[2].splitlines()}
+    lines = {line.strip() for line in shown.stdout.partition("\nAt ")[2].splitlines()}
     # Tasks may have ended in between.
     live = {line for line in listed.splitlines() if line.startswith(("service ", "daemon ", "net "))}
     assert len(live) == 3 and live <= lines

@@ -41,7 +41,9 @@ def test_the_first_jobs_do_not_wait_for_modules_that_they_do_not_need(dear: str)
     assert dear not in loaded(everything=False)
 
 
-@pytest.mark.parametrize("dear", ["re", "enum", "json", "collections", "signal", "socket", "typing", "contextlib"])
+@pytest.mark.parametrize(
+    "dear", ["re", "enum", "json", "collections", "hashlib", "signal", "socket", "typing", "contextlib"]
+)
 def test_init_keeps_no_memory_for_what_it_can_do_without(dear: str) -> None:
     assert dear not in loaded(everything=True)
 
