@@ -222,6 +222,8 @@ def test_what_is_wrong_with_a_command_line_is_told(init: SessionInit, words: lis
 def test_a_record_ends_at_its_limit_and_says_so(init: SessionInit, tmp_path: Path) -> None:
     path = tmp_path / "record"
     start(init, path, "--limit=1")
+    # Once the program is there that writes it, which takes its time on a busy machine.
+    wait_for(lambda: path.stat().st_size)
     client = init.client()
     while "has ended" not in init.text():
         for number in range(50):

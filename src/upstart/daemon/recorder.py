@@ -40,7 +40,7 @@ else:
 LIMIT = 64 << 20
 LEAST = 64 << 10
 #: Bytes that wait for the program that writes, and inputs that are gathered before they are written down.
-KEPT = 4 << 20
+KEPT = 8 << 20
 GATHERED = 500
 #: Inputs, and seconds, after which the state is noted, for a replay to compare.
 CHECK_INPUTS = 5000
