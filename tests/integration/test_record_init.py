@@ -226,8 +226,10 @@ def test_a_record_ends_at_its_limit_and_says_so(init: SessionInit, tmp_path: Pat
     wait_for(lambda: path.stat().st_size)
     client = init.client()
     while "has ended" not in init.text():
+        size = path.stat().st_size
         for number in range(50):
             client.emit("x", *(f"V{each}={number}{'x' * 50}" for each in range(40)), wait=False)
+        wait_for(lambda size=size: path.stat().st_size > size or "has ended" in init.text())
     assert path.stat().st_size <= 1 << 20
     assert "has ended: it has reached its limit" in init.text()
     record = recorded(path)
