@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,10 @@ def test_what_is_wrong_with_a_command_line_is_told(init: SessionInit, words: lis
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, f"initctl: {text}")
 
 
+def grown_or_ended(init: SessionInit, path: Path, size: int) -> bool:
+    return path.stat().st_size > size or "has ended" in init.text()
+
+
 def test_a_record_ends_at_its_limit_and_says_so(init: SessionInit, tmp_path: Path) -> None:
     path = tmp_path / "record"
     start(init, path, "--limit=1")
@@ -226,10 +231,10 @@ def test_a_record_ends_at_its_limit_and_says_so(init: SessionInit, tmp_path: Pat
     wait_for(lambda: path.stat().st_size)
     client = init.client()
     while "has ended" not in init.text():
-        size = path.stat().st_size
+        before = path.stat().st_size
         for number in range(50):
             client.emit("x", *(f"V{each}={number}{'x' * 50}" for each in range(40)), wait=False)
-        wait_for(lambda size=size: path.stat().st_size > size or "has ended" in init.text())
+        wait_for(partial(grown_or_ended, init, path, before))
     assert path.stat().st_size <= 1 << 20
     assert "has ended: it has reached its limit" in init.text()
     record = recorded(path)
