@@ -122,3 +122,13 @@ def test_a_journal_says_whether_an_input_was_cut_short() -> None:
         pass
     assert kept.torn
     assert state.dump(world.engine)
+
+
+def test_an_observer_that_fails_keeps_nothing_from_the_engine() -> None:
+    def fail(_given: Input) -> None:
+        raise MemoryError
+
+    world = World(web="start on go\nexec main")
+    kept = observe(world.engine, fail)
+    world.emit("go")
+    assert kept.torn and world.status("web") == "start/running"

@@ -44,7 +44,7 @@ class Input:
 def observe(engine: Engine, observer: Callable[[Input], object]) -> Journal:
     """Have ``observer`` told of every input from now on, just before the engine acts on it.
 
-    What the engine does of its own because of an input is none.  The observer must not change the engine, nor fail.
+    What the engine does of its own because of an input is none.  The observer must not change the engine.
     """
     return Journal(engine, observer)
 
@@ -52,7 +52,8 @@ def observe(engine: Engine, observer: Callable[[Input], object]) -> Journal:
 class Journal:
     """Stands between an engine and whoever tells it something, until `end`.
 
-    ``torn`` is whether an input was cut short by an error, so that who is told the same may come to another state.
+    ``torn`` is whether an input was cut short by an error, or could not be written down, so that who is told the same
+    may come to another state.
     """
 
     __slots__ = ("_at", "_busy", "_clock", "_engine", "_observer", "_requests", "torn")
@@ -87,11 +88,15 @@ class Journal:
         def enter(*args: Any, **named: Any) -> Any:
             if self._busy or (name == "run" and not engine.eventful):
                 return method(engine, *args, **named)
-            given = dict(zip(parameters, args, strict=False)) | named
             self._at = self._clock()
             self._busy = True
             try:
-                self._observer(Input(self._at, name, {key: self._value(key, given[key]) for key in given}))
+                try:
+                    given = dict(zip(parameters, args, strict=False)) | named
+                    self._observer(Input(self._at, name, {key: self._value(key, given[key]) for key in given}))
+                except Exception:
+                    # For want of memory, maybe: the engine is told all the same, and the journal lacks that.
+                    self.torn = True
                 return method(engine, *args, **named)
             except CommandError:
                 raise
