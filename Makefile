@@ -8,7 +8,8 @@
 # make vm-recovery   virtual machines that are repaired from the menu of the recovery mode
 # make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
 # make vm-all   virtual machines that boot, end and are rescued in every way, with disks and networks of every kind
-# make check-services  some seventy packages of services, each installed, stopped, restarted, rebooted, purged
+# make check-services  some hundred and fifty packages of services, each installed, stopped, restarted, rebooted, purged
+# make check-ways  ten sets of packages on a machine that runs systemd, taken to Upstart and back
 # make mutants    random changes of the code, and which of them no test notices
 # make check-daemons  a dozen real servers and ten wrappers, with each of expect none, fork and daemon
 # make bench    how fast all that is, beside another init where one is given
@@ -43,7 +44,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot faults clean
+.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-ways check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -98,6 +99,11 @@ check-packages:
 check-services: deb
 	@$(NEED) $(BOOT_PACKAGES) dpkg-dev
 	@PYTHONPATH=tests/boot $(PYTHON) -m services --release $(RELEASE) $(if $(WRITE),--write) $(SERVICES)
+
+# WRITE=1 records the result in docs/ways.md; SETS=, a list, tries only those sets of packages.
+check-ways: deb
+	@$(NEED) $(BOOT_PACKAGES)
+	@$(PYTHON) tests/boot/ways.py --release $(RELEASE) $(if $(WRITE),--write) $(SETS)
 
 # WRITE=1 records the result in docs/daemons.md; DAEMONS=, a list of servers and wrappers, tries only those.
 check-daemons: all

@@ -159,6 +159,11 @@ def packages(release: str) -> list[Path]:
     return found
 
 
+def recommended(release: str) -> list[Path]:
+    """What README.md has apt install: those, and what upstart-sysv recommends of ours."""
+    return [*packages(release), *(root.BUILD / "deb" / release).glob("upstart-service_*.deb")]
+
+
 def prepare(init: str, release: str) -> tuple[Path, list[Path], dict[str, str]]:
     """The root, the packages and the single files of a boot with `init` ("upstart" or "sysvinit")."""
     path = root.ready(release)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import archive
 import pytest
-import root
 import run
 from container import Container, wait_for
 from layer import Layer
@@ -43,11 +42,6 @@ echo script reached
 """
 #: Contents of an administrator's override; some without an end of line, and some that say it already.
 OVERRIDES = ["", "env WHO=me\n", "env WHO=me", "# Switched off by hand\nmanual\n", "start on other\n", "\nmanual"]
-
-
-def packages(release: str) -> list[Path]:
-    """What README.md has apt install."""
-    return [*run.packages(release), *(root.BUILD / "deb" / release).glob("upstart-service_*.deb")]
 
 
 class Machine:
@@ -116,7 +110,7 @@ class Machine:
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     path, _, _ = run.prepare("upstart", request.param)
     shown = bytearray()
-    with Container(path, ["/sbin/init"], packages(request.param), {}, shown.extend) as container:
+    with Container(path, ["/sbin/init"], run.recommended(request.param), {}, shown.extend) as container:
         container.boot()
         machine = Machine(container)
         booted = wait_for(lambda: machine("runlevel") == (0, "N 2\n"), 60, 0.1)
@@ -238,7 +232,7 @@ def test_variables_go_past_a_script_to_its_job_and_other_words_do_not(machine: M
 @pytest.mark.parametrize("release", RELEASES)
 def test_what_replaces_initctl_replaces_the_commands_that_are_links_to_it(tmp_path: Path, release: str) -> None:
     lower, _, _ = run.prepare("upstart", release)
-    with Layer(lower, tmp_path / "work", packages(release), network=False) as layer:
+    with Layer(lower, tmp_path / "work", run.recommended(release), network=False) as layer:
         status, output = layer.run("for name in core jobs sysv; do dpkg --install /in/upstart-${name}_*.deb; done")
         assert status == 0, output
         commands = "start stop restart reload status"
@@ -255,7 +249,7 @@ def test_what_replaces_initctl_replaces_the_commands_that_are_links_to_it(tmp_pa
 @pytest.mark.parametrize("release", RELEASES)
 def test_users_of_group_adm_read_the_logs_and_all_users_find_initctl(tmp_path: Path, release: str) -> None:
     lower, _, _ = run.prepare("upstart", release)
-    with Layer(lower, tmp_path / "work", packages(release), network=False) as layer:
+    with Layer(lower, tmp_path / "work", run.recommended(release), network=False) as layer:
         show = "stat -c '%U:%G %a' /var/log/upstart"
         # What the packages before this one have left.
         status, output = layer.run(f"""

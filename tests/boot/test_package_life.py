@@ -63,7 +63,7 @@ class System:
         self.release = release
         self.directory = directory
         #: In the order in which dpkg can install them.
-        self.built = [*run.packages(release), *(root.BUILD / "deb" / release).glob("upstart-service_*.deb")]
+        self.built = run.recommended(release)
         self.names = " ".join(map(name_of, self.built))
         self.own_version = self.built[0].name.split("_")[1]
 

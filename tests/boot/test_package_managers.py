@@ -95,7 +95,7 @@ class Machine:
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     release = request.param
     path = root.build("managers-root", release, root.called(release, NAMES.split()), CONFIGURE)
-    packages = [*run.packages(release), *(root.BUILD / "deb" / release).glob("upstart-service_*.deb")]
+    packages = run.recommended(release)
     shown = bytearray()
     with Container(path, ["/sbin/init"], packages, {}, shown.extend) as container:
         container.boot()

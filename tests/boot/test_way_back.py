@@ -62,6 +62,34 @@ def test_the_way_back_is_said_beforehand_as_its_page_shows(tmp_path: Path) -> No
     assert apt(tmp_path / "work", f"{command} | sed 's/^/init: /'\n") == [f"init: {line}" for line in said.splitlines()]
 
 
+def test_what_the_way_in_removed_comes_back(tmp_path: Path) -> None:
+    text = """
+stanza() {
+    printf '\\nStart-Date: x\\nInstall: %s:amd64 (1), hello:amd64 (2, automatic)\\n' $1
+    printf 'Remove: %s:amd64 (1), no-such-package:amd64 (2), systemd-sysv:amd64 (3)\\nEnd-Date: x\\n' $2
+}
+mkdir -p /var/log/apt
+stanza upstart-sysv time | gzip >/var/log/apt/history.log.10.gz
+stanza upstart-sysv dbus-user-session | gzip >/var/log/apt/history.log.9.gz
+stanza not-upstart-sysv bc >/var/log/apt/history.log
+upstart-way-back --dry-run | sed 's/^/init: /'
+rm /var/log/apt/*
+upstart-way-back --dry-run | sed 's/^/init: /'
+"""
+    _, installed, _, _, without, *_ = apt(tmp_path / "work", text)
+    assert "dbus-user-session" in installed.split() and not {"bc", "time", "hello"}.intersection(installed.split())
+    assert "dbus-user-session" not in without.split()
+
+
+def test_an_option_of_apt_may_have_its_value_behind_it(tmp_path: Path) -> None:
+    text = """
+release=$(. /etc/os-release; echo $VERSION_CODENAME)
+upstart-way-back --yes -o Apt::Install-Recommends=false sysvinit-core -t $release >/tmp/log 2>&1 || cat /tmp/log
+echo "init: $(readlink /sbin/init || echo is a file)"
+"""
+    assert apt(tmp_path / "work", text)[0] == "init: is a file"
+
+
 def test_the_way_back_keeps_what_depends_on_a_session_manager(tmp_path: Path) -> None:
     text = """
 step install network-manager

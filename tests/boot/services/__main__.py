@@ -1,7 +1,7 @@
 """`make check-services`: takes every service of the catalogue through its life, and says in a table how each fared.
 
 Groups run in roots of their own, two at a time. The exit status is 0 if every step succeeded that is not known to fail
-outside our hands. With --write the table becomes that release's part of docs/services.md.
+outside our hands. With --write docs/services.md has what was found of these services.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from container import ContainerError
 from run import BootError
 
 from services import catalogue, debs, trial
-from services.catalogue import Service
+from services.service import Service
 from services.trial import Results
 
 DOCUMENT = root.TREE / "docs" / "services.md"
@@ -54,6 +54,24 @@ def failures(release: str, services: list[Service], results: Results) -> list[st
     ]
 
 
+def said(release: str, service: Service, step: str, text: str) -> str:
+    """What the table says of a step that failed."""
+    return text if text in trial.KNOWN else service.excuse(release, step) or text
+
+
+def recorded(release: str) -> Results:
+    """What the document's table of `release` says of each package: of steps that failed, the note."""
+    section = DOCUMENT.read_text().partition(f"\n## {release}\n")[2].partition("\n## ")[0]
+    notes = dict(re.findall(r"^(\d+)\. (.*)$", section, re.MULTILINE))
+    results: Results = {}
+    for line in section.splitlines():
+        package, *cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        steps = dict(zip(reversed(trial.STEPS), reversed(cells), strict=False))
+        if cells and all(re.fullmatch(r"yes|-|no \(\d+\)", cell) for cell in steps.values()):
+            results[package] = {step: notes.get(steps[step][4:-1], "") for step in trial.STEPS if steps[step] != "-"}
+    return results
+
+
 def table(release: str, services: list[Service], results: Results) -> str:
     """The results in Markdown: how many hold, all of them, and the reasons of failures."""
     whole = sum(results[service.package] == dict.fromkeys(trial.STEPS, "") for service in services)
@@ -65,7 +83,7 @@ def table(release: str, services: list[Service], results: Results) -> str:
         for step in trial.STEPS:
             text = steps.get(step)
             if text:
-                note = text if text in trial.KNOWN else service.excuse(release, step) or text
+                note = said(release, service, step, text)
                 if note not in notes:
                     notes.append(note)
                 row.append(f"no ({notes.index(note) + 1})")
@@ -101,13 +119,13 @@ def end(*_: object) -> None:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="make check-services", description="Debian's services under our init.")
     parser.add_argument("--release", default=archive.host_release())
-    parser.add_argument("--write", action="store_true", help="record the table in docs/services.md")
-    parser.add_argument("packages", nargs="*", help="only these, in one root")
+    parser.add_argument("--write", action="store_true", help="record the results in docs/services.md")
+    parser.add_argument("packages", nargs="*", help="only these")
     options = parser.parse_args(argv[1:])
     groups = catalogue.GROUPS
     if options.packages:
-        known = {service.package: service for group in groups.values() for service in group}
-        groups = {"chosen": [known[name] for name in options.packages]}
+        chosen = {name: [one for one in group if one.package in options.packages] for name, group in groups.items()}
+        groups = {name: group for name, group in chosen.items() if group}
     signal.signal(signal.SIGTERM, end)
     started = time.monotonic()
     # Both are made once, before the groups ask for them side by side.
@@ -120,7 +138,9 @@ def main(argv: list[str]) -> int:
     text = table(options.release, services, results)
     print(f"\n{options.release}, {len(services)} services, {time.monotonic() - started:.0f} s\n\n{text}")
     if options.write:
-        write(options.release, text)
+        results = recorded(options.release) | results
+        known = [one for group in catalogue.GROUPS.values() for one in group if one.package in results]
+        write(options.release, table(options.release, known, results))
     failed = failures(options.release, services, results)
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)

@@ -6,7 +6,9 @@ the installed packages of the root. Its state lies below build/services; nothing
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -58,10 +60,11 @@ class Store:
             raise RuntimeError(f"apt-get {' '.join(arguments)} failed:\n{done.stdout}")
         return done.stdout
 
-    def known(self, package: str) -> bool:
-        """Whether the release has a package of that name."""
-        text = archive.command_output("apt-cache", *self.options, "policy", package)
-        return "Candidate: " in text and "Candidate: (none)" not in text
+    def known(self, packages: list[str]) -> set[str]:
+        """Those of `packages` that the release has."""
+        text = archive.command_output("apt-cache", *self.options, "policy", *packages)
+        found = re.findall(r"^(\S+):\n.*\n  Candidate: (?!\(none\))", text, re.MULTILINE)
+        return set(found)
 
     def fetch(self, packages: list[str]) -> list[Path]:
         """The .deb files of `packages`, and of what they need beside the base."""
@@ -69,7 +72,9 @@ class Store:
         listed = self._apt_get(self.directory / "none", "--print-uris", *wanted)
         names = [line.split()[1] for line in listed.splitlines() if line.startswith("'")]
         if not all((self.debs / name).exists() for name in names):
-            self._apt_get(self.debs, "--download-only", *wanted)
+            with (self.directory / "lock").open("w") as lock:  # another group may fetch, too
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._apt_get(self.debs, "--download-only", *wanted)
         return [self.debs / name for name in names]
 
 

@@ -15,6 +15,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 LOOPBACK = "127.0.0.1"
 SECONDS = 3
+#: Answers of a name server: the address of localhost, or whatever it says, without zones and without a network.
+LOCALHOST = b"\x7f\0\0\1"
+ANY = b"\x09localhost"
 
 
 def _enter(descriptor: int) -> None:

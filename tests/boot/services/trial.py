@@ -22,10 +22,12 @@ import run
 from container import Container, wait_for
 
 from services import debs
-from services.catalogue import Service
 from services.questions import Question
+from services.service import Service
 
-#: Seconds within which a service comes up or goes away, and a boot, a shutdown or a run of apt ends.
+#: Seconds within which a service is up that something has started already, comes up or goes away, and within which a
+#: boot, a shutdown or a run of apt ends.
+SOON = 5
 PATIENCE = 30
 LONG = 240
 
@@ -43,7 +45,7 @@ chroot . insserv
 ABSENT = ("no such package in this release", "no init.d script")
 #: A script that orphan-sysvinit-scripts puts in place by a trigger, when the package has tried to start its service.
 LATE = "its script is of orphan-sysvinit-scripts, which registers it after the package's own start: up from then on"
-KEPT = "the package does not know that script: a purge neither stops the service nor takes the script away"
+KEPT = "the package does not know that script of orphan-sysvinit-scripts: a purge leaves it, and what it has started"
 #: What no init can change.
 KNOWN = (*ABSENT, LATE, KEPT)
 #: What a shell inside is confined with, as everything is that init started.
@@ -126,12 +128,15 @@ def install(machine: Machine, service: Service) -> None:
     try:
         machine.need(f"{APT} install {' '.join(service.install)}")
     except Trouble:
-        machine.need(f"{APT} purge {service.package}")  # or it would fail again at each of the next
+        # Or it would fail again at each of the next, even if it can be neither installed nor removed.
+        name = service.package
+        by_force = f"rm -f /var/lib/dpkg/info/{name}.prerm && dpkg --purge --force-all {name}"
+        machine.need(f"{APT} purge {name} || {{ {by_force}; }}")
         raise
     if not machine.has_script(service):
         raise Trouble(ABSENT[1])
     machine.need(service.after)
-    if machine.is_orphan(service):
+    if machine.is_orphan(service) and not wait_for(lambda: up(machine, service), SOON, 0.1):
         machine.need(f"service {service.script} start")
         expect_up(machine, service)
         raise Trouble(LATE)
@@ -159,12 +164,12 @@ def reboot(machine: Machine, service: Service) -> None:
 
 def purge(machine: Machine, service: Service) -> None:
     """What is left of it once apt has purged the group: nothing may run, answer or be registered."""
-    if machine.is_orphan(service):
+    if machine.is_orphan(service) and machine.pids(service.daemon):
         raise Trouble(KEPT)
     expect_down(machine, service)
     left = machine.shell(f"ls -d /etc/init.d/{service.script} /etc/rc?.d/[SK]??{service.script} 2>/dev/null")[1].split()
     if left:
-        raise Trouble(f"left behind: {' '.join(left)}")
+        raise Trouble(KEPT if machine.is_orphan(service) else f"left behind: {' '.join(left)}")
 
 
 #: The steps in their order, as the columns of the table.
@@ -219,7 +224,11 @@ class Trial:
         """Takes the group through all steps; RuntimeError or Trouble where not even the machine did its part."""
         path = base(self.release)
         store = debs.Store(self.release, path)
-        self.services = [service for service in self.services if self._known(store, service)]
+        known = store.known([service.package for service in self.services])
+        for service in self.services:
+            if service.package not in known:
+                self.results[service.package]["install"] = ABSENT[0]
+        self.services = [service for service in self.services if service.package in known]
         files = store.fetch([package for service in self.services for package in service.install])
         layer = Path(tempfile.mkdtemp(prefix=f"layer-{self.group}-", dir=root.BUILD / "services"))
         try:
@@ -231,14 +240,8 @@ class Trial:
             shutil.rmtree(layer, ignore_errors=True)
         return self.results
 
-    def _known(self, store: debs.Store, service: Service) -> bool:
-        known = store.known(service.package)
-        if not known:
-            self.results[service.package]["install"] = ABSENT[0]
-        return known
-
     def _live(self, path: Path, layer: Path) -> None:
-        with booted(path, run.packages(self.release), layer) as machine:
+        with booted(path, run.recommended(self.release), layer) as machine:
             machine.need(f"{APT} update")
             before = machine.need(PACKAGES).split()
             for service in self.services:
