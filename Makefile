@@ -8,7 +8,7 @@
 # make vm-recovery   virtual machines that are repaired from the menu of the recovery mode
 # make autopkgtest  the tests of debian/tests, in machines that systemd boots and that reboot into Upstart
 # make vm-all   virtual machines that boot, end and are rescued in every way, with disks and networks of every kind
-# make check-services  some hundred and fifty packages of services, each installed, stopped, restarted, rebooted, purged
+# make check-services  some hundred and thirty packages of services, each installed, stopped, restarted, rebooted, purged
 # make check-ways  ten sets of packages on a machine that runs systemd, taken to Upstart and back
 # make mutants    random changes of the code, and which of them no test notices
 # make check-daemons  a dozen real servers and ten wrappers, with each of expect none, fork and daemon

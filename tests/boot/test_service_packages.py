@@ -1,6 +1,6 @@
 """Six services of different kinds, from the archive as they are, on a system whose init is ours; see services/.
 
-All of them, and some sixty more, are the business of `make check-services`.
+All of them, and many more, are the business of `make check-services`.
 """
 
 from __future__ import annotations

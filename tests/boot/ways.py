@@ -95,7 +95,7 @@ class Way:
         named = self.unstarted()
         # What goes with systemd's session manager is kept, as that list says, but for what has no other use.
         found = SESSIONS.search(said)
-        session = found[1] if found and set(found[2].split()) - SAID else ""
+        session = re.sub(r" and |, ", " ", found[1]) if found and set(found[2].split()) - SAID else ""
         expected = SAID_WITH_ELOGIND if session else SAID
         self.install(f"{' '.join(ours.values())} {session} {NAMED[self.release]}")
         between = self.packages()

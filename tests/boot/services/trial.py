@@ -80,9 +80,9 @@ class Machine:
             status = 124
         return status, output.read_text(errors="replace")
 
-    def need(self, text: str) -> str:
+    def need(self, text: str, seconds: float = LONG) -> str:
         """As shell, but a failure is Trouble, with the end of the output."""
-        status, output = self.shell(text)
+        status, output = self.shell(text, seconds)
         if status:
             said = " / ".join(output.strip().splitlines()[-6:])
             raise Trouble(f"{text.replace(APT, 'apt-get')}: status {status}: {said}")
@@ -255,7 +255,7 @@ class Trial:
             for service in alive:
                 self._step(reboot, machine, service)
             added = sorted(set(machine.need(PACKAGES).split()) - set(before))
-            machine.need(f"{APT} purge {' '.join(added)}")
+            machine.need(f"{APT} purge {' '.join(added)}", 5 * LONG)
             for service in alive:
                 self._step(purge, machine, service)
             self._end(machine, "0", signal.SIGINT)
