@@ -32,20 +32,6 @@ GROUPS: dict[str, list[Service]] = {
             script="saned",
             before=config("/etc/default/saned", "RUN=yes"),
         ),
-        Service(
-            "sasl2-bin",
-            "saslauthd",
-            script="saslauthd",
-            before=config(
-                "/etc/default/saslauthd",
-                "START=yes",
-                "DESC=up",
-                'NAME="saslauthd"',
-                "MECHANISMS=shadow",
-                "THREADS=2",
-                'OPTIONS="-c -m /var/run/saslauthd"',
-            ),
-        ),
         Service("winbind", "winbindd.*", "wbinfo --ping"),
         Service("nullmailer", "nullmailer-send"),
         Service("clamav-freshclam", "freshclam"),
@@ -136,7 +122,6 @@ GROUPS: dict[str, list[Service]] = {
         Service(
             "radicale", "radicale", Question(5232, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1."), after=enable("radicale")
         ),
-        Service("strongswan-starter", "charon", script="ipsec", beside="strongswan-charon"),
         Service("xl2tpd", "xl2tpd", "pgrep -x xl2tpd"),
         Service("zabbix-agent2", "zabbix_agent2", Question(10050, b"ZBXD\1\x0a\0\0\0\0\0\0\0agent.ping", b"ZBXD")),
         Service("prometheus", "prometheus", http(9090, b"prometheus_", "/metrics")),
@@ -253,7 +238,6 @@ GROUPS: dict[str, list[Service]] = {
         Service("gearman-job-server", "gearmand", Question(4730, b"version\n", b"OK")),
         Service("pptpd", "pptpd", Question(1723, b"", b"")),
         Service("shadowsocks-libev", "ss-server", Question(8388, b"", b"")),
-        Service("nsca", "nsca", Question(5667, b"", b"")),
         Service(
             "sssd-common",
             "sssd",
