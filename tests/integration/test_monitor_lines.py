@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon_init import PROGRAMS, SECONDS, SessionInit, wait_for
@@ -28,11 +29,12 @@ JOBS = {
 class Monitor:
     """A monitor whose lines are read from a pipe."""
 
-    def __init__(self, init: SessionInit, *words: str, **environ: str) -> None:
+    def __init__(self, init: SessionInit, *words: str, user: int | None = None, **environ: str) -> None:
         environment = {**init.environ, "UPSTART_SESSION": init.address, **environ}
         self.process = subprocess.Popen(
-            [PROGRAMS / "upstart-monitor", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            [PROGRAMS / "upstart-monitor", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            user=user, extra_groups=None if user is None else [],
+        )  # fmt: skip
         assert self.process.stdout is not None and self.process.stderr is not None
         self.out, self.err = self.process.stdout.fileno(), self.process.stderr.fileno()
         self.text = ""
@@ -90,7 +92,7 @@ def init(tmp_path: Path) -> Iterator[SessionInit]:
 def monitors() -> Iterator[Callable[..., Monitor]]:
     made: list[Monitor] = []
 
-    def make(*args: str | SessionInit, **environ: str) -> Monitor:
+    def make(*args: str | SessionInit, **environ: Any) -> Monitor:
         made.append(Monitor(*args, **environ))  # type: ignore[arg-type]
         return made[-1]
 
@@ -200,6 +202,24 @@ def test_it_waits_where_it_is_told_to(init: SessionInit, monitors: Callable[...,
         bus.close()
         monitor.until("has gone, and is waited for", monitor.err)
         assert monitor.process.poll() is None
+    finally:
+        bus.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may be another user")
+def test_a_user_hears_the_system_s_init_by_the_system_bus(
+    init: SessionInit, monitors: Callable[..., Monitor], tmp_path: Path
+) -> None:
+    bus = Bus(tmp_path)
+    try:
+        init.client().call(names.PATH, names.MANAGER, "NotifyDBusAddress", "s", bus.address)
+        # By default, as there is no session.
+        monitor = monitors(init, "-n", "--states", user=65534, UPSTART_SESSION="", DBUS_SYSTEM_BUS_ADDRESS=bus.address)
+        monitor.begins(init)
+        init.client().start("tunnel", "HOST=a")
+        monitor.until("tunnel (a) start/running")
+        init.restart()
+        monitor.begins(init, "after")
     finally:
         bus.close()
 

@@ -35,6 +35,8 @@ JOBS = {
 #: kB, and seconds of the processor.
 MOST_MEMORY = 100 << 10
 LONGEST_FRAME = 0.05
+#: Seconds on the clock from one frame to the next that say that others had the processor.
+STARVED = 0.2
 
 
 @pytest.fixture(scope="module")
@@ -287,11 +289,14 @@ def test_a_thousand_events_a_second_are_all_shown_and_every_frame_is_in_time(
                 client.answer(client.serial)
         time.sleep(0.002)
     window.until(f"len(window.feed.shown) == {sent}", seconds + 2 * SECONDS)
+    # What the question below takes is not the window's, nor how long another program had the processor; whoever has
+    # been kept from it for long has more to do in the next frame.
+    frames = window.ask("frames")
+    taken = sorted(cost for cost, passed in frames if passed < STARVED)
+    assert len(taken) > 2 * seconds and taken[-1] < LONGEST_FRAME, taken[-10:]
+    assert sum(cost for cost, _ in frames) < seconds
     numbers = window.ask("[window.feed.shown.row(at).env[0] for at in range(len(window.feed.shown))]")
     assert numbers == [f"NUMBER={number}" for number in range(sent)]
-    # How long another program had the processor is not the window's.
-    taken = sorted(cost for cost, _ in window.ask("frames"))
-    assert len(taken) > 10 * seconds and taken[-1] < LONGEST_FRAME, taken[-10:]
     status = Path(f"/proc/{window.process.pid}/status").read_text()
     assert int(status.partition("VmHWM:")[2].split()[0]) < MOST_MEMORY
 
