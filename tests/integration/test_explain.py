@@ -222,6 +222,20 @@ def test_an_event(make: Make) -> None:
     assert explain(init, "--event", "one")[0] == 3
 
 
+def test_a_process_that_waits_for_the_event_that_it_emits(make: Make) -> None:
+    init = make(
+        up=f"task\nexec {PROGRAMS}/initctl emit ready\n", half="start on ready and never\nexec true\n"
+    )
+    client = init.client()
+    client.start("up", wait=False)
+    wait_for(lambda: "It has emitted ready, which is in progress" in explain(init, "up")[1])
+    status, text = explain(init, "--boot")
+    assert status == 5 and "at work, may wait for ready to finish" in text
+    assert "half has ready at " in text and "missing: never" in text
+    client.emit("never")
+    client.wait_status("up", "stop/waiting")
+
+
 def test_as_json(make: Make) -> None:
     init = make(job="start on go and stopped other\nexec sleep 1000\n")
     init.client().emit("go", wait=False)

@@ -42,7 +42,7 @@ def explain_boot(account: Account, story: Story) -> tuple[list[str], int]:
             lines.append("  " + _moving(instance, account, story, now))
     else:
         lines.append("Nothing is on its way.")
-    holding = [each for each in account["half"] if _holds_somebody(each, account)]
+    holding = [each for each in account["half"] if _holds_somebody(each, account, story)]
     if holding:
         lines.append("Conditions that are met by half, and so hold events that others wait for:")
         lines += ["  " + _half(each, account, story) for each in holding[:MOST]]
@@ -76,6 +76,9 @@ def _moving(instance: Account, account: Account, story: Story, now: float) -> st
             text += f", waits for {', '.join(holders) or 'its event to finish'}"
     elif instance["task"] and instance["state"] == "running":
         text += ", at work"
+    waited_for = story.waited_for((None, instance["job"], instance["name"]))
+    if waited_for:
+        text += f", may wait for {' and '.join(event_name(event.name, event.env) for event in waited_for)} to finish"
     goal = story.last_goal((None, instance["job"], instance["name"]), instance["goal"])
     if goal is not None and isinstance(goal.cause, list):
         events = [story.events[serial] for serial in goal.cause if serial in story.events]
@@ -85,10 +88,12 @@ def _moving(instance: Account, account: Account, story: Story, now: float) -> st
     return text
 
 
-def _holds_somebody(half: Account, account: Account) -> bool:
-    """Whether an event that has met the condition blocks an instance."""
-    blockers = {str(instance["blocker"]) for instance in account["moving"]}
-    return any(str(serial) in blockers for _, serial in half["met"])
+def _holds_somebody(half: Account, account: Account, story: Story) -> bool:
+    """Whether an event that has met the condition blocks an instance, or one whose process has emitted it."""
+    blockers = {instance["blocker"] for instance in account["moving"]}
+    for instance in account["moving"]:
+        blockers.update([event.serial for event in story.waited_for((None, instance["job"], instance["name"]))])
+    return any(serial in blockers for _, serial in half["met"])
 
 
 def _half(half: Account, account: Account, story: Story) -> str:

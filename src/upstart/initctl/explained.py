@@ -96,6 +96,10 @@ class Explainer:
             verb = {"start": "is starting", "respawn": "is to be respawned"}.get(goal, "is stopping")
             self._say(f"{name} {verb}: {state} {self._since(instance['since'])}{', ' + pids if pids else ''}.")
             self._waits(instance)
+        for event in self.story.waited_for(self._of(instance["name"]))[:NAMES]:
+            name = event_name(event.name, event.env)
+            self._say(f"It has emitted {name}, which is in progress; its process may wait for that "
+                      f"('initctl explain {event.name}' says who holds it).", 1)  # fmt: skip
         self._why(instance)
         self._troubles(instance)
         self._holds(instance["name"])

@@ -246,6 +246,18 @@ class Story:
         """The instances of a job that it tells of."""
         return [of for of in self.goals if of[1] == job]
 
+    def waited_for(self, of: Of) -> list[Emitted]:
+        """The events in progress that processes of an instance have emitted, and may be waiting for."""
+        return [
+            event
+            for serial in sorted(self.history.unfinished)
+            if (event := self.events.get(serial)) is not None
+            and isinstance(event.by, list)
+            and event.by[0] == "client"
+            and event.by[5]
+            and _of(event.by[5]) == of
+        ]
+
     def caused(self, serial: int) -> list[Goal]:
         """What an event has started or stopped."""
         return [goal for goal in self.all_goals if serial in events_of(goal.cause)]
