@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -51,7 +50,7 @@ def level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Level:
     made = Level(tmp_path)
     monkeypatch.setattr(keeping, "LOGS", str(tmp_path / "log"))
     monkeypatch.setattr(scripts, "tell_init", made.told.append)
-    monkeypatch.setattr(scripts, "_SCRIPT", re.compile(rb".*/etc/init\.d/([^/]+)\Z"))
+    monkeypatch.setattr(scripts, "_SCRIPTS", str(tmp_path / "etc/init.d").encode())
     monkeypatch.setattr(patience, "FIRST", 0.1)
     monkeypatch.setattr(rc, "LOOK", 0.05)
     return made

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WAITS_EVENT = "boot-waits"
 #: These run the others.
+_SCRIPTS = b"/etc/init.d"
 _RUNNERS = (b"rc", b"rcS")
 _TICKS = posix.sysconf("SC_CLK_TCK")
 
@@ -113,7 +114,7 @@ def _script(pid: int) -> str | None:
 def _name_of(path: bytes) -> bytes:
     """The name of a script in /etc/init.d, or of a link to one; nothing for any other path."""
     directory, _, name = path.rpartition(b"/")
-    if directory == b"/etc/init.d":
+    if directory == _SCRIPTS:
         return name
     is_runlevels = len(directory) == 10 and directory.startswith(b"/etc/rc") and directory.endswith(b".d")
     if is_runlevels and directory[7:8] in b"0123456S" and name[:1] in b"SK" and name[1:3].isdigit():
