@@ -133,7 +133,7 @@ def show(names: set[str] | list[str]) -> str:
 
 def live(release: str, name: str, recommends: bool) -> list[str]:
     """The row of one set."""
-    base = root.build("ways-root", release, root.called(release, SYSTEM.split()), '\nset -e\ncd "$1"\n: >etc/fstab\n')
+    base = root.build("ways-root", release, SYSTEM.split(), '\nset -e\ncd "$1"\n: >etc/fstab\n')
     work = Path(tempfile.mkdtemp(prefix="ways-", dir=root.BUILD))
     try:
         with Layer(base, work / "work", run.recommended(release), size="8g") as layer:
