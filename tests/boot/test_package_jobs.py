@@ -81,27 +81,37 @@ set -e
 [ "$1" != purge ] || update-rc.d atd remove >/dev/null
 """
 
+#: Those without a script, in the places of others: a service, one that containers do not have, and a step of the boot.
+BARE = ("usr/sbin/avahi-daemon", "lib/systemd/systemd-timesyncd", "usr/sbin/ufw")
+FOREGROUND = "#!/bin/sh\nexec sleep 1000011\n"
 
-def package(directory: Path) -> Path:
-    """Builds it, and gives the file."""
-    tree = directory / "tree"
-    files = {
+
+def packages(directory: Path) -> dict[str, str]:
+    """Builds at.deb, and two without a script, of which broken.deb has a program that cannot be executed.
+
+    Gives where each is to be.
+    """
+    at = {
         "etc/init.d/atd": SCRIPT,
         "usr/sbin/atd": PROGRAM,
         "DEBIAN/postinst": POSTINST,
         "DEBIAN/prerm": PRERM,
         "DEBIAN/postrm": POSTRM,
+        "DEBIAN/conffiles": "/etc/init.d/atd\n",
     }
-    for name, text in files.items():
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_text(text)
-        (tree / name).chmod(0o755)
-    (tree / "DEBIAN/control").write_text(CONTROL)
-    (tree / "DEBIAN/conffiles").write_text("/etc/init.d/atd\n")
-    subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-b", tree, directory / "at.deb"], check=True, stdout=subprocess.DEVNULL
-    )
-    return directory / "at.deb"
+    bare = dict.fromkeys(BARE, FOREGROUND)
+    built = {}
+    for name, files in {"at": at, "bare": bare, "broken": {BARE[0]: FOREGROUND}}.items():
+        tree = directory / f"tree-{name}"
+        files["DEBIAN/control"] = CONTROL.replace("Package: at", f"Package: {name}")
+        for file, text in files.items():
+            (tree / file).parent.mkdir(parents=True, exist_ok=True)
+            (tree / file).write_text(text)
+            (tree / file).chmod(0o644 if name == "broken" or file.startswith("DEBIAN/con") else 0o755)
+        deb = directory / f"{name}.deb"
+        subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, deb], check=True, stdout=subprocess.DEVNULL)
+        built[str(deb)] = f"/srv/{name}.deb"
+    return built
 
 
 class Machine:
@@ -149,13 +159,13 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 def container(directory: Path, files: dict[str, str], layer: Path | None = None) -> Container:
     """A system of which nothing but the package of the tests is special."""
-    path, packages, native = run.prepare("upstart", archive.host_release())
-    inside = {str(package(directory)): "/srv/at.deb"} | native
+    path, ours, native = run.prepare("upstart", archive.host_release())
+    inside = packages(directory) | native
     for target, text in files.items():
         source = directory / target.replace("/", "-")
         source.write_text(text)
         inside[str(source)] = target
-    return Container(path, ["/sbin/init"], packages, inside, lambda data: None, layer)
+    return Container(path, ["/sbin/init"], ours, inside, lambda data: None, layer)
 
 
 def test_services_are_run_by_their_jobs_from_the_first_boot_on(machine: Machine) -> None:
@@ -191,6 +201,48 @@ def test_a_service_has_its_job_from_its_installation_on_until_it_is_removed(mach
     assert machine.pids("atd") == []
     assert machine.link("atd") == ""
     assert machine("dpkg -P at; status atd")[0] != 0
+
+
+def test_a_service_without_a_script_is_started_by_its_installation(machine: Machine) -> None:
+    def process() -> str:
+        return machine("status avahi-daemon")[1].partition("process ")[2].strip()
+
+    assert machine("dpkg -i /srv/bare.deb")[0] == 0
+    assert machine.goes("avahi-daemon")
+    # A container has no use for the one, and the other belongs to the boot.
+    for name in ("systemd-timesyncd", "ufw"):
+        assert machine.link(name) != ""
+    assert machine("status systemd-timesyncd") == (0, "systemd-timesyncd stop/waiting\n")
+    assert machine("initctl list | grep -c '^ufw.*start/'")[1] == "0\n"
+    # An upgrade leaves it alone, running or stopped.
+    before = process()
+    assert machine("dpkg -i /srv/bare.deb")[0] == 0
+    assert before and process() == before
+    assert machine("stop avahi-daemon && dpkg -i /srv/bare.deb")[0] == 0
+    assert machine("status avahi-daemon") == (0, "avahi-daemon stop/waiting\n")
+    # Switched off.
+    assert machine("dpkg -P bare && echo manual >/etc/init/avahi-daemon.override && dpkg -i /srv/bare.deb")[0] == 0
+    assert machine.link("avahi-daemon") != ""
+    assert machine("status avahi-daemon") == (0, "avahi-daemon stop/waiting\n")
+    # Forbidden.
+    policy = machine.container.path("/usr/sbin/policy-rc.d")
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    assert machine("dpkg -P bare && rm /etc/init/avahi-daemon.override")[0] == 0
+    status, said = machine("dpkg -i /srv/bare.deb 2>&1")
+    assert status == 0 and "policy-rc.d forbids the start of avahi-daemon" in said
+    assert machine("status avahi-daemon") == (0, "avahi-daemon stop/waiting\n")
+    policy.unlink()
+    # A failure is told, and none of dpkg's.
+    assert machine("dpkg -P bare")[0] == 0
+    status, said = machine("dpkg -i /srv/broken.deb 2>&1")
+    assert status == 0 and "avahi-daemon has been installed, but not started: " in said
+    assert machine("dpkg-query -W -f '${db:Status-Status}' upstart-jobs") == (0, "installed")
+    # What needs the bus waits for it.
+    assert machine("dpkg -P broken && stop dbus && dpkg -i /srv/bare.deb")[0] == 0
+    assert machine("status avahi-daemon") == (0, "avahi-daemon stop/waiting\n")
+    assert machine("start dbus")[0] == 0
+    assert wait_for(lambda: machine.goes("avahi-daemon"), 20, 0.1)
 
 
 def test_a_service_that_must_not_be_started_has_its_job_all_the_same(machine: Machine) -> None:

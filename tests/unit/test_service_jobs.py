@@ -82,11 +82,11 @@ class TestEveryJob:
 
 
 def test_the_table_has_each_job_once_and_dpkg_is_asked_about_each_of_its_paths() -> None:
-    assert [name for name, _, _ in TABLE] == sorted(path.stem for path in FILES)
+    assert [row[0] for row in TABLE] == sorted(path.stem for path in FILES)
     made = subprocess.run(
         ["sh", JOBS / "make-triggers", JOBS / "installed"], check=True, capture_output=True, text=True
     ).stdout.splitlines()
-    for _, paths, _ in TABLE:
+    for _, paths, *_ in TABLE:
         for path in paths.split(","):
             assert f"interest-noawait {path}" in made
     assert "interest-noawait /usr/sbin/sshd" in made and "interest-noawait /sbin/wpa_supplicant" in made
@@ -96,8 +96,24 @@ def test_the_table_has_each_job_once_and_dpkg_is_asked_about_each_of_its_paths()
 
 def test_the_job_has_the_name_of_the_script_by_which_the_boot_leaves_it_alone() -> None:
     jobs = {path.stem for path in FILES}
-    for _, _, script in TABLE:
+    for _, _, script, *_ in TABLE:
         assert script == "-" or {script, script.removesuffix(".sh")} & jobs, script
+
+
+def test_the_installation_starts_services_and_nothing_that_is_a_step_of_something() -> None:
+    for name, _, _, *when in TABLE:
+        assert when in ([], ["running"]), name
+        job = parsed(JOBS / f"{name}.conf")
+        # What it starts with is there on a running machine: its runlevel, its file systems, or one other job.
+        condition = re.search(
+            r"^start on (runlevel \[2345\]|(local-)?filesystems?|started [\w-]+|stopped udevtrigger)"
+            r"( and not-container)?$",
+            (JOBS / f"{name}.conf").read_text(), re.M,
+        )  # fmt: skip
+        if when:
+            assert condition and not job.task and not job.instance, name
+        else:
+            assert not condition or job.task or name in {"anacron", "cloud-init-hotplugd", "cryptdisks-early"}, name
 
 
 def test_the_manual_names_each_job() -> None:
@@ -235,6 +251,188 @@ class TestLinkJobs:
         )
         assert done.returncode == 2
         assert done.stderr.startswith("Usage: ")
+
+
+class Running(System):
+    """One that seems to be this machine, and run by Upstart: what is asked and told is written down."""
+
+    #: Each writes down its words; a file of the job's name says whether it runs, FAIL that no start succeeds.
+    INITCTL = """\
+#!/bin/sh
+cd {root}/state
+case $1 in
+    status) if [ -e "$2" ]; then echo "$2 start/running, process 1"; elif [ -e "../etc/init/$2.conf" ]; then
+        echo "$2 stop/waiting"; else echo "initctl: Unknown job: $2" >&2; exit 1; fi ;;
+    start) echo "$2" >>started; if [ -e FAIL ]; then echo "initctl: Job failed to start" >&2; exit 1; fi
+        : >"$2"; echo "$2 start/running" ;;
+esac
+"""
+    #: PACKAGES has lines of path, package, status and script.
+    QUERY = """\
+#!/bin/sh
+case $1 in
+    -S) while read -r path package status script; do
+        if [ "$path" = "$2" ]; then echo "diversion by x from: $path"; echo "$package, other:any: $path"; exit 0; fi
+        done <{root}/packages; exit 1 ;;
+    -L) while read -r path package status script; do [ "$package" != "$2" ] || echo "$script"; done <{root}/packages ;;
+    -W) while read -r path package status script; do
+        if [ "$package" = "$4" ]; then printf %s "$status"; fi; done <{root}/packages ;;
+esac
+"""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        (root / "state").mkdir()
+        self.write("packages")
+        for name, text in {
+            "initctl": self.INITCTL, "dpkg-query": self.QUERY, "runlevel": '#!/bin/sh\ncat "{root}/level"\n',
+        }.items():  # fmt: skip
+            self.program(f"bin/{name}", text.replace("{root}", str(root)))
+        self.write("level", "N 2\n")
+        text = LINK_JOBS.read_text().replace("/proc/1/root -ef /", "/ -ef /")
+        text = re.sub(r"(?<![\w}])/(run|etc|usr/sbin/policy-rc\.d)\b", rf"{root}/\1", text)
+        text = text.replace("jobs=/usr/share", f"jobs={root}/usr/share").replace("PATH=/usr", f"PATH={root}/bin:/usr")
+        text = text.replace("table=$root$jobs", "table=$jobs").replace("init=$root/etc", f"init={root}/etc")
+        self.script = self.program("link-jobs", text)
+        table = (JOBS / "installed").read_text()
+        self.write("usr/share/upstart/jobs/installed", re.sub(r"(?<= |,)/", f"{root}/", table))
+
+    def program(self, path: str, text: str) -> Path:
+        file = self.write(path, text)
+        file.chmod(0o755)
+        return file
+
+    def triggered(self, *options: str) -> str:
+        """What it says; it succeeds whatever comes of a start."""
+        done = subprocess.run([self.script, *(options or ["--triggered"])], check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "")
+        return done.stderr
+
+    def started(self) -> list[str]:
+        path = self.root / "state/started"
+        return path.read_text().split() if path.exists() else []
+
+    def is_linked(self, name: str) -> bool:
+        return (self.init / f"{name}.conf").is_symlink()
+
+
+class TestTriggered:
+    @pytest.fixture
+    def running(self, tmp_path: Path) -> Running:
+        return Running(tmp_path)
+
+    def test_what_has_been_installed_is_started_once(self, running: Running) -> None:
+        running.write("usr/sbin/rsyslogd")
+        assert running.triggered() == ""
+        assert running.started() == ["rsyslog"]
+        (running.root / "state/rsyslog").unlink()
+        assert running.triggered() == ""
+        assert running.started() == ["rsyslog"]
+
+    def test_nothing_is_started_but_by_the_trigger(self, running: Running) -> None:
+        running.write("usr/sbin/rsyslogd")
+        subprocess.run([running.script], check=True)
+        assert running.is_linked("rsyslog")
+        assert running.triggered() == "" and running.started() == []
+
+    def test_steps_of_the_boot_are_not_for_now(self, running: Running) -> None:
+        for name in ("nft", "ufw", "mdadm", "anacron"):
+            running.write(f"usr/sbin/{name}")
+        assert running.triggered() == ""
+        assert running.is_linked("nftables") and running.started() == []
+
+    @pytest.mark.parametrize("level", ["N S", "2 1", "2 0", "2 6", "unknown"])
+    def test_nothing_is_started_in_another_runlevel(self, running: Running, level: str) -> None:
+        running.write("level", f"{level}\n")
+        running.write("usr/sbin/rsyslogd")
+        assert running.triggered() == ""
+        assert running.is_linked("rsyslog") and running.started() == []
+
+    def test_a_machine_that_systemd_runs_starts_nothing(self, running: Running) -> None:
+        (running.root / "run/systemd/system").mkdir(parents=True)
+        running.write("usr/sbin/rsyslogd")
+        assert running.triggered() == ""
+        assert running.is_linked("rsyslog") and running.started() == []
+
+    @pytest.mark.parametrize("override", ["manual\n", "  manual # for now\n", "start on evening\n"])
+    def test_what_is_switched_off_stays_so(self, running: Running, override: str) -> None:
+        running.write("etc/init/rsyslog.override", override)
+        running.write("usr/sbin/rsyslogd")
+        assert running.triggered() == ""
+        assert running.is_linked("rsyslog") and running.started() == []
+
+    def test_an_override_that_says_nothing_of_the_start_is_none_of_its_business(self, running: Running) -> None:
+        running.write("etc/init/rsyslog.override", "# manual\nnice 5\n")
+        running.write("usr/sbin/rsyslogd")
+        assert running.triggered() == ""
+        assert running.started() == ["rsyslog"]
+
+    @pytest.mark.parametrize("container", [True, False])
+    def test_what_is_for_machines_is_not_started_in_a_container(self, running: Running, container: bool) -> None:
+        if container:
+            running.write("run/container_type", "lxc\n")
+        running.write("usr/sbin/haveged")
+        assert running.triggered() == ""
+        assert running.started() == ([] if container else ["haveged"])
+
+    @pytest.mark.parametrize(
+        ("status", "said"),
+        [
+            (0, None), (104, None), (1, None), (105, None),
+            (101, "forbids the start of rsyslog"), (106, "forbids the start of rsyslog"),
+            (102, "rsyslog is not started, for policy-rc.d has failed with status 102"),
+        ],
+    )  # fmt: skip
+    def test_policy_rc_d_is_asked(self, running: Running, status: int, said: str | None) -> None:
+        running.program("usr/sbin/policy-rc.d", f'#!/bin/sh\necho "$@" >{running.root}/asked\nexit {status}\n')
+        running.write("usr/sbin/rsyslogd")
+        told = running.triggered()
+        assert running.started() == (["rsyslog"] if said is None else [])
+        assert said in told if said else told == ""
+        assert (running.root / "asked").read_text() == "rsyslog start 2\n"
+
+    def test_a_service_waits_for_what_it_needs(self, running: Running) -> None:
+        running.write("usr/sbin/avahi-daemon")
+        (running.init / "dbus.conf").write_text("")
+        assert running.triggered() == ""
+        assert running.is_linked("avahi-daemon") and running.started() == []
+        running.triggered("--remove")
+        running.write("state/dbus")
+        assert running.triggered() == ""
+        assert running.started() == ["avahi-daemon"]
+
+    def test_what_another_start_has_brought_along_is_not_started_again(self, running: Running) -> None:
+        running.write("state/rsyslog")
+        running.write("usr/sbin/rsyslogd")
+        assert running.triggered() == ""
+        assert running.started() == []
+
+    def test_a_failure_is_told_and_is_none_of_the_installation(self, running: Running) -> None:
+        running.write("state/FAIL")
+        running.write("usr/sbin/rsyslogd")
+        assert running.triggered() == (
+            "link-jobs: rsyslog has been installed, but not started: initctl: Job failed to start\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("status", "script", "said", "starts"),
+        [
+            ("installed", "/etc/default/rsyslog", "", True),
+            ("triggers-pending", "/etc/default/rsyslog", "", True),
+            ("unpacked", "/etc/default/rsyslog", "link-jobs: rsyslog is not started, for the package rsyslog is not "
+             "configured; when it is: start rsyslog\n", False),
+            # It has been started when it was configured, or is not to be.
+            ("installed", "/etc/init.d/rsyslog", "", False),
+            ("unpacked", "/etc/init.d/rsyslog", "", False),
+        ],
+    )  # fmt: skip
+    def test_the_package_is_asked(self, running: Running, status: str, script: str, said: str, starts: bool) -> None:
+        program = running.write("usr/sbin/rsyslogd")
+        if script.startswith("/etc"):
+            script = f"{running.root}{script}"
+        running.write("packages", f"{program} rsyslog {status} {script}\n")
+        assert running.triggered() == said
+        assert running.started() == (["rsyslog"] if starts else [])
 
 
 class TestServiceStep:
