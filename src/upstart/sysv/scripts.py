@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WAITS_EVENT = "boot-waits"
-#: These run the others.
 _SCRIPTS = b"/etc/init.d"
+#: These run the others.
 _RUNNERS = (b"rc", b"rcS")
 _TICKS = posix.sysconf("SC_CLK_TCK")
 
