@@ -54,7 +54,7 @@ def test_the_readme_names_all_that_it_is_looked_at_for() -> None:
 
 
 def test_the_counts_and_notes_of_the_services_are_those_of_their_tables() -> None:
-    sections = re.split(r"^## ", text_of("docs/services.md"), flags=re.M)[1:]
+    sections = [one for one in re.split(r"^## ", text_of("docs/services.md"), flags=re.M) if "\n| package |" in one]
     assert len(sections) >= 2
     for section in sections:
         count = re.search(r"^(\d+) of (\d+) packages take every step", section, re.M)
