@@ -415,24 +415,42 @@ class TestTriggered:
         )
 
     @pytest.mark.parametrize(
-        ("status", "script", "said", "starts"),
+        ("status", "script", "starts"),
         [
-            ("installed", "/etc/default/rsyslog", "", True),
-            ("triggers-pending", "/etc/default/rsyslog", "", True),
-            ("unpacked", "/etc/default/rsyslog", "link-jobs: rsyslog is not started, for the package rsyslog is not "
-             "configured; when it is: start rsyslog\n", False),
+            ("installed", "/etc/default/rsyslog", True),
+            ("triggers-pending", "/etc/default/rsyslog", True),
             # It has been started when it was configured, or is not to be.
-            ("installed", "/etc/init.d/rsyslog", "", False),
-            ("unpacked", "/etc/init.d/rsyslog", "", False),
+            ("installed", "/etc/init.d/rsyslog", False),
+            ("unpacked", "/etc/init.d/rsyslog", False),
         ],
-    )  # fmt: skip
-    def test_the_package_is_asked(self, running: Running, status: str, script: str, said: str, starts: bool) -> None:
+    )
+    def test_the_package_is_asked(self, running: Running, status: str, script: str, starts: bool) -> None:
         program = running.write("usr/sbin/rsyslogd")
         if script.startswith("/etc"):
             script = f"{running.root}{script}"
         running.write("packages", f"{program} rsyslog {status} {script}\n")
-        assert running.triggered() == said
-        assert running.started() == (["rsyslog"] if starts else [])
+        for options in ("--triggered", "--configured"):
+            assert running.triggered(options) == ""
+            assert running.started() == (["rsyslog"] if starts else [])
+
+    def test_the_end_of_dpkg_starts_what_was_not_configured(self, running: Running) -> None:
+        program = running.write("usr/sbin/rsyslogd")
+        other = running.write("usr/sbin/chronyd")
+        line = f"{program} rsyslog {{}} /x\n{other} chrony unpacked /y\n"
+        running.write("packages", line.format("unpacked"))
+        for options in ("--triggered", "--configured"):
+            assert running.triggered(options) == ""
+            assert running.is_linked("rsyslog") and running.started() == []
+        running.write("packages", line.format("installed"))
+        for _ in range(2):
+            assert running.triggered("--configured") == ""
+            assert running.started() == ["rsyslog"]
+        # It has gone meanwhile.
+        other.unlink()
+        running.write("packages")
+        assert running.triggered() == "" and running.triggered("--configured") == ""
+        assert running.started() == ["rsyslog"]
+        assert not (running.root / "run/upstart/jobs-to-start").exists()
 
 
 class TestServiceStep:
