@@ -184,8 +184,11 @@ class Reader:
             assert self.shows(expected, printed), (command, printed)
 
     def shows(self, expected: str, printed: str) -> bool:
-        """Whether a command printed what the page says; process numbers may differ, but each stands for one process."""
+        """Whether a command printed what the page says, at another time; process numbers may differ, but each stands
+        for one process."""
         pattern = re.sub(r"process \d+", r"process (\\d+)", re.escape(expected).replace(r"\ ", " "))
+        pattern = re.sub(r"\d\d:\d\d:\d\d", r"\\d\\d:\\d\\d:\\d\\d", pattern)
+        pattern = re.sub(r"\\\(\d+ ms\\\)", r"\\(.*s\\)", pattern)
         match = re.fullmatch(pattern, printed)
         if match is None:
             return False

@@ -2,13 +2,15 @@
 
 What is always true here: the engine is the real one, and is told what the record has and nothing else; the same record
 leads to the same states on any machine.  Where a state is not the one that the record says, that is kept in
-``differences``.  What an engine is asked for is given to whoever looks on, and performed by nobody.
+``differences``.  What an engine is asked for is given to whoever looks on, and performed by nobody.  The
+engine's history is of the whole replay.
 """
 
 from __future__ import annotations
 
 import json
 
+from upstart.base.jsontext import encoder
 from upstart.engine import snapshot
 from upstart.engine.cleaning import essence, revealed
 from upstart.engine.engine import Engine
@@ -119,6 +121,13 @@ class Replay:
             return event
 
         vars(engine)["emit"] = emit_and_tell
+        if self._began:
+            engine.history = self.engine.history
+        else:
+            engine.history.encode_by(encoder(",", ":"))
+            engine.note_program("anew")
+            # The time of day less the clock: what is known of it.
+            engine.note_clock(0.0, self.record.time - self.record.at)
         self.engine = engine
 
     def _begin(self, at: float, why: str, saved: dict[str, Any]) -> None:
@@ -133,8 +142,8 @@ class Replay:
         self.now = at
         if self._began:
             self.notes.append(f"{self.seconds:.3f} s: init went on after a {why}")
-        self._began = True
         self._load(saved)
+        self._began = True
 
     def _check(self, at: float, expected: str) -> None:
         self.now = max(self.now, at)

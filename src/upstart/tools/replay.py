@@ -14,11 +14,13 @@ from upstart import VERSION
 from upstart.base.errors import UsageError
 from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
+from upstart.client.history import History
+from upstart.engine import account
+from upstart.initctl.explained import Explainer
 from upstart.initctl.statusline import describe
-from upstart.tools.resuming import Standing
+from upstart.initctl.story import Story
 from upstart.tools.simulate import Unusable, situation, statuses
 from upstart.tools.situation import Situation, written
-from upstart.tools.stuck import Reasons
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ Options:
                                 after so many seconds (1.5, or 2s), or where
                                 an event comes ('started JOB=web')
       --inputs                show all inputs until then, numbered
-      --explain=JOB           show what JOB waits for there; may be repeated
+      --explain=JOB           say why JOB runs there, or does not; may be
+                                repeated
       --json                  write all of it as JSON
       --help                  display this help and exit
       --version               output version information and exit
@@ -52,6 +55,8 @@ Records are made by `initctl record' and `init --record'.
 To go on from a point in virtual time, use init-simulate --from.
 The exit status is 1 if a state is not the one that was recorded.
 """
+#: Texts of the history that are read at a time.
+TEXTS = 64
 #: What changes nothing that anybody sees.
 UNSEEN = ("run", "set_announcing", "set_priority", "set_reporting", "answer", "note_clock", "process_used")
 
@@ -74,12 +79,29 @@ def inputs_of(found: Situation) -> list[tuple[int, float, Input]]:
 
 
 def explain(found: Situation, name: str) -> list[str]:
-    """What a job waits for at the point, in words.  Raises `UsageError`."""
-    standing = Standing(found)
-    job = standing.world.engine.jobs.get((None, name))
+    """What `initctl explain` would have said of a job at the point.  Raises `UsageError`."""
+    replay = found.replay
+    engine = replay.engine
+    job = engine.jobs.get((None, name))
     if job is None:
         raise UsageError(f"unknown job: {name}")
-    return Reasons(standing).told_of(job)
+    steps = account.of_job(engine, job, None)
+    told: dict[str, Any] = {}
+    while not told:
+        try:
+            next(steps)
+        except StopIteration as end:
+            told = end.value
+    clocks = (replay.now, 0.0, found.record.time - found.record.at)
+    told["clocks"] = clocks
+    history = History()
+    since: int | None = 0
+    while since is not None:
+        texts, following = engine.history.chunks(since, TEXTS)
+        since = history.take((texts, clocks, following, list(engine.events)), since)
+    explainer = Explainer(told, Story(history), lambda job, instance: None)
+    explainer.explain(None)
+    return explainer.lines
 
 
 def show(found: Situation, settings: Settings) -> None:

@@ -26,25 +26,7 @@ if TYPE_CHECKING:
     from upstart.tools.situation import Situation
 
 
-class Standing(Simulation):
-    """Stands where ``situation`` does, for who asks why; nothing goes on."""
-
-    def __init__(
-        self, situation: Situation, takes: Mapping[str, float] | None = None, container: str = ""
-    ) -> None:
-        super().__init__((), takes, container)
-        world = self.world
-        engine = world.engine = snapshot.load(situation.saved(), lambda: world.now)
-        engine.set_priority(WARN)
-        engine.set_announcing(True)
-        world.now = self._start = situation.replay.now
-        self.history = list(situation.history)
-        self.started_before = set(situation.started)
-        self.begins_late = situation.begins_late
-        self.jobs = [job.job_class for job in engine.jobs.values()]
-
-
-class Resumed(Standing):
+class Resumed(Simulation):
     """Goes on from ``situation``, once the jobs ``added`` are defined and those named in ``removed`` are gone."""
 
     def __init__(
@@ -55,8 +37,15 @@ class Resumed(Standing):
         added: Iterable[JobClass] = (),
         removed: Iterable[str] = (),
     ) -> None:
-        super().__init__(situation, takes, container)
-        world, engine = self.world, self.world.engine
+        super().__init__((), takes, container)
+        world = self.world
+        engine = world.engine = snapshot.load(situation.saved(), lambda: world.now)
+        engine.set_priority(WARN)
+        engine.set_announcing(True)
+        world.now = self._start = situation.replay.now
+        self.history = list(situation.history)
+        self.started_before = set(situation.started)
+        self.begins_late = situation.begins_late
         # Who waited for an answer then, and is not told.
         world.answers[0] = []
         self._emitted_before = situation.emitted

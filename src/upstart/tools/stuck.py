@@ -68,12 +68,11 @@ class Reasons:
         words = f"Failed to obtain {job.name} instance: "
         return next((text for text in self._simulation.world.log if text.startswith(words)), "")
 
-    def lacks(self, condition: Condition, progress: Progress, why: bool = True) -> str:
-        """What of a condition is not met, and, if that is wanted, why that has not come."""
+    def lacks(self, condition: Condition, progress: Progress) -> str:
+        """What of a condition is not met, and why that has not come."""
         if isinstance(condition, Match):
-            reason = f" ({self._why_not(condition)})" if why else ""
-            return "" if condition in progress else _text(condition) + reason
-        left, right = (self.lacks(side, progress, why) for side in (condition.left, condition.right))
+            return "" if condition in progress else f"{_text(condition)} ({self._why_not(condition)})"
+        left, right = (self.lacks(side, progress) for side in (condition.left, condition.right))
         if isinstance(condition, And):
             return " and ".join(part for part in (left, right) if part)
         return f"{left} or {right}" if left and right else ""
@@ -95,35 +94,6 @@ class Reasons:
             return "came without variables"
         others = "; ".join(dict.fromkeys(event.partition(" ")[2] or "none" for event in came))
         return f"came with {others}" if len(others) < 60 else "came with other variables"
-
-    def told_of(self, job: Job) -> list[str]:
-        """How a job stands: its instances with what they wait for, and what its ``start on`` lacks."""
-        lines = []
-        for instance in job.instances.values():
-            lines.append(f"{instance.display} {instance.goal}/{instance.state}")
-            lines += [f"  {text}" for _, text in self._waits_for(instance) if instance.blocker is not None]
-            if self._is_stuck(instance) and instance.blocker is None:
-                lines.append(f"  {self._own_process(instance)}")
-            if instance.failure:
-                lines.append(f"  failed: {instance.failure}")
-            condition = instance.job_class.stop_on
-            if condition is not None and instance.goal == "start":
-                lines.append(f"  stop on lacks {self.lacks(condition, instance.stop_progress or {}, False)}")
-        if not job.instances:
-            lines.append("stop/waiting")
-        condition = job.job_class.start_on
-        if condition is None:
-            lines += ["no event starts it"] if not job.instances else []
-        elif not job.instances or job.job_class.instance:
-            met = sorted({event.name for event in (job.start_progress or {}).values()})
-            lines += [f"start on has met {' '.join(met)}"] if met else []
-            # What has come and gone has started it then, and says nothing of the next time.
-            lacks = self.lacks(condition, job.start_progress or {}, job.name not in self._begun)
-            lines.append(f"start on lacks {lacks}")
-        for (session, name, instance_name), text in self._engine.failures.items():
-            if (session, name) == (job.session, job.name) and instance_name not in job.instances:
-                lines.append(f"it failed before: {text}")
-        return lines
 
     # What is stuck
 
