@@ -244,8 +244,12 @@ def test_a_service_without_a_script_is_started_by_its_installation(machine: Mach
     assert machine("status avahi-daemon") == (0, "avahi-daemon stop/waiting\n")
     assert machine("dpkg --configure bare")[0] == 0
     assert machine.goes("avahi-daemon")
+    # It does not outlive its program.
+    running = process()
+    assert running and machine("dpkg -P bare")[0] == 0
+    assert machine.link("avahi-daemon") == "" and machine(f"test -e /proc/{running}")[0] == 1
     # What needs the bus waits for it.
-    assert machine("stop avahi-daemon && dpkg -P bare && stop dbus && dpkg -i /srv/bare.deb")[0] == 0
+    assert machine("stop dbus && dpkg -i /srv/bare.deb")[0] == 0
     assert machine("status avahi-daemon") == (0, "avahi-daemon stop/waiting\n")
     assert machine("start dbus")[0] == 0
     assert wait_for(lambda: machine.goes("avahi-daemon"), 20, 0.1)

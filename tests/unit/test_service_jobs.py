@@ -265,6 +265,8 @@ case $1 in
         echo "$2 stop/waiting"; else echo "initctl: Unknown job: $2" >&2; exit 1; fi ;;
     start) echo "$2" >>started; if [ -e FAIL ]; then echo "initctl: Job failed to start" >&2; exit 1; fi
         : >"$2"; echo "$2 start/running" ;;
+    stop) echo "$2" >>stopped; if [ -e FAIL ]; then exit 1; fi
+        rm "$2"; echo "$2 stop/waiting" ;;
 esac
 """
     #: PACKAGES has lines of path, package, status and script.
@@ -309,7 +311,13 @@ esac
         return done.stderr
 
     def started(self) -> list[str]:
-        path = self.root / "state/started"
+        return self._noted("started")
+
+    def stopped(self) -> list[str]:
+        return self._noted("stopped")
+
+    def _noted(self, what: str) -> list[str]:
+        path = self.root / "state" / what
         return path.read_text().split() if path.exists() else []
 
     def is_linked(self, name: str) -> bool:
@@ -328,6 +336,32 @@ class TestTriggered:
         (running.root / "state/rsyslog").unlink()
         assert running.triggered() == ""
         assert running.started() == ["rsyslog"]
+
+    def test_what_has_no_program_any_more_is_stopped(self, running: Running) -> None:
+        program = running.write("usr/sbin/rsyslogd")
+        nft = running.write("usr/sbin/nft")
+        running.triggered()
+        program.unlink()
+        nft.unlink()
+        assert running.triggered() == "" and running.stopped() == ["rsyslog"]
+        assert not running.is_linked("rsyslog") and not running.is_linked("nftables")
+        assert running.triggered() == "" and running.stopped() == ["rsyslog"]
+
+    def test_what_does_not_stop_is_told_of(self, running: Running) -> None:
+        program = running.write("usr/sbin/rsyslogd")
+        running.triggered()
+        program.unlink()
+        running.write("state/FAIL")
+        assert running.triggered().startswith("link-jobs: rsyslog has been removed, but runs on")
+        assert not running.is_linked("rsyslog")
+
+    def test_what_has_no_program_any_more_runs_on_where_that_is_policy(self, running: Running) -> None:
+        program = running.write("usr/sbin/rsyslogd")
+        running.triggered()
+        program.unlink()
+        running.program("usr/sbin/policy-rc.d", "#!/bin/sh\n[ \"$2\" = stop ] && exit 101\n")
+        assert running.triggered() == "link-jobs: policy-rc.d forbids the stop of rsyslog\n"
+        assert running.stopped() == []
 
     def test_nothing_is_started_but_by_the_trigger(self, running: Running) -> None:
         running.write("usr/sbin/rsyslogd")
@@ -380,7 +414,7 @@ class TestTriggered:
         [
             (0, None), (104, None), (1, None), (105, None),
             (101, "forbids the start of rsyslog"), (106, "forbids the start of rsyslog"),
-            (102, "rsyslog is not started, for policy-rc.d has failed with status 102"),
+            (102, "there is no start of rsyslog, for policy-rc.d has failed with status 102"),
         ],
     )  # fmt: skip
     def test_policy_rc_d_is_asked(self, running: Running, status: int, said: str | None) -> None:
