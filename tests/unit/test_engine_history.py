@@ -191,6 +191,19 @@ def test_the_longest_entries_do_not_exceed_it_either() -> None:
         assert held(found) <= KEPT + RECENT
 
 
+def test_long_names_of_variables_are_bounded_too() -> None:
+    found = History(lambda: 1.0)
+    found.encode_by(json.dumps)
+    for number in range(CHUNK * 40):
+        found.note_event(number, "e", {}, None)
+    found.note_event(-1, "e", {"K" * 400_000: ""}, None)
+    for number in range(CHUNK):
+        found.note_event(number, "e", {}, None)
+    entries = [entry for _, entry in found.entries(json.loads)]
+    assert len(entries) == CHUNK * 41 + 1
+    assert max(len(json.dumps(entry)) for entry in entries) < 2 * LONGEST_VARIABLES
+
+
 def test_what_nobody_makes_text_of_is_bounded_too() -> None:
     found = filled(UNENCODED * 3, encode=False)
     assert len(found._recent) <= UNENCODED
@@ -263,10 +276,12 @@ def test_strangers_are_told_values_that_conditions_compare_and_no_others() -> No
         other="start on mounted /dev/sd* MOUNTPOINT=/\nexec x\n",
         plain="exec x\n",
         late="start on started plain\nexec x\n",
+        placed="start on placed y USER=u\nexec x\n",
     )
     world.emit("go", KIND="y", PASSWORD="secret")
     world.emit("mounted", DEVICE="/dev/sda1", MOUNTPOINT="/srv", OPTIONS="password=secret")
     world.emit("unheard", JOB="secret")
+    world.emit("placed", X="y", SECRET="secret", USER="u")
     world.start("plain")
     entries = [entry for _, entry in world.engine.history.entries(json.loads)]
     public = Public(world.engine.awaited).entries(entries)
@@ -275,4 +290,5 @@ def test_strangers_are_told_values_that_conditions_compare_and_no_others() -> No
     assert shown["go"] == {"KIND": "y", "PASSWORD": None}
     assert shown["mounted"] == {"DEVICE": "/dev/sda1", "MOUNTPOINT": "/srv", "OPTIONS": None}
     assert shown["unheard"] == {"JOB": None}
+    assert shown["placed"] == {"X": "y", "SECRET": None, "USER": "u"}
     assert shown["started"] == {"JOB": "plain", "INSTANCE": ""}

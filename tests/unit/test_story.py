@@ -197,6 +197,12 @@ def test_a_saved_history_is_the_same() -> None:
     assert (again.clock, again.suspended, again.wall, again.unfinished) == (world.now, 0.5, 1e9, {3, 4})
 
 
+def test_what_two_answers_of_init_both_had_is_there_once() -> None:
+    texts = [(0, "[[1.0,0],[1.0,1],[1.0,2]]"), (1, "[[1.0,1],[1.0,2],[1.0,3]]"), (4, "[[1.0,4]]")]
+    again = load(saved(texts, [1.0, 0.0, 0.0], 5, []))
+    assert [number for number, _ in again.entries] == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", '{"kind":"upstart-history","version":1}', '{"kind":"upstart-history"']
 )

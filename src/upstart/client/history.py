@@ -99,8 +99,11 @@ def load(text: str) -> History:
         history.clock, history.suspended, history.wall = found["clocks"]
         history.following = found["following"]
         history.unfinished = set(found["unfinished"])
+        following = 0
         for first, entries in found["entries"]:
-            history.entries += enumerate(entries, first)
+            # Two answers of init may have had the same entries, if it has made text of them in between.
+            history.entries += [each for each in enumerate(entries, first) if each[0] >= following]
+            following = max(following, first + len(entries))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"it is damaged: {error}") from None
     return history

@@ -16,7 +16,7 @@ import re
 from hashlib import blake2b
 
 from upstart.conf.expand import ExpandError, expand
-from upstart.engine.condition import split_test
+from upstart.engine.condition import looked_at, split_test
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -279,10 +279,10 @@ class Cleaner:
             return
         while True:
             self._by_place.setdefault(name, set()).add(args)
-            if name in _LIVES and any(key is None for key, _, _ in tests[len(_looked_at(args, ("JOB", "INSTANCE"))) :]):
+            if name in _LIVES and any(key is None for key, _, _ in tests[len(looked_at(args, ("JOB", "INSTANCE"))) :]):
                 self._exports_compared = True
             for order in self._orders.get(name, ()):
-                self._compare(_looked_at(args, order))
+                self._compare(looked_at(args, order))
             if not name.endswith("/failed"):
                 return
             # It has the variables of the event that failed.
@@ -324,7 +324,7 @@ class Cleaner:
         if len(orders) < _ORDERS and len(self._orders) < 10_000:
             orders.add(order)
         for args in self._by_place.get(name, ()):
-            self._compare(_looked_at(args, order))
+            self._compare(looked_at(args, order))
 
     def _mark(self, value: str) -> str:
         """What stands for the value of a variable."""
@@ -392,22 +392,6 @@ def _leaves(condition: list[Any] | None) -> Iterator[list[str]]:
             yield rest
         else:
             todo += rest
-
-
-def _looked_at(args: tuple[str, ...], order: tuple[str, ...]) -> list[str]:
-    """The variables that tests look at in an event that has these, as `condition.matches` finds them."""
-    found = []
-    last: str | None = None
-    for arg in args:
-        key = split_test(arg)[0]
-        if key is None:
-            place = 0 if last is None else order.index(last) + 1
-            key = order[place] if place < len(order) else None
-        if key is None or key not in order:
-            break
-        found.append(key)
-        last = key
-    return found
 
 
 def essence(snapshot: dict[str, Any], cleaned: bool) -> dict[str, Any]:

@@ -124,3 +124,19 @@ def matches(leaf: Match, event: Event, env: Mapping[str, str] | None) -> bool:
             return False
         last = key
     return True
+
+
+def looked_at(args: tuple[str, ...], order: tuple[str, ...]) -> list[str]:
+    """The variables that tests look at in an event that has these, as `matches` finds them."""
+    found = []
+    last: str | None = None
+    for arg in args:
+        key = split_test(arg)[0]
+        if key is None:
+            place = 0 if last is None else order.index(last) + 1
+            key = order[place] if place < len(order) else None
+        if key is None or key not in order:
+            break
+        found.append(key)
+        last = key
+    return found

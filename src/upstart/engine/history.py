@@ -65,7 +65,7 @@ RECENT = 288 << 10
 #: Entries that become text together, and as many that there may be where nobody makes text.
 CHUNK = 128
 UNENCODED = 4096
-#: Characters of a name, of a reason, and of all variables of an event; variables of one.
+#: Characters of a name, of a reason, and of all variables of an event with their names; variables of one.
 LONGEST_NAME = 128
 LONGEST_REASON = 240
 LONGEST_VARIABLES = 256
@@ -111,7 +111,7 @@ class History:
 
     def note_event(self, serial: int, name: str, env: dict[str, str], by: object) -> None:
         """An event was emitted; ``env`` does not change any more."""
-        if len(env) > MOST_VARIABLES or len(name) > LONGEST_NAME or sum(map(len, env.values())) > LONGEST_VARIABLES:
+        if len(name) > LONGEST_NAME or (env and not is_short(env)):
             name, env = shortened(name), bounded(env)
         recent = self._recent
         recent.append((self._clock(), "event", serial, name, env, by))
@@ -178,6 +178,8 @@ class History:
             self._kept.append((first, text))
             self._kept_size += len(text)
             return
+        if len(text) > RECENT:
+            return
         self._ring.append((first, text))
         self._ring_size += len(text)
         while self._ring_size > RECENT:
@@ -238,6 +240,11 @@ class History:
 def shortened(text: str, longest: int = LONGEST_NAME) -> str:
     """``text``, or its beginning and three dots."""
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def is_short(env: dict[str, str]) -> bool:
+    """Whether it can be kept as it is."""
+    return len(env) <= MOST_VARIABLES and sum(map(len, env)) + sum(map(len, env.values())) <= LONGEST_VARIABLES
 
 
 def bounded(env: dict[str, str]) -> dict[str, str]:

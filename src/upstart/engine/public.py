@@ -7,7 +7,7 @@ the place of the others None.
 
 from __future__ import annotations
 
-from upstart.engine.condition import split_test
+from upstart.engine.condition import looked_at, split_test
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class Public:
 
     def __init__(self, awaited: Awaited) -> None:
         self._awaited = awaited
-        #: The variables of an event that are compared: by name, and so many of the first.
-        self._compared: dict[str, tuple[frozenset[str], int]] = {}
+        #: The variables of an event that are compared by name, and the tests of which some go by place.
+        self._compared: dict[str, tuple[frozenset[str], list[tuple[str, ...]]]] = {}
 
     def entries(self, entries: Iterable[Any]) -> list[Any]:
         """The same entries, without what is nobody's business; those given are not changed."""
@@ -39,22 +39,22 @@ class Public:
 
     def variables(self, name: str, env: dict[str, str], own: bool) -> dict[str, str | None]:
         """The variables of an event of that name, which is one of jobs' ``own`` or not."""
-        names, first = self._of(name)
-        return {
-            key: value if key in names or at < first or (own and key in OF_JOBS) else None
-            for at, (key, value) in enumerate(env.items())
-        }
+        names, placed = self._of(name)
+        shown = set(names)
+        order = tuple(env) if placed else ()
+        for tests in placed:
+            shown.update(looked_at(tests, order))
+        return {key: value if key in shown or (own and key in OF_JOBS) else None for key, value in env.items()}
 
-    def _of(self, name: str) -> tuple[frozenset[str], int]:
+    def _of(self, name: str) -> tuple[frozenset[str], list[tuple[str, ...]]]:
         known = self._compared.get(name)
         if known is None:
             names: set[str] = set()
-            first = 0
+            placed: list[tuple[str, ...]] = []
             for tests in self._awaited.names.get(name, ()):
                 keys = [split_test(test)[0] for test in tests]
                 names.update([key for key in keys if key is not None])
                 if None in keys:
-                    # A value without a name is compared with the variable after that of the test before it.
-                    first = max(first, len(keys))
-            known = self._compared[name] = frozenset(names), first
+                    placed.append(tuple(tests))
+            known = self._compared[name] = frozenset(names), placed
         return known
