@@ -30,7 +30,7 @@ RELEASES ?= bookworm trixie
 # What the programs stand on, what their tests do, what packages and roots are built with, what machines boot in.
 RUN_PACKAGES := python3-dbus python3-pyinotify python3-pyudev
 TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-jeepney python3-debian dpkg-dev man-db groff-base dbus iproute2 \
-  procps util-linux e2fsprogs zsh fish logrotate
+  procps util-linux e2fsprogs zsh fish logrotate strace
 # A window of GTK's, a screen to see it on, and who looks at what a desktop is told of it.
 WINDOW_PACKAGES := xvfb xdotool gir1.2-gtk-4.0 gir1.2-adw-1 adwaita-icon-theme desktop-file-utils appstream
 DEB_PACKAGES := build-essential debhelper dh-python python3-all python3-setuptools

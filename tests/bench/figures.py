@@ -137,7 +137,7 @@ class Reported:
 def task(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
     """One task from its event's emission to its end, with few and with many jobs loaded."""
     for count in sizes.loaded:
-        figure = Figure(f"one task, {count:,} jobs loaded", "ms", "2 ms")
+        figure = Figure(f"one task, {count:,} jobs loaded", "ms", "1.2 ms")
         jobs = jobfiles.generated(count - 1) | {"bench.conf": "start on bench-task\n" + TASK}
         with Cells(sides, jobs) as cells:
             for _, cell in cells.turns(3):
@@ -152,7 +152,7 @@ def burst(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
     title = f"{sizes.burst:,} tasks on one event, {sizes.burst_loaded:,} jobs loaded"
     others = jobfiles.generated(sizes.burst_loaded - sizes.burst)
     for what, stanza, rounds in (("", "", sizes.burst_rounds), (", console none", "console none\n", 1)):
-        figure = Figure(title + what, "ms a task", "1.5 ms")
+        figure = Figure(title + what, "ms a task", "0.9 ms")
         tasks = {f"bench-{number}.conf": f"start on bench-burst\n{stanza}{TASK}" for number in range(sizes.burst)}
         with Cells(sides, others | tasks) as cells:
             cells.measure(figure, rounds, lambda cell: float(cell.ask("emit", "bench-burst")), 1000 / sizes.burst)
@@ -172,7 +172,7 @@ def events(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
 
 def services(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
     """Services that start on one event, until all of them run."""
-    figure = Figure(f"{sizes.services:,} services up on one event", "ms each", "1.5 ms")
+    figure = Figure(f"{sizes.services:,} services up on one event", "ms each", "0.9 ms")
 
     def up(cell: Cell) -> float:
         took = float(cell.ask("emit", "bench-up"))
@@ -186,7 +186,7 @@ def services(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
 
 def respawn(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
     """From the death of a daemon to the exec of its successor."""
-    figure = Figure("a daemon's death to its successor's exec", "ms", "2 ms")
+    figure = Figure("a daemon's death to its successor's exec", "ms", "1.0 ms")
     with tempfile.TemporaryDirectory(prefix="upstart-bench-") as directory:
         program = shutil.copy("/bin/sleep", f"{directory}/daemon")
         job = f"start on bench-up\nrespawn\nrespawn limit unlimited\nexec {program} 100000\n"
@@ -227,8 +227,8 @@ def ready(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
 def memory(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
     """Resident memory at rest, and what a further job adds."""
     few, many = sizes.idle
-    resident = Figure(f"VmRSS, {few:,} jobs idle", "MB", "18 MB")
-    growth = Figure(f"growth a further job, up to {many:,}", "kB", "3 kB")
+    resident = Figure(f"VmRSS, {few:,} jobs idle", "MB", "14.0 MB")
+    growth = Figure(f"growth a further job, up to {many:,}", "kB", "2.6 kB")
     for side in sides:
         with Reported():
             sizes_found = []
@@ -244,7 +244,7 @@ def memory(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
 
 def commands(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
     """initctl, as a shell would wait for it, beside an interpreter that does nothing."""
-    version = Figure("initctl version", "ms", "")
+    version = Figure("initctl version", "ms", "9.5 ms")
     bare = Figure("bare python3 -I -S", "ms", "")
     bare_times = Figure("initctl version, times bare python3 -I -S", "times", "1.6 times")
     listed = Figure(f"initctl list of {sizes.listed:,} jobs", "ms", "40 ms")

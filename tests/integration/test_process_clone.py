@@ -46,6 +46,25 @@ def test_a_process_begins_in_the_group_of_its_job(host: Host, way: str, monkeypa
     assert unified(Path("/proc/self/cgroup").read_text()) == own
 
 
+@pytest.mark.parametrize(
+    ("error", "tries"), [("ENOSYS", 1), ("EINVAL", 1), ("EAGAIN", 3), ("EMFILE", 3), ("EBUSY", 3), ("ENOMEM", 3)]
+)
+def test_what_lacks_for_the_moment_does_not_keep_later_processes_from_being_cloned(
+    host: Host, error: str, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def fails(cgroup: int) -> int:
+        asked.append(cgroup)
+        raise OSError(getattr(errno, error), "said by the test")
+
+    monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
+    monkeypatch.setattr(spawn, "fork_into", fails)
+    for _ in range(3):
+        assert host.wait(host.spawn(host.job("/bin/true")).pid) == 0
+    assert len(asked) == tries
+
+
 def test_a_failed_step_of_a_cloned_child_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
     assert host.failure(host.job("/nonexistent/program")).endswith("No such file or directory")
