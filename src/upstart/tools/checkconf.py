@@ -16,6 +16,7 @@ import sys
 
 from upstart import VERSION
 from upstart.base.inherited import restore_locale
+from upstart.base.output import printing
 from upstart.conf.files import OVERRIDE
 from upstart.tools.checkjob import Invalid, check
 from upstart.tools.findings import Json, Report, Sarif
@@ -147,11 +148,17 @@ def _short_options(letters: str, todo: list[str], options: Options) -> None:
 
 def main(argv: list[str]) -> int:
     """The command; returns its exit status: 0 where all is valid, 1 for everything else, help among it."""
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    sys.stderr.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     # Shells and unpackers that are run from here are given the locale that we were given.
     restore_locale()
     program = os.path.basename(argv[0])
+    return printing(program, 1, lambda: _main(program, argv))
+
+
+def _main(program: str, argv: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # There is none where it was closed from the start.
+        if stream is not None:
+            stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     options = parse_options(argv[1:])
     for complaint in options.complaints:
         print(f"{program}: {complaint}", file=sys.stderr)

@@ -16,6 +16,7 @@ from upstart import VERSION
 from upstart.base.errors import UsageError
 from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
+from upstart.base.output import printing
 from upstart.conf.parse import ParseError, parse_job
 from upstart.tools import unitfiles
 from upstart.tools.sessionmanager import leaving
@@ -297,6 +298,10 @@ def check(root: str, quiet: bool) -> list[str]:
 def main(argv: list[str]) -> int:
     """Print them; the exit status."""
     restore_locale()
+    return printing("init-checkunits", 2, lambda: _main(argv))
+
+
+def _main(argv: list[str]) -> int:
     settings = Settings()
     try:
         words = parse(argv, OPTIONS, settings)

@@ -13,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 
 from upstart.base.errors import ClientError
 from upstart.base.inherited import restore_locale
+from upstart.base.output import printing
 from upstart.tools import dotfile, jobgraph
 
 TYPE_CHECKING = False
@@ -159,13 +160,7 @@ def run(given: Namespace) -> None:
             raise Trouble(str(error))
     path = given.outfile or f"upstart.{given.format}"
     if path == "-":
-        try:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # Who reads the graph has seen enough, and nothing more is to be written at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.buffer.write(data)
         return
     try:
         with open(path, "wb") as file:
@@ -177,6 +172,10 @@ def run(given: Namespace) -> None:
 def main(argv: list[str]) -> int:
     """The command; the exit status."""
     restore_locale()
+    return printing("initctl2dot", 1, lambda: _main(argv), unread=0)
+
+
+def _main(argv: list[str]) -> int:
     given = options(argv)
     try:
         run(given)

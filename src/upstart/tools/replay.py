@@ -14,6 +14,7 @@ from upstart import VERSION
 from upstart.base.errors import UsageError
 from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
+from upstart.base.output import printing
 from upstart.client.history import History
 from upstart.engine import account
 from upstart.initctl.explained import Explainer
@@ -179,6 +180,10 @@ def document(found: Situation, settings: Settings) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """The command; the exit status."""
     restore_locale()
+    return printing("init-replay", 2, lambda: _main(argv))
+
+
+def _main(argv: list[str]) -> int:
     settings = Settings()
     try:
         words = parse(argv, OPTIONS, settings)

@@ -15,6 +15,7 @@ from upstart import VERSION
 from upstart.base.errors import UsageError
 from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
+from upstart.base.output import printing
 from upstart.client.status import Status
 from upstart.engine.recorded import NotARecord
 from upstart.initctl.statusline import describe
@@ -382,6 +383,10 @@ def _start(began: Began) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """The command; the exit status."""
     restore_locale()
+    return printing("init-simulate", 2, lambda: _main(argv))
+
+
+def _main(argv: list[str]) -> int:
     settings = Settings()
     try:
         words = parse(argv, OPTIONS, settings)
