@@ -40,6 +40,25 @@ def test_what_is_no_json_for_the_package_is_none_here(text: str) -> None:
     assert decode(text) == value
 
 
+CUT = ['{"a":1,', "{", '{"a"', '["', "[1,", '"\\x"', '{"a":1', "[1", "{1:2}", "", "x", "1 1"]
+
+
+@pytest.mark.parametrize("text", CUT)
+def test_what_is_no_json_is_a_value_error_where_the_package_is_not_loaded(text: str) -> None:
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "src")!r})
+from upstart.base import jsontext
+assert "json" not in sys.modules
+try:
+    jsontext.decoder()({text!r})
+except ValueError:
+    sys.exit(0)
+sys.exit(1)
+"""
+    subprocess.run([sys.executable, "-IS", "-c", program], check=True, timeout=20)
+
+
 def test_what_the_package_takes_beside_json_is_taken() -> None:
     assert jsontext.encoder()([math.inf, -math.inf]) == json.dumps([math.inf, -math.inf])
     assert jsontext.decoder()("[Infinity, -Infinity]") == [math.inf, -math.inf]

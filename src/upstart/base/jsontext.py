@@ -65,6 +65,11 @@ def decoder() -> Callable[[str], Any]:
             value, end = scan(text, begin)
         except StopIteration as stop:
             raise ValueError(f"a value was expected at character {stop.value}") from None
+        except SystemError:
+            # The part in C looks for the error that it means among the modules that are loaded, and finds none.
+            import json
+
+            return json.loads(text)
         if text[end:].strip(_BLANKS):
             raise ValueError(f"there is more after the value, from character {end} on")
         return value

@@ -89,10 +89,13 @@ def saved(texts: list[tuple[int, str]], clocks: list[float], following: int, unf
 
 def load(text: str) -> History:
     """The history that `saved` wrote.  ValueError where it is none, or one of a later version."""
-    found = decoder()(text)
+    try:
+        found = decoder()(text)
+    except ValueError as error:
+        raise ValueError(f"it is no saved history, or a damaged one: {error}") from None
     if not isinstance(found, dict) or found.get("kind") != _KIND:
         raise ValueError("it is no saved history")
-    if found["version"] > _VERSION:
+    if found.get("version", 0) > _VERSION:
         raise ValueError("it was saved by a later version")
     history = History()
     try:
