@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,27 @@ def test_it_outlives_a_re_exec_and_says_that_there_was_one(init: SessionInit) ->
     client.stop("service")
     goal = of(client, "goal")[-1]
     assert goal[1:3] == [[None, "service", ""], "stop"]
+
+
+def test_initctl_follows_it_over_a_re_exec(init: SessionInit, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    environ = {**init.environ, "UPSTART_SESSION": init.address}
+    with output.open("wb") as file:
+        command = [str(ROOT / "build/sbin/initctl"), "--user", "history", "--follow"]
+        process = subprocess.Popen(command, env=environ, stdout=file, stderr=file)
+    try:
+        init.client().emit("before")
+        wait_for(lambda: "event before" in output.read_text())
+        init.restart().emit("after")
+        wait_for(lambda: "event after" in output.read_text())
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait()
+    lines = [line[10:] for line in output.read_text().splitlines()]
+    assert len([line for line in lines if line.startswith("event before")]) == 1
+    assert [line for line in lines if "re-executed" in line or "anew" in line], lines
+    assert not [line for line in lines if line.startswith("ctl: ")]
 
 
 def test_without_its_state_it_says_that_it_begins_there(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from upstart.initctl.words import clock, duration, event_name, step_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.client.history import History
+    from upstart.client.init import Init
     from upstart.initctl.boots import Period, Took
     from upstart.initctl.story import Step
 
@@ -179,6 +180,13 @@ def _write(path: str, text: str) -> None:
         raise ClientError(f"{path}: {error.strerror}")
 
 
+def _quiet(context: Context) -> Init:
+    """A connection that is sent no signals, which nobody would fetch. Raises ClientError."""
+    init = context.open()
+    init.hear([])
+    return init
+
+
 def compare(context: Context) -> int:
     """compare [FILE [FILE]]: what took another time in the second boot, which is this one if only one is named."""
     from upstart.initctl.compared import differences
@@ -245,21 +253,32 @@ def _show_entries(context: Context, found: History, story: Story) -> None:
             context.message(f"{clock(story.wall(entry[0]))}  {line(entry, story)}")
 
 
-#: Seconds between two questions.
+#: Seconds between two questions, and how many an init that is executed anew is waited for.
 FOLLOW = 0.5
+ANEW = 10
 
 
 def _follow(context: Context, found: History) -> None:
-    """Show what comes, until init goes."""
+    """Show what comes, until init goes; it remembers, and goes on counting, when it is executed anew. Raises
+    ClientError."""
     import time
 
-    init = context.open()
-    init.hear([])
+    init: Init | None = _quiet(context)
     all_of_it = found
+    last = time.monotonic()
     while True:
         context.flush()
         time.sleep(FOLLOW)
-        more = init.history(all_of_it.following)
+        try:
+            if init is None:
+                init = _quiet(context)
+            more = init.history(all_of_it.following)
+        except ClientError:
+            if time.monotonic() - last > ANEW:
+                raise
+            init = None
+            continue
+        last = time.monotonic()
         if more.entries:
             shown_so_far = all_of_it.entries
             all_of_it = more
