@@ -22,6 +22,7 @@ JOBS = {
     "line": "instance $X\ntask\nexec echo hello from $X\n",
     "line-up": "task\nexec echo another job\n",
     "silent": "exec sleep 1000\n",
+    "quiet": "instance $X\nexec sleep 1000\n",
     "chatter": 'task\nscript\n  i=0; while [ $i -lt 20000 ]; do echo "number $i"; i=$((i+1)); done\nend script\n',
     "escape": "task\nexec printf '\\033[31mred\\n'\n",
 }
@@ -88,6 +89,10 @@ def test_what_there_is_no_log_of(session: Session) -> None:
     assert session.run("initctl log silent") == (0, "", "")
     assert session.run("initctl log nothing") == (4, "", "initctl: Unknown job, and no log of one: nothing\n")
     assert session.run("initctl log line none")[0] == 4
+    # One that runs, and has said nothing.
+    session.run("start quiet X=here")
+    assert session.run("initctl log quiet here") == (0, "", "")
+    assert session.run("initctl log quiet there")[0] == 4
     status, _, err = session.run("initctl log web --since whenever")
     assert status == 1 and err.startswith("initctl: not a time: whenever")
     assert session.run("initctl log web -n x")[0] == 1

@@ -107,9 +107,13 @@ def _readers(context: Context, places: Places) -> list[Reader]:
         said = [source.job, source.instance][: len(context.args)]
         if said == context.args or [name] == [arg.replace("/", "_") for arg in context.args]:
             found.append(Reader(f"{places.logdir}/{name}{logfiles.ENDING}", source, context.error))
-    if not found and len(context.args) == 1 and context.args[0] in known:
-        # It has said nothing so far.
-        found.append(Reader(places.log(context.args[0]) or "", Source("job", context.args[0]), context.error))
+    if not found and context.args:
+        job, *instances = context.args
+        if instances:
+            known = _instances(context)
+        if job in known and known[job].issuperset(instances):
+            # It has said nothing so far.
+            found.append(Reader(places.log(*context.args) or "", Source("job", *context.args), context.error))
     return found
 
 
