@@ -144,6 +144,24 @@ def test_initctl_follows_it_over_a_re_exec(init: SessionInit, tmp_path: Path) ->
     assert not [line for line in lines if line.startswith("ctl: ")]
 
 
+@pytest.mark.parametrize("command", ["history", "explain go"])
+def test_what_an_event_brings_does_not_command_a_terminal(init: SessionInit, command: str) -> None:
+    init.client().emit("go", "KIND=\x1b[31mred\nline")
+    main, sub = os.openpty()
+    environ = {**init.environ, "UPSTART_SESSION": init.address, "NO_COLOR": "1"}
+    words = [str(ROOT / "build/sbin/initctl"), "--user", *command.split()]
+    subprocess.run(words, env=environ, stdout=sub, check=True, timeout=20)
+    os.close(sub)
+    shown = b""
+    try:
+        while data := os.read(main, 65536):
+            shown += data
+    except OSError:
+        pass  # nobody has the other side any more
+    os.close(main)
+    assert b"KIND=\\x1b[31mred\\x0aline" in shown and b"\x1b" not in shown
+
+
 def test_without_its_state_it_says_that_it_begins_there(tmp_path: Path) -> None:
     init = SessionInit(tmp_path, {"service": "exec sleep 1000\n"}, program=lose_state(tmp_path) / "init")
     client = init.client()

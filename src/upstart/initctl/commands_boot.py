@@ -82,7 +82,7 @@ def blame(context: Context) -> int:
             text += "  (not there yet)"
         elif took.life.failure:
             text += "  (failed)"
-        context.message(text)
+        context.message(context.plain(text))
     return 0
 
 
@@ -122,7 +122,7 @@ def critical_chain(context: Context) -> int:
         return 0
     context.message("When it was to start or stop stands after '@', how long it took from then after '+'.")
     for depth, step in enumerate(steps):
-        context.message(f"{'  ' * depth}{_step_line(step, period)}")
+        context.message(context.plain(f"{'  ' * depth}{_step_line(step, period)}"))
     return 0
 
 
@@ -212,12 +212,13 @@ def compare(context: Context) -> int:
         return 0
     context.message(f"The {first.name} took {duration(lengths[0])}, and now {duration(lengths[1])}.")
     for each in changed:
-        context.message(f"{'+' if each.more > 0 else '-'}{duration(abs(each.more)):>11}  {each.name}: {each.why}")
+        text = f"{'+' if each.more > 0 else '-'}{duration(abs(each.more)):>11}  {each.name}: {each.why}"
+        context.message(context.plain(text))
     if not changed:
         context.message("No job took another time.")
     for names, what in ((new, "Only now"), (gone, "Only before")):
         if names:
-            context.message(f"{what}: {', '.join(names)}")
+            context.message(context.plain(f"{what}: {', '.join(names)}"))
     return 0
 
 
@@ -250,7 +251,7 @@ def _show_entries(context: Context, found: History, story: Story) -> None:
 
             context.write(json.dumps({"number": number, "time": round(story.wall(entry[0]), 6), "entry": entry}) + "\n")
         else:
-            context.message(f"{clock(story.wall(entry[0]))}  {line(entry, story)}")
+            context.message(context.plain(f"{clock(story.wall(entry[0]))}  {line(entry, story)}"))
 
 
 #: Seconds between two questions, and how many an init that is executed anew is waited for.

@@ -111,5 +111,5 @@ def _show(context: Context, lines: list[str], status: int, more: dict[str, objec
         context.show_json({**more, "lines": lines, "status": status})
     else:
         for line in lines:
-            context.message(line)
+            context.message(context.plain(line))
     return status

@@ -125,4 +125,4 @@ def _table(context: Context, found: list[Facts], columns: list[str]) -> None:
     colours = ["1", *(facts.colour for facts in found)]
     for row, colour in zip(rows, colours, strict=True):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        context.message(context.coloured(line, colour))
+        context.message(context.coloured(context.plain(line), colour))

@@ -104,7 +104,7 @@ class Report:
         if verbose:
             for name, value in self._known():
                 if value:
-                    context.message(f"  {name + ':':{_WIDTH}}{value}")
+                    context.message(f"  {name + ':':{_WIDTH}}{context.plain(value)}")
             self._write_log()
         if self._loop:
             context.flush()
