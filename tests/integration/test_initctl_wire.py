@@ -199,10 +199,14 @@ def test_output_that_cannot_be_written_is_no_failure(start_init: StartInit) -> N
     init = start_init({"Get version": ("v", "init (upstart 1.13.2)")})
     with open("/dev/full", "wb") as full:
         assert initctl(init.address, "version", stdout=full).returncode == 0
+        # Half a document is good for nothing.
+        lost = initctl(init.address, "version", "--json", stdout=full)
+        assert (lost.returncode, lost.stderr) == (1, b"initctl: Unable to write: No space left on device\n")
     reader, writer = os.pipe()
     os.close(reader)
     try:
         assert initctl(init.address, "version", stdout=writer).returncode == 0
+        assert initctl(init.address, "version", "--json", stdout=writer).returncode == 0
     finally:
         os.close(writer)
 

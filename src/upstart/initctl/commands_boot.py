@@ -166,6 +166,7 @@ def chart(context: Context) -> int:
     _refuse_arguments(context, 0)
     text = draw(_period(context))
     if context.settings.output is None:
+        context.document = True
         context.write(text)
     else:
         _write(context.settings.output, text)

@@ -29,6 +29,7 @@ def cat(context: Context) -> int:
     if conf is None:
         raise unknown_job(places, job)
     lines, errors = checker.merged(conf, places.override(job))
+    context.document = True
     if context.settings.json:
         shown = [{"file": line.file, "line": line.number, "text": line.text} for line in lines]
         context.show_json({"job": job, "lines": shown, "errors": errors})

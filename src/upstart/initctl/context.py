@@ -1,13 +1,15 @@
 """What every command of initctl is given: its name, its settings, where its output goes, and the way to init.
 
 Standard output is gathered and written at the end (or line by line to a terminal), as C's would be, so that messages
-and errors that meet in one file keep the order scripts are used to; a reader that went away is no error.
+and errors that meet in one file keep the order scripts are used to; a reader that went away is no error, and a full
+disk only where the output is a document.
 """
 
 from __future__ import annotations
 
 import posix
 import sys
+from errno import EPIPE
 
 from upstart.base.errors import ClientError, DBusError, Reason, UsageError
 from upstart.base.names import ACCESS_DENIED
@@ -77,13 +79,16 @@ class Settings:
 class Context:
     """One run of one command. `program` is the name the program was called by, `args` the command's arguments."""
 
-    __slots__ = ("_lines", "_terminal", "args", "program", "settings")
+    __slots__ = ("_lines", "_lost", "_terminal", "args", "document", "program", "settings")
 
     def __init__(self, program: str) -> None:
         self.program = program
         self.settings = Settings()
         self.args: list[str] = []
+        #: Whether what is written is good for nothing unless it is whole; JSON always is.
+        self.document = False
         self._lines: list[str] = []
+        self._lost: OSError | None = None
         self._terminal = posix.isatty(1)
 
     def message(self, text: str) -> None:
@@ -150,8 +155,17 @@ class Context:
     def flush(self) -> None:
         """Writes what has been gathered for standard output."""
         if self._lines:
-            _write(1, "".join(self._lines))
+            self._lost = _write(1, "".join(self._lines)) or self._lost
             self._lines.clear()
+
+    def finish(self, status: int) -> int:
+        """Writes what is left; the exit status, which is ``status`` unless a document could not be written."""
+        self.flush()
+        needed = self.document or self.settings.json
+        if self._lost is not None and needed and self._lost.errno != EPIPE:
+            self.error(f"Unable to write: {self._lost.strerror}")
+            return status or 1
+        return status
 
     def open(self) -> Init:
         """Connects to the init daemon that options and environment name. Raises ClientError or UsageError.
@@ -212,13 +226,16 @@ class Context:
             raise ClientError(error.message)
 
 
-def _write(descriptor: int, text: str) -> None:
+def _write(descriptor: int, text: str) -> OSError | None:
+    """Why not all of it was written: as in the original nobody's error, since the exit status tells of the command,
+    but where what is written is a document."""
     data = memoryview(text.encode("utf-8", "surrogateescape"))
     try:
         while data:
             data = data[posix.write(descriptor, data) :]
-    except OSError:
-        pass  # a closed or broken output is nobody's error here; the exit status tells of the command
+    except OSError as error:
+        return error
+    return None
 
 
 def carry_out(argv: list[str], action: Callable[[Context, list[str]], int]) -> int:
@@ -230,17 +247,19 @@ def carry_out(argv: list[str], action: Callable[[Context, list[str]], int]) -> i
     argv = words_of(argv)
     context = Context(argv[0].rpartition("/")[2])
     try:
-        return action(context, argv)
+        status = action(context, argv)
     except ShowVersion:
         from upstart.initctl.usage import show_version
 
         show_version(context)
-        return 0
+        status = 0
     except ClientError as error:
         context.fail(error)
-        return error.status
-    finally:
+        status = error.status
+    except BaseException:
         context.flush()
+        raise
+    return context.finish(status)
 
 
 def words_of(argv: list[str]) -> list[str]:
