@@ -236,6 +236,31 @@ def test_a_process_that_waits_for_the_event_that_it_emits(make: Make) -> None:
     client.wait_status("up", "stop/waiting")
 
 
+def test_what_is_not_up_for_an_error_in_its_file_or_for_half_a_condition(make: Make) -> None:
+    init = make(
+        broken="start on go\nexecute true\n",
+        web="start on started db and file-ready\nexec sleep 1000\n",
+        db="start on go\nexec sleep 1000\n",
+        again="start on go or (go and never)\nexec sleep 1000\n",
+    )
+    init.client().emit("go", wait=False)
+    init.client().wait_status("db", "start/running")
+    for _ in range(2):
+        status, text = explain(init, "--boot")
+        assert status == 6
+        assert f"  {init.conf}/broken.conf:2: Unknown stanza\n" in text
+        assert "  web has started db at " in text and "missing: file-ready\n" in text and "again" not in text
+        assert init.initctl("list", "--failed").stdout == "broken stop/unknown\n"
+        assert "broken.conf:2: Unknown stanza" in init.initctl("list", "--failed", "--columns=failure").stdout
+        init.restart()
+    init.client().emit("file-ready")
+    init.write("broken", "start on go\nexec true\n")
+    wait_for(lambda: explain(init, "--boot")[0] == 0)
+    status, text = explain(init, "--boot")
+    assert "broken" not in text and "web" not in text
+    assert init.initctl("list", "--failed").returncode == 3
+
+
 def test_as_json(make: Make) -> None:
     init = make(job="start on go and stopped other\nexec sleep 1000\n")
     init.client().emit("go", wait=False)

@@ -76,7 +76,9 @@ def of_all(engine: Engine, public: Public | None) -> Answer:
         if job.start_progress and len(half) < MOST:
             condition = job.job_class.start_on
             met = _met(condition, job.start_progress, events)
-            half.append({"job": job.name, "session": job.session, "start_on": condition_to_rpn(condition), "met": met})
+            up = any(instance.goal == "start" for instance in job.instances.values())
+            told = {"job": job.name, "session": job.session, "start_on": condition_to_rpn(condition), "met": met}
+            half.append({**told, "up": up})
         for instance in job.instances.values():
             rests = (instance.goal, instance.state) == ("start", "running") and not instance.job_class.task
             if not rests and len(moving) < MOST:

@@ -9,6 +9,7 @@ from upstart.initctl.words import clock, duration, event_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from upstart.initctl.story import Story
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 MOST = 20
 
 
-def explain_boot(account: Account, story: Story) -> tuple[list[str], int]:
-    """The lines, and the exit status: `CHANGING` while something is on its way, `FAILED` where something has failed."""
+def explain_boot(account: Account, story: Story, errors: Sequence[str]) -> tuple[list[str], int]:
+    """The lines, and the exit status: `CHANGING` while something is on its way, `FAILED` where something has failed.
+
+    ``errors`` is what is wrong with files of jobs, ``FILE:LINE: text`` each.
+    """
     now: float = account["clocks"][0]
     lines: list[str] = []
     begins = [at for at, what in story.begins if what in ("boot", "session")]
@@ -46,13 +50,24 @@ def explain_boot(account: Account, story: Story) -> tuple[list[str], int]:
     if holding:
         lines.append("Conditions that are met by half, and so hold events that others wait for:")
         lines += ["  " + _half(each, account, story) for each in holding[:MOST]]
+    waiting = [each for each in account["half"] if each not in holding and not each.get("up")]
+    if waiting:
+        lines.append("Not started, for only a part of their start condition has come:")
+        lines += ["  " + _half(each, account, story) for each in waiting[:MOST]]
+        if len(waiting) > MOST:
+            lines.append(f"  and {len(waiting) - MOST} more")
+    if errors:
+        lines.append("Files with an error; a job of which there is no other file is unknown until it is mended:")
+        lines += [f"  {text}" for text in errors[:MOST]]
+        if len(errors) > MOST:
+            lines.append(f"  and {len(errors) - MOST} more (initctl check-config)")
     failures = _standing_failures(account, story)
     if failures:
         lines.append("Failed, and not run since:")
         lines += [f"  {text}" for text in failures[:MOST]]
         if len(failures) > MOST:
             lines.append(f"  and {len(failures) - MOST} more (initctl list --failed)")
-    return lines, CHANGING if moving else FAILED if failures else 0
+    return lines, CHANGING if moving else FAILED if failures or errors else 0
 
 
 def _in_order(moving: list[Account]) -> list[Account]:

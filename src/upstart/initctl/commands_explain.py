@@ -102,8 +102,9 @@ def _boot(context: Context, init: Init) -> int:
         if error.name in NO_EXTENSION:
             raise ClientError("This init daemon does not tell what is needed to explain anything")
         raise
-    lines, status = explain_boot(account, Story(init.history()))
-    return _show(context, lines, status, {"account": account})
+    errors = init.configuration_errors()
+    lines, status = explain_boot(account, Story(init.history()), errors)
+    return _show(context, lines, status, {"account": account, "errors": errors})
 
 
 def _show(context: Context, lines: list[str], status: int, more: dict[str, object]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from upstart.base.errors import DBusError, UsageError
 from upstart.base.glob import match
 from upstart.base.names import NO_EXTENSION
+from upstart.client.status import Status
 from upstart.initctl.context import NOTHING, Context
 from upstart.initctl.facts import COLUMNS, Facts
 from upstart.initctl.past import Past
@@ -36,6 +37,10 @@ def list_chosen(context: Context) -> int:
     failed = failures(init)
     past = Past(init)
     found = [Facts(init, status, failed, past) for status in init.all_status()]
+    if "failed" in settings.kinds:
+        known = {str(facts.status.job) for facts in found}
+        broken = {(name, ""): error for name, error in _broken(init).items() if name not in known}
+        found += [Facts(init, Status(name, state="unknown"), broken, past) for name, _ in broken]
     if settings.services:
         found += _services(context, {str(facts.status.job) for facts in found})
     found = [facts for facts in found if _is_named(facts, context.args) and _is_wanted(context, facts)]
@@ -51,6 +56,25 @@ def list_chosen(context: Context) -> int:
             text = facts.service.describe() if facts.service is not None else describe(facts.status)
             context.message(context.coloured(text, facts.colour))
     return 0 if found else NOTHING
+
+
+def _broken(init: Init) -> dict[str, str]:
+    """What is wrong with files of jobs, by job; of an init that cannot tell, nothing."""
+    try:
+        errors = init.configuration_errors()
+        directories = init.directories()[0] if errors else []
+    except DBusError as error:
+        if error.name not in NO_EXTENSION:
+            raise
+        return {}
+    found: dict[str, str] = {}
+    for text in errors:
+        for directory in directories:
+            file = text.removeprefix(directory + "/")
+            ends = [at for at in (file.find(".conf:"), file.find(".override:")) if at > 0]
+            if file != text and ends:
+                found.setdefault(file[: min(ends)], text)
+    return found
 
 
 def _columns(text: str) -> list[str]:
