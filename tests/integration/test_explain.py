@@ -261,6 +261,45 @@ def test_what_is_not_up_for_an_error_in_its_file_or_for_half_a_condition(make: M
     assert init.initctl("list", "--failed").returncode == 3
 
 
+def test_what_expect_has_to_do_with_it(make: Make) -> None:
+    init = make(
+        never="expect daemon\nexec sleep 1000\n",
+        gone="expect fork\nexec true\n",
+        forks="expect fork\nscript\nsleep 1000 &\nexit 0\nend script\n",
+        bare="exec sh -c 'exit 1'\n",
+    )
+    client = init.client()
+    client.start("never", wait=False)
+    client.wait_status("never", "start/spawned")
+    pid = client.status("never")[1]["main"]
+    began = time.monotonic()
+    text = explain(init, "never")[1]
+    assert f"It says 'expect daemon': process {pid} has yet to fork twice. 10 s after its start it counts as" in text
+    assert "'initctl stop never' would end that before." in text
+    assert init.initctl("start", "gone").returncode == 1
+    text = explain(init, "gone")[1]
+    assert "It says 'expect fork': its main process (" in text
+    assert ") was waited for to fork once, and has ended with no daemon left behind." in text
+    client.start("forks")
+    assert explain(init, "forks")[0] == 0 and "expect" not in explain(init, "forks")[1]
+    client.start("bare", wait=False)
+    client.wait_status("bare", "stop/waiting")
+    assert "expect" not in explain(init, "bare")[1]
+    wait_for(lambda: client.status("never")[0] == "start/running", 20)
+    assert time.monotonic() - began > 8
+    for _ in range(2):
+        text = explain(init, "never")[1]
+        assert text.startswith("never runs since ")
+        assert f"It says 'expect daemon', but process {pid} was not seen to fork twice, and counts as running" in text
+        init.restart()
+    client = init.client()
+    client.stop("never")
+    client.start("never", wait=False)
+    client.wait_status("never", "start/spawned")
+    began = time.monotonic()
+    assert init.initctl("stop", "never").returncode == 0 and time.monotonic() - began < 5
+
+
 def test_as_json(make: Make) -> None:
     init = make(job="start on go and stopped other\nexec sleep 1000\n")
     init.client().emit("go", wait=False)

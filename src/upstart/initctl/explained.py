@@ -10,7 +10,19 @@ from upstart.base.signals import signal_name
 from upstart.initctl.condition import Leaf, leaves_of, needed
 from upstart.initctl.context import CHANGING, FAILED, NOTHING
 from upstart.initctl.story import shown
-from upstart.initctl.words import cause_of, clock, duration, end_of, event_name, step_text, who
+from upstart.initctl.words import (
+    PATIENCE,
+    cause_of,
+    clock,
+    duration,
+    end_of,
+    event_name,
+    left_nothing,
+    never_was,
+    step_text,
+    who,
+    yet_to_be,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +103,10 @@ class Explainer:
         if (goal, state) == ("start", "running"):
             what = "is at work" if self.account["task"] else "runs"
             self._say(f"{name} {what} {self._since(instance['since'])}{', ' + pids if pids else ''}.")
+            pid = instance["pids"].get("main")
+            waited = self.now - instance["began"].get("main", self.now) > PATIENCE
+            if waited and pid in self._forkless(instance["name"]):
+                self._say(never_was(self.account["expect"], pid), 1)
         else:
             self.status = CHANGING
             verb = {"start": "is starting", "respawn": "is to be respawned"}.get(goal, "is stopping")
@@ -105,6 +121,13 @@ class Explainer:
         self._holds(instance["name"])
         if instance["met"]:
             self._half(self.account["stop_on"], instance["met"], "stop on")
+
+    def _forkless(self, instance: str) -> list[int]:
+        """Main processes that 'expect' has fork, and that have become no other; of what is not known, none."""
+        if self.account["expect"] not in ("fork", "daemon") or self.account["pending"]:
+            return []
+        lives = self.story.lives.get(self._of(instance), [])
+        return [each.pid for each in (lives[-1].processes if lives else ()) if each.name == "main" and not each.became]
 
     def _why(self, instance: dict[str, Any]) -> None:
         of = self._of(instance["name"])
@@ -155,8 +178,7 @@ class Explainer:
             if "main" in instance["unready"]:
                 self._say(f"Process {pid} is there and has yet to execute its program.", 1)
             elif expect != "none":
-                how = {"stop": "stop itself with SIGSTOP", "fork": "fork once", "daemon": "fork twice"}[expect]
-                self._say(f"It says 'expect {expect}': process {pid} has yet to {how}.", 1)
+                self._say(yet_to_be(expect, pid, self.job), 1)
             return
         began = instance["began"].get(process)
         text = f"It waits for its {process} process {pid}"
@@ -288,6 +310,9 @@ class Explainer:
                           f"at {self._at(life.start.at)}.", 1)  # fmt: skip
         if life.failure:
             self._say(f"It failed: {life.failure}", 1)
+            last = [each for each in life.processes if each.name == "main" and each.ended is not None][-1:]
+            if life.up is None and last and not last[0].status and last[0].pid in self._forkless(life.of[2] or ""):
+                self._say(left_nothing(self.account["expect"], last[0].pid), 1)
         for process in [each for each in life.processes if each.ended is not None and each.status][-1:]:
             lived = f", after {duration(process.ended - process.began)}" if process.began and process.ended else ""
             if str(process.pid) not in life.failure:

@@ -54,11 +54,13 @@ class Goal:
 class Process:
     """A process of an instance; ``ended`` is None while it runs, or where its end is not known."""
 
-    __slots__ = ("began", "ended", "name", "pid", "processor", "read", "status", "written")
+    __slots__ = ("became", "began", "ended", "name", "pid", "processor", "read", "status", "written")
 
     def __init__(self, name: str, pid: int, began: float | None) -> None:
         self.name = name
         self.pid = pid
+        #: Whether it has forked, and this is the daemon that it left.
+        self.became = False
         self.began = began
         self.ended: float | None = None
         self.status: int | None = None
@@ -186,7 +188,7 @@ class Story:
     def _became(self, _number: int, entry: Entry) -> None:
         for process in self._life(_of(entry[2])).processes:
             if process.pid == entry[4] and process.ended is None:
-                process.pid = entry[5]
+                process.pid, process.became = entry[5], True
 
     def _ended(self, _number: int, entry: Entry) -> None:
         at, _, of, name, pid, status, seconds, processor, read, written = entry

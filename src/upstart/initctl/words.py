@@ -18,6 +18,9 @@ SHOWN = 4
 LONG = 40
 #: What is not shown of events of jobs beside the job.
 _DULL = {"JOB", "INSTANCE", "RESULT", "PROCESS", "EXIT_STATUS", "EXIT_SIGNAL"}
+#: What each word behind ``expect`` has a main process do, and the seconds for which that is waited for.
+EXPECTED = {"stop": "stop itself with SIGSTOP", "fork": "fork once", "daemon": "fork twice"}
+PATIENCE = 10
 _OWN = ("starting", "started", "stopping", "stopped")
 
 
@@ -89,6 +92,31 @@ def end_of(status: int | None) -> str:
         name = signal_name(status >> 8)
         return f"was killed by signal {name}" if name.isdigit() else f"was killed by SIG{name}"
     return "ended with status 0" if status == 0 else f"failed with status {status}"
+
+
+def yet_to_be(expect: str, pid: int, job: str) -> str:
+    """What a job with ``expect`` waits for in its main process, and what ends that."""
+    return (
+        f"It says 'expect {expect}': process {pid} has yet to {EXPECTED[expect]}. {PATIENCE} s after its start it "
+        f"counts as running all the same; 'initctl stop {job}' would end that before."
+    )
+
+
+def never_was(expect: str, pid: int) -> str:
+    """That a job runs though its main process has not done what ``expect`` says."""
+    other = " or, where it forks twice, with 'expect daemon'" if expect == "fork" else ""
+    return (
+        f"It says 'expect {expect}', but process {pid} was not seen to {EXPECTED[expect]}, and counts as running after "
+        f"{PATIENCE} s without that: start it without 'expect'{other}."
+    )
+
+
+def left_nothing(expect: str, pid: int) -> str:
+    """That the main process has ended well where ``expect`` has a daemon follow."""
+    return (
+        f"It says 'expect {expect}': its main process ({pid}) was waited for to {EXPECTED[expect]}, and has ended with "
+        f"no daemon left behind. A program that ends by itself, or works without a fork, needs no 'expect'."
+    )
 
 
 def cause_of(goal: Goal, story: Story) -> str:
