@@ -300,6 +300,20 @@ def test_what_expect_has_to_do_with_it(make: Make) -> None:
     assert init.initctl("stop", "never").returncode == 0 and time.monotonic() - began < 5
 
 
+def test_which_line_keeps_events_from_starting_it(make: Make) -> None:
+    init = make(off="start on go\nexec true\n", own="exec true\n", plain="exec true\n")
+    (init.conf / "off.override").write_text("# not now\nmanual\n")
+    (init.conf / "own.override").write_text("nice 3\n")
+    init.initctl("reload-configuration")
+    wait_for(lambda: "override" in explain(init, "off")[1] and "override" in explain(init, "own")[1])
+    text = explain(init, "off")[1]
+    assert f"It has no 'start on', for {init.conf}/off.override:" in text and "says 'manual'" in text
+    assert "'initctl cat off'" in text and "maybe" not in text
+    text = explain(init, "own")[1]
+    assert f"It has no 'start on'; {init.conf}/own.override is its override ('initctl cat own'" in text
+    assert "It has no 'start on': it starts only when somebody asks for it" in explain(init, "plain")[1]
+
+
 def test_as_json(make: Make) -> None:
     init = make(job="start on go and stopped other\nexec sleep 1000\n")
     init.client().emit("go", wait=False)

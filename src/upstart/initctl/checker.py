@@ -39,6 +39,16 @@ def merged(conf: str, override: str | None) -> tuple[list[Line], list[str]]:
     return lines, found["errors"]
 
 
+def manual(lines: list[Line]) -> Line | None:
+    """The line that keeps events from starting the job."""
+    return next((line for line in lines if is_manual(line)), None)
+
+
+def is_manual(line: Line) -> bool:
+    """Whether it has the stanza; a comment before it belongs to that as well."""
+    return line.stanza == "manual" and "manual" in line.text.partition("#")[0]
+
+
 def problems(path: str) -> tuple[list[str], list[str]]:
     """What keeps init from taking a file, and what makes no sense in it. Raises ClientError."""
     errors: list[str] = []

@@ -44,7 +44,7 @@ def explain(context: Context) -> int:
     if instance is not None and instance not in known | told:
         raise ClientError(f"Unknown instance: {instance} of job {target.job}").with_status(UNKNOWN)
     places = find(context)
-    explainer = Explainer(account, story, _log_of(places, account))
+    explainer = Explainer(account, story, _log_of(places, account), _manual(account))
     explainer.explain(instance)
     return _show(context, explainer.lines, explainer.status, {"job": target.job, "account": account})
 
@@ -63,6 +63,19 @@ def _log_of(places: Any, account: dict[str, Any]) -> Any:
         return path
 
     return log
+
+
+def _manual(account: dict[str, Any]) -> str:
+    """The ``FILE:LINE`` that keeps events from starting a job; "" where there is none, or it cannot be told."""
+    if account["start_on"] or not account["file"] or account["pending"]:
+        return ""
+    from upstart.initctl import checker
+
+    try:
+        by = checker.manual(checker.merged(account["file"], account["override"])[0])
+    except ClientError:
+        return ""  # its files are not there for who asks
+    return f"{by.file}:{by.number}" if by is not None else ""
 
 
 def _account(init: Init, job: str) -> dict[str, Any] | None:

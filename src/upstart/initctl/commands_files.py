@@ -77,7 +77,7 @@ def _for_each(context: Context, switch: Callable[[Context, Places, str], bool]) 
 def _disable(context: Context, places: Places, job: str) -> bool:
     """Whether anything was to be done."""
     override = Override(places, job)
-    by = _manual(checker.merged(override.conf, override.counts)[0])
+    by = checker.manual(checker.merged(override.conf, override.counts)[0])
     if by is not None:
         context.message(f"{job} is switched off already, by {by.file}:{by.number}")
         return False
@@ -91,12 +91,12 @@ def _enable(context: Context, places: Places, job: str) -> bool:
     changed = False
     if override.counts is not None:
         of_override, _ = checker.merged(override.counts, None)
-        manual = [line.number for line in of_override if _is_manual(line)]
+        manual = [line.number for line in of_override if checker.is_manual(line)]
         if manual:
             override.save(switched_on(override.text, manual))
             changed = True
     lines, _ = checker.merged(override.conf, places.override(job))
-    by = _manual(lines)
+    by = checker.manual(lines)
     if by is not None:
         raise ClientError(f"{by.file}:{by.number} says manual: have it start by `initctl edit {job}', with a start on")
     if not any(line.stanza == "start" for line in lines):
@@ -106,13 +106,3 @@ def _enable(context: Context, places: Places, job: str) -> bool:
     else:
         context.message(f"{job} is switched on already")
     return changed
-
-
-def _manual(lines: list[checker.Line]) -> checker.Line | None:
-    """The line that keeps events from starting the job."""
-    return next((line for line in lines if _is_manual(line)), None)
-
-
-def _is_manual(line: checker.Line) -> bool:
-    """Whether it has the stanza; a comment before it belongs to that as well."""
-    return line.stanza == "manual" and "manual" in line.text.partition("#")[0]

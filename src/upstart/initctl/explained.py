@@ -45,7 +45,8 @@ _JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 
 
 class Explainer:
-    """Explains one job; ``log`` gives the path of the log of an instance, where it has one.
+    """Explains one job; ``log`` gives the path of the log of an instance, where it has one;
+    ``manual`` is the ``FILE:LINE`` that keeps events from starting it.
 
     ``lines`` is what it has come to, ``status`` what a script is told.
     """
@@ -55,10 +56,12 @@ class Explainer:
         account: Account,
         story: Story,
         log: Callable[[str, str], str | None],
+        manual: str = "",
     ) -> None:
         self.account = account
         self.story = story
         self._log = log
+        self.manual = manual
         self.lines: list[str] = []
         self.status = 0
         self.job: str = account["job"]
@@ -324,7 +327,11 @@ class Explainer:
         rpn = self.account["start_on"]
         if not rpn:
             override = self.account["override"]
-            where = f" ({override} has an override of its file, maybe with 'manual')" if override else ""
+            where = ""
+            if self.manual:
+                where = f", for {self.manual} says 'manual' ('initctl cat {self.job}' shows its lines)"
+            elif override:
+                where = f"; {override} is its override ('initctl cat {self.job}' shows what both make of it)"
             self._say(f"It has no 'start on'{where}: it starts only when somebody asks for it, "
                       f"as by 'initctl start {self.job}'.", 1)  # fmt: skip
             return
