@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from upstart.base.errors import ClientError
 from upstart.client.history import load, saved
+from upstart.initctl import commands_boot
+from upstart.initctl.context import Context
 
 TEXT = saved([(0, '[[1.5,"begin","boot"]]'), (1, '[[2.5,"begin","boot"]]')], [2.0, 0.0, 3.0], 2, [])
 
@@ -32,3 +37,18 @@ def test_one_of_a_later_version_or_without_its_parts_is_told() -> None:
         load(TEXT.replace('"version":1', '"version":99'))
     with pytest.raises(ValueError, match="it is damaged"):
         load(TEXT.replace('"following"', '"followed"'))
+
+
+def test_where_no_last_boot_was_saved_it_is_said_how_to_have_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_boot, "SAVED", str(tmp_path / "last"))
+    with pytest.raises(ClientError) as caught:
+        commands_boot.compare(Context("initctl"))
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path}/last: No such file or directory. ") and "a session has no last boot" in text
+    assert "'initctl history --save=FILE'" in text
+    context = Context("initctl")
+    context.args = [str(tmp_path / "mine")]
+    with pytest.raises(ClientError, match=r"mine: No such file or directory$"):
+        commands_boot.compare(context)

@@ -40,6 +40,13 @@ def _history(context: Context, path: str | None = None) -> History:
     try:
         with open(path.encode("utf-8", "surrogateescape"), encoding="utf-8") as file:
             return load(file.read())
+    except FileNotFoundError as error:
+        if path != SAVED:
+            raise ClientError(f"{path}: {error.strerror}")
+        raise ClientError(
+            f"{path}: {error.strerror}. The end of the machine leaves it there; a session has no last boot: name "
+            f"files that 'initctl history --save=FILE' has made"
+        )
     except OSError as error:
         raise ClientError(f"{path}: {error.strerror}")
     except ValueError as error:
