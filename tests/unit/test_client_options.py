@@ -53,6 +53,7 @@ def test_errors_name_what_was_wrong() -> None:
         ("--help=3", "unexpected argument: --help=3"),
         ("job --dest", "missing argument: --dest"),
         ("--dest -q", "missing argument: --dest"),
+        ("job --dest -5", "missing argument: --dest; -5 is taken for an option"),
     ]:
         with pytest.raises(UsageError) as caught:
             parsed(line)

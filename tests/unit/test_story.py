@@ -16,7 +16,7 @@ from upstart.initctl.compared import differences
 from upstart.initctl.condition import Leaf, leaves_of, needed
 from upstart.initctl.entries import line
 from upstart.initctl.story import Story, shown
-from upstart.initctl.words import cause_of, duration, step_text
+from upstart.initctl.words import cause_of, duration, ordinal, step_text
 from upstart.tools.knownevents import WELL_KNOWN_EVENTS
 
 
@@ -52,6 +52,14 @@ def chain(**jobs: str) -> World:
     world.now += 2.5
     world.exit("two", process="pre-start")
     return world
+
+
+def test_which_respawn_it_was_is_said_in_words() -> None:
+    story = Story(history_of(chain()))
+    entry = [1.0, "respawn", [None, "one", ""], 1]
+    assert line(entry, story).endswith("one: its main process is respawned, for the first time")
+    names = [ordinal(number) for number in (2, 3, 4, 11, 21, 22, 111, 123)]
+    assert names == ["second", "third", "4th", "11th", "21st", "22nd", "111th", "123rd"]
 
 
 def test_what_led_to_a_job_is_followed_to_its_beginning() -> None:

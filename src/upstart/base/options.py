@@ -142,7 +142,10 @@ class _Parser:
             if word == "--":
                 self.end = position
             position += 1
-        raise UsageError(f"missing argument: {self.argv[self.index]}")
+        follows = self.argv[max(self.taken, self.index) + 1 :][:1]
+        # A number below 0 was meant, and is no argument.
+        why = f"; {follows[0]} is taken for an option" if follows and follows[0][1:].isdecimal() else ""
+        raise UsageError(f"missing argument: {self.argv[self.index]}{why}")
 
 
 def refuse(error: UsageError) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from upstart.base.signals import signal_name
 from upstart.initctl.story import Goal, shown
-from upstart.initctl.words import cause_of, duration, end_of, event_name, who
+from upstart.initctl.words import cause_of, duration, end_of, event_name, ordinal, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _of_job(kind: str, entry: Entry, rest: list[object], story: Story) -> str:
         name = signal_name(int(str(rest[2])))
         return f"{name if name.isdigit() else 'SIG' + name} sent to its {rest[0]} process {rest[1]}"
     if kind == "respawn":
-        return f"its main process is respawned, for the {rest[0]}. time"
+        return f"its main process is respawned, for the {ordinal(int(str(rest[0])))} time"
     if kind == "fail":
         return str(rest[2])
     if kind == "freed":

@@ -45,6 +45,14 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 86400)} days {int(seconds % 86400 // 3600)} h"
 
 
+def ordinal(number: int) -> str:
+    """Which one in a row."""
+    if number <= 3:
+        return ("first", "second", "third")[max(number, 1) - 1]
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
 def event_name(name: str, env: dict[str, Any]) -> str:
     """An event with those of its variables that tell something."""
     words = [name]
