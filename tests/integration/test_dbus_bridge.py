@@ -300,11 +300,15 @@ def test_a_service_of_the_system_that_is_called_is_a_job(tmp_path: Path) -> None
         system.write(
             "called", f"start on dbus-activation SERVICE=org.example.Called\nenv BUS_ADDRESS={address}\n{serves}"
         )
+        # Another is called at the same time, to each its own.
+        system.write("fails", "start on dbus-activation org.example.Fails\npre-start exec sleep 0.3\nexec /nothing\n")
         system.initctl("start", "dbus")
         wait_for(lambda: "start/running" in system.status("upstart-dbus-bridge"))
         system.restart_init()
-        answer = system.run("dbus-send", "--system", *START, "string:org.example.Called", "uint32:0")
-        assert answer.returncode == 0, answer.stderr
+        send = f"dbus-send --system {' '.join(START)} string:org.example.NAME uint32:0"
+        both = f"{send.replace('NAME', 'Fails')} & {send.replace('NAME', 'Called')}; echo $?; wait $!; echo $?"
+        answer = system.run("sh", "-c", f"({both}) | grep -x '[0-9]*'")
+        assert answer.stdout == "0\n1\n" and "Spawn" in answer.stderr, answer
         assert "start/running" in system.status("called")
         assert system.run("sh", "-c", "ls /run/upstart/bus-calls").stdout == ""
         assert "Internal error" not in system.kmsg()

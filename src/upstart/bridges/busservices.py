@@ -2,7 +2,8 @@
 
 What is always true here: there is a file for each name that a job waits for by ``dbus-activation SERVICE=NAME``, and
 no other of ours; who calls such a service has its bus run initctl, which emits the event and waits for the job.  Files
-go on being of use when we have been killed.  None is made where others could lead us elsewhere.
+go on being of use when we have been killed.  None is made where others could lead us elsewhere, or in place of one that
+somebody else has made: what is ours begins with our mark.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Where a bus of the system looks for what comes and goes at run time, and one of a session below $XDG_RUNTIME_DIR.
 SYSTEM, SESSION = "/run/dbus-1/system-services", "dbus-1/services"
+#: The scripts bus-helper and call-to-bus know it, too.
 _MARK = "# Made by upstart-dbus-bridge for a job: changes are lost.\n"
 _SUFFIX = ".service"
 
@@ -35,6 +37,8 @@ class Services:
         self._address = address
         #: The names that jobs wait for.
         self.names: set[str] = set()
+        #: Files of somebody else for names that jobs wait for, too.
+        self.others: list[str] = []
 
     def want(self, leaves: Leaves) -> None:
         """Have those that these wait for, as far as they name it in full."""
@@ -46,7 +50,11 @@ class Services:
                 self.names.add(service)
 
     def arrange(self) -> bool:
-        """Make and remove files; whether anything was to be done.  OSError where that fails."""
+        """Make and remove files; whether anything was to be done.  OSError where that fails.
+
+        Names that are in a file of somebody else are not `names` any more, until they are wanted again.
+        """
+        self.others = []
         if not self._directory:
             return False
         there = self._ours()
@@ -58,7 +66,10 @@ class Services:
             changed = True
         for name in sorted(self.names):
             text = self._text(name)
-            if there.get(name) != text:
+            if name not in there and os.path.lexists(self._path(name)):
+                self.others.append(self._path(name))
+                self.names.discard(name)
+            elif there.get(name) != text:
                 self._write(name, text)
                 changed = True
         return changed

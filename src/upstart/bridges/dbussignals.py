@@ -73,6 +73,8 @@ class BusSource:
         except OSError as error:
             self._host.log(WARN, f"{error.filename}: {error.strerror}: services of jobs are not started by the bus")
             return
+        for path in self._services.others:
+            self._host.log(WARN, f"{path}: made by somebody else: the bus does as it says, and starts no job")
         if changed and self._bus.up:
             self._bus.call("ReloadConfig", lambda answer: None)
 
