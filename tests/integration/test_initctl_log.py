@@ -184,6 +184,32 @@ def test_logs_that_logrotate_has_rotated(session: Session, tmp_path: Path, more:
     assert all(".times" not in text for text in session.texts())
 
 
+@pytest.mark.skipif(shutil.which("logrotate") is None, reason="logrotate is not installed")
+def test_times_of_logs_that_are_gone_go_with_a_rotation(tmp_path: Path) -> None:
+    logs = tmp_path / "logs of jobs"
+    (logs / ".times").mkdir(parents=True)
+    config = tmp_path / "logrotate.conf"
+    text = (ROOT / "debian/logrotate").read_text().replace("/var/log/upstart/*.log", f'"{logs}"/*.log')
+    config.write_text(text.replace("cd /var/log/upstart", f'cd "{logs}"'))
+    for name in ("web.log", "rotated.log.2.gz", "dated.log-20260101.gz"):
+        (logs / name).write_text("text\n")
+    old = time.time() - 9 * 86400
+    kept = ["dated.log", "recent.log", "rotated.log", "rotated.log.old", "web.log"]
+    for name in (*kept, "gone.log", "gone.log.old", "$(echo gone) 'x'\n.log"):
+        (logs / ".times" / name).write_text("0123456789abcdef")
+        os.utime(logs / ".times" / name, None if name.startswith("recent") else (old, old))
+    words = ["logrotate", "--force", "--state", str(tmp_path / "state"), str(config)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert sorted(path.name for path in (logs / ".times").iterdir()) == kept
+    # A system on which no job has said anything yet.
+    shutil.rmtree(logs / ".times")
+    (logs / "web.log").write_text("text\n")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (logs / "web.log.2.gz").exists()
+
+
 def test_what_comes_is_shown_as_it_comes(session: Session) -> None:
     session.run("start web")
     wait_for(lambda: "two" in session.job_log("web"))
