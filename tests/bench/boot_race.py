@@ -58,7 +58,7 @@ def boot(kernel: Path, image: Path) -> boot_tables.Sample:
     """One boot, a look around and a power-off; MachineError if it does not get that far."""
     figures: dict[str, float] = {}
     before = ended_children()
-    vm = Timed(kernel, image, lambda _: None, APPEND)
+    vm = Timed(kernel, image, lambda _: None, APPEND, processors=2)
     with vm:
         vm.expect(EXECUTED, SECONDS)
         executed, used = time.monotonic(), vm.processor()
@@ -102,7 +102,7 @@ def traced(init: str, kernel: Path, image: Path) -> list[boot_trace.Step]:
     """Where one boot spends its time; [] where that cannot be told."""
     for _ in range(ATTEMPTS):
         try:
-            with machine.Machine(kernel, image, lambda _: None, f"{APPEND} {boot_trace.APPEND}") as vm:
+            with machine.Machine(kernel, image, lambda _: None, f"{APPEND} {boot_trace.APPEND}", processors=2) as vm:
                 vm.log_in(SECONDS)
                 return boot_trace.steps(boot_trace.spans(vm, SECONDS))
         except machine.MachineError as error:

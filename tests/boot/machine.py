@@ -102,8 +102,10 @@ class Machine:
         resumed: Path | None = None,
         network: bool = False,
         nic: Sequence[str] = (),
-        processors: int = 2,
+        processors: int = 1,
     ) -> None:
+        """``processors``: with several, an emulated kernel that changes its own code, as when a controller of cgroups
+        is switched on, may have one of them go round in what it was before, for ever."""
         self.show = show
         self.said = b""
         self._read = 0

@@ -86,8 +86,6 @@ class Lab:
             keep=bool(disks),
             command_line=f"console=ttyS0 root={where} {root_mode} panic=-1{' net.ifnames=0' * self.parts.server}",
             resumed=resumed,
-            # A machine of several stalls where the host has not as many to give, and a server takes its time.
-            processors=1 if self.parts.server else 2,
             network=network or self.parts.server,
             nic=nic,
         )

@@ -92,9 +92,9 @@ class Terminal:
         return [word] if word != line.rpartition(" ")[2] else []
 
     def close(self) -> None:
-        os.kill(self.shell, signal.SIGHUP)
-        os.waitpid(self.shell, 0)
+        # It reads no more, whatever it is at: a signal alone may come when it does not look.
         os.close(self.terminal)
+        os.waitpid(self.shell, 0)
         self.init.terminate()
         self.init.wait(30)
 
