@@ -33,7 +33,7 @@ from upstart.sysv import bootorder, change, keeping, scripts, spawning
 from upstart.sysv.bootorder import BootOrder, depends
 from upstart.sysv.keeping import Console, Output
 from upstart.sysv.patience import Patience, milliseconds
-from upstart.sysv.script import Script
+from upstart.sysv.script import Script, heard
 from upstart.sysv.standins import ROOT_CHECK, SCRIPT_EVENT, is_task, job_of, waits_for_turn
 
 TYPE_CHECKING = False
@@ -303,17 +303,11 @@ class BootScripts:
 
     def _show(self) -> None:
         """Show what is to be heard: of the first script all, of what was left running whole lines in between."""
-        while self._running:
-            first = self._running[0]
-            self._console.show(first.output.words)
-            first.output.words = b""
-            if first.ended >= 0:
-                break
-            if first.outcome:
-                self._tell(f"{first.name} {first.outcome}")
-                first.output.keep(f"rcS: {first.name} {first.outcome}\n".encode())
-            self._left.append(first.output)
-            del self._running[0]
+        for script in heard(self._running, self._console):
+            if script.outcome:
+                self._tell(f"{script.name} {script.outcome}")
+                script.output.keep(f"rcS: {script.name} {script.outcome}\n".encode())
+            self._left.append(script.output)
         for script in self._running[1:]:
             if len(script.output.words) > keeping.KEPT:
                 self._console.show(script.output.words)

@@ -24,7 +24,7 @@ from upstart.sysv import bootorder, scripts, spawning
 from upstart.sysv.bootorder import BootOrder, is_link
 from upstart.sysv.keeping import Console
 from upstart.sysv.patience import milliseconds
-from upstart.sysv.script import Script
+from upstart.sysv.script import Script, heard
 from upstart.sysv.standins import job_of
 
 TYPE_CHECKING = False
@@ -178,16 +178,10 @@ class EndScripts:
 
     def _show(self) -> None:
         """Show what is to be heard: all of the first, and of each other when it is the first."""
-        while self._running:
-            first = self._running[0]
-            self._console.show(first.output.words)
-            first.output.words = b""
-            if first.ended >= 0:
-                break
-            if first.outcome:
-                self._tell(f"{first.name} {first.outcome}")
-            first.output.close()
-            del self._running[0]
+        for script in heard(self._running, self._console):
+            if script.outcome:
+                self._tell(f"{script.name} {script.outcome}")
+            script.output.close()
 
     def _tell(self, text: str) -> None:
         """A line of our own."""

@@ -10,6 +10,12 @@ import time
 from upstart.sysv.keeping import Output
 from upstart.sysv.patience import Patience
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from upstart.sysv.keeping import Console
+
 #: Statuses by which a script says that it has nothing to do (Linux Standard Base, init script actions).
 NOT_INSTALLED, NOT_CONFIGURED = 5, 6
 
@@ -54,3 +60,16 @@ class Script:
             posix.kill(self.target, signal.SIGTERM)
         except OSError:
             pass
+
+
+def heard(running: list[Script], console: Console) -> Iterator[Script]:
+    """Show what is to be heard of the first: those that have ended and been heard, each of which goes from *running*
+    and has the next one heard."""
+    while running:
+        first = running[0]
+        console.show(first.output.words)
+        first.output.words = b""
+        if first.ended >= 0:
+            return
+        yield first
+        del running[0]
