@@ -43,6 +43,21 @@ def wait_for(what: Callable[[], Any], seconds: float = SECONDS) -> Any:
         time.sleep(0.005)
 
 
+def on_terminal(words: list[str], environ: dict[str, str], check: bool = False) -> bytes:
+    """What a command shows on a terminal; with ``check`` it has to succeed."""
+    main, sub = os.openpty()
+    subprocess.run(words, env=environ, stdout=sub, check=check, timeout=20)
+    os.close(sub)
+    shown = b""
+    try:
+        while data := os.read(main, 65536):
+            shown += data
+    except OSError:
+        pass  # nobody has the other side any more
+    os.close(main)
+    return shown
+
+
 class Gone(Exception):
     """The connection was closed."""
 

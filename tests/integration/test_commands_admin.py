@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon_init import PROGRAMS, SessionInit, wait_for
+from daemon_init import PROGRAMS, SessionInit, on_terminal, wait_for
 
 JOBS = {
     "web": 'description "A web server"\nusage "PORT=8080"\nemits web-up\nstart on never\n'
@@ -229,18 +228,8 @@ def test_everything_that_shows_something_has_json(session: Session) -> None:
 
 def test_colours_are_for_terminals_that_have_them(session: Session) -> None:
     def shown(command: str, **environ: str) -> str:
-        main, sub = os.openpty()
         words = [str(PROGRAMS / "initctl"), *command.split()]
-        subprocess.run(words, env={**session.environ, **environ}, stdout=sub, check=False, timeout=20)
-        os.close(sub)
-        text = b""
-        try:
-            while part := os.read(main, 65536):
-                text += part
-        except OSError:
-            pass
-        os.close(main)
-        return text.decode()
+        return on_terminal(words, {**session.environ, **environ}).decode()
 
     assert "\x1b[32mweb start/running" in shown("list web", TERM="xterm")
     assert "\x1b" not in shown("list web", TERM="xterm", NO_COLOR="1")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_init import EXTENSION, MANAGER, ROOT, UPSTART, Client, SessionInit, lose_state, wait_for
+from daemon_init import EXTENSION, MANAGER, ROOT, UPSTART, Client, SessionInit, lose_state, on_terminal, wait_for
 from test_daemon_bus import Bus, notify
 
 from upstart.client.init import Init
@@ -147,18 +147,9 @@ def test_initctl_follows_it_over_a_re_exec(init: SessionInit, tmp_path: Path) ->
 @pytest.mark.parametrize("command", ["history", "explain go"])
 def test_what_an_event_brings_does_not_command_a_terminal(init: SessionInit, command: str) -> None:
     init.client().emit("go", "KIND=\x1b[31mred\nline")
-    main, sub = os.openpty()
     environ = {**init.environ, "UPSTART_SESSION": init.address, "NO_COLOR": "1"}
     words = [str(ROOT / "build/sbin/initctl"), "--user", *command.split()]
-    subprocess.run(words, env=environ, stdout=sub, check=True, timeout=20)
-    os.close(sub)
-    shown = b""
-    try:
-        while data := os.read(main, 65536):
-            shown += data
-    except OSError:
-        pass  # nobody has the other side any more
-    os.close(main)
+    shown = on_terminal(words, environ, check=True)
     assert b"KIND=\\x1b[31mred\\x0aline" in shown and b"\x1b" not in shown
 
 
