@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from manual import Event, events
+from upstart.base.names import JOB_EVENTS
 from upstart.conf.eventline import parse_event
 from upstart.conf.jobclass import Match
 from upstart.conf.parse import parse_job
 from upstart.engine.condition import leaves
-from upstart.initctl.commands_config import INIT_EVENTS, JOB_EVENTS
+from upstart.initctl.commands_config import INIT_EVENTS
 from upstart.sysv import standins
 from upstart.sysv.standins import waits_for_turn
 from upstart.tools.knownevents import job_of

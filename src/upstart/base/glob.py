@@ -244,3 +244,15 @@ def _bracket(pattern: str, start: int, dead: bytearray) -> tuple[Element, int]:
     for pos in seen:
         dead[pos] = 1
     return "[", start
+
+
+def split_test(test: str) -> tuple[str | None, str, bool]:
+    """Take a test of an event's variables apart: the variable or None for a positional one, pattern, and whether it
+    must not match."""
+    at = test.find("!=")
+    if at >= 0:
+        return test[:at], test[at + 2 :], True
+    key, equals, value = test.partition("=")
+    if equals:
+        return key, value, False
+    return None, test, False

@@ -1,4 +1,4 @@
-"""The names by which Upstart is found on D-Bus, and names of jobs for people.
+"""The names by which Upstart is found on D-Bus, those of events of jobs, and names of jobs for people.
 
 The names are part of the interface of 1.13.2 and never change; only the extension (docs/dbus-extension.md) is ours.
 """
@@ -43,6 +43,10 @@ INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 
 #: What an init without our extension, or a bus whose policy does not know it, answers to its methods.
 NO_EXTENSION = (UNKNOWN_METHOD, UNKNOWN_INTERFACE, ACCESS_DENIED)
+
+#: The events of a job's life, and what init says in them.
+JOB_EVENTS = ("starting", "started", "stopping", "stopped")
+JOB_VARIABLES = frozenset(("JOB", "INSTANCE", "RESULT", "PROCESS", "EXIT_STATUS", "EXIT_SIGNAL"))
 
 #: Names in one line.
 _NAMED = 8

@@ -7,9 +7,10 @@ so in steps.  Of more than `MOST` of anything the rest is left out, and that is 
 
 from __future__ import annotations
 
-from upstart.base.glob import is_literal, match
+from upstart.base.glob import is_literal, match, split_test
+from upstart.base.names import JOB_EVENTS
 from upstart.conf.condition import condition_to_rpn
-from upstart.engine.condition import leaves, split_test
+from upstart.engine.condition import leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ MOST = 200
 NAMES = 16
 #: Jobs that are looked at in one step.
 STEP = 400
-#: Events that init emits for each instance.
-JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 
 
 def of_job(engine: Engine, job: Job, public: Public | None) -> Answer:

@@ -13,10 +13,10 @@ few such jobs that there are, and a new one of these one look at all leaves.
 
 from __future__ import annotations
 
-from upstart.base.glob import is_literal, match
+from upstart.base.glob import is_literal, match, split_test
 from upstart.conf.expand import ExpandError, expand
 from upstart.engine import environ
-from upstart.engine.condition import leaves, split_test
+from upstart.engine.condition import leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

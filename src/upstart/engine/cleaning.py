@@ -15,8 +15,10 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 
+from upstart.base.glob import split_test
+from upstart.base.names import JOB_EVENTS, JOB_VARIABLES
 from upstart.conf.expand import ExpandError, expand
-from upstart.engine.condition import looked_at, split_test
+from upstart.engine.condition import looked_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +26,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: What init itself sets: these have no values of anybody's.
-OWN = frozenset(
-    ("JOB", "INSTANCE", "RESULT", "PROCESS", "EXIT_STATUS", "EXIT_SIGNAL", "EVENT", "TESTS", "TYPE",
-     "UPSTART_EVENTS", "UPSTART_STOP_EVENTS", "UPSTART_FDS", "UPSTART_JOB", "UPSTART_INSTANCE")
+OWN = JOB_VARIABLES | frozenset(
+    ("EVENT", "TESTS", "TYPE", "UPSTART_EVENTS", "UPSTART_STOP_EVENTS", "UPSTART_FDS", "UPSTART_JOB",
+     "UPSTART_INSTANCE")
 )  # fmt: skip
-#: The events of the lives of jobs: after two variables of their own these have what jobs export.
-_LIVES = ("starting", "started", "stopping", "stopped")
-
 #: What the parameters of inputs are.  Those that stay are numbers, words of init's own, and names.
 ENVIRONMENTS = frozenset(("environ", "env", "tested", "table"))
 PLAIN = frozenset(
@@ -279,8 +278,11 @@ class Cleaner:
             return
         while True:
             self._by_place.setdefault(name, set()).add(args)
-            if name in _LIVES and any(key is None for key, _, _ in tests[len(looked_at(args, ("JOB", "INSTANCE"))) :]):
-                self._exports_compared = True
+            if name in JOB_EVENTS:
+                # After two variables of their own these have what jobs export.
+                others = tests[len(looked_at(args, ("JOB", "INSTANCE"))) :]
+                if any(key is None for key, _, _ in others):
+                    self._exports_compared = True
             for order in self._orders.get(name, ()):
                 self._compare(looked_at(args, order))
             if not name.endswith("/failed"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from itertools import islice
 
 from upstart.base.glob import match as glob_match
+from upstart.base.glob import split_test
 from upstart.conf.expand import ExpandError, expand
 from upstart.conf.jobclass import And, Match
 
@@ -77,17 +78,6 @@ def active_events(condition: Condition, progress: Progress) -> Iterator[Event]:
             yield progress[part]
         else:
             todo += (part.right, part.left)
-
-
-def split_test(arg: str) -> tuple[str | None, str, bool]:
-    """Take a leaf's argument apart: (variable or None for a positional one, pattern, negated)."""
-    at = arg.find("!=")
-    if at >= 0:
-        return arg[:at], arg[at + 2 :], True
-    key, equals, value = arg.partition("=")
-    if equals:
-        return key, value, False
-    return None, arg, False
 
 
 def matches(leaf: Match, event: Event, env: Mapping[str, str] | None) -> bool:

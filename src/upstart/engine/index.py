@@ -10,9 +10,9 @@ event, and is filed nowhere; the owner is filed again (`move`) whenever its envi
 
 from __future__ import annotations
 
-from upstart.base.glob import is_literal
+from upstart.base.glob import is_literal, split_test
 from upstart.conf.expand import ExpandError, expand
-from upstart.engine.condition import leaves, split_test
+from upstart.engine.condition import leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

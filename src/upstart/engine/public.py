@@ -7,7 +7,9 @@ the place of the others None.
 
 from __future__ import annotations
 
-from upstart.engine.condition import looked_at, split_test
+from upstart.base.glob import split_test
+from upstart.base.names import JOB_VARIABLES
+from upstart.engine.condition import looked_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
     from upstart.engine.awaited import Awaited
 
-#: What init itself says of jobs.
-OF_JOBS = frozenset(("JOB", "INSTANCE", "RESULT", "PROCESS", "EXIT_STATUS", "EXIT_SIGNAL"))
 
 
 class Public:
@@ -44,7 +44,7 @@ class Public:
         order = tuple(env) if placed else ()
         for tests in placed:
             shown.update(looked_at(tests, order))
-        return {key: value if key in shown or (own and key in OF_JOBS) else None for key, value in env.items()}
+        return {key: value if key in shown or (own and key in JOB_VARIABLES) else None for key, value in env.items()}
 
     def _of(self, name: str) -> tuple[frozenset[str], list[tuple[str, ...]]]:
         known = self._compared.get(name)

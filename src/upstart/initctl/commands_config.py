@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from upstart.base.errors import ClientError, DBusError
 from upstart.base.glob import match
-from upstart.base.names import NO_EXTENSION
+from upstart.base.names import JOB_EVENTS, NO_EXTENSION
 from upstart.initctl.context import Context
 from upstart.initctl.target import Target
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from upstart.client.job import Job
 
 AND, OR = "/AND", "/OR"
-JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 #: Events that init itself emits.
 INIT_EVENTS = (
     "startup", "recovery", "debug", "control-alt-delete", "keyboard-request", "power-status-changed",

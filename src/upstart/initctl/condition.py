@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from upstart.base.glob import match
+from upstart.base.glob import match, split_test
+from upstart.base.names import JOB_EVENTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _OPERATORS = {"/AND": "and", "/OR": "or"}
-_JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 
 
 class Leaf:
@@ -29,7 +29,7 @@ class Leaf:
     @property
     def job(self) -> str:
         """The job whose event it is, as far as one is named; empty elsewhere."""
-        if self.name in _JOB_EVENTS:
+        if self.name in JOB_EVENTS:
             for position, test in enumerate(self.tests):
                 key, value, negated = split_test(test)
                 if not negated and (key == "JOB" or (key is None and not position)):
@@ -45,15 +45,6 @@ class Leaf:
             if value is None or "$" in pattern or match(pattern, value) == negated:
                 return False
         return True
-
-
-def split_test(test: str) -> tuple[str | None, str, bool]:
-    """Variable, or None where there is none, pattern, and whether it must not match."""
-    at = test.find("!=")
-    if at >= 0:
-        return test[:at], test[at + 2 :], True
-    key, equals, value = test.partition("=")
-    return (key, value, False) if equals else (None, test, False)
 
 
 def leaves_of(rpn: Sequence[Sequence[str]]) -> list[Leaf]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from upstart.base.emitters import emitter_of
+from upstart.base.names import JOB_EVENTS
 from upstart.initctl.context import CHANGING, NOTHING
 from upstart.initctl.explained import times
 from upstart.initctl.story import shown
@@ -39,7 +40,7 @@ def explain_event(
     else:
         known = ", as far as the history goes back" if story.gap else ""
         lines.append(f"{name} has been emitted {times(len(came))}{known}.")
-    if name in ("starting", "started", "stopping", "stopped"):
+    if name in JOB_EVENTS:
         lines.append("  Events of jobs are told of only where something was waiting for them.")
     for event in came[-LAST:]:
         lines += _one(event, story, account)

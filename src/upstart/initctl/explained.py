@@ -6,6 +6,7 @@ What is always true here: every sentence follows from what init said; where it d
 from __future__ import annotations
 
 from upstart.base.emitters import NO_EVENTS, emitter_of
+from upstart.base.names import JOB_EVENTS
 from upstart.base.signals import signal_name
 from upstart.initctl.condition import Leaf, leaves_of, needed
 from upstart.initctl.context import CHANGING, FAILED, NOTHING
@@ -41,7 +42,6 @@ _PROCESS_OF = {
     "security": "security", "pre-start": "pre-start", "spawned": "main", "post-start": "post-start",
     "pre-stop": "pre-stop", "killed": "main", "post-stop": "post-stop",
 }  # fmt: skip
-_JOB_EVENTS = ("starting", "started", "stopping", "stopped")
 
 
 class Explainer:
@@ -359,8 +359,8 @@ class Explainer:
                 self._missing(leaf, emitters[place] if emitters is not None and place < len(emitters) else None)
 
     def _missing(self, leaf: Leaf, emitters: dict[str, Any] | None) -> None:
-        came = [event for event in self.story.by_name.get(leaf.name, ()) if leaf.name not in _JOB_EVENTS]
-        if leaf.name in _JOB_EVENTS:
+        came = [event for event in self.story.by_name.get(leaf.name, ()) if leaf.name not in JOB_EVENTS]
+        if leaf.name in JOB_EVENTS:
             self._missing_of_job(leaf, emitters)
             return
         text = f"is missing: {leaf.text}"

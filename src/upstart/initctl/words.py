@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from upstart.base.names import JOB_EVENTS, JOB_VARIABLES
 from upstart.base.signals import signal_name
 from upstart.initctl.story import events_of, shown
 
@@ -16,12 +17,9 @@ if TYPE_CHECKING:
 #: Variables of an event that are shown, and characters of one's value.
 SHOWN = 4
 LONG = 40
-#: What is not shown of events of jobs beside the job.
-_DULL = {"JOB", "INSTANCE", "RESULT", "PROCESS", "EXIT_STATUS", "EXIT_SIGNAL"}
 #: What each word behind ``expect`` has a main process do, and the seconds for which that is waited for.
 EXPECTED = {"stop": "stop itself with SIGSTOP", "fork": "fork once", "daemon": "fork twice"}
 PATIENCE = 10
-_OWN = ("starting", "started", "stopping", "stopped")
 
 
 def clock(wall: float, now: float | None = None) -> str:
@@ -56,13 +54,13 @@ def ordinal(number: int) -> str:
 def event_name(name: str, env: dict[str, Any]) -> str:
     """An event with those of its variables that tell something."""
     words = [name]
-    if name in _OWN and env.get("JOB"):
+    if name in JOB_EVENTS and env.get("JOB"):
         words.append(str(env["JOB"]))
         if env.get("INSTANCE"):
             words.append(f"INSTANCE={env['INSTANCE']}")
         if env.get("RESULT") == "failed":
             words.append("RESULT=failed")
-        env = {key: value for key, value in env.items() if key not in _DULL}
+        env = {key: value for key, value in env.items() if key not in JOB_VARIABLES}
     for key, value in list(env.items())[:SHOWN]:
         if value is not None:
             words.append(f"{key}={value if len(value) <= LONG else value[:LONG] + '...'}")

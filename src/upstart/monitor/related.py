@@ -6,7 +6,7 @@ What is always true here: it is pure but for `ask`, which is the calls that it t
 from __future__ import annotations
 
 from upstart.base.errors import DBusError
-from upstart.base.glob import match
+from upstart.base.glob import match, split_test
 from upstart.base.names import NO_EXTENSION
 from upstart.client.history import History
 from upstart.monitor.past import parts
@@ -65,15 +65,11 @@ def fits(env: Sequence[str], tests: Sequence[str]) -> str:
     sure = YES
     position = -1
     for test in tests:
-        name, operator, pattern = test.partition("!=")
-        negated = bool(operator)
-        if not negated:
-            name, operator, pattern = test.partition("=")
-        if operator:
+        name, pattern, negated = split_test(test)
+        if name is not None:
             position = keys.index(name) if name in keys else len(keys)
         else:
-            # One without a name is about the variable after that of the test before it.
-            pattern = name
+            # It is about the variable after that of the test before it.
             position += 1
         value = values[position] if position < len(values) else None
         if "$" in pattern:

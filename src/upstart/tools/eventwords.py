@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 
 from upstart.base import buswords, devicewords, filewords
-from upstart.base.glob import is_literal, match
+from upstart.base.glob import is_literal, match, split_test
 from upstart.base.socketwords import EVENT as SOCKET
 from upstart.base.socketwords import WordError, port_of, read
-from upstart.engine.condition import split_test
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

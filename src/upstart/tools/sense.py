@@ -11,8 +11,9 @@ import os
 
 from upstart.base import glob
 from upstart.base.emitters import NO_EVENTS
+from upstart.base.glob import split_test
 from upstart.conf.jobclass import And, Match
-from upstart.engine.condition import leaves, split_test
+from upstart.engine.condition import leaves
 from upstart.tools import shelltext
 from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, RESULTS, RUNLEVELS, VARIABLES, nearest
 from upstart.tools.eventwords import wrong_words

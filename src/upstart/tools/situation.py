@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from upstart.base.names import JOB_EVENTS
 from upstart.base.signals import signal_name
 from upstart.conf.jobclass import Match
 from upstart.engine import snapshot
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     from upstart.engine.data import Event, Instance
     from upstart.engine.journal import Input
-
-#: The events of the lives of jobs.
-LIVES = ("starting", "started", "stopping", "stopped")
 
 
 class Unreached(Exception):
@@ -125,7 +123,7 @@ class Situation:
 
     def _event(self, event: Event) -> None:
         name, env = event.name, event.env
-        if name in LIVES:
+        if name in JOB_EVENTS:
             job, instance = env.get("JOB", ""), env.get("INSTANCE", "")
             self.history.append(f"{name} {job} ({instance})" if instance else f"{name} {job}")
             if name == "starting":
