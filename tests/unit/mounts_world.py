@@ -12,7 +12,7 @@ import json
 from upstart.mounts.fstab import parse
 from upstart.mounts.plan import Plan, plan
 from upstart.mounts.reducer import Reducer
-from upstart.mounts.settings import Settings
+from upstart.mounts.settings import USUAL, Settings
 from upstart.mounts.values import (
     Action,
     Answered,
@@ -42,6 +42,7 @@ from upstart.mounts.values import (
 KERNEL = {"ext4": False, "tmpfs": True, "proc": True, "sysfs": True, "devtmpfs": True}
 ALL = ("virtual-filesystems", "local-filesystems", "remote-filesystems", "filesystem", "all-swaps")
 ROOT = Mounted("/dev/sda1", "/", "ext4", "rw", "8:1")
+READ_ONLY = Mounted("/dev/sda1", "/", "ext4", "ro,relatime,ro", "8:1")
 
 
 def make(text: str, mounts: tuple[Mounted, ...] = (), settings: Settings | None = None, built_in: str = "") -> Plan:
@@ -237,3 +238,13 @@ class World:
 
     def is_announced(self, entry: Entry) -> bool:
         return f"mounted {self.reducer.key(entry.number)}" in [event.key for event in self.events]
+
+
+def world(text: str, *table: Mounted, built_in: str = "", **settings: object) -> World:
+    rows = table or (ROOT,)
+    wishes = Settings(values=USUAL, **settings)  # type: ignore[arg-type]
+    return World(make(text, rows, wishes, built_in), rows)
+
+
+def env(event: Emit) -> dict[str, str]:
+    return dict(each.split("=", 1) for each in event.env)
