@@ -83,7 +83,8 @@ set -e
 
 #: Those without a script, in the places of others: a service, one that containers do not have, and a step of the boot.
 BARE = ("usr/sbin/avahi-daemon", "lib/systemd/systemd-timesyncd", "usr/sbin/ufw")
-FOREGROUND = "#!/bin/sh\nexec sleep 1000011\n"
+#: Each becomes a program of its package.
+FOREGROUND = "#!/bin/sh\nexec /usr/lib/bare/serve 1000011\n"
 
 
 def packages(directory: Path) -> dict[str, str]:
@@ -99,14 +100,14 @@ def packages(directory: Path) -> dict[str, str]:
         "DEBIAN/postrm": POSTRM,
         "DEBIAN/conffiles": "/etc/init.d/atd\n",
     }
-    bare = dict.fromkeys(BARE, FOREGROUND)
+    bare = dict.fromkeys(BARE, FOREGROUND) | {"usr/lib/bare/serve": ""}
     built = {}
     for name, files in {"at": at, "bare": bare, "broken": {BARE[0]: FOREGROUND}}.items():
         tree = directory / f"tree-{name}"
         files["DEBIAN/control"] = CONTROL.replace("Package: at", f"Package: {name}")
         for file, text in files.items():
             (tree / file).parent.mkdir(parents=True, exist_ok=True)
-            (tree / file).write_text(text)
+            (tree / file).write_bytes(text.encode() or Path("/bin/sleep").read_bytes())
             (tree / file).chmod(0o644 if name == "broken" or file.startswith("DEBIAN/con") else 0o755)
         deb = directory / f"{name}.deb"
         subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, deb], check=True, stdout=subprocess.DEVNULL)
@@ -161,6 +162,7 @@ def container(directory: Path, files: dict[str, str], layer: Path | None = None)
     """A system of which nothing but the package of the tests is special."""
     path, ours, native = run.prepare("upstart", archive.host_release())
     inside = packages(directory) | native
+    inside |= {str(deb): f"/srv/{deb.name.partition('_')[0]}.deb" for deb in ours}
     for target, text in files.items():
         source = directory / target.replace("/", "-")
         source.write_text(text)
@@ -214,10 +216,19 @@ def test_a_service_without_a_script_is_started_by_its_installation(machine: Mach
         assert machine.link(name) != ""
     assert machine("status systemd-timesyncd") == (0, "systemd-timesyncd stop/waiting\n")
     assert machine("initctl list | grep -c '^ufw.*start/'")[1] == "0\n"
-    # An upgrade leaves it alone, running or stopped.
+    # No trigger but that of an upgrade concerns it, which starts it again; what was stopped stays so.
     before = process()
-    assert machine("dpkg -i /srv/bare.deb")[0] == 0
+    assert machine("dpkg-trigger --by-package=bare /usr/sbin/avahi-daemon && dpkg --triggers-only -a")[0] == 0
     assert before and process() == before
+    assert machine("dpkg -i /srv/bare.deb")[0] == 0
+    assert machine.goes("avahi-daemon") and process() != before
+    assert machine(f"test -e /proc/{before}")[0] == 1
+    # upstart-jobs may be upgraded in the same run, or the trigger may come before the package is configured.
+    for command in ("dpkg --unpack /srv/upstart-jobs.deb && dpkg -i /srv/bare.deb && dpkg --configure upstart-jobs",
+                    "dpkg --unpack /srv/bare.deb && dpkg --triggers-only -a && dpkg --configure bare"):  # fmt: skip
+        before = process()
+        assert machine(command)[0] == 0
+        assert machine.goes("avahi-daemon") and process() != before
     assert machine("stop avahi-daemon && dpkg -i /srv/bare.deb")[0] == 0
     assert machine("status avahi-daemon") == (0, "avahi-daemon stop/waiting\n")
     # Switched off.

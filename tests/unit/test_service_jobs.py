@@ -293,6 +293,7 @@ esac
         self.write("level", "N 2\n")
         text = LINK_JOBS.read_text().replace("/proc/1/root -ef /", "/ -ef /")
         text = re.sub(r"(?<![\w}])/(run|etc|usr/sbin/policy-rc\.d)\b", rf"{root}/\1", text)
+        text = text.replace('"/proc/$pid', f'"{root}/proc/$pid')
         text = text.replace("jobs=/usr/share", f"jobs={root}/usr/share").replace("PATH=/usr", f"PATH={root}/bin:/usr")
         text = text.replace("table=$root$jobs", "table=$jobs").replace("init=$root/etc", f"init={root}/etc")
         self.script = self.program("link-jobs", text)
@@ -322,6 +323,14 @@ esac
 
     def is_linked(self, name: str) -> bool:
         return (self.init / f"{name}.conf").is_symlink()
+
+    def runs(self, name: str, program: Path | str) -> None:
+        """The job's process has this program, which "PATH (deleted)" says is in the file system no more."""
+        self.write(f"state/{name}")
+        exe = self.root / "proc/1/exe"
+        exe.parent.mkdir(parents=True, exist_ok=True)
+        exe.unlink(missing_ok=True)
+        exe.symlink_to(program)
 
 
 class TestTriggered:
@@ -485,6 +494,112 @@ class TestTriggered:
         assert running.triggered() == "" and running.triggered("--configured") == ""
         assert running.started() == ["rsyslog"]
         assert not (running.root / "run/upstart/jobs-to-start").exists()
+
+
+class TestUpgraded:
+    """rsyslog runs by its job, of a package that has no script of its own."""
+
+    @pytest.fixture
+    def running(self, tmp_path: Path) -> Running:
+        running = Running(tmp_path)
+        self.program = running.write("usr/sbin/rsyslogd")
+        running.triggered()
+        self.belongs(running, "installed")
+        running.runs("rsyslog", f"{self.program} (deleted)")
+        (running.root / "state/started").unlink()
+        return running
+
+    def belongs(self, running: Running, status: str, script: str = "/x") -> None:
+        running.write("packages", f"{self.program} rsyslog {status} {script}\n")
+
+    def was_restarted(self, running: Running, *options: str, told: str = "") -> bool:
+        """And has a process of the new program afterwards."""
+        said = running.triggered(*options)
+        assert said == told
+        assert running.stopped() == running.started()
+        if not running.started():
+            return False
+        assert running.started() == ["rsyslog"]
+        running.runs("rsyslog", self.program)
+        return True
+
+    @pytest.mark.parametrize("option", ["--triggered", "--upgraded"])
+    def test_what_runs_an_old_program_is_started_again_once(self, running: Running, option: str) -> None:
+        assert self.was_restarted(running, option)
+        for name in ("started", "stopped"):
+            (running.root / "state" / name).unlink()
+        assert not self.was_restarted(running, option)
+
+    def test_nobody_else_starts_anything_again(self, running: Running) -> None:
+        subprocess.run([running.script], check=True)
+        assert not self.was_restarted(running, "--start", "rsyslog")
+        assert not self.was_restarted(running, "--configured")
+
+    def test_what_does_not_run_stays_so(self, running: Running) -> None:
+        (running.root / "state/rsyslog").unlink()
+        assert not self.was_restarted(running)
+
+    def test_a_program_that_is_as_it_was_runs_on(self, running: Running) -> None:
+        running.runs("rsyslog", self.program)
+        assert not self.was_restarted(running)
+
+    def test_a_program_that_has_moved_is_an_old_one(self, running: Running) -> None:
+        running.runs("rsyslog", "/lib/rsyslogd (deleted)")
+        assert self.was_restarted(running)
+
+    def test_an_interpreter_of_another_package_is_none_of_it(self, running: Running) -> None:
+        python = running.write("usr/bin/python3.11")
+        with (running.root / "packages").open("a") as packages:
+            packages.write(f"{python} python3.11-minimal installed /y\n")
+        running.runs("rsyslog", f"{python} (deleted)")
+        assert not self.was_restarted(running)
+
+    def test_a_program_that_no_package_has_is_its_owner_s_business(self, running: Running) -> None:
+        running.write("packages")
+        assert not self.was_restarted(running)
+
+    def test_a_package_with_a_script_does_that_by_itself(self, running: Running) -> None:
+        self.belongs(running, "installed", f"{running.root}/etc/init.d/rsyslog")
+        assert not self.was_restarted(running)
+
+    def test_an_unconfigured_package_is_waited_for(self, running: Running) -> None:
+        self.belongs(running, "unpacked")
+        assert not self.was_restarted(running)
+        self.belongs(running, "installed")
+        assert self.was_restarted(running, "--configured")
+        assert not (running.root / "run/upstart/jobs-to-start").exists()
+
+    def test_what_was_stopped_while_it_was_waited_for_stays_so(self, running: Running) -> None:
+        self.belongs(running, "unpacked")
+        assert not self.was_restarted(running)
+        (running.root / "state/rsyslog").unlink()
+        self.belongs(running, "installed")
+        assert not self.was_restarted(running, "--configured")
+
+    def test_policy_rc_d_is_asked(self, running: Running) -> None:
+        running.program("usr/sbin/policy-rc.d", "#!/bin/sh\n[ \"$2\" = restart ] && exit 101\n")
+        assert not self.was_restarted(running, told="link-jobs: policy-rc.d forbids the restart of rsyslog\n")
+
+    @pytest.mark.parametrize("level", ["N S", "2 1", "2 0", "unknown"])
+    def test_nothing_is_started_again_in_another_runlevel(self, running: Running, level: str) -> None:
+        running.write("level", f"{level}\n")
+        assert not self.was_restarted(running)
+
+    def test_a_step_of_the_boot_is_none_of_it(self, running: Running) -> None:
+        running.runs("rsyslog", self.program)
+        nft = running.write("usr/sbin/nft")
+        running.triggered()
+        running.write("packages", f"{nft} nftables installed /x\n")
+        running.runs("nftables", f"{nft} (deleted)")
+        assert running.triggered() == "" and running.stopped() == []
+
+    def test_a_failure_is_told_and_is_none_of_the_upgrade(self, running: Running) -> None:
+        running.program(
+            "bin/initctl", running.INITCTL.replace("{root}", str(running.root)).replace("if [ -e FAIL ]", "if true", 1)
+        )
+        assert running.triggered() == (
+            "link-jobs: rsyslog has been upgraded, but not started again: initctl: Job failed to start\n"
+        )
 
 
 class TestServiceStep:
