@@ -266,6 +266,40 @@ def test_a_service_without_a_script_is_started_by_its_installation(machine: Mach
     assert wait_for(lambda: machine.goes("avahi-daemon"), 20, 0.1)
 
 
+def test_the_bus_starts_services_when_our_packages_have_gone(machine: Machine) -> None:
+    start = "dbus-send --system --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus."
+    call = start + "StartServiceByName string:{} uint32:0 2>/dev/null; cat /run/called; rm /run/called"
+    # It fails, so that the bus waits for no name.
+    service = "[D-BUS Service]\nName={}\nExec=/bin/sh -c 'cp /etc/hostname /run/called; exit 1'\nUser=root\n"
+
+    def offer(name: str) -> None:
+        machine.container.path(f"/usr/share/dbus-1/system-services/{name}.service").write_text(service.format(name))
+        assert machine(start + "ReloadConfig")[0] == 0
+
+    offer("org.example.Before")
+    [bus] = machine.pids("dbus-daemon")
+    hostname = machine("cat /etc/hostname")[1]
+    assert hostname and machine(call.format("org.example.Before")) == (0, hostname)
+    # A service of a job.
+    machine.container.path("/etc/init/called.conf").write_text(
+        "start on dbus-activation SERVICE=org.example.Job\nexec sleep 1000013\n"
+    )
+    files = "/run/dbus-1/system-services/*"
+    assert wait_for(lambda: machine(f"ls {files}")[0] == 0, 20)
+    status, said = machine("dpkg -r upstart-sysv upstart-jobs upstart-core 2>&1")
+    assert status == 0, said
+    assert machine(f"ls {files}")[0] != 0
+    offer("org.example.After")
+    for name in ("org.example.Before", "org.example.After"):
+        assert machine(call.format(name)) == (0, hostname)
+    assert machine.pids("dbus-daemon") == [bus]
+    # And when they have come again.
+    status, said = machine("dpkg -i /srv/upstart-core.deb 2>&1")
+    assert status == 0, said
+    assert machine("readlink /run/upstart/system-bus.conf") == (0, "/usr/share/upstart/system-bus.conf\n")
+    assert machine(call.format("org.example.After")) == (0, hostname)
+
+
 def test_a_service_that_must_not_be_started_has_its_job_all_the_same(machine: Machine) -> None:
     policy = machine.container.path("/usr/sbin/policy-rc.d")
     policy.write_text("#!/bin/sh\nexit 101\n")

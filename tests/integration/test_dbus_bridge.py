@@ -275,7 +275,7 @@ def test_a_service_of_the_system_that_is_called_is_a_job(tmp_path: Path) -> None
         (tmp_path / "etc").mkdir()
         for name in ("bus-helper", "call-to-bus", "service-step"):
             text = (ROOT / "src/libexec" / name).read_text().replace("/sbin/initctl", f"{PROGRAMS}/initctl")
-            (tmp_path / "etc" / name).write_text(text)
+            (tmp_path / "etc" / name).write_text(text.replace("/usr/share/upstart", "/run/test"))
         files = (ROOT / "etc/dbus-1/system-bus.conf", ROOT / "etc/dbus-1/com.ubuntu.Upstart.service")
         for path in files:
             (tmp_path / "etc" / path.name).write_text(path.read_text().replace("/usr/libexec/upstart", "/run/test"))
@@ -293,7 +293,7 @@ def test_a_service_of_the_system_that_is_called_is_a_job(tmp_path: Path) -> None
         script += "; mount --bind /run/system.d /usr/share/dbus-1/system.d"
         assert system.run("sh", "-ec", script.replace("$W", str(tmp_path))).returncode == 0
         job = (ROOT / "debian/jobs/dbus.conf").read_text().replace("/usr/libexec/upstart", "/run/test")
-        system.place("dbus", job.replace("/usr/share/upstart", "/run/test"))
+        system.place("dbus", job)
         system.place("upstart-dbus-bridge", shipped("upstart-dbus-bridge", tmp_path))
         serves = job_that_serves(tmp_path, "org.example.Called")
         address = "unix:path=/run/dbus/system_bus_socket"
