@@ -19,14 +19,15 @@ from pathlib import Path
 import inside
 import root
 import run
-from container import Container, wait_for
+from container import Container
 
-from services import debs
+from services import debs, patience
+from services.patience import wait_for
 from services.questions import Question
 from services.service import Service
 
-#: Seconds within which a service is up that something has started already, comes up or goes away, and within which a
-#: boot, a shutdown or a run of apt ends.
+#: Seconds of an idle machine within which a service is up that something has started already, comes up or goes away,
+#: and within which a boot, a shutdown or a run of apt ends.
 SOON = 5
 PATIENCE = 30
 LONG = 240
@@ -74,11 +75,8 @@ class Machine:
         """Runs shell text: its status and its output, which goes through a file, for daemons keep it open."""
         output = self.container.path("/run/output")
         command = [*AS_BOOTED, "/bin/bash", "-c", f"exec >/run/output 2>&1\n{text}"]
-        try:
-            status = self.container.run(*command, seconds=seconds).returncode
-        except subprocess.TimeoutExpired:
-            status = 124
-        return status, output.read_text(errors="replace")
+        status = patience.run(self.container.enter(*command), seconds)
+        return 124 if status is None else status, output.read_text(errors="replace")
 
     def need(self, text: str, seconds: float = LONG) -> str:
         """As shell, but a failure is Trouble, with the end of the output."""
@@ -90,7 +88,7 @@ class Machine:
 
     def pids(self, daemon: str) -> set[str]:
         """The processes of that name."""
-        return set(self.container.run("pgrep", "-x", daemon).stdout.split())
+        return set(self.container.run("pgrep", "-x", daemon, seconds=LONG).stdout.split())
 
     def is_orphan(self, service: Service) -> bool:
         """Whether the script is no part of the package any more, but kept for it by orphan-sysvinit-scripts."""
@@ -185,11 +183,11 @@ def booted(path: Path, packages: list[Path], layer: Path) -> Iterator[Machine]:
         machine = Machine(container)
 
         def settled() -> bool:
-            runlevel = container.run("runlevel").stdout == "N 2\n"
-            return runlevel and "stop/waiting" in container.run("status", "rc").stdout
+            runlevel = container.run("runlevel", seconds=LONG).stdout == "N 2\n"
+            return runlevel and "stop/waiting" in container.run("status", "rc", seconds=LONG).stdout
 
         if not wait_for(settled, LONG, 0.2):
-            jobs = container.run("initctl", "list").stdout
+            jobs = container.run("initctl", "list", seconds=LONG).stdout
             raise Trouble(f"the boot did not end:\n{shown.decode(errors='replace')[-3000:]}\n{jobs}")
         yield machine
 
@@ -266,7 +264,12 @@ class Trial:
         return machine.has_script(service) and not (failed and service.excuse(self.release, "install"))
 
     def _end(self, machine: Machine, runlevel: str, expected: int) -> None:
-        machine.container.run("telinit", runlevel)
-        status = machine.container.wait(LONG)
-        if status != expected:
-            raise Trouble(f"runlevel {runlevel} ended PID 1 with {status}")
+        machine.container.run("telinit", runlevel, seconds=LONG)
+        ends: list[int | None] = []
+
+        def ended() -> bool:
+            ends.append(machine.container.wait(1))
+            return ends[-1] is not None
+
+        if not wait_for(ended, LONG) or ends[-1] != expected:
+            raise Trouble(f"runlevel {runlevel} ended PID 1 with {ends[-1]}")
