@@ -31,10 +31,13 @@ class CellError(Exception):
 
 
 class Cell:
-    """One start of `init` with `jobs`, file names to their text; `seconds` is how long it may take to answer."""
+    """One start of `init` with `jobs`, file names to their text; `seconds` is how long it may take to answer.
 
-    def __init__(self, init: str, jobs: Mapping[str, str], seconds: float = 120) -> None:
-        self.jobs, self.seconds = jobs, seconds
+    Without `cgroups` it finds no hierarchy of control groups.
+    """
+
+    def __init__(self, init: str, jobs: Mapping[str, str], seconds: float = 120, cgroups: bool = True) -> None:
+        self.jobs, self.seconds, self._cgroups = jobs, seconds, cgroups
         self.work = Path(tempfile.mkdtemp(prefix="upstart-bench-"))
         self._init = [init, "--confdir", str(self.work / "conf"), "--logdir", str(self.work / "log")]
         self._init += ["--no-dbus", "--no-startup-event"]
@@ -69,7 +72,7 @@ class Cell:
             self._group = hierarchy / self.work.name
             self._group.mkdir()
         command = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--ipc", "--uts", "--net", "--cgroup"]
-        plan = json.dumps({"work": str(self.work), "init": self._init})
+        plan = json.dumps({"work": str(self.work), "init": self._init, "cgroups": self._cgroups})
         command += ["--kill-child=KILL", sys.executable, "-I", str(HERE / "cell_inside.py"), plan]
         complaints = self.work / "unshare"
         with complaints.open("w") as errors:

@@ -21,12 +21,13 @@ def mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True)
 
 
-def lay_out(work: str) -> None:
+def lay_out(work: str, cgroups: bool) -> None:
     """/dev, /run and control groups of the cell's own; kernel log and console are files in the cell's directory."""
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/dev")
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     mount("-t", "sysfs", "-o", "nosuid,nodev,noexec,ro", "sysfs", "/sys")
-    mount("-t", "cgroup2", "-o", "nosuid,nodev,noexec", "cgroup2", "/sys/fs/cgroup")
+    if cgroups:
+        mount("-t", "cgroup2", "-o", "nosuid,nodev,noexec", "cgroup2", "/sys/fs/cgroup")
     os.umask(0)
     for name, (major, minor) in DEVICES.items():
         os.mknod(f"/dev/{name}", 0o020666, os.makedev(major, minor))
@@ -43,7 +44,7 @@ def lay_out(work: str) -> None:
 
 def main(argv: list[str]) -> int:
     plan = json.loads(argv[1])
-    lay_out(plan["work"])
+    lay_out(plan["work"], plan["cgroups"])
     control = os.dup(1)
     os.set_inheritable(control, False)
     os.write(control, b"prepared\n")

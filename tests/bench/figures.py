@@ -21,6 +21,8 @@ from cell import Cell, CellError
 
 TASK = "task\nexec /bin/true\n"
 SERVICE = "start on bench-up\nstop on bench-down\nexec /bin/sleep 100000\n"
+#: Begins the names of what the tasks of a re-execution leave, each time that they run.
+RAN = "/run/bench-ran"
 BARE_PYTHON = ["/usr/bin/python3", "-I", "-S", "-c", "pass"]
 
 
@@ -50,6 +52,7 @@ class Sizes:
         self.commands = 10 if quick else 40
         self.restarts, self.restart_tasks = (20, 200) if quick else (200, 600)
         self.worst_loaded = 400 if quick else 2000
+        self.crowd = 500 if quick else 4000
 
 
 class Figure:
@@ -263,18 +266,24 @@ def commands(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
 
 
 def reexec(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
-    """Re-execution: at rest, and right after events that start many tasks each; how often it is refused."""
+    """Re-execution: at rest, and right after events that start many tasks each; how often it is refused, and how many
+    of these tasks have not run, or twice."""
     quiet = Figure("re-exec at rest, to the first answer", "ms", "160 ms")
     loaded = Figure(f"re-exec while {sizes.restart_tasks} tasks start, to the first answer", "ms", "500 ms")
     longest = Figure("the same, the longest", "ms", "500 ms")
     refused = Figure(f"refused, of {sizes.restarts}", "times", "0")
-    tasks = {f"bench-{number}.conf": f"start on bench-burst\n{TASK}" for number in range(sizes.restart_tasks)}
+    lost = Figure(f"lost, of {sizes.restarts * sizes.restart_tasks:,} tasks", "tasks", "0")
+    doubled = Figure("the same, run twice", "tasks", "0")
+    tasks = {
+        f"bench-{number}.conf": f"start on bench-burst\ntask\nexec /bin/cp --backup=t /dev/null {RAN}-{number}-\n"
+        for number in range(sizes.restart_tasks)
+    }
     chance = random.Random(0)
     with Cells(sides, tasks) as cells:
         cells.measure(quiet, sizes.restarts // 10, lambda cell: float(cell.ask("restart", "", 0)), 1000)
-        counts: dict[str, int] = {}
+        counts: dict[str, list[int]] = {}
         for name, cell in cells.turns(sizes.restarts):
-            counts.setdefault(name, 0)
+            count = counts.setdefault(name, [0, 0, 0])
             try:
                 loaded.add(name, float(cell.ask("restart", "bench-burst", chance.random() * 0.3)) * 1000)
             except CellError as error:
@@ -283,36 +292,47 @@ def reexec(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
                     counts.pop(name)
                     cells.drop(name)
                     continue
-                counts[name] += 1
+                count[0] += 1
             with Reported():
                 cell.ask("at_rest", "bench")
+            with Reported():
+                ran = int(cell.ask("has_run", RAN, sizes.restart_tasks))
+                count[1] += max(0, sizes.restart_tasks - ran)
+                count[2] += max(0, ran - sizes.restart_tasks)
         for name, count in counts.items():
-            refused.add(name, count)
+            for figure, value in zip((refused, lost, doubled), count, strict=True):
+                figure.add(name, value)
             if name in loaded.samples:
                 longest.add(name, max(loaded.samples[name]))
-    yield from (quiet, loaded, longest, refused)
+    yield from (quiet, loaded, longest, refused, lost, doubled)
 
 
 def worst(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
-    """The longest that a client waits for an answer while another, or a job, or a directory, asks much of init."""
+    """The longest that a client waits for an answer while another, or a job, a directory or a user asks much of init.
+
+    What processes do is measured where there are no control groups to tell whose they are.
+    """
     jobs = jobfiles.generated(sizes.worst_loaded) | {
         "bench-pattern.conf": f"start on bench-pattern X=*{'a*' * 6}b\n{TASK}",
         "bench-deaf.conf": "kill timeout 2592000\nexec /bin/sh -c 'trap : TERM; while :; do sleep 1; done'\n",
+        "bench-daemon.conf": "expect daemon\nsetuid nobody\nexec /bin/sh -c '(sleep 100000 &); true'\n",
     }
     jobs |= {f"bench-{number}.conf": f"start on bench-burst\n{TASK}" for number in range(sizes.burst)}
-    troubles: tuple[tuple[str, tuple[object, ...]], ...] = (
-        ("tasks", ("bench-burst",)),
-        ("large_call", ("bench-deaf", 450_000)),
-        ("large_state", (9,)),
-        ("reload", ()),
-        ("directories", (None, 1000)),
-        ("kill_timeout", ("bench-deaf",)),
-        ("pattern", ("bench-pattern",)),
+    troubles: tuple[tuple[str, bool, tuple[object, ...]], ...] = (
+        ("tasks", True, ("bench-burst",)),
+        ("large_call", True, ("bench-deaf", 450_000)),
+        ("large_state", True, (9,)),
+        ("reload", True, ()),
+        ("directories", True, (None, 1000)),
+        ("kill_timeout", True, ("bench-deaf",)),
+        ("pattern", True, ("bench-pattern",)),
+        ("processes_of_a_user", False, ("bench-daemon", sizes.crowd)),
+        ("storm_of_forks", False, ("bench-daemon", 4)),
     )
-    for what, arguments in troubles:
+    for what, cgroups, arguments in troubles:
         figure = Figure(f"worst answer while: {what.replace('_', ' ')}", "ms", "50 ms")
         for side in sides:
-            with Reported(), Cell(side.init, jobs) as cell:
+            with Reported(), Cell(side.init, jobs, cgroups=cgroups) as cell:
                 cell.settle()
                 given = [str(cell.work / "conf") if each is None else each for each in arguments]
                 figure.add(side.name, float(cell.ask("worst_answer", what, *given)) * 1000)

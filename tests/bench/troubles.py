@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 from dbus_client import INTERFACE, MANAGER, CallError, Client
 
 JOB_INTERFACE = f"{INTERFACE}.Job"
+NOBODY = 65534
+#: Leaves so many processes to init, which are what says so.
+CROWD = """
+import os, sys
+null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)]
+for _ in range(int(sys.argv[1])):
+    os.posix_spawn("/bin/sleep", ["sleep", "100000"], os.environ, file_actions=null)
+print("there", flush=True)
+"""
+#: Leaves processes to init that have nothing to do, one after the other.
+STORM = """
+import os
+print("there", flush=True)
+while True:
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os._exit(0)
+        os._exit(0)
+    os.wait()
+"""
+#: How often a job becomes a daemon meanwhile.
+DAEMONS = 5
 
 
 def large_call(client: Client, job: str, words: int) -> None:
@@ -65,3 +91,53 @@ def kill_timeout(client: Client, job: str) -> None:
     path = client.call(MANAGER, INTERFACE, "GetJobByName", "s", job)[0]
     client.call(path, JOB_INTERFACE, "Start", "asb", [], True)
     client.call(path, JOB_INTERFACE, "Stop", "asb", [], False)
+
+
+def processes_of_a_user(client: Client, job: str, count: int) -> None:
+    """A user leaves so many processes to init, with variables as if a job had them, while that job becomes a daemon
+    and is stopped, some times; then all of them end."""
+    crowd = _of_nobody(job, CROWD, str(count))
+    try:
+        crowd.wait()
+        _daemons(client, job)
+    finally:
+        _end([crowd])
+
+
+def storm_of_forks(client: Client, job: str, count: int) -> None:
+    """So many processes of a user do nothing but leave others to init, which end at once, while a job becomes a daemon
+    and is stopped, some times."""
+    storms = [_of_nobody(job, STORM) for _ in range(count)]
+    try:
+        _daemons(client, job)
+    finally:
+        _end(storms)
+
+
+def _of_nobody(job: str, program: str, *arguments: str) -> subprocess.Popen[str]:
+    """A program of ours that nobody runs, once it is at work."""
+    environment = {"PATH": os.defpath, "UPSTART_JOB": job, "UPSTART_INSTANCE": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", program, *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment, user=NOBODY, group=NOBODY,
+        extra_groups=(), start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    if process.stdout.readline() != "there\n":
+        raise RuntimeError("a process that nobody was to run has ended")
+    return process
+
+
+def _daemons(client: Client, job: str) -> None:
+    path = client.call(MANAGER, INTERFACE, "GetJobByName", "s", job)[0]
+    for _ in range(DAEMONS):
+        client.call(path, JOB_INTERFACE, "Start", "asb", [], True)
+        client.call(path, JOB_INTERFACE, "Stop", "asb", [], True)
+
+
+def _end(leaders: list[subprocess.Popen[str]]) -> None:
+    """End them, and whatever they have left in their groups."""
+    for leader in leaders:
+        os.killpg(leader.pid, signal.SIGKILL)
+    for leader in leaders:
+        leader.communicate()
