@@ -57,6 +57,8 @@ ENDS: tuple[tuple[str, Callable[[Machine], None], str], ...] = (
 )
 NAMES = tuple(how for how, _, _ in ENDS)
 _QEMU = {"off": "guest-shutdown", "reset": "guest-reset"}
+#: Where the end of a machine leaves init's history, for who asks in the next boot.
+HISTORY = "/var/log/upstart/last-boot.history"
 
 
 def end(vm: Machine, how: str, act: Callable[[Machine], None], wanted: str) -> None:
@@ -107,7 +109,7 @@ def all_ends(lab: Lab, only: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
     with lab.machine([disk, data], initrd=True) as vm:
         vm.log_in(PATIENCE)
         try:
-            next_boot(vm)
+            next_boot(vm, lab.init)
         except MachineError as error:
             yield "next-boot", str(error)
         else:
@@ -127,6 +129,9 @@ def left_in_order(lab: Lab, disk: Disk, data: Disk, level: str) -> None:
     kinds = ("job", "script") if lab.init == "upstart" else ("script",)
     for text in (disk.read("/var/log/marks"), data.read("/marks")):
         require(sorted(text.splitlines()) == [f"{kind} {level}" for kind in kinds], f"services left the marks {text!r}")
+    if lab.init == "upstart":
+        kept = disk.mode(HISTORY) == 0o600 and f'"RUNLEVEL":"{level}"' in disk.read(HISTORY)
+        require(kept, f"no history of this end is kept: {disk.read(HISTORY)[-500:]}")
     wtmp = disk.dump("/var/log/wtmp", lab.directory / "wtmp")
     # The last of the records is the shutdown's: runlevel (1) with pid 0.
     require(struct.unpack_from("=hxxi", wtmp.read_bytes()[-384:]) == (1, 0), "wtmp does not end with a shutdown")
@@ -137,7 +142,7 @@ def left_in_order(lab: Lab, disk: Disk, data: Disk, level: str) -> None:
         require(boots and boots[-1][0], f"wtmpdb has no end of the boot: {boots}")
 
 
-def next_boot(vm: Machine) -> None:
+def next_boot(vm: Machine, init: str) -> None:
     """It finds nothing to mend, and tells how the boot before it began and ended."""
     said = vm.command("dmesg")
     require(not re.search(r"recover(y|ing)|orphan cleanup", said), f"something was to be mended:\n{said[-3000:]}")
@@ -145,3 +150,24 @@ def next_boot(vm: Machine) -> None:
     require(mounted == "1", "/srv is not mounted")
     ended = vm_truth.last_boots(vm)
     require(ended == ["down"], f"last tells of the boots before that they ended {ended}\n{vm.command('last -x')}")
+    if init == "upstart":
+        history_is_told(vm)
+
+
+def history_is_told(vm: Machine) -> None:
+    """What init did in the boot before: what came and went, how long each job took to come up and to stop, and beside
+    the same in this boot."""
+    entries = vm.command(f"initctl history --from {HISTORY}").splitlines()
+    for words in ("startup", "mountall", "umountall"):
+        found = any(words in line for line in entries)
+        require(found, f"the history has no {words}: {entries[:5]} ... {entries[-5:]}")
+    took = vm.command(f"initctl blame --from {HISTORY}")
+    for name in ("mountall", "rc", "ttyS0"):
+        require(re.search(rf" {name}$", took, re.MULTILINE), f"the boot before was without {name}:\n{took}")
+    ended = vm.command(f"initctl blame --shutdown --from {HISTORY}")
+    for name in ("marked", "umountall"):
+        require(re.search(rf" {name}\b", ended), f"the end was without {name}:\n{ended}")
+    chain = vm.command(f"initctl critical-chain --from {HISTORY} rc")
+    require("rc-sysinit" in chain, f"rc was led to by\n{chain}")
+    compared = vm.command("initctl compare")
+    require(re.match(r"The boot took \S+ .*and now ", compared), f"compare says\n{compared}")

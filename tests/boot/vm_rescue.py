@@ -20,6 +20,7 @@ JOB = "start on {event}\ntask\nconsole output\nexec echo job of mine ran\n"
 def normal_login(vm: Machine, runlevel: str = "N 2") -> None:
     """A login, and the runlevel that must have been reached."""
     vm.log_in(PATIENCE)
+    vm_truth.must_come_up(vm)
     told = vm.command("runlevel").strip()
     require(told == runlevel, f"runlevel says {told!r}, not {runlevel!r}")
 
