@@ -12,6 +12,7 @@ import os
 import sys
 
 from upstart.base.buswords import ACTIVATION, is_well_known
+from upstart.base.wholefile import write_whole
 from upstart.bridges.condition import passes, tests_of
 
 TYPE_CHECKING = False
@@ -87,11 +88,7 @@ class Services:
 
     def _write(self, name: str, text: str) -> None:
         # The bus reads no file whose name has another ending.
-        new = f"{self._path(name)}.new"
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with open(fd, "w") as file:
-            file.write(text)
-        os.rename(new, self._path(name))
+        write_whole(self._path(name), (text,), 0o644)
 
     def _ours(self) -> dict[str, str]:
         """The names of the files that we have made, with their texts."""

@@ -12,6 +12,7 @@ import json
 import os
 
 from upstart.base.priority import WARN
+from upstart.base.wholefile import write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,12 +135,4 @@ def _doubt_of(line: str) -> tuple[str, ...]:
 def write_state(path: str, pieces: Iterable[str]) -> None:
     """Write a file whole, for ourselves alone; OSError where that fails."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    new = f"{path}.new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(pieces)
-        os.rename(new, path)
-    except OSError:
-        os.unlink(new)
-        raise
+    write_whole(path, pieces)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from upstart.base import jsontext
+from upstart.base.wholefile import write_whole
 from upstart.mounts import values
 
 TYPE_CHECKING = False
@@ -35,24 +36,19 @@ def stamp(init: int, started: str, inputs: str) -> list[str]:
 
 def write(document: dict[str, Any], path: str = PATH) -> bool:
     """Write it in the place of the last; false where that cannot be."""
-    new = f"{path}.new"
-    data = _text(document).encode()
+    text = _text(document)
     try:
         try:
-            fd = os.open(new, _FLAGS, 0o600)
+            write_whole(path, (text,))
         except FileNotFoundError:
             os.mkdir(os.path.dirname(path), 0o755)
-            fd = os.open(new, _FLAGS, 0o600)
-        with open(fd, "wb") as file:
-            file.write(data)
-        os.rename(new, path)
+            write_whole(path, (text,))
     except OSError:
         return False
     return True
 
 
 _text = jsontext.encoder(",", ":")
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def read(path: str = PATH) -> dict[str, Any] | None:

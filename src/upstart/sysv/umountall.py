@@ -22,6 +22,7 @@ import time
 from upstart.base import inherited, utmp
 from upstart.base.errors import ClientError, UsageError
 from upstart.base.names import LAST_RUNLEVELS
+from upstart.base.wholefile import write_whole
 from upstart.sysv import endprocesses, endscripts, keeping, reboot, unmount
 from upstart.sysv.endjobs import EndJobs
 from upstart.sysv.endscripts import LAST, LOCAL, NETWORK, REMOTE, ROOT, EndScripts
@@ -199,15 +200,7 @@ def setting(name: str, path: str = SETTINGS) -> str:
 
 def write_history(text: str, path: str = HISTORY) -> None:
     """Write it, readable by root alone; OSError where that fails, and then the one before is as it was."""
-    new = path + ".new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        data = memoryview(text.encode("ascii"))
-        while data:
-            data = data[os.write(fd, data) :]
-    finally:
-        os.close(fd)
-    os.rename(new, path)
+    write_whole(path, (text,))
 
 
 def _has_deleted(path: str) -> bool:
