@@ -187,8 +187,8 @@ def full_root(lab: Lab) -> None:
         for job in ("ssh", "cron", "rsyslog"):
             require("start/running" in vm.command(f"status {job}"), f"{job} does not run")
         require("overflow" in vm.command("cat /proc/mounts"), "/tmp is as full as the root")
-        vm.command("rm /full; mkdir /many; cd /many; i=0; while : >$i; do i=$((i + 1)); done 2>/dev/null; cd /;"
-                   " df -i / | grep '100%'", 600)
+        vm.command("rm /full; mkdir /many; cd /many; seq $(df --output=iavail / | tail -n 1) | xargs touch 2>/dev/null;"
+                   " cd /; touch /one-more 2>/dev/null; df -i / | grep '100%'", 600)
         switch_off(vm, [disk])
     with lab.machine([disk]) as vm:
         vm.log_in(PATIENCE)
