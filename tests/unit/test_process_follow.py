@@ -235,12 +235,36 @@ def test_daemon_that_never_forks_counts_as_running() -> None:
         assert "without expect" in decision.text
 
 
+def test_what_waits_for_a_processor_is_given_more_time() -> None:
+    for expect in ("fork", "daemon"):
+        f = follower(expect)
+        for now in (5.0, 12.0, 20.0, 39.0):
+            assert isinstance(f.look(now, Sight([], lag=now - 9)), Wait)
+        assert isinstance(f.look(41.0, Sight([], lag=30.5)), GaveUp)
+        # Within a bound: it may be one that never forks, and never gets enough.
+        f = follower(expect)
+        assert isinstance(f.look(59.0, Sight([], lag=58.0)), Wait)
+        assert isinstance(f.look(60.5, Sight([], lag=60.0)), GaveUp)
+
+
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+def test_a_child_that_waits_for_a_processor_makes_no_server_of_its_parent(expect: str) -> None:
+    f = follower(expect)
+    for step in range(1, 40):
+        decision = f.look(0.1 * step, Sight([proc(101, MAIN)], lag=0.08 * step))
+        assert isinstance(decision, Wait) and not decision.running
+    for step in range(1, 8):
+        decision = f.look(4.0 + 0.1 * step, Sight([proc(101, MAIN)], lag=3.1))
+    assert isinstance(decision, Wait) and decision.running
+
+
 def test_text_names_the_stanza_that_fits_a_parent_that_lives_on() -> None:
     decision = give_up(follower("fork"), Sight([proc(102, 1, 101)], shell=True))
     assert isinstance(decision, GaveUp) and '"expect daemon" would fit' in decision.text
     for expect in ("fork", "daemon"):
         decision = give_up(follower(expect), Sight([proc(101, MAIN)]))
         assert isinstance(decision, GaveUp) and "a job without expect would fit" in decision.text
+        assert "has not ended within 10 seconds" in decision.text
 
 
 def test_late_fork_is_still_followed() -> None:

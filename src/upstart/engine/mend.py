@@ -12,6 +12,7 @@ may be done once more: a signal announced twice, an event emitted twice, but no 
 
 from __future__ import annotations
 
+from upstart.base.expect import EXPECT_SECONDS
 from upstart.engine.awaited import count
 from upstart.engine.commands import Commands
 from upstart.engine.data import FINISHED, HANDLING, PENDING, Job
@@ -19,7 +20,6 @@ from upstart.engine.door import an_input
 from upstart.engine.effects import CancelSpawn, CloseFd, Follow, Gone, SetTimer, Spawn
 from upstart.engine.index import EventIndex
 from upstart.engine.lifecycle import EXPECT_TIMER, KILL_TIMER, SPAWNING, WAITING_FOR
-from upstart.engine.processes import EXPECT_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ process, a try to start one or a timer that the instance has no more, changes no
 
 from __future__ import annotations
 
+from upstart.base.expect import EXPECT_SECONDS
 from upstart.base.priority import INFO, WARN
 from upstart.base.signals import signal_name
 from upstart.engine.door import an_input
@@ -17,9 +18,6 @@ from upstart.engine.lifecycle import EXPECT_TIMER, KILL_TIMER, READY_TIMER, SIGK
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.engine.data import Instance
-
-#: Seconds that a job with ``expect stop`` may take to stop itself before it counts as running.
-EXPECT_SECONDS = 10
 
 #: Respawns from which on a main process keeps ending, and the seconds that one may last on average.
 LOOPING = 3

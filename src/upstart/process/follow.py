@@ -17,6 +17,8 @@ process is no mere command of it and no worker:
   daemon.  From then on only an end with status 0 makes another process the daemon.
 - After 10 seconds the job is running with the main process in any case, and the log names the stanza that would fit.
 
+On a busy machine these 10 and these 0.9 seconds are more by what a process of the job has waited for a processor.
+
 When the main process has ended:
 
 - Nothing is left: its exit is the job's.  While an orphan is on its way out, which cannot be asked any more and may be
@@ -40,8 +42,9 @@ What is taken is held by a pidfd (`upstart.process.held`), for init cannot wait 
 
 from __future__ import annotations
 
+from upstart.base.expect import EXPECT_SECONDS
 from upstart.process.members import Members
-from upstart.process.procfs import is_shell
+from upstart.process.procfs import is_shell, waited
 from upstart.process.sight import Sight, see
 
 TYPE_CHECKING = False
@@ -58,7 +61,12 @@ SETTLE = 0.25
 ALONE = 0.7
 PATIENT = 2.0
 RUNNING = 0.9
-PATIENCE = 10.0
+#: From when on it matters how long processes have waited for a processor.
+LATE = 0.5
+PATIENCE = float(EXPECT_SECONDS)
+#: Of these and of `RUNNING` only those count in which no process of the job waited for a processor, and so many at
+#: most are added for that.
+LAG = 50.0
 NEVER = 1e9
 
 
@@ -144,19 +152,21 @@ class Follower:
         if self.phase == "settling":
             return self._settle(now, sight)
         self._remember(sight)
+        lag = min(sight.lag, LAG)
         children = [info for info in sight.processes if info.ppid == self.pid]
         self._children.update(info.pid for info in children)
         if not self.running:
             if children and not sight.shell:
                 self._tended += now - self._last
             self._last = now
-            ripe = self._ripe(now, sight, self._tended >= RUNNING)
+            tended = self._tended - lag
+            ripe = self._ripe(now, sight, tended >= RUNNING)
             if ripe is not None:
                 self.launched = ripe.pid in sight.launched
                 return self._forked(now, ripe, None if self._forked_away(ripe, sight) else self._note(ripe, 1))
-            self.running = self._tended >= RUNNING
-        if now - self.began < PATIENCE:
-            return self._again(RUNNING - self._tended)
+            self.running = tended >= RUNNING
+        if now - self.began - lag < PATIENCE:
+            return self._again(RUNNING - self._tended + lag)
         self.phase = "gave-up"
         return GaveUp(self._gave_up_text(sight))
 
@@ -285,8 +295,10 @@ class Follower:
         )
 
     def _gave_up_text(self, sight: Sight) -> str:
+        # Who has started something may have forked for the daemon, or for a command of its own.
+        what = "has not ended" if sight.processes else "has not forked"
         text = (
-            f'{self.name} main process ({self.pid}) has not forked within {PATIENCE:.0f} seconds as '
+            f"{self.name} main process ({self.pid}) {what} within {EXPECT_SECONDS} seconds as "
             f'"expect {self.expect}" says, it counts as running: '
         )
         if self.expect == "fork" and any(self._forked_away(info, sight) for info in sight.processes):
@@ -328,7 +340,7 @@ class Following:
     def look(self, now: float, spare: Collection[int] = ()) -> Decision:
         """Look at the job's processes; ``spare`` are the pids of its other processes (post-start, pre-stop)."""
         try:
-            sight = self._sight(spare, True)
+            sight = self._sight(spare, True, now - self.follower.began >= LATE)
         except OSError:
             return Wait(LONGEST_WAIT, self.follower.pid, self.follower.running)
         return self.follower.look(now, sight)
@@ -351,16 +363,17 @@ class Following:
             return None
         return self.look(now, spare)
 
-    def _sight(self, spare: Collection[int], main_lives: bool) -> Sight:
+    def _sight(self, spare: Collection[int], main_lives: bool, late: bool = False) -> Sight:
         main = self.follower.pid
         processes = self.members.processes(spare, fresh=not main_lives)
         if self.follower.phase != "settling":
             processes = [info for info in processes if info.pid != main]
         self._seen = {info.pid for info in processes}
+        lag = max(waited(main), *(waited(info.pid) for info in processes), 0.0) if late else 0.0
         if not processes or not main_lives or self.follower.phase != "following":
             launcher = any(info.pid == self.members.pid for info in processes)
-            return Sight(processes, launcher and is_shell(self.members.pid), dying=self.members.dying)
-        return see(main, processes)
+            return Sight(processes, launcher and is_shell(self.members.pid), dying=self.members.dying, lag=lag)
+        return see(main, processes, lag)
 
     def dump(self) -> dict[str, object]:
         """As plain values, for the state document; times are not kept: following starts anew after a re-exec."""

@@ -150,6 +150,20 @@ def privileged(pid: int) -> bool:
     return any(key == _AT_SECURE and value for key, value in zip(words[::2], words[1::2], strict=False))
 
 
+def waited(pid: int) -> float:
+    """Seconds for which a process was ready to run and had no processor; 0.0 where that cannot be read.
+
+    What else holds it (a disk, another process) does not count, and neither do its threads beside the first.
+    """
+    try:
+        fields = read_file(f"/proc/{pid}/schedstat", 256).split()
+    except OSError as error:
+        if is_gone(error):
+            return 0.0
+        raise
+    return int(fields[1]) / 1e9 if len(fields) > 1 else 0.0
+
+
 def command(pid: int) -> list[bytes]:
     """The command line of a process, as it may have changed it; empty where it cannot be read."""
     try:

@@ -20,10 +20,11 @@ class Sight:
 
     ``shell``: the main process is a shell.  ``background``: those that a shell started with ``&``.  ``launched``:
     the one that runs just what the command line of the main process, a launcher, says.  ``dying``: something that may
-    be the job's is on its way out, and may leave a daemon.
+    be the job's is on its way out, and may leave a daemon.  ``lag``: seconds that one of them, or the main process, has
+    waited for a processor, the most of all.
     """
 
-    __slots__ = ("background", "dying", "launched", "processes", "shell")
+    __slots__ = ("background", "dying", "lag", "launched", "processes", "shell")
 
     def __init__(
         self,
@@ -32,20 +33,22 @@ class Sight:
         background: Collection[int] = (),
         launched: Collection[int] = (),
         dying: bool = False,
+        lag: float = 0.0,
     ) -> None:
         self.processes = processes
         self.shell = shell
         self.background = background
         self.launched = launched
         self.dying = dying
+        self.lag = lag
 
 
-def see(main: int, processes: list[ProcInfo]) -> Sight:
+def see(main: int, processes: list[ProcInfo], lag: float = 0.0) -> Sight:
     """Look at what a living main process has started."""
     launched = _launched(main, processes)
     if is_shell(main):
-        return Sight(processes, True, {info.pid for info in processes if in_background(info.pid)}, launched)
-    return Sight(processes, False, (), launched)
+        return Sight(processes, True, {info.pid for info in processes if in_background(info.pid)}, launched, lag=lag)
+    return Sight(processes, False, (), launched, lag=lag)
 
 
 def _launched(main: int, processes: list[ProcInfo]) -> list[int]:
