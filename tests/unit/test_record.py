@@ -274,6 +274,12 @@ def short_record() -> list[bytes]:
     return recorded.text.encode().splitlines(keepends=True)
 
 
+def numbered(lines: list[bytes]) -> list[bytes]:
+    """The same lines, as if they had been written so."""
+    entries = [[*json.loads(line)[:-1], at] for at, line in enumerate(lines[1:], 1)]
+    return [lines[0], *(json.dumps(entry).encode() + b"\n" for entry in entries)]
+
+
 def test_a_record_that_breaks_off_is_good_up_to_there() -> None:
     lines = short_record()
     whole = read(lines)
@@ -289,6 +295,28 @@ def test_a_record_that_breaks_off_is_good_up_to_there() -> None:
     assert record.cut == "The record breaks off at line 4" and len(record.entries) == 2
 
 
+def test_a_record_that_has_lost_lines_says_where_and_is_good_up_to_there() -> None:
+    lines = short_record()
+    for at in range(1, len(lines) - 1):
+        record = read([*lines[:at], *lines[at + 1 :]])
+        assert record.cut == f"The record has lost a line before line {at + 1}"
+        assert len(record.entries) == at - 1
+        record = read([*lines[: at + 1], *lines[at:]])
+        assert record.cut == f"Line {at + 2} of the record is not the one that was written there"
+        assert not replayed(record).differences if at > 1 else True
+    assert read([*lines[:2], *lines[4:]]).cut == "The record has lost 2 lines before line 3"
+
+
+def test_a_record_whose_lines_have_no_numbers_is_read_as_before() -> None:
+    head, *lines = short_record()
+    older = [head.replace(b'"upstart-record":2', b'"upstart-record":1')]
+    older += [json.dumps(json.loads(line)[:-1]).encode() + b"\n" for line in lines]
+    assert older[0] != head
+    record = read(older)
+    assert not record.cut and not replayed(record).differences
+    assert len(record.entries) == len(read([head, *lines]).entries)
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [
@@ -296,7 +324,7 @@ def test_a_record_that_breaks_off_is_good_up_to_there() -> None:
         (b"\x7fELF\n", "This is not a record of init's"),
         (b"[]\n", "This is not a record of init's"),
         (b'{"version": 1}\n', "This is not a record of init's"),
-        (b'{"upstart-record": 2}\n', "The record is of version 2, and version 1 can be read here"),
+        (b'{"upstart-record": 3}\n', "The record is of version 3, and version 2 can be read here"),
         (b'{"upstart-record": 1}\n', "The first line of the record is damaged"),
     ],
 )
@@ -308,7 +336,7 @@ def test_what_is_no_record_is_refused(line: bytes, text: str) -> None:
 
 def test_a_state_that_is_not_the_recorded_one_is_told() -> None:
     lines = short_record()
-    changed = [line for line in lines if b'"process_exited"' not in line]
+    changed = numbered([line for line in lines if b'"process_exited"' not in line])
     assert len(changed) == len(lines) - 1
     assert [text.partition(" s, ")[2] for text in replayed(read(changed)).differences] == [
         "at a check behind input 6: the state is not the recorded one"
@@ -317,8 +345,8 @@ def test_a_state_that_is_not_the_recorded_one_is_told() -> None:
 
 def test_an_input_that_cannot_be_told_is_a_difference() -> None:
     lines = short_record()
-    lines.insert(3, b'["in",1000.0,"start_job",{"job":{"job":[null,"gone"]},"env":{}}]\n')
-    differences = replayed(read(lines)).differences
+    lines.insert(3, b'["in",1000.0,"start_job",{"job":{"job":[null,"gone"]},"env":{}},0]\n')
+    differences = replayed(read(numbered(lines))).differences
     assert differences == ["Input 2 (start_job) cannot be told: KeyError: 'gone'"]
 
 

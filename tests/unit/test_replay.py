@@ -165,11 +165,14 @@ def test_what_is_wrong_with_a_record_is_told(make: Callable[..., Record], comman
     assert "The record breaks off in the middle of line 7; what there is is replayed" in text
     assert stands(text) == ["web start/spawned, process 101"]
     path.write_text("".join(lines[:2]) + "".join(lines[3:]))
+    assert "The record has lost a line before line 3; what there is is replayed" in command(replay, str(path))
+    (place,) = [at for at, line in enumerate(lines) if '"emit"' in line]
+    path.write_text("".join([*lines[:place], lines[place].replace('"go"', '"no"'), *lines[place + 1 :]]))
     assert "DIFFERENT: 0.000 s, at a check behind input" in command(replay, str(path), status=1)
     path.write_text("start on startup\n")
     assert command(replay, str(path), status=2) == f"init-replay: {path}: This is not a record of init's\n"
     path.write_text('{"upstart-record": 9}\n')
-    assert "is of version 9, and version 1 can be read here" in command(replay, str(path), status=2)
+    assert "is of version 9, and version 2 can be read here" in command(replay, str(path), status=2)
     assert "No such file or directory" in command(replay, str(tmp_path / "nothing"), status=2)
     assert "missing record" in command(replay, status=2)
     assert "one record at a time" in command(replay, "a", "b", status=2)

@@ -185,8 +185,18 @@ class Server:
                 raise _Ended(GONE)
             *lines, self._data = (self._data + data).split(b"\n")
             for line in lines:
-                self._sink.add("".join(map(self._text, json.loads(line))))
+                self._add(json.loads(line))
         self._working = False
+
+    def _add(self, entries: list[list[Any]]) -> None:
+        before = self._recording.lines
+        text = "".join(map(self._text, entries))
+        try:
+            self._sink.add(text)
+        except _Ended:
+            # What is not there has no number.
+            self._recording.lines = before
+            raise
 
     def _text(self, entry: list[Any]) -> str:
         """What a message of init's is in the record."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: The version whose lines have no numbers.
+UNNUMBERED = 1
+
+
 class NotARecord(Exception):
     """A file is no record, or one that cannot be read here; ``str()`` says why."""
 
@@ -47,13 +51,19 @@ def read(lines: Iterable[bytes]) -> Record:
     """The record that these lines are.  Raises `NotARecord`."""
     numbered = enumerate(lines, 1)
     _, first = next(numbered, (0, b""))
-    record = _begin(first)
+    record, has_numbers = _begin(first)
     for number, line in numbered:
         try:
             if not line.endswith(b"\n"):
                 raise ValueError
-            record.entries.append(_entry(json.loads(line)))
-        except (ValueError, TypeError, IndexError, KeyError):
+            value = json.loads(line)
+            before = value.pop() if has_numbers else number - 1
+            entry = _entry(value)
+            if before != number - 1:
+                record.cut = _lost(before + 1 - number, number)
+                break
+            record.entries.append(entry)
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError):
             where = "in the middle of" if not line.endswith(b"\n") else "at"
             record.cut = f"The record breaks off {where} line {number}"
             break
@@ -64,16 +74,24 @@ def read(lines: Iterable[bytes]) -> Record:
     return record
 
 
-def _begin(line: bytes) -> Record:
+def _lost(lines: int, number: int) -> str:
+    """That so many lines are missing, or more are there than were written."""
+    if lines < 0:
+        return f"Line {number} of the record is not the one that was written there"
+    return f"The record has lost {'a line' if lines == 1 else f'{lines} lines'} before line {number}"
+
+
+def _begin(line: bytes) -> tuple[Record, bool]:
+    """The record without its entries, and whether its lines are numbered."""
     try:
         head = json.loads(line)
         version = head[MAGIC]
     except (ValueError, TypeError, KeyError):
         raise NotARecord("This is not a record of init's") from None
-    if version != VERSION:
+    if version not in (UNNUMBERED, VERSION):
         raise NotARecord(f"The record is of version {version}, and version {VERSION} can be read here")
     try:
-        return Record(head)
+        return Record(head), version != UNNUMBERED
     except (ValueError, TypeError, KeyError):
         raise NotARecord("The first line of the record is damaged") from None
 
