@@ -1,16 +1,20 @@
 """File systems and files that do not answer, in a mount namespace that ends with its test.
 
-`in_private_mounts` runs a test's body there.  `Fuse` is a mount whose server never answers, `Permission` a daemon that
-has to allow each opening (fanotify(7)) and does not, `Frozen` a disk that takes no writing until it is thawed.
+`in_private_mounts` runs a test's body there.  `Fuse` is a mount whose server never answers, `Unflushed` one whose
+server answers all but the closing of files, `Permission` a daemon that has to allow each opening (fanotify(7)) and does
+not, `Frozen` a disk that takes no writing until it is thawed.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import select
 import shutil
 import struct
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -81,6 +85,66 @@ class Fuse:
             os.close(self.fd)
             self.fd = -1
             _check(_libc.umount2(bytes(self.path), _MNT_DETACH))
+
+
+#: Requests of FUSE, and what a server answers to those about the one file that it has, which anybody may make.
+_INIT, _LOOKUP, _FORGET, _GETATTR, _SETATTR, _OPEN, _WRITE, _FLUSH, _CREATE = 26, 1, 2, 3, 4, 14, 16, 25, 35
+_ATTRIBUTES = struct.Struct("=6Q10I")
+_ASKED = struct.Struct("=IIQQIIII")
+_ANSWER = struct.Struct("=IiQ")
+
+
+class Unflushed(Fuse):
+    """One whose server answers everything but that a file is being closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        #: How many files are being closed.
+        self.flushes = 0
+        over, self._end = os.pipe2(os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._serve, args=(over,), daemon=True)
+        self._thread.start()
+
+    def _serve(self, over: int) -> None:
+        made = False
+        waits = select.poll()
+        waits.register(over, select.POLLHUP)
+        waits.register(self.fd, select.POLLIN)
+        while over not in [fd for fd, _ in waits.poll()]:
+            asked = os.read(self.fd, 1 << 18)
+            _, kind, unique, node, *_ = _ASKED.unpack_from(asked)
+            root = _ATTRIBUTES.pack(1, *[0] * 8, 0o40777, 2, 0, 0, 0, 4096, 0)
+            file = _ATTRIBUTES.pack(2, *[0] * 8, 0o100666, 1, 0, 0, 0, 4096, 0)
+            entry = struct.pack("=4Q2I", 2, 0, 0, 0, 0, 0) + file
+            error, said = 0, b""
+            if kind == _FLUSH:
+                self.flushes += 1
+                continue
+            if kind == _FORGET:
+                continue
+            if kind == _INIT:
+                said = struct.pack("=4I2H2I2H8I", 7, 31, 0, 0, 0, 0, 1 << 16, 1, 0, 0, *[0] * 8)
+            elif kind in (_GETATTR, _SETATTR):
+                said = struct.pack("=Q2I", 0, 0, 0) + (root if node == 1 else file)
+            elif kind == _LOOKUP:
+                error, said = (0, entry) if made else (-errno.ENOENT, b"")
+            elif kind == _CREATE:
+                made, said = True, entry + bytes(16)
+            elif kind == _OPEN:
+                said = bytes(16)
+            elif kind == _WRITE:
+                said = struct.pack("=2I", struct.unpack_from("=I", asked, _ASKED.size + 16)[0], 0)
+            else:
+                error = -errno.ENOSYS
+            os.write(self.fd, _ANSWER.pack(_ANSWER.size + len(said), error, unique) + said)
+        os.close(over)
+
+    def go(self) -> None:
+        """The server goes, and who waits for it is told so."""
+        if self.fd >= 0:
+            os.close(self._end)
+            self._thread.join()
+            super().go()
 
 
 class Permission:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -245,6 +246,70 @@ def test_a_record_ends_at_its_limit_and_says_so(init: SessionInit, tmp_path: Pat
     assert not replay.differences
     # Another can begin.
     start(init, tmp_path / "second")
+    stop(init)
+
+
+#: What is put before the call of init's program to have it be one of before there were records; the second tells which
+#: parts of the state it knows, as later ones do.
+OLDER = {
+    "silent": "os.environ.pop('UPSTART_RESTART_PARTS', None)\n",
+    "telling": "",
+}
+
+
+@pytest.mark.parametrize("kind", OLDER)
+def test_an_older_program_is_left_no_record_and_hands_none_to_jobs(tmp_path: Path, kind: str) -> None:
+    programs = tmp_path / "sbin"
+    shutil.copytree(PROGRAMS, programs)
+    init = SessionInit(tmp_path, JOBS | {"look": "task\nexec ls /proc/self/fd\n"}, program=programs / "init")
+    try:
+        path = tmp_path / "record"
+        start(init, path)
+        init.initctl("emit", "go", "N=1", "CODE=0")
+        begin, call, _ = (programs / "init").read_text().rpartition("sys.exit(")
+        older = (
+            "import os\nfrom upstart.daemon.document import Document\nregister = Document.register\n"
+            "Document.register = lambda self, name, *rest: name == 'record' or register(self, name, *rest)\n"
+        )
+        (programs / "init").write_text(begin + older + OLDER[kind] + call + "main(sys.argv))\n")
+        client = init.restart()
+        assert "The new program does not know of the record, which ends here" in init.text()
+        client.start("look")
+        assert init.job_log("look").split() == ["0", "1", "2", "3"]
+        wait_for(lambda: not recorders(init))
+        record = recorded(path)
+        assert not record.cut and record.entries[-1][2].startswith("init has ended")
+        start(init, tmp_path / "another")
+        stop(init)
+    finally:
+        init.close()
+
+
+def test_a_record_that_is_being_stopped_comes_to_its_end_across_a_re_exec(init: SessionInit, tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    start(init, path)
+    client = init.client()
+    for number in range(40):
+        client.emit("go", f"N={number}", "CODE=0", "VALUE=" + "x" * 10000, wait=False)
+    (writer,) = wait_for(lambda: recorders(init))
+    # What it has yet to be told is more than a socket takes.
+    os.kill(writer, signal.SIGSTOP)
+    try:
+        for number in range(100):
+            client.emit("go", f"N={number}", "CODE=0", "VALUE=" + "x" * 10000, wait=False)
+        stopping = init.client()
+        serial = stopping.send(MANAGER, EXTENSION, "StopRecord")
+        wait_for(lambda: json.loads(client.call(MANAGER, UPSTART, "GetState")[0])["record"]["stopping"])
+        del serial
+        init.restart()
+    finally:
+        os.kill(writer, signal.SIGCONT)
+    wait_for(lambda: not recorders(init))
+    replay = replayed(path, checks=1)
+    assert replay.record.entries[-1][2] == "it was stopped"
+    assert "has ended" not in init.text()
+    # That is over: there can be another.
+    start(init, tmp_path / "another")
     stop(init)
 
 

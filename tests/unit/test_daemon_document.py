@@ -152,7 +152,7 @@ ANEW = {
     "Programs": ("_roots _seen", "looked up again"),
     "Quick": ("_groups", "found out again"),
     "Reader": ("_at _buffer _listens _notes _pipe _since _watch", "ends when nobody reads what it sends"),
-    "Restarter": ("_answer _calls _leave_by _limits _process _timer _watch running", "of the re-exec itself"),
+    "Restarter": ("_answer _calls _known _leave_by _limits _process _timer _watch running", "of the re-exec itself"),
     "Running": ("error_watch feed_watch follow_timer log_timer log_watch told", "of the loop, or of a turn"),
     "System": ("_told", "each program tells of it"),
     "Service": ("_serial signatures", "connections end with the program"),
@@ -173,7 +173,7 @@ ANEW = {
                  "of one program; there is a record where there is a socket to who writes it"),
     "Cleaner": ("_by_place _exports _exports_compared _given _orders _reveals _seen _size all_compared compared forgot",
                 "of the program that writes a record"),
-    "Recording": ("_told_forgot", "the same"),
+    "Recording": ("_told_forgot lines", "the same"),
     "Server": ("_at _data _pipes _told _working", "the same"),
     "Sink": ("_file _kept _left _next _waiting", "the same"),
 }
@@ -273,6 +273,31 @@ def test_descriptors_cross_an_exec_only_while_there_is_one() -> None:
     assert not any(map(os.get_inheritable, fds))
     for fd in fds:
         os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("known", "ending"),
+    [
+        (["engine", "record", "newer"], []),
+        (["engine", "record"], ["newer"]),
+        (["engine"], ["record", "newer"]),
+        # A program that does not tell is one of before there were records, as far as is known.
+        ([], ["record"]),
+    ],
+)
+def test_descriptors_that_the_new_program_does_not_know_of_cross_no_exec(known: list[str], ending: list[str]) -> None:
+    document = Document(lambda: None)
+    fds = {name: os.pipe2(os.O_CLOEXEC) for name in ("engine", "record", "newer")}
+    for name, both in fds.items():
+        document.register(name, lambda: None, lambda saved: None, lambda both=both: both)  # type: ignore[misc]
+    assert document.names == list(fds)
+    assert document.keep_open(True, known) == ending
+    assert [name for name, both in fds.items() if not any(map(os.get_inheritable, both))] == ending
+    assert document.keep_open(False) == []
+    for both in fds.values():
+        assert not any(map(os.get_inheritable, both))
+        for fd in both:
+            os.close(fd)
 
 
 class Half:

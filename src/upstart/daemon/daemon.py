@@ -195,6 +195,7 @@ class Daemon:
             self.document,
             self._hold,
             self.endpoints.flush_clients,
+            self.endpoints.part,
             log,
         )
         manager.connect(self.endpoints, self.restarter)

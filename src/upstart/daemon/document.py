@@ -12,13 +12,15 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from typing import Any
 
 #: Layout of the document; the engine's part has a version of its own.
 VERSION = 1
 #: What every document has: without these it is none.
 ALWAYS = ("engine", "performer", "endpoints")
+#: What a program that does not tell which parts it knows may not know: what it does not close it would leave to jobs.
+UNSURE = ("record",)
 
 
 class Part:
@@ -73,8 +75,23 @@ class Document:
                 part.restore(saved[name])
         self.keep_open(False)
 
-    def keep_open(self, kept: bool) -> None:
-        """Have the descriptors that the next program needs cross an exec, or not (again)."""
-        for part in self._parts.values():
+    @property
+    def names(self) -> list[str]:
+        """The parts that are known here."""
+        return list(self._parts)
+
+    def keep_open(self, kept: bool, known: Collection[str] = ()) -> list[str]:
+        """Have the descriptors that the next program needs cross an exec, or not (again).
+
+        ``known`` are the parts that it knows, none where it does not tell: those of others end with this program.  The
+        names of these are given.
+        """
+        ending = []
+        for name, part in self._parts.items():
+            takes = name in known if known else name not in UNSURE
             for fd in part.descriptors():
-                os.set_inheritable(fd, kept)
+                if kept and not takes:
+                    ending.append(name)
+                else:
+                    os.set_inheritable(fd, kept)
+        return list(dict.fromkeys(ending))

@@ -111,6 +111,14 @@ class Endpoints:
         if self.bus is not None:
             self.bus.flush()
 
+    def part(self) -> None:
+        """Have all who are connected see that we go, though somebody else may have our descriptors as well."""
+        if self.server is not None:
+            for client in list(self.server.clients):
+                client.part()
+        if self.bus is not None:
+            self.bus.part()
+
     # The bus
 
     def bus_connected(self) -> bool:

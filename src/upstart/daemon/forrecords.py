@@ -6,8 +6,7 @@ comes as a descriptor: init looks up no path for him.
 
 from __future__ import annotations
 
-import os
-
+from upstart.base.closing import close_given
 from upstart.base.names import FAILED, INVALID_ARGS
 from upstart.daemon.recorder import NotPossible
 from upstart.engine.core import CommandError
@@ -46,7 +45,7 @@ class ForRecords:
             raise CommandError(FAILED, f"Unable to record: {error.strerror}") from None
         finally:
             if fd >= 0:
-                os.close(fd)
+                close_given(fd)
         call.reply()
 
     def do_StopRecord(self, call: Call) -> None:

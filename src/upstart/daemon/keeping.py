@@ -11,8 +11,7 @@ the engine's: of these the keys are known here, until nobody has them any more.
 
 from __future__ import annotations
 
-import os
-
+from upstart.base.closing import close_given
 from upstart.base.names import INVALID_ARGS
 from upstart.engine.condition import leaves
 from upstart.engine.core import CommandError
@@ -68,13 +67,13 @@ class Keeping:
             self._check(job, key, name, fd)
         except CommandError:
             if fd >= 0:
-                os.close(fd)
+                close_given(fd)
             raise
         of_job = self._jobs.setdefault(job, {})
         old = of_job.get(key)
         of_job[key] = Kept(fd, name, old is not None and old.given)
         if old is not None:
-            os.close(old.fd)
+            close_given(old.fd)
 
     def _check(self, job: str, key: str, name: str, fd: int) -> None:
         if fd < 0:
@@ -104,7 +103,7 @@ class Keeping:
             self._jobs[job], self._events[job] = arranged, event
         for key, kept in of_job.items():
             if key not in arranged:
-                os.close(kept.fd)
+                close_given(kept.fd)
         known = self._engine.jobs.get((None, job))
         return known is not None and bool(known.instances)
 
@@ -137,10 +136,10 @@ class Keeping:
             if len(self._connections) < MOST_CONNECTIONS:
                 self._connections[fd] = key
                 return True
-            os.close(fd)
+            close_given(fd)
             raise CommandError("LimitsExceeded", f"There are {MOST_CONNECTIONS} connections")
         if fd >= 0:
-            os.close(fd)
+            close_given(fd)
         if fd < 0 or key not in self._connections.values():
             raise CommandError(INVALID_ARGS, "There is no descriptor, or no key")
         return False
@@ -167,7 +166,7 @@ class Keeping:
             named = [leaf.name for condition in conditions if condition is not None for leaf in leaves(condition)]
             if event not in named:
                 for kept in self._drop(name):
-                    os.close(kept.fd)
+                    close_given(kept.fd)
 
     # Across a re-exec
 

@@ -11,6 +11,7 @@ import os
 import sys
 
 from upstart.base import syscalls, xdg
+from upstart.base.closing import close_given
 from upstart.base.errors import UsageError
 from upstart.base.inherited import restore_locale
 from upstart.base.logger import KMSG, Logger
@@ -40,10 +41,15 @@ STARTUP = "startup"
 def main(argv: list[str]) -> int:
     """Run init; the exit status of a session init that has ended, or of a command line that cannot be followed."""
     answer = command_line.trial_answer(argv, os.environ.pop(command_line.CHECK_VARIABLE, None))
+    with_parts = os.environ.pop(command_line.PARTS_VARIABLE, None) is not None
     if answer >= 0:
         from upstart.daemon import restart
 
-        restart.check(answer, lambda: rehearse(argv))
+        def trial() -> tuple[Daemon, list[str]]:
+            daemon = rehearse(argv)
+            return daemon, daemon.document.names if with_parts else []
+
+        restart.check(answer, trial)
     # Without a path, the way the kernel tells it: the shebang's interpreter got the path of the script.
     argv = [os.path.abspath(argv[0]), *argv[1:]]
     if os.getpid() != 1 and "--restart" not in argv:
@@ -247,10 +253,7 @@ def close_inherited(options: Options) -> int:
         if fd == listening:
             os.set_inheritable(fd, False)
             continue
-        try:
-            os.close(fd)
-        except OSError:
-            pass
+        close_given(fd)
     return listening
 
 

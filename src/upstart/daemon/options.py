@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: In the environment of a child that tries the program before its init becomes it: the descriptor for its answer.
 CHECK_VARIABLE = "UPSTART_RESTART_CHECK"
+#: Set where that child is to say as well which parts of the state document it knows.
+PARTS_VARIABLE = "UPSTART_RESTART_PARTS"
 #: The word of the kernel's command line, and the first event, of a boot that somebody wants to mend something in.
 RECOVERY = "recovery"
 #: What jobs read on the kernel's command line, and sysvinit knew as its own: emergency, and single-user mode.

@@ -6,9 +6,9 @@ nothing is waited for.  What becomes of processes afterwards is told to the engi
 
 from __future__ import annotations
 
-import os
 import time
 
+from upstart.base.closing import close_given
 from upstart.base.priority import DEBUG, WARN
 from upstart.daemon import sessionfile
 from upstart.daemon.children import Children
@@ -132,7 +132,7 @@ class Performer:
         self._write_log(effect.priority, effect.text)
 
     def _close(self, effect: effects.CloseFd) -> None:
-        os.close(effect.fd)
+        close_given(effect.fd)
         self._keeping.closed(effect.fd)
 
     def _follow(self, effect: effects.Follow) -> None:

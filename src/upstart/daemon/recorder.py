@@ -16,6 +16,7 @@ import os
 import time
 
 from upstart.base import jsontext
+from upstart.base.closing import close_given
 from upstart.base.loop import READ, WRITE
 from upstart.base.priority import INFO, WARN
 from upstart.daemon.recordtalk import LENGTH, NAME, execute
@@ -118,9 +119,8 @@ class Recorder:
             finally:
                 theirs.close()
         finally:
-            # Before the program has anything to write: to close what has been written to may wait for a server.
             if file >= 0:
-                os.close(file)
+                close_given(file)
         self.file = path
         self._entries = [["begin", time.monotonic(), self._program]]
         self._observe("begin")
@@ -150,8 +150,11 @@ class Recorder:
         if self._stopping is not None:
             self._stopping.append(told)
             return
-        self._stopping = [told]
+        self._wait_for_end(told)
         self._end_with("it was stopped")
+
+    def _wait_for_end(self, *told: Callable[[str], object]) -> None:
+        self._stopping = list(told)
         self._timer = self._loop.call_later(PATIENCE, lambda: self._ended(f"{self.file} does not answer"))
 
     def finish(self, seconds: float) -> None:
@@ -321,15 +324,15 @@ class Recorder:
 
     def dump(self) -> dict[str, Any] | None:
         """The record that is kept, if there is one."""
-        if not self.on or self._ours is None:
+        if self._ours is None:
             return None
         self._encode()
         queue = [[data.decode("latin-1"), fd] for data, fd in self._queue]
-        return {"file": self.file, "socket": self._ours.fileno(), "queue": queue}
+        return {"file": self.file, "socket": self._ours.fileno(), "queue": queue, "stopping": not self.on}
 
     def descriptors(self) -> list[int]:
         """Those that the next program needs."""
-        if not self.on or self._ours is None:
+        if self._ours is None:
             return []
         return [self._ours.fileno(), *(fd for _, fd in self._queue if fd >= 0)]
 
@@ -340,16 +343,23 @@ class Recorder:
             for text, fd in saved["queue"]:
                 self._put(text.encode("latin-1"), fd)
             self._ours = _socket.socket(fileno=saved["socket"])
-            self.on = True
+            self.on = not saved.get("stopping", False)
 
     def go_on(self) -> None:
-        """Record what comes into the new program's engine."""
-        if self._ours is not None and self._journal is None:
-            try:
-                self._watch_ours()
+        """Record what comes into the new program's engine, or have what was to end come to its end."""
+        if self._ours is None or self._journal is not None:
+            return
+        try:
+            self._watch_ours()
+            if self.on:
                 self._observe(REEXEC)
-            except OSError as error:
-                self._ended(f"{error.strerror}")
+                return
+        except OSError as error:
+            self._ended(f"{error.strerror}")
+            return
+        # Who asked for it had a connection to the program before us.
+        self._wait_for_end()
+        self._send()
 
 
 def _write(pipe: int, engine: Engine) -> None:

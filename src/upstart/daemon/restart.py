@@ -4,7 +4,8 @@ What is always true here: init execs only after a child with the same program, a
 imported everything, built all of itself from the state and said so; otherwise it runs on and says why, and may be asked
 again.
 Nothing is waited for but that child: what has yet to be started, and what is between its fork and its exec, is in the
-state, which crosses in a memory file; the listening socket and the descriptors of jobs cross open.  What cannot be
+state, which crosses in a memory file; the listening socket and the descriptors of jobs cross open, but no descriptor
+that the new program does not know of, which it would leave to its jobs.  What cannot be
 read on the other side is replaced by what can be seen: jobs whose processes run are adopted.
 """
 
@@ -15,9 +16,10 @@ import resource
 import sys
 import time
 
+from upstart.base.closing import is_closing
 from upstart.base.loop import HANGUP, READ
-from upstart.base.priority import ERROR, INFO
-from upstart.daemon.options import CHECK_VARIABLE, arguments
+from upstart.base.priority import ERROR, INFO, WARN
+from upstart.daemon.options import CHECK_VARIABLE, PARTS_VARIABLE, arguments
 from upstart.daemon.statefile import memory_file, text_of
 from upstart.process.child import start_program
 from upstart.process.spawn import close
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
+#: The child's answer where all is well, which the names of the parts that its program knows may follow, in a line.
 CHECK_OK = b"ok\n"
 CHECK_SECONDS = 60.0
 #: Seconds for which jobs wait, so that the trial has a processor to itself.
@@ -51,12 +54,12 @@ class Restarter:
     ``argv`` is the command line it was started with, the program's path absolute.  The new program logs from the
     priority of ``engine`` on; ``turn`` is who starts processes for it.  ``hold`` (True) has nothing done any more that
     the document would not tell, ``hold`` (False) lets it go on.  ``flush`` () sends what is queued for clients, as far
-    as sockets take it; ``log`` (priority, text) is init's own.
+    as sockets take it, ``part`` () has them see that we go; ``log`` (priority, text) is init's own.
     """
 
     __slots__ = (
-        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_leave_by", "_limits", "_log",
-        "_loop", "_process", "_timer", "_turn", "_watch", "running",
+        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_known", "_leave_by", "_limits",
+        "_log", "_loop", "_part", "_process", "_timer", "_turn", "_watch", "running",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +71,7 @@ class Restarter:
         document: Document,
         hold: Callable[[bool], object],
         flush: Callable[[], object],
+        part: Callable[[], object],
         log: Callable[[int, str], object],
     ) -> None:
         self._argv = argv
@@ -77,9 +81,12 @@ class Restarter:
         self._document = document
         self._hold = hold
         self._flush = flush
+        self._part = part
         self._log = log
         #: What the trial's program may use.
         self._limits = memory_limits()
+        #: The parts of the document that the new program knows, none where it does not tell.
+        self._known: list[str] = []
         #: Whether a re-exec is under way.
         self.running = False
         self._calls: list[Call] = []
@@ -113,8 +120,9 @@ class Restarter:
             os.set_inheritable(write, True)
             env = dict(os.environ)
             env[CHECK_VARIABLE] = str(write)
+            env[PARTS_VARIABLE] = "1"
             argv = arguments(self._argv, state, self._engine.priority)
-            self._document.keep_open(True)
+            self._document.keep_open(True, self._document.names)
             self._limits = memory_limits()
             pid = start_program(argv, env, write)
             # Its number may be another's by the time that we have had enough of it.
@@ -152,9 +160,10 @@ class Restarter:
         try:
             answer = os.read(self._answer, 4096) if events & (READ | HANGUP) else b""
             self._end_trial()
-            if answer != CHECK_OK:
+            if not answer.startswith(CHECK_OK):
                 self._refuse(answer.decode("utf-8", "replace").strip() or "the new program fails")
                 return
+            self._known = answer.decode().split()[1:]
             self._compare_limits()
             for call in self._calls:
                 call.reply()
@@ -193,10 +202,13 @@ class Restarter:
             self._hold(True)
             state = memory_file(text_of(self._document))
             os.set_inheritable(state, True)
-            self._document.keep_open(True)
+            for name in self._document.keep_open(True, self._known):
+                self._log(WARN, f"The new program does not know of the {name}, which ends here")
             self._log(INFO, "Performing stateful re-exec")
             self._flush()
             self._compare_limits()
+            if is_closing():
+                self._part()
             os.execv(self._argv[0], arguments(self._argv, state, self._engine.priority))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -226,15 +238,16 @@ def reason_of(error: BaseException) -> str:
     return f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
-def check(answer: int, rehearse: Callable[[], object]) -> NoReturn:
+def check(answer: int, rehearse: Callable[[], tuple[object, list[str]]]) -> NoReturn:
     """In the child: try, tell the parent what came of it, and end.
 
-    What ``rehearse`` () gives is not taken apart, which would cost init as much time as making it.
+    What ``rehearse`` () gives beside the names of parts is not taken apart, which would cost init as much time as
+    making it.
     """
     built = None
     try:
-        built = rehearse()
-        text = CHECK_OK
+        built, parts = rehearse()
+        text = CHECK_OK + " ".join(parts).encode()
     except BaseException as error:
         text = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:4000]
     try:

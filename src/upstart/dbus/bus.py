@@ -204,6 +204,11 @@ class MessageBus:
         if self._connection is not None:
             self._connection.flush()
 
+    def part(self) -> None:
+        """Have the bus see that we go, whoever else has the socket open."""
+        if self._connection is not None:
+            self._connection.part()
+
     def _closed(self, connection: Connection) -> None:
         self._connection = None
         self._calls.clear()

@@ -194,6 +194,13 @@ class Connection:
                 self._loop.before_wait(self.flush)
                 self._flush_due = True
 
+    def part(self) -> None:
+        """Have the peer see the end of the connection, whoever else has the socket open."""
+        try:
+            self.sock.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has gone
+
     def flush(self) -> None:
         """Send what the socket takes now.  A peer that may miss something of it is disconnected, and so knows."""
         try:

@@ -6,8 +6,7 @@ the message that says so; one that nobody takes is closed.
 
 from __future__ import annotations
 
-import os
-
+from upstart.base.closing import close_given
 from upstart.dbus import wire
 
 
@@ -16,7 +15,7 @@ def close_fds(message: wire.Message) -> None:
     fds, message.fds = message.fds, []
     for fd in fds:
         if fd >= 0:
-            os.close(fd)
+            close_given(fd)
 
 
 class Incoming:
@@ -110,4 +109,4 @@ class Incoming:
 
     def _close_fds(self) -> None:
         while self.fds:
-            os.close(self.fds.pop())
+            close_given(self.fds.pop())
