@@ -72,6 +72,13 @@ def nearest(name: str, names: Iterable[str], most: int = 0) -> str:
     return best
 
 
+def job_event_meant(name: str) -> str:
+    """The event of jobs that lacks one letter in a name too short for `nearest`; empty where none does."""
+    if len(name) >= _SHORTEST:
+        return ""
+    return next((other for other in JOB_EVENTS if len(other) > len(name) and _distance(name, other, 1) == 1), "")
+
+
 def _distance(one: str, other: str, most: int) -> int:
     """How many letters were left out, put in, changed, or exchanged with the next; more than ``most`` is one more."""
     before: list[int] = []

@@ -15,7 +15,16 @@ from upstart.base.glob import split_test
 from upstart.conf.jobclass import And, Match
 from upstart.engine.condition import leaves
 from upstart.tools import shelltext
-from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, RESULTS, RUNLEVELS, VARIABLES, nearest
+from upstart.tools.eventtable import (
+    ELSEWHERE,
+    JOB_EVENTS,
+    LIKELY,
+    RESULTS,
+    RUNLEVELS,
+    VARIABLES,
+    job_event_meant,
+    nearest,
+)
 from upstart.tools.eventwords import wrong_words
 from upstart.tools.findings import Finding
 from upstart.tools.knownevents import emitted_by, job_of, well_known
@@ -95,7 +104,7 @@ def _slips(text: JobText, job: JobClass) -> Iterator[Finding]:
                     found.rule, text.line_in(word, name), f"{title} {name}: {found.text}", f"{title} {found.write}"
                 )
             elif name not in ELSEWHERE and not well_known(name):
-                like = nearest(name, VARIABLES) or nearest(name, JOB_EVENTS)
+                like = nearest(name, VARIABLES) or nearest(name, JOB_EVENTS) or job_event_meant(name)
                 if like:
                     yield Finding(
                         "unknown-event",

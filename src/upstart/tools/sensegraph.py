@@ -10,7 +10,7 @@ from __future__ import annotations
 from upstart.base import glob
 from upstart.conf.jobclass import And, Match
 from upstart.engine.condition import leaves
-from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, nearest
+from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, job_event_meant, nearest
 from upstart.tools.findings import Finding
 from upstart.tools.knownevents import WELL_KNOWN_EVENTS, emitted_by, job_of, well_known
 from upstart.tools.sense import and_pairs, conditions, gone, needs
@@ -153,7 +153,8 @@ def _unknown(text: JobText, jobs: Jobs, word: str, title: str, condition: Condit
             names.remove(leaf.name)
             finding = gone(leaf.name)
             known = [*WELL_KNOWN_EVENTS, *jobs.literal]
-            like = nearest(leaf.name, known) or (nearest(leaf.name, known, LIKELY) if whole else "")
+            like = nearest(leaf.name, known) or job_event_meant(leaf.name)
+            like = like or (nearest(leaf.name, known, LIKELY) if whole else "")
             if finding is not None:
                 yield Finding(
                     finding.rule, line, f"{title} {leaf.name}: {finding.text}{never}", f"{title} {finding.write}"
