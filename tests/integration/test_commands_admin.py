@@ -226,6 +226,30 @@ def test_everything_that_shows_something_has_json(session: Session) -> None:
     assert isinstance(stopped, dict) and (stopped["goal"], stopped["state"]) == ("stop", "waiting")
 
 
+def test_a_narrow_terminal_is_heeded_and_nothing_else(session: Session) -> None:
+    environ = {**session.environ, "NO_COLOR": "1"}
+
+    def shown(command: str, columns: int) -> list[str]:
+        words = [str(PROGRAMS / "initctl"), *command.split()]
+        return on_terminal(words, {**environ, "COLUMNS": str(columns)}).decode().replace("\r", "").splitlines()
+
+    table = "list --columns=job,failure,description bad web"
+    wide = session.run(f"initctl {table}")[1].splitlines()
+    assert shown(table, 200) == wide and max(map(len, wide)) > 50
+    narrow = shown(table, 40)
+    assert max(map(len, narrow)) <= 40 and len(narrow) == len(wide)
+    assert narrow[1].startswith("bad  bad main process (") and "..." in narrow[1]
+    for command in ("status -v web", "history web", "explain bad", "blame"):
+        lines = shown(command, 40)
+        # A word that is longer than a line is left whole: a path.
+        assert all(len(line) <= 40 or max(map(len, line.split())) > 24 for line in lines), (command, lines)
+        whole = " ".join(session.run(f"initctl {command}")[1].split())
+        if command not in ("status -v web", "explain bad"):
+            # What tells how long ago something was changes meanwhile.
+            assert " ".join(" ".join(lines).split()) == whole
+    assert shown("status line TTY=tty1", 20) == session.run("status line TTY=tty1")[1].splitlines()
+
+
 def test_colours_are_for_terminals_that_have_them(session: Session) -> None:
     def shown(command: str, **environ: str) -> str:
         words = [str(PROGRAMS / "initctl"), *command.split()]

@@ -357,3 +357,110 @@ def test_a_job_among_two_thousand_takes_no_time_to_speak_of(make: Make) -> None:
         took.append(time.monotonic() - began)
     # Where nothing else runs it is far less: this is no measurement.
     assert min(took) < 1.0
+
+
+# An instance, and a boot that is over
+
+
+def test_an_instance_is_named_as_for_other_commands(make: Make) -> None:
+    init = make(tty="start on go\ninstance $NAME\nexec sleep 1000\n", pair="instance $A-$B\nexec sleep 1000\n")
+    for name in ("ü", "b"):
+        init.client().emit("go", f"NAME={name}")
+    init.client().start("pair", "A=1", "B=2")
+    for words in (["tty", "NAME=ü"], ["tty", "ü"], ["tty", "NAME=ü", "OTHER=x"]):
+        status, text = explain(init, *words)
+        assert status == 0 and text.startswith("tty (ü) runs since ") and "tty (b)" not in text, words
+    assert explain(init, "pair", "B=2", "A=1")[1].startswith("pair (1-2) runs since ")
+    # One that has stopped is in the history.
+    init.client().stop("tty", "NAME=ü")
+    status, text = explain(init, "tty", "NAME=ü")
+    assert status == 3 and text.startswith("tty (ü) does not run: it stopped at ")
+    for words, said in (
+        (["tty", "NAME=no"], "Unknown instance: no of job tty"),
+        (["tty", "no"], "Unknown instance: no of job tty"),
+        (["pair", "A=1"], "Unknown parameter: B"),
+        (["tty", "b", "c"], "unexpected argument: c"),
+        (["tty", "NAME=ü", "c"], "unexpected argument: c"),
+        (["go", "N=1"], "unexpected argument: N=1"),
+    ):
+        answer = init.initctl("explain", *words)
+        assert answer.returncode in (1, 4) and answer.stderr.splitlines()[0] == f"initctl: {said}", words
+
+
+def test_a_saved_history_is_explained_as_far_as_it_goes(make: Make, tmp_path: Path) -> None:
+    init = make(
+        db="start on boot\nexec sleep 1000\n",
+        web="start on started db\nexec sleep 1000\n",
+        once="start on started web\ntask\nexec sh -c 'exit 3'\n",
+        late="start on boot\npre-start exec sleep 1000\nexec true\n",
+        held="start on starting held2 and never\nexec true\n",
+        held2="start on started db\nexec true\n",
+    )
+    init.client().emit("boot", wait=False)
+    wait_for(lambda: "failed" in explain(init, "once")[1] and "pre-start" in explain(init, "late")[1])
+    path = str(tmp_path / "boot.history")
+    assert init.initctl("history", f"--save={path}").returncode == 0
+    here = {job: explain(init, job)[1] for job in ("web", "once")}
+    init.close()
+
+    def told(*words: str) -> tuple[int, str]:
+        answer = subprocess.run(
+            [PROGRAMS / "initctl", "explain", f"--from={path}", *words], capture_output=True, text=True, env={}
+        )
+        assert not answer.stderr, answer.stderr
+        first, _, rest = answer.stdout.partition("\n")
+        assert first.startswith("As of ") and first.endswith(", when the history was saved:")
+        return answer.returncode, rest
+
+    status, text = told("web")
+    assert status == 0 and text.startswith("web runs since ") and "web was started by started db" in text
+    assert here["web"].splitlines()[1:] == text.splitlines()[1:]
+    status, text = told("once")
+    assert status == 6 and "terminated with status 3" in text
+    assert "What it waited for is not in a saved history." in text and "start on" not in text
+    status, text = told("late")
+    assert status == 5 and "late is starting: pre-start since " in text and "stop --force" not in text
+    assert "It waits for its pre-start process" in text
+    status, text = told("held2")
+    assert status == 5 and "Whom it waited for is not in a saved history." in text
+    status, text = told("boot")
+    assert "boot has been emitted once." in text and "it started db, late" in text
+    assert "Which jobs waited for it is not in a saved history." in text
+    document = json.loads(
+        subprocess.check_output([PROGRAMS / "initctl", "explain", "--from", path, "--json", "web"], env={})
+    )
+    assert document["name"] == "web" and document["status"] == 0
+    for words, status, said in (
+        (["nothing"], 4, "The history has no job and no event nothing"),
+        (["web", "other"], 4, "Unknown instance: other of job web"),
+        (["--boot"], 1, "--boot is about the init that runs, and not about a saved history"),
+    ):
+        answer = subprocess.run(
+            [PROGRAMS / "initctl", "explain", f"--from={path}", *words], capture_output=True, text=True, env={}
+        )
+        assert (answer.returncode, answer.stderr.splitlines()[0]) == (status, f"initctl: {said}")
+
+
+def test_the_history_of_a_job_is_what_it_did_and_what_moved_it(make: Make) -> None:
+    init = make(
+        db="start on boot\nexec sleep 1000\n",
+        web="start on started db and net\nexec sleep 1000\n",
+        other="start on boot\nexec sleep 1000\n",
+    )
+    for event in ("boot", "unheard", "net"):
+        init.client().emit(event)
+    wait_for(lambda: "start/running" in init.initctl("status", "web").stdout)
+    found = init.initctl("history", "web")
+    lines = [line.partition("  ")[2] for line in found.stdout.splitlines()]
+    assert found.returncode == 0
+    assert lines[0].startswith("event started db, emitted by")
+    assert lines[1].startswith("web: started db meets a part of")
+    assert any(line.startswith("event net, emitted by") for line in lines)
+    assert "web: running" in lines and not any("other" in line or "unheard" in line or "boot" in line for line in lines)
+    both = init.initctl("history", "[wo]*").stdout
+    assert "other: running" in both and "web: running" in both and "db: running" not in both
+    entries = [json.loads(line)["entry"] for line in init.initctl("history", "--json", "web").stdout.splitlines()]
+    assert len(entries) == len(lines)
+    assert init.initctl("history", "nothing").returncode == 3
+    refused = init.initctl("history", "--save=/x", "web")
+    assert refused.returncode == 1 and "unexpected argument: web" in refused.stderr

@@ -109,10 +109,23 @@ def test_a_job_that_is_switched_off_no_event_starts(session: Session) -> None:
     assert (status, err) == (0, "") and str(session.override) in out
     assert session.override.read_text() == f"{MARK}\nmanual\n"
     assert not session.starts()
-    assert session.run("disable", "web")[1].startswith("web is switched off already, by ")
+    # Whether it was update-rc.d, whose words these are, or this command cannot be known.
+    off = f"by update-rc.d or initctl disable ({session.override}:2); 'initctl enable web' takes that back\n"
+    assert session.run("disable", "web")[1] == f"web is switched off already, {off}"
     assert session.run("enable", "web") == (0, "web is switched on: events start it again\n", "")
     assert not session.override.exists() and session.starts()
     assert session.run("enable", "web")[1] == "web is switched on already\n"
+
+
+def test_who_has_switched_a_job_off_is_told_as_far_as_it_is_known(session: Session) -> None:
+    session.override.write_text("manual\n")
+    assert session.run("disable", "web")[1] == f"web is switched off already, by {session.override}:1\n"
+    session.override.write_text(
+        "env A=1\n# Switched off in recovery mode; the menu takes this line and the next one away again.\nmanual\n"
+    )
+    assert session.run("disable", "web")[1] == (
+        f"web is switched off already, in recovery mode ({session.override}:3); 'initctl enable web' takes that back\n"
+    )
 
 
 @pytest.mark.parametrize(

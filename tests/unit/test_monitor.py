@@ -290,23 +290,24 @@ class TestPast:
         history = remembered(
             [1.0, "event", 1, "startup", {}, None],
             [2.0, "event", 7, "net-up", {"IFACE": "eth0"}, ["client", 0, 42, "initctl", "bash", None]],
-            [2.1, "goal", WEB, "start", 7],
+            [2.1, "goal", WEB, "start", [7]],
             [2.1, "goal", DB, "stop", [7, 1]],
             [2.2, "half", [None, "late", None], "start", 7],
             [2.3, "state", WEB, "running"],
+            [2.4, "freed", DB, 7],
             [4.0, "done", 7, True],
             [9.0, "event", 8, "net-up", {"IFACE": "eth0"}, None],
         )
         row = event("net-up", "IFACE=eth0", time=1004.01)
         assert past.parts(history, row) == [
             ("Event", [
-                ("Emitted by", "initctl, process 42 of user 0, called by bash"),
-                ("Finished", "after 2.000 seconds, and something failed"),
+                ("Emitted by", "initctl (pid 42, root), called by bash"),
+                ("Finished", "after 2.0 s, and something failed over it"),
             ]),
             ("What it started and stopped", [("web", "Started"), ("db (one)", "Stopped")]),
             ("What it was held by", [
                 ("web", "Until it had come to rest"), ("db (one)", "Until it had come to rest"),
-                ("late", "It is a part of start on, which waits for more"),
+                ("late", "It is a part of start on, which waits for more"), ("db (one)", "Waits for it no longer"),
             ]),
         ]  # fmt: skip
         row.time = 1009.0
@@ -317,14 +318,14 @@ class TestPast:
     def test_variables_that_the_history_keeps_to_itself_do_not_matter(self) -> None:
         history = remembered([2.0, "event", 7, "go", {"SECRET": None, "LONG": "abc...", "A": "1"}, ["fifo"]])
         row = event("go", "SECRET=x", "LONG=abcdef", "A=1", time=1002.0)
-        assert past.parts(history, row)[0][1][0] == ("Emitted by", "a line in /run/upstart/events")
+        assert past.parts(history, row)[0][1][0] == ("Emitted by", "whoever wrote it to /run/upstart/events")
 
     @pytest.mark.parametrize(
         ("why", "text"),
         [
-            (None, "init itself"), (3, "the event go A=1"), ([3, 99], "the events go A=1, that init has forgotten"),
-            ("respawn", "it is respawned"),
-            (["client", 1000, 0, "", "", WEB], "a program of user 1000, for the job web"),
+            (None, "By init itself"), ([3], "By go A=1"), ([3, 99], "By go A=1 and others that are forgotten"),
+            ("respawn", "To begin anew"),
+            (["client", 1000, 0, "", "", WEB], "On request of a process (uid 1000), of the job web"),
         ],
     )  # fmt: skip
     def test_a_job_s_goal_has_its_cause(self, why: object, text: str) -> None:
@@ -333,7 +334,7 @@ class TestPast:
             [1.5, "goal", WEB, "stop", None], [2.0, "goal", WEB, "start", why], [8.0, "goal", WEB, "stop", None],
         )  # fmt: skip
         assert past.parts(history, Row(1002.1, STATE, "web", "", ["start", "running"])) == [
-            ("Why", [("Goal start", f"By {text}")])
+            ("Why", [("Goal start", text)])
         ]
         assert past.parts(history, Row(1000.0, STATE, "web", "", ["start", "running"])) == []
 

@@ -9,6 +9,7 @@ import pytest
 from upstart.base.errors import ClientError
 from upstart.client.history import load, saved
 from upstart.initctl import commands_boot
+from upstart.initctl import saved as saved_module
 from upstart.initctl.context import Context
 
 TEXT = saved([(0, '[[1.5,"begin","boot"]]'), (1, '[[2.5,"begin","boot"]]')], [2.0, 0.0, 3.0], 2, [])
@@ -42,7 +43,8 @@ def test_one_of_a_later_version_or_without_its_parts_is_told() -> None:
 def test_where_no_last_boot_was_saved_it_is_said_how_to_have_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands_boot, "SAVED", str(tmp_path / "last"))
+    for module in (commands_boot, saved_module):
+        monkeypatch.setattr(module, "SAVED", str(tmp_path / "last"))
     with pytest.raises(ClientError) as caught:
         commands_boot.compare(Context("initctl"))
     text = str(caught.value)

@@ -9,14 +9,14 @@ import pytest
 
 from upstart.base.emitters import EMITTERS, NO_EVENTS, emitter_of
 from upstart.client.history import History, load, saved
+from upstart.client.story import Story, shown
+from upstart.client.words import cause_of, duration, ordinal, step_text
 from upstart.engine.world import World
 from upstart.initctl import boots
 from upstart.initctl.chart import draw
 from upstart.initctl.compared import differences
 from upstart.initctl.condition import Leaf, leaves_of, needed
 from upstart.initctl.entries import line
-from upstart.initctl.story import Story, shown
-from upstart.initctl.words import cause_of, duration, ordinal, step_text
 from upstart.tools.knownevents import WELL_KNOWN_EVENTS
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from upstart.client.story import shown
+from upstart.client.words import clock, duration, event_name
 from upstart.initctl.condition import leaves_of
 from upstart.initctl.context import CHANGING, FAILED
-from upstart.initctl.story import shown
-from upstart.initctl.words import clock, duration, event_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from upstart.initctl.story import Story
+    from upstart.client.story import Story
 
     Account = dict[str, Any]
 

@@ -6,11 +6,11 @@ seconds; the end of the machine is what came since it was to end.
 
 from __future__ import annotations
 
-from upstart.initctl.story import all_lives
+from upstart.client.story import all_lives
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.initctl.story import Life, Story
+    from upstart.client.story import Life, Story
 
 #: Seconds.
 QUIET = 5.0

@@ -7,15 +7,15 @@ shown as if each had used it evenly while it lived, which is said in the picture
 
 from __future__ import annotations
 
+from upstart.client.words import duration, event_name
 from upstart.initctl.boots import states
-from upstart.initctl.words import duration, event_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from upstart.client.story import Emitted, Life
     from upstart.initctl.boots import Period
-    from upstart.initctl.story import Emitted, Life
 
 #: Pixels: of the names at the left, of the time, of a row, and of each of the two graphs.
 NAMES = 230

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from upstart.base.errors import ClientError, DBusError, UsageError
 from upstart.base.names import NO_EXTENSION
+from upstart.client.story import Story, shown
+from upstart.client.words import clock, duration, event_name, step_text
 from upstart.initctl import boots
 from upstart.initctl.context import NOTHING, UNKNOWN, Context
-from upstart.initctl.story import Story, shown
-from upstart.initctl.words import clock, duration, event_name, step_text
+from upstart.initctl.saved import SAVED, saved_history
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.client.history import History
     from upstart.client.init import Init
+    from upstart.client.story import Step
     from upstart.initctl.boots import Period, Took
-    from upstart.initctl.story import Step
-
-#: Where init's history is kept from the end of one boot to the next, by umountall.
-SAVED = "/var/log/upstart/last-boot.history"
 
 
 def _history(context: Context, path: str | None = None) -> History:
@@ -35,22 +33,7 @@ def _history(context: Context, path: str | None = None) -> History:
             if error.name in NO_EXTENSION:
                 raise ClientError("This init daemon has no history")
             raise
-    from upstart.client.history import load
-
-    try:
-        with open(path.encode("utf-8", "surrogateescape"), encoding="utf-8") as file:
-            return load(file.read())
-    except FileNotFoundError as error:
-        if path != SAVED:
-            raise ClientError(f"{path}: {error.strerror}")
-        raise ClientError(
-            f"{path}: {error.strerror}. The end of the machine leaves it there; a session has no last boot: name "
-            f"files that 'initctl history --save=FILE' has made"
-        )
-    except OSError as error:
-        raise ClientError(f"{path}: {error.strerror}")
-    except ValueError as error:
-        raise ClientError(f"{path}: {error}")
+    return saved_history(path)
 
 
 def _period(context: Context, path: str | None = None) -> Period:
@@ -89,7 +72,7 @@ def blame(context: Context) -> int:
             text += "  (not there yet)"
         elif took.life.failure:
             text += "  (failed)"
-        context.message(context.plain(text))
+        context.message(context.folded(context.plain(text), 14))
     return 0
 
 
@@ -129,7 +112,8 @@ def critical_chain(context: Context) -> int:
         return 0
     context.message("When it was to start or stop stands after '@', how long it took from then after '+'.")
     for depth, step in enumerate(steps):
-        context.message(context.plain(f"{'  ' * depth}{_step_line(step, period)}"))
+        text = context.plain(f"{'  ' * depth}{_step_line(step, period)}")
+        context.message(context.folded(text, 2 * depth + 4))
     return 0
 
 
@@ -234,32 +218,44 @@ def compare(context: Context) -> int:
 
 
 def history(context: Context) -> int:
-    """history [-f] [--save FILE]: all that is remembered, a line for each, or written to a file."""
-    _refuse_arguments(context, 0)
+    """history [-f] [--save FILE] [JOB...]: all that is remembered, or of jobs, a line for each, or written to a file.
+
+    The status is `NOTHING` where nothing is remembered of these jobs.
+    """
     settings = context.settings
     if settings.save is not None:
+        _refuse_arguments(context, 0)
         from upstart.client.history import read_saved
 
         _write(settings.save, read_saved(context.open().connection))
         return 0
     found = _history(context)
     story = Story(found)
-    _show_entries(context, found, story)
+    shown_any = _show_entries(context, found, story)
     if settings.follow and settings.saved is None:
         _follow(context, found)
-    return 0
+        return 0
+    return 0 if shown_any or not context.args else NOTHING
 
 
-def _show_entries(context: Context, found: History, story: Story) -> None:
-    from upstart.initctl.entries import line
+def _show_entries(context: Context, found: History, story: Story) -> bool:
+    """Show those that were asked for; whether there are any."""
+    from upstart.initctl.entries import About, line
 
+    about = About(context.args, story)
+    shown_any = False
     for number, entry in found.entries:
+        if not about.wants(entry):
+            continue
+        shown_any = True
         if context.settings.json:
             import json
 
             context.write(json.dumps({"number": number, "time": round(story.wall(entry[0]), 6), "entry": entry}) + "\n")
         else:
-            context.message(context.plain(f"{clock(story.wall(entry[0]))}  {line(entry, story)}"))
+            text = f"{clock(story.wall(entry[0]))}  {line(entry, story)}"
+            context.message(context.folded(context.plain(text), 10))
+    return shown_any
 
 
 #: Seconds between two questions, and how many an init that is executed anew is waited for.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import posix
 
 from upstart.base.errors import ClientError, DBusError, UsageError
-from upstart.base.names import NO_EXTENSION, UNKNOWN_JOB
+from upstart.base.names import NO_EXTENSION, UNKNOWN_INSTANCE, UNKNOWN_JOB
+from upstart.client.story import Story
 from upstart.initctl.context import UNKNOWN, Context
 from upstart.initctl.explained import Explainer
 from upstart.initctl.places import find
-from upstart.initctl.story import Story
 from upstart.initctl.target import Target
 
 TYPE_CHECKING = False
@@ -24,29 +24,77 @@ if TYPE_CHECKING:
 
 
 def explain(context: Context) -> int:
-    """explain JOB [INSTANCE] | EVENT | --boot"""
+    """explain JOB [INSTANCE | KEY=VALUE...] | EVENT | --boot"""
     settings = context.settings
     if settings.boot:
         if context.args:
             raise UsageError(f"unexpected argument: {context.args[0]}")
+        if settings.saved is not None:
+            raise UsageError("--boot is about the init that runs, and not about a saved history")
         return _boot(context, context.open())
-    if len(context.args) > 2:
-        raise UsageError(f"unexpected argument: {context.args[2]}")
     target = Target(context)
+    if settings.saved is not None:
+        return _saved(context, target)
     init = context.open()
     account = None if settings.event else _account(init, target.job)
     if account is None:
+        if target.env:
+            raise UsageError(f"unexpected argument: {target.env[0]}")
         return _event(context, init, target)
-    instance = context.args[1] if len(context.args) > 1 else target.instance
-    known = {each["name"] for each in account["instances"]}
     story = Story(init.history())
-    told = {of[2] for of in story.goals if of[1] == target.job}
-    if instance is not None and instance not in known | told:
-        raise ClientError(f"Unknown instance: {instance} of job {target.job}").with_status(UNKNOWN)
+    instance = _instance(target, account, story, init)
     places = find(context)
     explainer = Explainer(account, story, _log_of(places, account), _manual(account))
     explainer.explain(instance)
     return _show(context, explainer.lines, explainer.status, {"job": target.job, "account": account})
+
+
+def _instance(target: Target, account: dict[str, Any], story: Story, init: Init | None) -> str | None:
+    """The instance that is named, or that the words KEY=VALUE select; None for all.  Raises ClientError."""
+    if not target.env:
+        return target.instance
+    known = {each["name"] for each in account["instances"]}
+    known |= {of[2] for of in story.goals if of[:2] == (None, target.job) and of[2] is not None}
+    name = target.env[0]
+    if len(target.env) == 1 and name in known:
+        return name
+    other = next((word for word in target.env if "=" not in word), None)
+    if other is not None and len(target.env) > 1:
+        raise UsageError(f"unexpected argument: {target.env[1] if other == name else other}")
+    if other is None and init is not None:
+        try:
+            name = init.job(target.job).instance(target.env).name
+        except DBusError as error:
+            if error.name != UNKNOWN_INSTANCE:
+                raise
+            # It says which one it would be.
+            name = error.message.partition(": ")[2]
+    if name not in known:
+        raise ClientError(f"Unknown instance: {name} of job {target.job}").with_status(UNKNOWN)
+    return name
+
+
+def _saved(context: Context, target: Target) -> int:
+    """The same of what `history --save` has written, which has neither conditions nor who holds whom."""
+    from upstart.client.words import clock
+    from upstart.initctl.eventexplained import explain_event
+    from upstart.initctl.pastaccount import account_of
+    from upstart.initctl.saved import saved_history
+
+    assert context.settings.saved is not None
+    story = Story(saved_history(context.settings.saved))
+    moment = f"As of {clock(story.wall(story.history.clock))}, when the history was saved:"
+    account = None if context.settings.event else account_of(target.job, story)
+    if account is not None:
+        explainer = Explainer(account, story, lambda job, instance: None)
+        explainer.explain(_instance(target, account, story, None))
+        lines, status = explainer.lines, explainer.status
+    else:
+        if not story.by_name.get(target.job) and not context.settings.event:
+            text = f"The history has no job and no event {target.job}"
+            raise ClientError(text).with_status(UNKNOWN)
+        lines, status = explain_event(target.job, story, {"events": {}}, None, [])
+    return _show(context, [moment, *lines], status, {"name": target.job})
 
 
 def _log_of(places: Any, account: dict[str, Any]) -> Any:
@@ -125,5 +173,6 @@ def _show(context: Context, lines: list[str], status: int, more: dict[str, objec
         context.show_json({**more, "lines": lines, "status": status})
     else:
         for line in lines:
-            context.message(context.plain(line))
+            depth = len(line) - len(line.lstrip(" "))
+            context.message(context.folded(context.plain(line), depth + 2))
     return status

@@ -9,7 +9,7 @@ from __future__ import annotations
 from upstart.base.errors import ClientError, UsageError
 from upstart.initctl import checker
 from upstart.initctl.context import Context
-from upstart.initctl.overrides import Override, switched_off, switched_on, tell, unknown_job
+from upstart.initctl.overrides import Override, switched_by, switched_off, switched_on, tell, unknown_job
 from upstart.initctl.places import find
 
 TYPE_CHECKING = False
@@ -77,9 +77,14 @@ def _for_each(context: Context, switch: Callable[[Context, Places, str], bool]) 
 def _disable(context: Context, places: Places, job: str) -> bool:
     """Whether anything was to be done."""
     override = Override(places, job)
-    by = checker.manual(checker.merged(override.conf, override.counts)[0])
+    lines = checker.merged(override.conf, override.counts)[0]
+    by = checker.manual(lines)
     if by is not None:
-        context.message(f"{job} is switched off already, by {by.file}:{by.number}")
+        before = next((each.text for each in lines if (each.file, each.number + 1) == (by.file, by.number)), "")
+        who = switched_by(before)
+        where = f"{by.file}:{by.number}"
+        said = f"{who} ({where}); 'initctl enable {job}' takes that back" if who else f"by {where}"
+        context.message(f"{job} is switched off already, {said}")
         return False
     override.save(switched_off(override.text))
     context.message(f"{job} is switched off: no event starts it any more ({override.path})")

@@ -10,7 +10,8 @@ from upstart.base.glob import match
 from upstart.base.names import NO_EXTENSION
 from upstart.client.status import Status
 from upstart.initctl.context import NOTHING, Context
-from upstart.initctl.facts import COLUMNS, Facts
+from upstart.initctl.facts import COLUMNS, ELASTIC, Facts
+from upstart.initctl.narrow import GAP, cell, widths_of
 from upstart.initctl.past import Past
 from upstart.initctl.statusline import describe
 
@@ -141,12 +142,12 @@ def _pieces(facts: Facts, columns: list[str]) -> dict[str, object]:
 
 
 def _table(context: Context, found: list[Facts], columns: list[str]) -> None:
-    """A line for each instance, and one with the names of the columns above."""
+    """A line for each instance, and one with the names of the columns above; texts are cut on a narrow terminal."""
     rows = [[name.upper() for name in columns]]
     for facts in found:
         rows.append([COLUMNS[name][1](COLUMNS[name][0](facts)).replace("\n", " ") for name in columns])
-    widths = [max(len(row[at]) for row in rows) for at in range(len(columns))]
+    widths = widths_of(rows, [at for at, name in enumerate(columns) if name in ELASTIC], context.width)
     colours = ["1", *(facts.colour for facts in found)]
     for row, colour in zip(rows, colours, strict=True):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        line = (" " * GAP).join(map(cell, row, widths)).rstrip()
         context.message(context.coloured(context.plain(line), colour))

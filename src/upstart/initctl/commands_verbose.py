@@ -104,7 +104,8 @@ class Report:
         if verbose:
             for name, value in self._known():
                 if value:
-                    context.message(f"  {name + ':':{_WIDTH}}{context.plain(value)}")
+                    text = f"  {name + ':':{_WIDTH}}{context.plain(value)}"
+                    context.message(context.folded(text, 2 + _WIDTH))
             self._write_log()
         if self._loop:
             context.flush()
@@ -152,7 +153,7 @@ class Report:
         elif lines:
             self._context.message(f"  {'Log:':{_WIDTH}}{path}")
             for line in lines:
-                self._context.message("    " + self._context.plain(line))
+                self._context.message(self._context.folded("    " + self._context.plain(line), 6))
 
     def as_json(self, verbose: bool) -> dict[str, object]:
         """The same as a value; with ``verbose`` all that is known, else how it stands."""

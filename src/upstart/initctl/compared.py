@@ -5,8 +5,8 @@ What is always true here: a difference that is less than `LEAST` seconds, or les
 
 from __future__ import annotations
 
+from upstart.client.words import duration
 from upstart.initctl.boots import states
-from upstart.initctl.words import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -152,6 +152,23 @@ class Context:
             return text
         return "".join(char if char.isprintable() or char == "\t" else f"\\x{ord(char):02x}" for char in text)
 
+    def folded(self, text: str, indent: int) -> str:
+        """A line that is broken at blanks where a terminal is too narrow for it, and goes on behind so many blanks."""
+        if not self._terminal:
+            return text
+        from upstart.initctl.narrow import folded
+
+        return folded(text, self.width, indent)
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that standard output is; 0 where it is none, or that is not known."""
+        if not self._terminal:
+            return 0
+        from upstart.initctl.narrow import screen_columns
+
+        return screen_columns()
+
     def flush(self) -> None:
         """Writes what has been gathered for standard output."""
         if self._lines:

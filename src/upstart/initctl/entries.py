@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from upstart.base.glob import match
+from upstart.base.names import JOB_EVENTS
 from upstart.base.signals import signal_name
-from upstart.initctl.story import Goal, shown
-from upstart.initctl.words import cause_of, duration, end_of, event_name, ordinal, who
+from upstart.client.story import Goal, events_of, shown
+from upstart.client.words import cause_of, duration, end_of, event_name, ordinal, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from upstart.client.history import Entry
-    from upstart.initctl.story import Story
+    from upstart.client.story import Story
 
 _BEGINS = {
     "boot": "init begins, with the boot",
@@ -17,6 +21,39 @@ _BEGINS = {
     "anew": "init begins anew: what was before is not known",
     "re-executed": "init goes on, re-executed",
 }
+
+
+class About:
+    """Which entries are about the jobs whose names match one of ``patterns``: what these did, the events of their
+    lives, and those events that have started or stopped them, or were to; all where there are no patterns."""
+
+    __slots__ = ("_patterns", "_serials")
+
+    def __init__(self, patterns: Sequence[str], story: Story) -> None:
+        self._patterns = patterns
+        self._serials: set[int] = set()
+        if patterns:
+            self._serials.update([serial for _, of, _, serial in story.half if self._is_named(of[1])])
+            for goal in story.all_goals:
+                if self._is_named(goal.of[1]):
+                    self._serials.update(events_of(goal.cause))
+            for event in story.events.values():
+                if event.name in JOB_EVENTS and self._is_named(event.env.get("JOB")):
+                    self._serials.add(event.serial)
+
+    def _is_named(self, job: str | None) -> bool:
+        return job is not None and any(match(pattern, job) for pattern in self._patterns)
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether it is one of them."""
+        if not self._patterns:
+            return True
+        kind, rest = entry[1], entry[2:]
+        if kind in ("event", "done"):
+            return rest[0] in self._serials
+        if kind == "jobs":
+            return any(map(self._is_named, rest[3]))
+        return kind not in ("begin", "clock", "ending") and self._is_named(rest[0][1])
 
 
 def line(entry: Entry, story: Story) -> str:

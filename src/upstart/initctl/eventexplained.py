@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from upstart.base.emitters import emitter_of
 from upstart.base.names import JOB_EVENTS
+from upstart.client.story import shown
+from upstart.client.words import clock, duration, event_name, times, who
 from upstart.initctl.context import CHANGING, NOTHING
-from upstart.initctl.explained import times
-from upstart.initctl.story import shown
-from upstart.initctl.words import clock, duration, event_name, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from upstart.initctl.story import Emitted, Story
+    from upstart.client.story import Emitted, Story
 
     #: Job, whether by its ``start on``, event, tests: as init's AwaitedBy answers.
     Awaited = tuple[str, bool, str, list[str]]
@@ -24,11 +23,12 @@ NAMES = 12
 
 
 def explain_event(
-    name: str, story: Story, account: dict[str, Any], awaited: list[Awaited], emits: list[str]
+    name: str, story: Story, account: dict[str, Any], awaited: list[Awaited] | None, emits: list[str]
 ) -> tuple[list[str], int]:
     """The lines, and the exit status: `NOTHING` where it was never emitted, `CHANGING` while one is in progress.
 
-    ``account`` is that of all that is not at rest, ``emits`` are the jobs whose files say that they emit it.
+    ``account`` is that of all that is not at rest, ``emits`` are the jobs whose files say that they emit it; of a
+    history alone neither is known, nor who waits for it: ``awaited`` is None.
     """
     came = story.by_name.get(name, [])
     lines: list[str] = []
@@ -47,10 +47,12 @@ def explain_event(
         if event.serial in story.history.unfinished:
             status = CHANGING
     for starts, what in ((True, "start on it"), (False, "stop on it")):
-        jobs = list(dict.fromkeys([job for job, start, _, _ in awaited if start == starts]))
+        jobs = list(dict.fromkeys([job for job, start, _, _ in awaited or () if start == starts]))
         if jobs:
             lines.append(f"  Jobs that {what}: {_listed(jobs)}.")
-    if not awaited:
+    if awaited is None:
+        lines.append("  Which jobs waited for it is not in a saved history.")
+    elif not awaited:
         lines.append("  No job waits for it.")
     if emits:
         lines.append(f"  Jobs whose files say that they emit it: {_listed(emits)}.")

@@ -5,38 +5,37 @@ What is always true here: every sentence follows from what init said; where it d
 
 from __future__ import annotations
 
-from upstart.base.emitters import NO_EVENTS, emitter_of
-from upstart.base.names import JOB_EVENTS
+from upstart.base.expect import EXPECT_SECONDS
 from upstart.base.signals import signal_name
-from upstart.initctl.condition import Leaf, leaves_of, needed
-from upstart.initctl.context import CHANGING, FAILED, NOTHING
-from upstart.initctl.story import shown
-from upstart.initctl.words import (
-    PATIENCE,
+from upstart.client.story import shown
+from upstart.client.words import (
+    NAMES,
     cause_of,
     clock,
     duration,
     end_of,
     event_name,
     left_nothing,
+    listed,
     never_was,
     step_text,
-    who,
+    times,
     yet_to_be,
 )
+from upstart.initctl.conditionexplained import Conditions
+from upstart.initctl.context import CHANGING, FAILED, NOTHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from upstart.initctl.story import Goal, Life, Of, Story
+    from upstart.client.story import Goal, Life, Of, Story
 
     Account = dict[str, Any]
 
-#: Steps back that are shown, names in a line, and failures in a row that are counted.
+#: Steps back that are shown.
 STEPS = 8
-NAMES = 6
 #: What is done in a state, where a process is waited for.
 _PROCESS_OF = {
     "security": "security", "pre-start": "pre-start", "spawned": "main", "post-start": "post-start",
@@ -61,11 +60,13 @@ class Explainer:
         self.account = account
         self.story = story
         self._log = log
-        self.manual = manual
         self.lines: list[str] = []
         self.status = 0
         self.job: str = account["job"]
         self.now: float = account["clocks"][0]
+        #: Whether all there is to know is in a saved history.
+        self._saved = account["start_on"] is None
+        self._conditions = Conditions(account, story, self._say, manual)
 
     def explain(self, instance: str | None) -> None:
         """All instances, or that of this name."""
@@ -77,7 +78,7 @@ class Explainer:
         if not found:
             self._stopped(instance)
         elif self.account["instance_name"] and instance is None:
-            self._condition()
+            self._conditions.start()
         self._definition()
 
     def _say(self, text: str, depth: int = 0) -> None:
@@ -107,7 +108,7 @@ class Explainer:
             what = "is at work" if self.account["task"] else "runs"
             self._say(f"{name} {what} {self._since(instance['since'])}{', ' + pids if pids else ''}.")
             pid = instance["pids"].get("main")
-            waited = self.now - instance["began"].get("main", self.now) > PATIENCE
+            waited = self.now - instance["began"].get("main", self.now) > EXPECT_SECONDS
             if waited and pid in self._forkless(instance["name"]):
                 self._say(never_was(self.account["expect"], pid), 1)
         else:
@@ -123,7 +124,7 @@ class Explainer:
         self._troubles(instance)
         self._holds(instance["name"])
         if instance["met"]:
-            self._half(self.account["stop_on"], instance["met"], "stop on")
+            self._conditions.half(self.account["stop_on"], instance["met"], "stop on")
 
     def _forkless(self, instance: str) -> list[int]:
         """Main processes that 'expect' has fork, and that have become no other; of what is not known, none."""
@@ -161,7 +162,7 @@ class Explainer:
             return
         process = _PROCESS_OF.get(state)
         if process is None:
-            self._say("It goes on at once.", 1)
+            self._say("Whom it waited for is not in a saved history." if self._saved else "It goes on at once.", 1)
             return
         pid = instance["pids"].get(process)
         if pid is None:
@@ -187,7 +188,9 @@ class Explainer:
         text = f"It waits for its {process} process {pid}"
         if began is not None:
             text += f", which has taken {duration(max(0.0, self.now - began))}"
-        self._say(f"{text}; 'initctl stop --force {self.job}' would end that.", 1)
+        if not self._saved:
+            text += f"; 'initctl stop --force {self.job}' would end that"
+        self._say(f"{text}.", 1)
 
     def _blocked(self, instance: dict[str, Any], event: dict[str, Any] | None) -> None:
         if event is None:
@@ -249,10 +252,10 @@ class Explainer:
                 continue
             waiting = [f"{name} {job}" if job else name for _, name, job in each["events"]]
             if waiting:
-                self._say(f"Until that is done it holds {_listed(waiting, 'event')}.", 1)
+                self._say(f"Until that is done it holds {listed(waiting, 'event')}.", 1)
             if each["requests"]:
                 self._say(f"{_count(len(each['requests']), 'command')} wait{'s' if len(each['requests']) == 1 else ''} "
-                          f"for it ({_listed(each['requests'])}).", 1)  # fmt: skip
+                          f"for it ({listed(each['requests'])}).", 1)  # fmt: skip
 
     # One that is not there
 
@@ -278,7 +281,7 @@ class Explainer:
                 self._say(f"{self._at(at)}  {text}", 1)
             if last is not None and (log := self._log(self.job, last.of[2] or "")):
                 self._say(f"Its log: {log}", 1)
-        self._condition()
+        self._conditions.start()
 
     def _lives(self, instance: str | None) -> list[Life]:
         lives = [
@@ -321,98 +324,6 @@ class Explainer:
             if str(process.pid) not in life.failure:
                 self._say(f"Its {process.name} process ({process.pid}) {end_of(process.status)}{lived}.", 1)
 
-    # Its condition
-
-    def _condition(self) -> None:
-        rpn = self.account["start_on"]
-        if not rpn:
-            override = self.account["override"]
-            where = ""
-            if self.manual:
-                where = f", for {self.manual} says 'manual' ('initctl cat {self.job}' shows its lines)"
-            elif override:
-                where = f"; {override} is its override ('initctl cat {self.job}' shows what both make of it)"
-            self._say(f"It has no 'start on'{where}: it starts only when somebody asks for it, "
-                      f"as by 'initctl start {self.job}'.", 1)  # fmt: skip
-            return
-        if self.account["ending"]:
-            self._say("The machine ends: nothing starts that is no part of that.", 1)
-        self._half(rpn, self.account["met"], "start on", self.account["emitters"])
-
-    def _half(
-        self, rpn: list[list[str]], met: list[list[int]], what: str, emitters: list[dict[str, Any]] | None = None
-    ) -> None:
-        leaves = leaves_of(rpn)
-        by = {place: serial for place, serial in met}
-        self._say(f"{what.capitalize()} {needed(rpn)}:" if len(leaves) > 1 else f"It waits for {leaves[0].text} "
-                  f"('{what}'):", 1)  # fmt: skip
-        for place, leaf in enumerate(leaves):
-            serial = by.get(place)
-            if serial is not None:
-                event = self.account["events"].get(str(serial))
-                text = event_name(event["name"], event["env"]) if event is not None else leaf.text
-                when = f" at {self._at(event['at'])}" if event is not None else ""
-                known = self.story.events.get(serial)
-                by_whom = f", by {who(known.by, self.story)}" if known is not None and known.by != "job" else ""
-                self._say(f"has come: {text}{when}{by_whom}", 2)
-            else:
-                self._missing(leaf, emitters[place] if emitters is not None and place < len(emitters) else None)
-
-    def _missing(self, leaf: Leaf, emitters: dict[str, Any] | None) -> None:
-        came = [event for event in self.story.by_name.get(leaf.name, ()) if leaf.name not in JOB_EVENTS]
-        if leaf.name in JOB_EVENTS:
-            self._missing_of_job(leaf, emitters)
-            return
-        text = f"is missing: {leaf.text}"
-        fitting = [event for event in came if leaf.fits(event.env)]
-        if fitting:
-            last = fitting[-1]
-            started = any(goal.of[1] == self.job and goal.goal == "start" for goal in self.story.caused(last.serial))
-            then = " and started it then" if started else ""
-            text += f"; it came last at {self._at(last.at)}{then}: it has to come again"
-        elif came:
-            last = came[-1]
-            text += f"; {leaf.name} came {times(len(came))}, last as '{event_name(leaf.name, last.env)}', "
-            text += "which does not fit"
-        else:
-            since = "" if not self.story.gap else f" since {self._at(self.story.beginning)}, when the history begins"
-            text += f"; it has not been emitted{since}"
-        self._say(text, 2)
-        known = emitter_of(leaf.name)
-        jobs = emitters["emits"] if emitters is not None else []
-        if jobs:
-            self._say(f"by their files {_listed(jobs, 'job')} emit{'s' if len(jobs) == 1 else ''} it", 3)
-        if known:
-            self._say(f"it comes from {known}", 3)
-        elif leaf.name in NO_EVENTS and not came:
-            self._say(f"nothing emits an event of that name; what is meant may be '{NO_EVENTS[leaf.name]}'", 3)
-        elif not jobs and not came:
-            self._say("no job says that it emits it, and no page of the manual: whoever does is not known", 3)
-
-    def _missing_of_job(self, leaf: Leaf, emitters: dict[str, Any] | None) -> None:
-        self._say(f"is missing: {leaf.text}", 2)
-        standing = emitters["jobs"] if emitters is not None else None
-        if standing is None:
-            return
-        named = leaf.job
-        if not standing:
-            self._say(f"there is no job {named}" if named else "there is no such job", 3)
-            return
-        for job, instance, goal, state in standing[:NAMES]:
-            name = shown((None, job, instance))
-            up = (goal, state) == ("start", "running")
-            down = (goal, state) == ("stop", "waiting")
-            if leaf.name in ("started", "starting") and up:
-                self._say(f"{name} runs already: the event comes when it is started the next time", 3)
-            elif leaf.name in ("stopping", "stopped") and down:
-                self._say(f"{name} does not run: the event comes when it has been started, and stops", 3)
-            elif down:
-                self._say(f"{name} does not run ('initctl explain {job}' says why)", 3)
-            elif up:
-                self._say(f"{name} runs: the event comes when it stops", 3)
-            else:
-                self._say(f"{name} is on its way, {goal}/{state} ('initctl explain {job}')", 3)
-
     # Its definition
 
     def _definition(self) -> None:
@@ -422,19 +333,8 @@ class Explainer:
             self._say("Its file has changed: what runs keeps to the old one; stop and start it to have the new.", 1)
 
 
-def times(count: int) -> str:
-    """How often."""
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _listed(names: list[str], what: str = "") -> str:
-    more = len(names) - NAMES
-    text = ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
-    return f"the {what}{'' if len(names) == 1 else 's'} {text}" if what else text
 
 
 def _started(goal: Goal, story: Story) -> str:

@@ -175,3 +175,5 @@ COLUMNS: dict[str, tuple[Callable[[Facts], object], Callable[[object], str]]] = 
         lambda facts: facts.service.runlevels if facts.service is not None else "", lambda value: str(value) or "-"
     ),
 }
+#: Columns of text, which can be cut where there is no room.
+ELASTIC = ("exit", "failure", "description")

@@ -51,7 +51,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[Option, ...]]] = {
     "edit": ("edit", "edit", ()),
     "enable": ("files", "enable", ()),
     "disable": ("files", "disable", ()),
-    "explain": ("explain", "explain", (Option("", "boot", "boot"), Option("", "event", "event"), *JSON)),
+    "explain": ("explain", "explain", (Option("", "boot", "boot"), Option("", "event", "event"), *FROM, *JSON)),
     "history": (
         "boot",
         "history",

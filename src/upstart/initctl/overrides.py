@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: What update-rc.d writes as well, and takes away again (debian/lsb/registration).
 MARK = "# Switched off by update-rc.d, which takes this line and the next one away again."
 #: All such marks, of whoever switches jobs off.
-_MARK = re.compile(r"# Switched off [^\n]*takes? this line and the next one away again\.")
+_MARK = re.compile(r"# Switched off ([^\n,;]*)[^\n]*takes? this line and the next one away again\.")
 _MANUAL = re.compile(r"[ \t]*manual[ \t]*(?:#.*)?")
 _MODE = 0o644
 
@@ -113,6 +113,15 @@ def switched_off(text: str) -> str:
     if text and not text.endswith("\n"):
         text += "\n"
     return f"{text}{MARK}\nmanual\n"
+
+
+def switched_by(before: str) -> str:
+    """Who has switched a job off, by the line before its ``manual``; empty where that does not say."""
+    if before == MARK:
+        # Both write it, for either takes back what the other has done.
+        return "by update-rc.d or initctl disable"
+    mark = _MARK.fullmatch(before)
+    return mark[1] if mark is not None else ""
 
 
 def switched_on(text: str, lines: list[int]) -> str:

@@ -5,9 +5,8 @@ Loaded only when one of them is asked for. Texts are wrapped to the width of COL
 
 from __future__ import annotations
 
-import posix
-
 from upstart import VERSION
+from upstart.initctl.narrow import screen_columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,19 +156,21 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Adds the stanza manual to the override of JOB, which can be started by hand as before. Nothing is stopped.",
     ),
     "explain": (
-        "JOB [INSTANCE] | EVENT",
+        "JOB [INSTANCE | KEY=VALUE...] | EVENT",
         "Explain why a job runs or does not, or what became of an event.",
         "In a few lines: what JOB is doing and since when, and what led to that, back to what began it; or what it "
         "waits for, which part of that has come, and who could emit what is missing; who holds it, and whom it holds. "
-        "With --boot instead: what is still on its way, what it waits for, and what has failed.\n\n"
+        "With --boot instead: what is still on its way, what it waits for, and what has failed. With --from it is told "
+        "of a boot that is over, as far as its history goes.\n\n"
         "The exit status is 0 if JOB runs, 3 if not, 4 if there is no such job or event, 5 if it is on its way, and 6 "
         "if it does not run because it has failed.",
     ),
     "history": (
-        "",
+        "[JOB...]",
         "Show what has happened, and because of what.",
-        "What init remembers is output, a line for each event, goal, state, process and failure. With --save it is "
-        "written to a file from which the other commands of this group tell the same later.",
+        "What init remembers is output, a line for each event, goal, state, process and failure; of each JOB, which "
+        "may be a pattern, what it did and the events that moved it. With --save it is written to a file from which "
+        "the other commands of this group tell the same later.",
     ),
     "blame": (
         "",
@@ -281,18 +282,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 def screen_width() -> int:
-    """Columns of the screen: of COLUMNS (as strtoul(3) reads it: a negative one is huge), the terminal, or 80."""
-    text = posix.environ.get(b"COLUMNS", b"").decode("utf-8", "surrogateescape").lstrip(" \t\n\v\f\r")
-    digits = text[1:] if text[:1] in ("+", "-") else text
-    width = int(digits) if digits.isascii() and digits.isdigit() else 0
-    if width and text[0] == "-":
-        width = 1 << 31
-    if not width:
-        try:
-            width = posix.get_terminal_size(1).columns
-        except OSError:
-            width = 0
-    return width or 80
+    """Columns of the screen, or 80 where that is not known."""
+    return screen_columns() or 80
 
 
 def wrap(text: str, width: int, indent: int = 0) -> list[str]:

@@ -16,10 +16,10 @@ from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
 from upstart.base.output import printing
 from upstart.client.history import History
+from upstart.client.story import Story
 from upstart.engine import account
 from upstart.initctl.explained import Explainer
 from upstart.initctl.statusline import describe
-from upstart.initctl.story import Story
 from upstart.tools.simulate import Unusable, situation, statuses
 from upstart.tools.situation import Situation, written
 

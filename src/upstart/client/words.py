@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 
+from upstart.base.expect import EXPECT_SECONDS, EXPECTED
 from upstart.base.names import JOB_EVENTS, JOB_VARIABLES
 from upstart.base.signals import signal_name
-from upstart.initctl.story import events_of, shown
+from upstart.client.story import events_of, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from upstart.initctl.story import Emitted, Goal, Step, Story
+    from upstart.client.story import Emitted, Goal, Step, Story
 
-#: Variables of an event that are shown, and characters of one's value.
+#: Variables of an event that are shown, characters of one's value, and names in a line.
 SHOWN = 4
 LONG = 40
-#: What each word behind ``expect`` has a main process do, and the seconds for which that is waited for.
-EXPECTED = {"stop": "stop itself with SIGSTOP", "fork": "fork once", "daemon": "fork twice"}
-PATIENCE = 10
+NAMES = 6
 
 
 def clock(wall: float, now: float | None = None) -> str:
@@ -49,6 +48,18 @@ def ordinal(number: int) -> str:
         return ("first", "second", "third")[max(number, 1) - 1]
     teen = number % 100 in (11, 12, 13)
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def times(count: int) -> str:
+    """How often."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def listed(names: list[str], what: str = "") -> str:
+    """Names in a line, `NAMES` at most, behind what they are names of."""
+    more = len(names) - NAMES
+    text = ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
+    return f"the {what}{'' if len(names) == 1 else 's'} {text}" if what else text
 
 
 def event_name(name: str, env: dict[str, Any]) -> str:
@@ -103,8 +114,8 @@ def end_of(status: int | None) -> str:
 def yet_to_be(expect: str, pid: int, job: str) -> str:
     """What a job with ``expect`` waits for in its main process, and what ends that."""
     return (
-        f"It says 'expect {expect}': process {pid} has yet to {EXPECTED[expect]}. {PATIENCE} s after its start it "
-        f"counts as running all the same; 'initctl stop {job}' would end that before."
+        f"It says 'expect {expect}': process {pid} has yet to {EXPECTED[expect]}. {EXPECT_SECONDS} s after its start "
+        f"it counts as running all the same; 'initctl stop {job}' would end that before."
     )
 
 
@@ -113,7 +124,7 @@ def never_was(expect: str, pid: int) -> str:
     other = " or, where it forks twice, with 'expect daemon'" if expect == "fork" else ""
     return (
         f"It says 'expect {expect}', but process {pid} was not seen to {EXPECTED[expect]}, and counts as running after "
-        f"{PATIENCE} s without that: start it without 'expect'{other}."
+        f"{EXPECT_SECONDS} s without that: start it without 'expect'{other}."
     )
 
 
