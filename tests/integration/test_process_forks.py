@@ -45,7 +45,7 @@ def start_job() -> None:
     [
         ("upstart.process.helper._run", start_helper),
         ("upstart.process.child._become", start_program),
-        ("upstart.process.guard._become_guard", start_guard),
+        ("upstart.process.helper._run", start_guard),
         ("upstart.process.child.run", start_job),
     ],
 )

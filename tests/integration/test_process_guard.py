@@ -17,6 +17,7 @@ import pytest
 from hostile import Client, Session, wait_for
 from process_support import Host, alive, make_host, needs_root, until
 
+from upstart.process import helper
 from upstart.process.cgroup import find_own
 from upstart.process.guard import HELD, Guard
 from upstart.process.guarding import find_child
@@ -144,6 +145,32 @@ def test_what_it_takes_is_a_small_process_that_sleeps(host: Host) -> None:
         host.run(host.job("/bin/true"))
     # A host that is busy may keep an exec from the processor for as long as one that is held.
     assert sleeps() - before <= 2
+
+
+def has_executed(pid: int) -> bool:
+    """Whether a process has executed a program since its fork (PF_FORKNOEXEC of the kernel is off)."""
+    return not int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]) & 0x40
+
+
+def test_it_is_there_at_once_and_becomes_a_program_of_its_own_after_a_while(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes the memory of an interpreter alone, and would take its time from a boot."""
+    monkeypatch.setattr(helper, "SETTLED", 0.3)
+    path = program(tmp_path, "text")
+    guard = guarded(host)
+    pid = guard.pid
+    assert not has_executed(pid)
+    until(lambda: has_executed(pid) and Path(f"/proc/{pid}/comm").read_text() == "upstart-guard\n")
+    with Holder(path, OPEN_EXEC_PERM) as holder:
+        began = time.monotonic()
+        result = host.spawn(host.job(str(path)))
+        assert time.monotonic() - began < PATIENCE
+        assert not result.ready
+        holder.let_go()
+        assert host.wait(result.pid) == 0
+    assert guard.pid in (pid, 0)
+    assert host.output(result) == "text\n"
 
 
 def test_a_fork_s_child_that_waits_is_not_taken_for_the_one_that_holds_init() -> None:

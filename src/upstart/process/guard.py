@@ -11,26 +11,26 @@ since opening one may wait as well.
 
 What is always true here: init waits for the guard no longer than `ANSWER_SECONDS`, `BUSY_SECONDS` while it lacks a
 processor, and does without it (by forks) where it does not run, does not answer, or was killed or stopped.  It is
-started by a fork, so that its own start holds nothing; it ends when init closes its pipe, ends, or executes itself.
+started by a fork, so that its own start holds nothing, and is ready at once; once it has lived for a while it becomes a
+small program (`helper`).  It ends when init closes its pipe, ends, or executes itself.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import sys
 import time
 
 from upstart.base.syscalls import timerfd_create, timerfd_settime, timerfd_setting
+from upstart.process import helper
 from upstart.process.child import reset_signals
-from upstart.process.guarding import ACTED, ANSWERS, GROUPS, HEAD, HOME, READY, REQUESTS, TIMER, YES, runs
-from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
+from upstart.process.guarding import ACTED, GROUPS, HEAD, NAME, READY, YES, runs, serve
+from upstart.process.kernel import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from typing import NoReturn
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
@@ -46,7 +46,6 @@ BUSY_SECONDS = 0.2
 #: that they have told to end: a new guard would be one more.
 REST = 15.0
 
-_ABOVE = 10
 _SET, _OFF = timerfd_setting(HELD), timerfd_setting(0)
 with open(os.path.join(os.path.dirname(__file__), "guarding.py"), "rb") as _file:
     _PROGRAM = _file.read()
@@ -180,17 +179,8 @@ class Guard:
             fds += answers
             timer = timerfd_create()
             fds.append(timer)
-            own = os.getpid()
-            before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-            try:
-                pid = os.fork()
-                if pid == 0:
-                    _become_guard({0: script, ANSWERS: answers[1], REQUESTS: requests[0], TIMER: timer}, home)
-            finally:
-                if os.getpid() != own:
-                    # The child, for which there was no memory to begin: it must never do what is init's to do.
-                    os._exit(127)
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            keep = (script, requests[0], answers[1], timer)
+            pid = helper.start(NAME, keep, lambda: _guard(*keep, home))
         except (OSError, MemoryError):
             for fd in fds:
                 os.close(fd)
@@ -203,26 +193,29 @@ class Guard:
         self._poll.register(self._answers, select.POLLIN)
 
 
-def _become_guard(descriptors: dict[int, int], home: str) -> NoReturn:
-    """In the child: execute the interpreter with these descriptors, which may take as long as it likes."""
+def _guard(script: int, requests: int, answers: int, timer: int, home: str) -> None:
+    """In the child: serve, and become a program of its own in time, which may take as long as it likes."""
     try:
-        signal.set_wakeup_fd(-1)
-        os.setsid()
-        os.chdir("/")
-        descriptors[2] = os.open(os.devnull, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        try:
-            descriptors[HOME] = os.open(home + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:
-            pass
-        above = {to: fcntl.fcntl(fd, F_DUPFD_CLOEXEC, _ABOVE) for to, fd in descriptors.items()}
-        for to, fd in above.items():
-            os.dup2(fd, to)
-        os.set_blocking(ANSWERS, True)
-        try:
-            write_file("/proc/self/oom_score_adj", b"-1000")
-        except OSError:
-            pass
+        group = os.open(home + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        group = -1
+    try:
+        write_file("/proc/self/oom_score_adj", b"-1000")
+    except OSError:
+        pass
+    os.set_blocking(answers, True)
+
+    def become() -> None:
+        os.dup2(script, 0)
+        for fd in (answers, requests, timer, group):
+            if fd >= 0:
+                os.set_inheritable(fd, True)
         reset_signals()
-        os.execve(sys.executable, [sys.executable, "-IS", "-", "upstart-guard"], {})
-    finally:
-        os._exit(127)
+        words = [str(fd) for fd in (answers, requests, timer, group)]
+        try:
+            os.execve(sys.executable, [sys.executable, "-IS", "-", NAME, *words], {})
+        except OSError:
+            pass
+
+    os.write(answers, READY)
+    serve(answers, requests, timer, group, helper.SETTLED, become)

@@ -1,11 +1,12 @@
 """What init's guard runs: it cuts short what holds init in posix_spawn(3), and looks into files that may hold whoever
 opens them.
 
-This is a program of its own, fed to an interpreter by `upstart.process.guard`, which explains it; so it imports nothing
-of the package, and init reads it once, when it is loaded, so that an upgrade changes nothing for a running init.  It
-waits in poll(2) until init's timer says that init has been held, or init asks; it ends when init is gone.  What it does
-to init's child it may do only while init waits: in posix_spawn, or for the answer to `ACTED`.  Init or a child that
-merely waits for a processor, as on a busy machine, is not held: it is given more time.
+A child of init does this at first, and then feeds it to an interpreter as a program of its own, both by
+`upstart.process.guard`, which explains it; so it imports nothing of the package, and init reads it once, when it is
+loaded, so that an upgrade changes nothing for a running init.  It waits in poll(2) until init's timer says that init
+has been held, or init asks; it ends when init is gone.  What it does to init's child it may do only while init waits:
+in posix_spawn, or for the answer to `ACTED`.  Init or a child that merely waits for a processor, as on a busy machine,
+is not held: it is given more time.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal
 
-#: Descriptors: answers go there, requests come from there, init's timer, cgroup.procs of the group that init is in.
-ANSWERS, REQUESTS, TIMER, HOME = 1, 3, 4, 5
 #: First byte of a request: what it has done since the last such; the first bytes of a file; whether root is in a group.
 ACTED, HEAD, GROUPS = b".", b"h", b"g"
 #: First byte of an answer.
 READY, YES, NO = b"r", b"+", b"-"
 
-_NAME = b"upstart-guard"
+NAME = "upstart-guard"
 _GROUP_FILE = "/etc/group"
 #: /proc/PID/stat, flags: PF_FORKNOEXEC of the kernel, a process that has not executed a program since its fork.
 _NOT_EXECUTED = 0x40
@@ -50,27 +51,35 @@ def _read(path: str, limit: int = 1 << 22) -> bytes:
         os.close(fd)
 
 
+def _stat(pid: str) -> tuple[bytes, list[bytes]]:
+    """What /proc/PID/stat says: the name, and what stands behind it."""
+    name, _, fields = _read(f"/proc/{pid}/stat").rpartition(b")")
+    return name.partition(b"(")[2], fields.split()
+
+
 def _fields(pid: str) -> list[bytes]:
-    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return _stat(pid)[1]
 
 
 def find_child(init: str) -> str:
     """The child for whose exec ``init`` waits, "" where there is none.
 
-    It has executed nothing yet, and shares init's memory until it does: the sizes of that are the same, to the page.
+    It has executed nothing yet, and shares init's memory until it does: the sizes of that are the same, to the page,
+    and so is the name.  Helpers like us, which may have executed nothing either, have names of their own.
     """
     try:
         children = _read(f"/proc/{init}/task/{init}/children").decode().split()
     except OSError:
         children = [name for name in os.listdir("/proc") if name.isdecimal()]
-    sizes = _fields(init)[_SIZES]
+    name, own = _stat(init)
     for pid in reversed(children):
         try:
-            fields = _fields(pid)
+            its_name, fields = _stat(pid)
         except OSError:
             continue
-        if int(fields[_PARENT]) == int(init) and int(fields[_FLAGS]) & _NOT_EXECUTED and fields[_SIZES] == sizes:
-            return pid
+        if int(fields[_PARENT]) == int(init) and int(fields[_FLAGS]) & _NOT_EXECUTED:
+            if (its_name, fields[_SIZES]) == (name, own[_SIZES]):
+                return pid
     return ""
 
 
@@ -83,12 +92,12 @@ def _group(pid: str) -> bytes:
     return next((line for line in _read(f"/proc/{pid}/cgroup").split(b"\n") if line.startswith(b"0::")), b"")
 
 
-def move_home(init: str) -> bool:
+def move_home(init: str, home: int) -> bool:
     """Move ``init`` out of a job's cgroup, which may be frozen; whether it was in one.  We are where it belongs."""
     if _group(init) == _group("self"):
         return False
     try:
-        os.write(HOME, init.encode())
+        os.write(home, init.encode())
     except OSError:
         return False
     return True
@@ -110,24 +119,29 @@ def _answer(request: bytes) -> bytes:
         return NO
 
 
-def main() -> None:
-    """Serve the parent until it is gone."""
+def serve(
+    answers: int, requests: int, timer: int, home: int, settled: float = 0.0, settle: Callable[[], None] | None = None
+) -> None:
+    """Serve the parent until it is gone.
+
+    Answers and requests go by pipes; ``timer`` is init's, and ``home`` cgroup.procs of the group that init is in, -1
+    without.  After ``settled`` seconds ``settle`` is called, once nothing is to be done.
+    """
     init = str(os.getppid())
-    try:
-        with open("/proc/self/comm", "wb") as file:
-            file.write(_NAME)
-    except OSError:
-        pass
     poll = select.poll()
-    poll.register(REQUESTS, select.POLLIN)
-    poll.register(TIMER, select.POLLIN)
-    os.write(ANSWERS, READY)
+    poll.register(requests, select.POLLIN)
+    poll.register(timer, select.POLLIN)
+    settled += time.monotonic()
     killed, moved, looks = 0, False, 0
     while True:
-        ready = [fd for fd, _events in poll.poll()]
-        if TIMER in ready:
+        wait = None if settle is None or looks else max(settled - time.monotonic(), 0) * 1000
+        ready = [fd for fd, _events in poll.poll(wait)]
+        if not ready and settle is not None:
+            settle()
+            settle = None
+        if timer in ready:
             try:
-                os.read(TIMER, 8)
+                os.read(timer, 8)
                 looks += 1
                 child = find_child(init)
                 if looks <= _RUNNING_LOOKS and runs(child or init):
@@ -135,18 +149,29 @@ def main() -> None:
                 if child:
                     os.kill(int(child), signal.SIGKILL)
                     killed = int(child)
-                moved = move_home(init) or moved
+                moved = move_home(init, home) or moved
             except (BlockingIOError, ProcessLookupError, FileNotFoundError):
                 pass
-        if REQUESTS in ready:
-            request = os.read(REQUESTS, 4096)
+        if requests in ready:
+            request = os.read(requests, 4096)
             if not request:
                 return
             if request == ACTED:
-                os.write(ANSWERS, b"%d %d" % (killed, moved))
+                os.write(answers, b"%d %d" % (killed, moved))
                 killed, moved, looks = 0, False, 0
             else:
-                os.write(ANSWERS, _answer(request))
+                os.write(answers, _answer(request))
+
+
+def main() -> None:
+    """The program of its own; its words are the descriptors of `serve`."""
+    try:
+        with open("/proc/self/comm", "wb") as file:
+            file.write(NAME.encode())
+    except OSError:
+        pass
+    answers, requests, timer, home = map(int, sys.argv[2:])
+    serve(answers, requests, timer, home)
 
 
 if __name__ == "__main__":

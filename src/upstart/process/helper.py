@@ -4,7 +4,8 @@ an access.
 What is always true here: init never waits for the child.  It holds none of init's descriptors but those that it is
 given, is in a session of its own, is shown by ps(1) under its own name, ends with init and never returns.  It shares
 init's memory as it was at the fork, which for one that lives on comes to several megabytes when init changes its own:
-such a one executes itself as a small program, if it can.
+such a one executes itself as a small program after `SETTLED` seconds, if it can.  Not sooner, for a boot has no
+processor to spare for one more interpreter before its login.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
+
+#: Seconds until a helper that lives on becomes a small program.
+SETTLED = 30.0
 
 #: No descriptor is above it.
 _MOST = 1 << 30

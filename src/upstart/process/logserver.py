@@ -11,6 +11,7 @@ import _socket
 import os
 import select
 import sys
+import time
 from _struct import Struct  # the public module is no part of the interpreter
 
 from upstart.base.logfile import append
@@ -20,6 +21,7 @@ from upstart.base.title import show_as
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal
 
@@ -41,9 +43,21 @@ READY = (1 << 64) - 2
 TOLD_TO_END = (1 << 64) - 1
 
 
-def serve(socket: _socket.socket, notes: int, place: int, idle: float, cap: int) -> None:
-    """In the helper: write what comes, until nothing has come for ``idle`` seconds, or init is gone."""
+def serve(
+    socket: _socket.socket,
+    notes: int,
+    place: int,
+    idle: float,
+    cap: int,
+    settled: float = 0.0,
+    settle: Callable[[], None] | None = None,
+) -> None:
+    """In the helper: write what comes, until nothing has come for ``idle`` seconds, or init is gone.
+
+    One that is still at it after ``settled`` seconds calls ``settle`` once, between two requests.
+    """
     working = told = False
+    settled += time.monotonic()
 
     def end() -> None:
         os.pwrite(notes, NOTE.pack(TOLD_TO_END, 0, 0, 0), place * NOTE.size)
@@ -70,6 +84,9 @@ def serve(socket: _socket.socket, notes: int, place: int, idle: float, cap: int)
         except BlockingIOError:
             pass  # another helper was quicker
         working = False
+        if settle is not None and time.monotonic() >= settled and not told:
+            settle()
+            settle = None
     if told:
         end()
 
@@ -104,6 +121,7 @@ def _append(socket: _socket.socket, notes: int, place: int, request: bytes, cap:
 
 def execute(socket: int, notes: int, place: int, idle: float, cap: int) -> None:
     """In a child of init: become a small program that does the same; returns where that cannot be."""
+    os.pwrite(notes, bytes(NOTE.size), place * NOTE.size)
     for fd in (socket, notes):
         os.set_inheritable(fd, True)
     words = [str(word) for word in (VERSION, socket, notes, place, idle, cap)]
@@ -111,7 +129,7 @@ def execute(socket: int, notes: int, place: int, idle: float, cap: int) -> None:
     try:
         os.execve(sys.executable, [sys.executable, "-ISB", "-c", text, *words], {})
     except OSError:
-        pass
+        os.pwrite(notes, NOTE.pack(READY, 0, 0, 0), place * NOTE.size)
 
 
 def main() -> None:

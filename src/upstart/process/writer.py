@@ -92,7 +92,7 @@ class Writers:
         self._stalled: dict[LogFile, None] = {}
         self._timer = -1
         self._holding = False
-        #: Helpers are small programs, as long as what these are made of is there.
+        #: Helpers that live on become small programs, as long as what these are made of is there.
         self._small = True
         self._idle = IDLE
         self._not_before = 0.0
@@ -207,10 +207,11 @@ class Writers:
         os.pwrite(self._notes, bytes(NOTE.size), place * NOTE.size)
         socket, notes, idle, cap, small = self._theirs, self._notes, self._idle, self._cap, self._small
 
+        def settle() -> None:
+            execute(socket.fileno(), notes, place, idle, cap)
+
         def work() -> None:
-            if small:
-                execute(socket.fileno(), notes, place, idle, cap)
-            serve(socket, notes, place, idle, cap)
+            serve(socket, notes, place, idle, cap, helper.SETTLED, settle if small else None)
 
         pid = helper.start(NAME, (socket.fileno(), notes), work)
         process = os.pidfd_open(pid)
