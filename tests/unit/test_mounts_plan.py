@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from upstart.daemon import boot
 from upstart.mounts import files, settings
 from upstart.mounts.fstab import parse
 from upstart.mounts.plan import Plan, plan
@@ -379,6 +380,15 @@ def test_showthrough_comes_before_what_it_shows_through() -> None:
 def test_what_crypttab_says_is_known_of_the_entry() -> None:
     made = make("/dev/mapper/c /c ext4", crypttab={"/dev/mapper/c": "UUID=1"})
     assert made.entries[0].holder == "UUID=1"
+
+
+def test_control_groups_stay_as_init_has_mounted_them() -> None:
+    # A second mount would take back what init asked for and mountall does not know of.
+    shown = f"rw,nosuid,nodev,noexec,relatime,{boot.CGROUP_OPTIONS[0]}"
+    row = Mounted("cgroup2", "/sys/fs/cgroup", "cgroup2", shown, "0:26")
+    kernel = KERNEL | {"cgroup2": True}
+    lines = parse(BUILT_IN, "/lib/init/fstab")[0]
+    assert plan([], lines, kernel, (ROOT, row)).fresh == plan([], lines, kernel, (ROOT,)).fresh
 
 
 def test_comments_blank_lines_and_the_order_of_independent_lines_change_nothing() -> None:

@@ -6,6 +6,7 @@ there already (an initramfs or a container manager mounted it) is left alone.  A
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -33,6 +34,11 @@ _DEVICES = ((NULL, 0o666, 1, 3), ("/dev/tty", 0o666, 5, 0), (CONSOLE, 0o600, 5, 
 #: File systems in memory that a boot needs early: where, and what mount(2) takes.  /etc/default/tmpfs may have them
 #: otherwise, which is for those who read it.
 _IN_MEMORY = (("/dev/shm", "mode=1777"), ("/run/lock", "size=5242880,mode=1777"))
+
+#: What control groups are mounted with: what mountall wants of them, so that it does not mount them again, which would
+#: take back all else; and that to start a job in one waits for nothing (Linux 6.0), where a start that does not closely
+#: follow another takes some 10 ms without.  Then as much of it as the kernel knows.
+CGROUP_OPTIONS = ("nsdelegate,favordynmods", "nsdelegate", None)
 
 #: Bytes: room for every signal that there is to arrive on top of the others; what is not used takes no memory.
 SIGNAL_STACK = 512 << 10
@@ -114,13 +120,19 @@ def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
         with open("/proc/self/mounts", "rb") as file:
             mounted = b" cgroup2 " in file.read()
         if not mounted:
-            try:
-                # Without it, each start of a job that does not closely follow another waits some 10 ms (Linux 6.0).
-                mount_missing("cgroup2", "/sys/fs/cgroup", all_flags, "favordynmods")
-            except OSError:
-                mount_missing("cgroup2", "/sys/fs/cgroup", all_flags)
+            _mount_groups(all_flags)
     except OSError:
         pass  # a kernel or container without it: jobs do without
+
+
+def _mount_groups(flags: int) -> None:
+    for options in CGROUP_OPTIONS:
+        try:
+            mount_missing("cgroup2", "/sys/fs/cgroup", flags, options)
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
 
 
 def set_up_descriptors(path: str, reset: bool) -> None:
