@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +65,61 @@ def test_what_lacks_for_the_moment_does_not_keep_later_processes_from_being_clon
     for _ in range(3):
         assert host.wait(host.spawn(host.job("/bin/true")).pid) == 0
     assert len(asked) == tries
+
+
+@pytest.mark.parametrize("way", ["cloned", "forked"])
+def test_no_signal_is_handled_ignored_or_blocked_in_it(host: Host, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
+    if way == "forked":
+        monkeypatch.setattr(spawn, "fork_into", no_clone)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN), signal.signal(signal.SIGUSR2, lambda number, frame: None)
+    try:
+        status = host.run(host.job("/bin/cat /proc/self/status"))
+    finally:
+        signal.signal(signal.SIGUSR1, before[0])
+        signal.signal(signal.SIGUSR2, before[1])
+    found = dict(line.split(":\t", 1) for line in status.splitlines())
+    assert {int(found[key], 16) for key in ("SigIgn", "SigBlk", "SigCgt", "SigPnd")} == {0}
+
+
+@pytest.mark.parametrize("way", ["cloned", "forked"])
+def test_a_signal_before_the_program_runs_ends_it_and_is_not_inits(
+    host: Host, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
+    if way == "forked":
+        monkeypatch.setattr(spawn, "fork_into", no_clone)
+    seen: list[int] = []
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    wakeup = signal.set_wakeup_fd(write)
+    try:
+        for _ in range(20):
+            result = host.spawn(host.job("/bin/sleep 60"))
+            os.kill(result.pid, signal.SIGTERM)
+            assert host.wait(result.pid) == signal.SIGTERM << 8
+        assert not seen
+        with pytest.raises(BlockingIOError):
+            os.read(read, 1)
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGTERM, before)
+        os.close(read)
+        os.close(write)
+
+
+def test_it_has_those_of_inits_descriptors_that_every_program_gets(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
+    meant, own = os.open("/dev/zero", os.O_RDONLY), os.open("/dev/full", os.O_RDONLY)
+    os.set_inheritable(meant, True)
+    try:
+        found = host.run(host.job("/bin/ls -l /proc/self/fd"))
+        assert f"{meant} -> /dev/zero" in found and "/dev/full" not in found
+    finally:
+        os.close(meant)
+        os.close(own)
 
 
 def test_a_failed_step_of_a_cloned_child_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

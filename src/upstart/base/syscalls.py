@@ -14,8 +14,12 @@ from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
+else:
+    # Without the enumerations of the signal module, which cost more than all that it does.
+    import _signal as signal
 
 # How openat2(2) resolves a path.
 RESOLVE_NO_XDEV = 0x01
@@ -31,11 +35,13 @@ _OPENAT2 = 437
 _CLONE3 = 435
 _CLONE_INTO_CGROUP = 0x200000000
 _CLONE_FILES = 0x400
+_CLONE_CLEAR_SIGHAND = 0x100000000
 _CLOCK_MONOTONIC = 1
 #: sigset_t of the C library, and what is read of struct signalfd_siginfo: signal, errno, code, pid.
 _SET = Struct(f"@{128 // ctypes.sizeof(ctypes.c_ulong)}L")
 _SENT = Struct("=IiiI")
 _SENT_SIZE = 128
+_NO_SIGNALS = bytes(_SET.size)
 #: struct itimerspec: interval and value, each of seconds and nanoseconds.
 _TIMER_SETTING = Struct("@4l")
 #: struct clone_args, CLONE_ARGS_SIZE_VER2: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
@@ -56,7 +62,7 @@ _GENERIC_REBOOT = 142
 #: The same for rt_sigaction(2).
 _SIGACTION = {"x86_64": 13, "i386": 174, "i486": 174, "i586": 174, "i686": 174, "armv6l": 174, "armv7l": 174,
               "armv8l": 174, "ppc": 173, "ppc64": 173, "ppc64le": 173, "s390x": 174, "mips": 4194, "mips64": 5013}
-_GENERIC_SIGACTION = 134
+_SIGACTION_CALL = _SIGACTION.get(os.uname().machine, 134)
 #: The same for ioprio_set(2).
 _IOPRIO_SET = {"x86_64": 251, "i386": 289, "i486": 289, "i586": 289, "i686": 289, "armv6l": 314, "armv7l": 314,
                "armv8l": 314, "ppc": 273, "ppc64": 273, "ppc64le": 273, "s390x": 282, "mips": 4314, "mips64": 5273}
@@ -68,7 +74,7 @@ IOPRIO_NONE, IOPRIO_IDLE = 0, 3
 #: any architecture has in its struct sigaction.
 _RESERVED = (32, 33)
 _SIGNAL_SET = 16 if os.uname().machine.startswith("mips") else 8
-_SIGACTION_SIZE = 64
+_DEFAULT_ACTION = bytes(64)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 #: The same, with the interpreter's lock kept during the call.
@@ -80,6 +86,14 @@ _openat2.restype = ctypes.c_long
 _openat2.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
 _timerfd_settime = _holding.timerfd_settime
 _timerfd_settime.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+_sigprocmask = _holding["sigprocmask"]
+_sigprocmask.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+_set_handler = _holding["signal"]
+_set_handler.restype = ctypes.c_void_p
+_set_handler.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_sigaction = _holding["syscall"]
+_sigaction.restype = ctypes.c_long
+_sigaction.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
 _clone3 = _holding["syscall"]
 _clone3.restype = ctypes.c_long
 _clone3.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t]
@@ -109,6 +123,9 @@ def openat2(dirfd: int, path: bytes, flags: int, resolve: int, mode: int = 0) ->
 def fork_into(cgroup: int) -> int:
     """As os.fork(), with the child in the cgroup whose directory is open as ``cgroup``: clone3(2), CLONE_INTO_CGROUP.
 
+    No handler of ours can run in it, CLONE_CLEAR_SIGHAND: what we handle does in the child what it does by default, and
+    what we ignore it ignores.  To reset that in the child costs a page of memory a signal, copied for it.
+
     Putting a process into a cgroup afterwards makes the kernel wait for an RCU grace period, which takes 10 ms and
     more; a child that is born there waits for nothing, and not even its first fork can escape.  The interpreter is not
     told of the fork as os.fork() would: it has one thread, which goes on in the child with the lock it holds, and
@@ -117,7 +134,8 @@ def fork_into(cgroup: int) -> int:
     Raises OSError: ENOSYS or E2BIG on a kernel before 5.7, or where a filter forbids the call; ENODEV, EBUSY, EACCES
     or EOPNOTSUPP for a group that cannot take the child.
     """
-    arguments = _CLONE_ARGUMENTS.pack(_CLONE_INTO_CGROUP, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+    flags = _CLONE_INTO_CGROUP | _CLONE_CLEAR_SIGHAND
+    arguments = _CLONE_ARGUMENTS.pack(flags, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup)
     # The child returns from this call as well.
     return _check(_clone3(_CLONE3, arguments, _CLONE_ARGUMENTS.size))
 
@@ -129,6 +147,15 @@ def fork_with_descriptors() -> int:
     """
     arguments = _CLONE_ARGUMENTS.pack(_CLONE_FILES, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, 0)
     return _check(_clone3(_CLONE3, arguments, _CLONE_ARGUMENTS.size))
+
+
+def unblock_all(default: Iterable[int] = ()) -> None:
+    """Block no signal, and have those of ``default`` do what they do by default, in a process that is about to execute
+    a program: the interpreter is not told of it.  In a fork's child each page that is touched has to be copied; this
+    touches few."""
+    for number in default:
+        _set_handler(number, None)
+    _sigprocmask(signal.SIG_SETMASK, _NO_SIGNALS, None)
 
 
 def timerfd_create() -> int:
@@ -202,10 +229,8 @@ def reset_reserved_signals() -> None:
 
     Whoever started us may have ignored them, rt_sigaction(2).
     """
-    number = _SIGACTION.get(os.uname().machine, _GENERIC_SIGACTION)
     for each in _RESERVED:
-        _libc.syscall(ctypes.c_long(number), ctypes.c_int(each), bytes(_SIGACTION_SIZE), None,
-                      ctypes.c_size_t(_SIGNAL_SET))
+        _sigaction(_SIGACTION_CALL, each, _DEFAULT_ACTION, None, _SIGNAL_SET)
 
 
 # <spawn.h>; bytes that no architecture's posix_spawnattr_t or posix_spawn_file_actions_t exceeds.

@@ -16,7 +16,7 @@ import pwd
 import resource
 import termios
 
-from upstart.base.syscalls import reset_reserved_signals
+from upstart.base.syscalls import reset_reserved_signals, unblock_all
 from upstart.process import apparmor
 from upstart.process.errors import encode, encode_lack
 from upstart.process.group import CgroupError
@@ -24,6 +24,7 @@ from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
 from upstart.process.limits import LIMITS, original_descriptors, set_limit
 from upstart.process.places import above_all, move, place_sockets
 from upstart.process.program import DEFAULT_PATH, SCRIPT_FD, SHELL
+from upstart.process.request import FIRST_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Setup:
     """All that the child needs, prepared by init: descriptors, arguments, expanded names, cgroup."""
 
     __slots__ = (
-        "argv", "base", "error", "group", "groups", "no_chdir",
+        "argv", "base", "cleared", "crossing", "error", "group", "groups", "ignored", "no_chdir",
         "members", "output", "pause", "plan", "profile", "request", "script", "script_fd", "sockets", "umask",
     )
 
@@ -88,6 +89,11 @@ class Setup:
         self.group: Group | None = None
         self.plan: Plan | None = None
         self.base = ""
+        #: Descriptors of init that every program gets, and signals that init ignores.
+        self.crossing: tuple[int, ...] = ()
+        self.ignored: tuple[int, ...] = ()
+        #: No handler of init's is left in the child.
+        self.cleared = False
 
 
 def run(setup: Setup) -> NoReturn:
@@ -120,7 +126,8 @@ def _step(step: str, error: OSError, detail: str = "") -> Failure:
 
 def _prepare(setup: Setup, error: int) -> None:
     request = setup.request
-    signal.set_wakeup_fd(-1)
+    if not setup.cleared:
+        signal.set_wakeup_fd(-1)
     try:
         above = above_all(setup.script_fd)
         script, output = move(setup.script, above), move(setup.output, above)
@@ -135,7 +142,9 @@ def _prepare(setup: Setup, error: int) -> None:
             os.dup2(script, setup.script_fd)
     except OSError as reason:
         raise _step("dup", reason)
-    _close_those_of_init((error, output, connection))
+    places = range(FIRST_SOCKET, FIRST_SOCKET + len(setup.sockets)) if setup.sockets else request.fds
+    script_fd = setup.script_fd if script >= 0 else -1
+    _close_those_of_init({error, output, connection, script_fd, *places, *setup.crossing})
     os.setsid()
     _open_console(request.console, output)
     if connection >= 0:
@@ -152,26 +161,26 @@ def _prepare(setup: Setup, error: int) -> None:
     except OSError as reason:
         raise _step("rlimit", reason, "nofile")
     if request.process != "security":
-        _stanzas(setup, setup.script_fd if script >= 0 else -1, error)
-    reset_signals()
+        _stanzas(setup, script_fd, error)
+    if setup.cleared:
+        reset_reserved_signals()
+        unblock_all(setup.ignored)
+    else:
+        reset_signals()
     if setup.pause:
         os.close(error)
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def _close_those_of_init(keep: tuple[int, ...]) -> None:
+def _close_those_of_init(keep: set[int]) -> None:
     """Close what the exec would close, now: it may not come for long, and until then whoever is at the other end of
     what init has closed would wait for that end."""
-    try:
-        names = os.listdir("/proc/self/fd")
-    except OSError:
-        return
-    for fd in map(int, names):
-        try:
-            if fd > 2 and fd not in keep and not os.get_inheritable(fd):
-                os.close(fd)
-        except OSError:
-            pass  # the directory's own
+    above = 3
+    for fd in sorted(keep):
+        if fd >= above:
+            os.closerange(above, fd)
+            above = fd + 1
+    os.closerange(above, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def reset_signals() -> None:

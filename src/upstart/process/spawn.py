@@ -139,6 +139,10 @@ class Spawner:
         self._root = os.geteuid() == 0
         self._into_group = True
         self._own = os.getpid()
+        #: Descriptors that whoever started us meant for every program, and signals that we ignore; known at the first
+        #: fork, since whatever is looked at before each would have to be copied after it.
+        self._crossing: tuple[int, ...] | None = None
+        self._ignored: tuple[int, ...] = ()
         self._quick = Quick(user_mode, cgroups)
         #: A pty for the next process, opened while the one before began its work.
         self._spare: tuple[int, int] | None = None
@@ -272,6 +276,10 @@ class Spawner:
         """Start it with fork(2).  Raises OSError if there can be no new process."""
         fds.error, fds.error_child = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         setup.error = fds.error_child
+        if self._crossing is None:
+            self._crossing = _inheritable()
+            self._ignored = tuple([each for each in child.SIGNALS if signal.getsignal(each) == signal.SIG_IGN])
+        setup.crossing, setup.ignored = self._crossing or (), self._ignored
         # Our handlers must not run in the child: it shares the pipe that wakes our loop.
         before = signal.pthread_sigmask(signal.SIG_SETMASK, child.SIGNALS)
         try:
@@ -307,6 +315,7 @@ class Spawner:
                 else:
                     if pid == 0:
                         setup.group = None
+                        setup.cleared = True
                     return pid
                 finally:
                     close(directory)
@@ -319,6 +328,22 @@ def prepare(request: SpawnRequest) -> Members:
     env = request.env
     job, instance = request.job_class.name, request.instance_name
     return Members(0, boot_ticks(), job, instance, None, env.get("UPSTART_SESSION"), env.get("UPSTART_CHROOT"))
+
+
+def _inheritable() -> tuple[int, ...] | None:
+    """Descriptors of ours that cross an exec, but for the standard ones; `None` where that cannot be seen now."""
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return None
+    found = []
+    for fd in map(int, names):
+        try:
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
+        except OSError:
+            pass  # the directory's own
+    return tuple(found)
 
 
 def _delegate(cgroups: Cgroups, plan: Plan) -> None:
