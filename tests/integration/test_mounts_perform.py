@@ -12,7 +12,7 @@ import pytest
 from daemon_init import SessionInit, wait_for
 
 from upstart.mounts.statefile import pack_action
-from upstart.mounts.values import Action, Check, Emit, Mount, Swap, Watch
+from upstart.mounts.values import Action, Check, Emit, Mount, Swap, Tell, Watch
 
 SCRIPTED = Path(__file__).with_name("mounts_scripted.py")
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
@@ -244,6 +244,28 @@ def test_a_file_system_is_checked_with_progress_and_its_log_is_kept(tmp_path: Pa
     assert "status=0" in end
     assert "files" in end
     assert f"Log of /sbin/fsck.ext4 -a -f -C3 {tmp_path}/image" in said
+
+
+def test_a_disk_without_room_for_the_log_of_checks_holds_nothing_up(tmp_path: Path) -> None:
+    before = """
+mount -t tmpfs -o size=16k tmpfs /var/log
+mkdir /var/log/fsck
+mount -t tmpfs tmpfs /run
+mkdir /run/initramfs
+echo "Log of fsck" >/run/initramfs/fsck.log
+dd if=/dev/zero of=/var/log/full bs=4k 2>/dev/null || :
+"""
+    place = str(tmp_path / "a")
+    actions: list[Action] = [Emit(1, "local-filesystems"), Mount(2, "tmpfs", place, "tmpfs", "defaults")]
+    said = perform(tmp_path, actions, before, "wc -c </var/log/fsck/mountall")
+    assert sorted(said) == ["0", "Answered(failed=False, number=1)", ended(2, type="tmpfs")]
+
+
+def test_an_action_that_fails_takes_no_other_along(tmp_path: Path) -> None:
+    place = str(tmp_path / "a")
+    actions: list[Action] = [Tell("what fails"), Mount(1, "tmpfs", place, "tmpfs", "defaults")]
+    said = perform(tmp_path, actions, "export BROKEN=")
+    assert said == ["fault: KeyError(Tell(text='what fails', urgent=False))", ended(1, type="tmpfs")]
 
 
 def test_the_devices_of_a_container_are_told(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ class Loop:
             except SystemExit:
                 raise
             except BaseException as error:
-                self._fail(error)
+                self.fail(error)
 
     def stop(self) -> None:
         """Make `run` return at the end of this turn."""
@@ -252,7 +252,7 @@ class Loop:
         try:
             busy = self.each_turn()
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
         if self._flushes:
             flushes, self._flushes = self._flushes, []
             for each in flushes:
@@ -269,7 +269,7 @@ class Loop:
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
             ready = self._wait(wait)
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
             ready = []
         last = self._next
         for fd, events in ready:
@@ -280,7 +280,7 @@ class Loop:
                 try:
                     watch[1](events)
                 except BaseException as error:
-                    self._fail(error)
+                    self.fail(error)
         if self._signalled:
             self._run_signals()
         if self._heap:
@@ -321,9 +321,9 @@ class Loop:
         try:
             callback()
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Tell of what failed; where that fails too there is nobody left to tell, and the others have their turn."""
         self._failed = True
         if self.fault is None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from upstart.mounts.values import Check, Input
 
 LOG = "/var/log/fsck/mountall"
+#: They say how to check file systems in one boot.
+FLAGS = ("/forcefsck", "/fastboot")
 #: What an initrd of initramfs-tools has logged of its own checks, of the root and of /usr, as logsave(8) does.
 INITRD_LOG = "/run/initramfs/fsck.log"
 PER_SECOND = 10
@@ -169,6 +171,15 @@ def summary(output: str, lines: int = 4) -> str:
     return "\n".join([line.rstrip() for line in output.splitlines() if line.strip()][-lines:])
 
 
+def forget_flags() -> None:
+    """Have the next boot check file systems as it does by itself."""
+    for path in FLAGS:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+
+
 class Log:
     """What checks have said in this boot, those of the initrd first: it begins the file anew, and what comes later is
     added."""
@@ -195,11 +206,10 @@ class Log:
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if self._begun else os.O_TRUNC)
         try:
-            fd = self._open(flags)
+            with open(self._open(flags), "w", encoding="utf-8", errors="replace") as file:
+                file.write(text)
         except OSError:
             return
-        with open(fd, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
         self._waiting = ""
         self._begun = True
 

@@ -18,7 +18,7 @@ import time
 
 from upstart.base.loop import READ, WRITE
 from upstart.mounts import mtab, statefile, tablewatch, waiters
-from upstart.mounts.checking import CANCELLED, Checker, set_idle
+from upstart.mounts.checking import CANCELLED, Checker, forget_flags, set_idle
 from upstart.mounts.mounter import Mounter
 from upstart.mounts.processes import Processes, start_time
 from upstart.mounts.values import (
@@ -76,8 +76,6 @@ _ERROR = 1
 #: Exit statuses with which the boot goes on, and that of a restart that follows.
 _WELL = (0, 5)
 _RESTART = 4
-#: They say how to check file systems in one boot.
-FLAGS = ("/forcefsck", "/fastboot")
 #: The job for what comes later.
 LATE = "mountall-late"
 #: Priorities of what is done, for who asks to see that, and what is told with the higher one.
@@ -136,8 +134,9 @@ class Performer:
         loop.each_turn = self._turn
         loop.add_fd(table.fd, tablewatch.CHANGED, lambda events: self._read_table())
         self._perform: dict[type, Callable[[Any], object]] = {
-            Emit: self._emit, Check: self._check, Calm: self._calm, Mount: self._mount, Swap: self._swap,
-            Cancel: self._cancel, Watch: self._watch, Tell: self._tell, Prompt: self._show, Wake: self._set_wake,
+            Emit: self._emit, Check: self._begin_by(self._checker.start), Calm: self._calm,
+            Mount: self._begin_by(self._mounter.mount), Swap: self._begin_by(self._mounter.swap), Cancel: self._cancel,
+            Watch: self._watch, Tell: self._tell, Prompt: self._show, Wake: self._set_wake,
             End: self._end,
         }  # fmt: skip
 
@@ -174,7 +173,7 @@ class Performer:
             number: int = action.number  # type: ignore[attr-defined]
             self._open[number] = action
             if number not in running or not self._adopt(action, number, *running[number]):
-                self._perform[type(action)](action)
+                self._do(action)
         if document["watching"]:
             self._watch(Watch())
         self._show(prompt)  # type: ignore[arg-type]
@@ -207,7 +206,7 @@ class Performer:
                 self._save()
             for action in actions:
                 self._trace(INFO if isinstance(action, _TOLD) else DEBUG, repr(action))
-                self._perform[type(action)](action)
+                self._do(action)
                 if self._ending:
                     break
         if self._changed:
@@ -314,6 +313,13 @@ class Performer:
 
     # Actions
 
+    def _do(self, action: Action) -> None:
+        """Perform it; what goes wrong with it is told, for the boot waits for others, too."""
+        try:
+            self._perform[type(action)](action)
+        except Exception as error:
+            self._loop.fail(error)
+
     def _emit(self, action: Emit) -> None:
         if self._events is None:
             self._answered(Answered(action.number))
@@ -326,14 +332,9 @@ class Performer:
             if self._events is not None and action.name == _LOGS[-1]:
                 self._events.notify_disk_writeable()
 
-    def _check(self, action: Check) -> None:
-        self._follow(action.number, self._checker.start(action, self._answered))
-
-    def _mount(self, action: Mount) -> None:
-        self._follow(action.number, self._mounter.mount(action, self._answered))
-
-    def _swap(self, action: Swap) -> None:
-        self._follow(action.number, self._mounter.swap(action, self._answered))
+    def _begin_by(self, start: Callable[[Any, Callable[[Any], object]], Process | None]) -> Callable[[Any], object]:
+        """What performs an action that has its answer when a process, or what stands for it, has ended."""
+        return lambda action: self._follow(action.number, start(action, self._answered))
 
     def _follow(self, number: int, process: Process | None) -> None:
         if process is not None:
@@ -347,7 +348,7 @@ class Performer:
             if self._running.pop(number).cancelled:
                 self._answered(Ended(number, CANCELLED))
             else:
-                self._perform[type(action)](action)
+                self._do(action)
 
         process = self._processes.adopt(pid, started, then)
         self._follow(number, process)
@@ -401,11 +402,7 @@ class Performer:
         self._ending = True
         self._changed = True
         if action.status in _WELL and self._events is not None and not self._late:
-            for path in FLAGS:
-                try:
-                    os.unlink(path)
-                except OSError:
-                    pass
+            forget_flags()
             if self._reducer.remaining():
                 self._events.start_job(LATE)
         elif action.status == _RESTART:
