@@ -1,7 +1,7 @@
 # make          every command below build/sbin/, running the modules of this checkout
 # make run      boots a real Debian with our init, checks its daemons, and gives a shell inside
 # make check    everything that must hold; the parts: lint, unit, integration, deb, lintian, boot, vm
-# make bridge-moments  bridges killed, and init re-executed, at each of fifty moments
+# make bridge-moments  bridges killed, and init re-executed, at each of fifty moments; ten thousand connections
 # make faults   a thousand trials of an init that lacks memory, processes, descriptors or disk, or a system call's success
 # make check-packages  the packages built, examined and lived through on each release, with all that goes wrong
 # make vm-cloud   virtual machines that cloud-init configures
@@ -162,7 +162,8 @@ mutants: all $(MUTANTS)/done
 
 bridge-moments: all
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES)
-	MOMENTS=50 $(PYTHON) -m pytest tests/integration/test_bridge_moments.py tests/integration/test_bridge_moments_others.py
+	MOMENTS=50 SOCKET_FLOOD=10000 $(PYTHON) -m pytest -rP tests/integration/test_bridge_moments.py \
+	    tests/integration/test_bridge_moments_others.py tests/integration/test_socket_flood.py
 
 # How fast it is; PEER_INIT=, PEER_INITCTL=, QUICK=1, PARTS=, JOBS_DIR=, BOOT=1 are explained in the program.
 bench: all $(if $(filter-out 0,$(BOOT)),deb)
