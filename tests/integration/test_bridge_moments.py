@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from bridge_system import Bridged
-from daemon_init import PROGRAMS, wait_for
+from daemon_init import PROGRAMS
 from test_daemon_pid1 import pytestmark
 
 __all__ = ["pytestmark"]
@@ -113,7 +113,7 @@ def test_nothing_awaited_is_lost(moments: Moments, what: str, moment: int) -> No
     happen(moments, at)
     timer.join()
     try:
-        wait_for(lambda: not missing(moments.told(at)), 15)
+        moments.wait_for(lambda: not missing(moments.told(at)), 15)
     except AssertionError:
         raise AssertionError(f"{missing(moments.told(at))} of {moments.told(at)}") from None
     if what == "kill":
