@@ -131,6 +131,20 @@ def test_a_boot_is_over_when_nothing_is_on_its_way_and_each_took_its_time() -> N
     assert period.ended - period.began == 3.5
 
 
+def test_the_end_of_a_machine_soon_after_is_no_part_of_its_boot() -> None:
+    world = chain(task="start on startup\ntask\nexec t\n", rc="start on runlevel\ntask\nexec x\n")
+    world.now += 1
+    world.engine.set_ending(True)
+    world.engine.emit("runlevel", {"RUNLEVEL": "0"}, last=True)
+    world.settle()
+    world.now += 7
+    world.exit("rc")
+    period = boots.boot(Story(history_of(world)))
+    assert period is not None
+    assert {each.life.name for each in period.took} == {"one", "two", "three", "task"}
+    assert period.ended - period.began == 2.5
+
+
 def test_the_end_of_a_machine_is_what_came_since_it_was_to_end() -> None:
     world = chain()
     assert boots.end(Story(history_of(world))) is None

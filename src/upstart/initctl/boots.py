@@ -1,7 +1,7 @@
 """A boot, or the end of a machine, as the history has it: what belongs to it, and how long each thing took.
 
 What is always true here: a boot is what began when init did, and went on until nothing was on its way for `QUIET`
-seconds; the end of the machine is what came since it was to end.
+seconds, or until the machine was to end; the end of the machine is what came since.
 """
 
 from __future__ import annotations
@@ -66,14 +66,16 @@ def boot(story: Story) -> Period | None:
     if not begins:
         return None
     began = ended = begins[0]
+    over = next((at for at, ends in story.ending if ends and at >= began), None)
     found: list[Took] = []
     lives = sorted((life for life in all_lives(story) if life.began is not None), key=lambda life: life.began or 0.0)
     for life in lives:
         took = Took(life, story)
-        if took.began > ended + QUIET:
+        if took.began > ended + QUIET or (over is not None and took.began >= over):
             break
         found.append(took)
-        ended = max(ended, took.settled if took.settled is not None else story.history.clock)
+        settled = took.settled if took.settled is not None else story.history.clock
+        ended = max(ended, settled if over is None else min(settled, over))
     return Period(story, "boot", began, ended, found)
 
 
