@@ -13,6 +13,7 @@ import pytest
 
 from direct_writer import DirectWriter
 from upstart.conf.jobclass import JobClass, ProcessDef
+from upstart.process import warden
 from upstart.process.cgroup import Cgroups
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members, reaped
@@ -96,9 +97,9 @@ class Host:
         """Start a process of ``job``; its output goes to `output`."""
         variables = {"PATH": PATH, "TERM": "linux", "UPSTART_JOB": job.name, "UPSTART_INSTANCE": instance}
         variables.update(env or {})
-        result = self.spawner.spawn(
-            SpawnRequest(job, job.name, process, instance, variables, fds, console, job.session)
-        )
+        request = SpawnRequest(job, job.name, process, instance, variables, fds, console, job.session)
+        request.warded = process == "main" and job.expect in ("fork", "daemon")
+        result = self.spawner.spawn(request)
         self.started.append(result)
         if result.output_fd >= 0:
             self.logs[result.pid] = JobLog(self.store, str(self.directory / f"{result.pid}.log"), result.output_fd)
@@ -127,6 +128,7 @@ class Host:
             if kind in (EXITED, KILLED):
                 self.statuses[pid] = value if kind == EXITED else value << 8
                 reaped(pid)
+                warden.ended([result.members for result in self.started], pid)
                 for result in self.started:
                     if result.pid == pid:
                         self._outcome(result)
@@ -194,6 +196,7 @@ class Host:
         until(none_left)
         for result in self.started:
             self._outcome(result)
+            warden.let_go(result.members)
             if result.script_feed is not None:
                 os.close(result.script_feed[0])
         for log in self.logs.values():

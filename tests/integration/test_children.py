@@ -78,6 +78,11 @@ class Table:
         self.children.reap()
         self.settle()
 
+    def notice(self) -> None:
+        """Take note of what has ended, and do nothing else."""
+        self.loop.turn(0.01)
+        self.children.reap()
+
     def until_running(self, instance: Instance) -> None:
         """Turn until a job is running."""
 
@@ -138,10 +143,10 @@ def test_a_daemon_of_which_nothing_was_known_when_its_job_was_stopped_is_stopped
     table.spawn()
     pid = instance.main_pid
     assert instance.state == ("stopping" if held else "killed") and pid
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    until(lambda: not alive(pid))
     daemon = int(path.read_text())
     # Its end is known before anything was sent to it.
-    table.children.reap()
+    table.notice()
     assert instance.main_pid == daemon
     table.waiting = holder
     table.spawn()
@@ -257,14 +262,15 @@ def test_what_a_main_process_has_left_is_looked_for_by_the_next_program(
     table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance = leave_daemon(table, tmp_path / "pid")
-    os.waitid(os.P_PID, instance.main_pid, os.WEXITED | os.WNOWAIT)
+    until(lambda: not alive(instance.main_pid))
 
     def lack(*_: object) -> bytes:
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
         patch.setattr("upstart.process.procfs.read_file", lack)
-        table.children.reap()
+        table.notice()
+    assert table.children.running[instance, "main"].ended is not None
     saved = table.children.dump()
     table.performer.close()
     table.begin()
@@ -278,16 +284,19 @@ def test_an_end_that_could_not_be_dealt_with_leads_to_the_daemon_when_it_can(
 ) -> None:
     instance = leave_daemon(table, tmp_path / "pid")
     pid = instance.main_pid
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    until(lambda: not alive(pid))
+    tried = 0
 
     def lack(*_: object) -> None:
+        nonlocal tried
+        tried += 1
         raise MemoryError
 
     with monkeypatch.context() as patch:
         patch.setattr(Following, "main_ended", lack)
-        while Path(f"/proc/{pid}").exists():
+        while not tried:
             with suppress(MemoryError):
-                table.children.reap()
+                table.notice()
     assert instance.main_pid == pid
     table.mend()
     table.until_running(instance)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon_init import JOB, MANAGER, UPSTART, Client, DBusError, SessionInit, wait_for
+from daemon_init import JOB, MANAGER, UPSTART, Client, DBusError, SessionInit, lose_state, wait_for
 from process_support import alive, needs_root
 
 from upstart.process.cgroup import find_own
@@ -307,22 +307,119 @@ def test_a_daemon_that_leaves_its_cgroup_is_followed(grouped: SessionInit, group
         elsewhere.rmdir()
 
 
-def test_nobodys_process_is_not_taken_for_a_daemon_by_its_environment(ungrouped: SessionInit) -> None:
-    # An orphan of this init, which a job of nobody's has started; it says that it is another job's.
+@pytest.mark.parametrize("user", ["", "setuid nobody\n"], ids=["same-user", "nobody"])
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+def test_nobody_is_taken_for_a_daemon_by_its_environment(init: SessionInit, user: str, expect: str) -> None:
+    # An orphan of this init, which another job has started while this one runs; it says that it is this one's.
     script = "setsid env UPSTART_JOB=web sleep 600 & echo $!"
-    ungrouped.write("stranger", f"setuid nobody\nscript\n{script}\nend script\n")
-    ungrouped.write("web", "expect fork\nscript\n:\nsleep .2\nend script\n")
-    client = ungrouped.client()
+    init.write("stranger", f"{user}script\n{script}\nend script\n")
+    init.write("web", f"expect {expect}\nscript\n:\nsleep .4\nend script\n")
+    client = init.client()
     known(client, "stranger")
     known(client, "web")
     serial = client.send(f"{MANAGER}/jobs/web", JOB, "Start", "asb", [], True)
-    ungrouped.client().start("stranger")
-    stranger = int(wait_for(lambda: ungrouped.job_log("stranger")))
+    init.client().start("stranger")
+    stranger = int(wait_for(lambda: init.job_log("stranger")))
     wait_for(lambda: "UPSTART_JOB=web" in Path(f"/proc/{stranger}/environ").read_text())
     with pytest.raises(DBusError, match="Job failed to start"):
         client.answer(serial)
     assert alive(stranger)
     os.kill(stranger, signal.SIGKILL)
+
+
+def test_a_process_that_says_so_is_not_ended_with_the_job_either(ungrouped: SessionInit) -> None:
+    ungrouped.write("stranger", "script\nsetsid env UPSTART_JOB=web sleep 600 & echo $!\nend script\n")
+    ungrouped.write("web", "kill mode all\nexec sleep 600\n")
+    client = ungrouped.client()
+    known(client, "stranger")
+    known(client, "web")
+    client.start("web")
+    client.start("stranger")
+    stranger = int(wait_for(lambda: ungrouped.job_log("stranger")))
+    wait_for(lambda: "UPSTART_JOB=web" in Path(f"/proc/{stranger}/environ").read_text())
+    client.stop("web")
+    assert alive(stranger)
+    os.kill(stranger, signal.SIGKILL)
+
+
+#: Forks twice as quickly as a program can, leaves nothing open, and wipes its environment.
+QUICK = """
+import os, sys
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+os.closerange(0, 3)
+os.execve("/bin/sleep", ["sleep", "600"], {})
+"""
+
+
+@pytest.mark.parametrize("expect", ["fork", "daemon"])
+@pytest.mark.parametrize("by", ["program", "script"])
+def test_a_daemon_that_nobody_has_seen_fork_is_followed_whatever_it_says_of_itself(
+    init: SessionInit, by: str, expect: str
+) -> None:
+    (init.directory / "quick.py").write_text(QUICK)
+    command = f"/usr/bin/python3 -IS {init.directory}/quick.py"
+    # A script starts it at some moment between two looks.
+    text = f"exec {command}\n" if by == "program" else f"script\nsleep .1\n{command}\nsleep .07\nend script\n"
+    for _ in range(3):
+        start(init, f"expect {expect}\n{text}")
+        wait_for(lambda: Path(f"/proc/{main_of(init)}/cmdline").read_bytes() == b"sleep\x00600\x00")
+        stop(init)
+
+
+def wardens(init: SessionInit) -> list[int]:
+    """The children of init that are one."""
+    children = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text().split()
+    return [int(each) for each in children if Path(f"/proc/{each}/comm").read_text() == "upstart-warden\n"]
+
+
+def test_a_warden_is_there_only_as_long_as_it_is_needed(ungrouped: SessionInit) -> None:
+    start(ungrouped, f"expect daemon\nexec {server(ungrouped, 'middle', 0)}\n")
+    pid = served(ungrouped)
+    assert main_of(ungrouped) == pid
+    (warden,) = wardens(ungrouped)
+    # It does what it does for the next program as well, and ends when there is no doubt about the daemon any more.
+    ungrouped.restart()
+    assert wardens(ungrouped) == [warden] and main_of(ungrouped) == pid
+    wait_for(lambda: not wardens(ungrouped), 20)
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == str(ungrouped.pid)
+    stop(ungrouped)
+
+
+def test_a_daemon_whose_warden_is_killed_stays_the_jobs(ungrouped: SessionInit) -> None:
+    start(ungrouped, f"expect daemon\nexec {server(ungrouped, 'middle', 0)}\n")
+    pid = served(ungrouped)
+    (warden,) = wardens(ungrouped)
+    os.kill(warden, signal.SIGKILL)
+    wait_for(lambda: not wardens(ungrouped))
+    assert main_of(ungrouped) == pid
+    stop(ungrouped)
+
+
+def test_how_a_daemon_ended_is_known_while_it_has_a_warden(ungrouped: SessionInit) -> None:
+    ungrouped.write("after", "start on stopped web\nexec sh -c 'echo result=$RESULT,signal=$EXIT_SIGNAL,'\n")
+    known(ungrouped.client(), "after")
+    start(ungrouped, f"expect daemon\nexec {server(ungrouped, 'middle', 0)}\n")
+    os.kill(served(ungrouped), signal.SIGUSR1)
+    ungrouped.client().wait_status("web", "stop/waiting")
+    wait_for(lambda: "result=failed,signal=USR1,\n" in ungrouped.job_log("after").replace("\r", ""))
+    assert not wardens(ungrouped)
+
+
+def test_an_init_that_begins_anew_without_its_state_adopts_what_a_warden_had(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    init = SessionInit(tmp_path, {}, "--no-cgroups", program=lose_state(tmp_path) / "init")
+    try:
+        start(init, f"expect daemon\nexec {server(init, 'middle', 0)}\n")
+        pid = served(init)
+        assert wardens(init)
+        init.restart()
+        wait_for(lambda: main_of(init) == pid)
+        assert not wardens(init)
+        stop(init)
+    finally:
+        init.close()
 
 
 def test_what_is_followed_is_followed_after_a_restart(init: SessionInit) -> None:

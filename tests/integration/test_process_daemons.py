@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from process_support import Host, alive, left, make_host, needs_root, until
 
+from upstart.process import warden
 from upstart.process.follow import Decision, Failed, Following, Forked, Wait
 from upstart.process.kill import signal_job
 
@@ -136,10 +137,20 @@ class Followed:
         self.decision: Decision = Wait(0.005, self.pid)
         self.due = time.monotonic()
         self.judged: set[int] = set()
+        self.told: set[int] = set()
 
     def turn(self) -> None:
         """One turn of the loop."""
         self.host.turn()
+        if self.pid not in self.told and not alive(self.pid) and warden.has(self.members, self.pid):
+            # As the daemon learns by a pidfd; how it ended is told when the warden is dismissed.
+            self.told.add(self.pid)
+            if self.following.undecided:
+                self._decide(self.following.main_ended(time.monotonic(), None))
+            else:
+                self._dismiss()
+        elif isinstance(self.decision, Failed) and self.members.warden:
+            self._dismiss()
         for pid in list(self.host.statuses):
             if pid in self.judged:
                 continue
@@ -153,6 +164,10 @@ class Followed:
                     self._decide(decision)
         if isinstance(self.decision, Wait) and time.monotonic() >= self.due:
             self._decide(self.following.look(time.monotonic()))
+
+    def _dismiss(self) -> None:
+        self.members.processes(fresh=True)
+        warden.dismiss(self.members)
 
     def _decide(self, decision: Decision) -> None:
         self.decision = decision
@@ -232,6 +247,12 @@ def test_a_wrong_stanza_gives_the_daemon_all_the_same(host: Host, expect: str, s
 def test_a_daemon_that_dies_early_has_failed(host: Host, expect: str, shape: str) -> None:
     followed = Followed(host, expect, command(host, shape))
     assert isinstance(followed.decided(), Failed)
+
+    def reaped() -> bool:
+        followed.turn()
+        return followed.spawned in host.statuses
+
+    until(reaped)
     assert host.statuses[followed.spawned] in (3, 4)
 
 
@@ -301,6 +322,7 @@ def test_killing_a_followed_job_leaves_nothing(host: Host) -> None:
     assert len(left(followed.members)) >= 4
     assert signal_job(followed.pid, signal.SIGKILL, followed.members)
     host.until(lambda: not left(followed.members))
+    warden.dismiss(followed.members)
     assert host.wait(followed.pid) == signal.SIGKILL << 8
 
 

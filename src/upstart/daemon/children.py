@@ -16,7 +16,7 @@ from upstart.base import utmp
 from upstart.daemon.following import Daemons
 from upstart.daemon.running import Running, name_of, others
 from upstart.daemon.watching import Watching
-from upstart.process import helper
+from upstart.process import helper, warden
 from upstart.process.kill import SIGKILL, kill_members, signal_job, signal_process
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members, reaped
@@ -77,7 +77,8 @@ class Children:
         self._of_job = 0
         self.running: Table = {}
         self.watching = Watching(engine, loop, self.running, warn)
-        self._daemons = Daemons(engine, loop, warn, self.running, self.reap, self._tell_end)
+        outcome = self.watching.outcome
+        self._daemons = Daemons(engine, loop, warn, self.running, self.reap, outcome, self._tell_end)
 
     def close(self) -> None:
         """The end has come: have written what was said."""
@@ -109,6 +110,7 @@ class Children:
         if running is None:
             return None
         self._daemons.let_go(running)
+        self._daemons.dismiss(running)
         self._loop.remove(running.follow_timer)
         self._loop.remove(running.log_timer)
         self.watching.end(running)
@@ -124,6 +126,7 @@ class Children:
         for (instance, process), running in list(self.running.items()):
             pid = running.members.pid
             if not pid:
+                warden.dismiss(running.members)
                 del self.running[instance, process]
                 continue
             running.members.born()
@@ -139,6 +142,7 @@ class Children:
             if running.ended is not None and running.log_timer < 0:
                 self._end_told(running)
             self.watching.watch(instance, process, running)
+            self.ward(instance, process, running)
         self._tell_lost_ends()
 
     def _tell_lost_ends(self) -> None:
@@ -152,6 +156,11 @@ class Children:
                     self._end_of(pid, None)
             except OSError:
                 pass
+
+    def ward(self, instance: Instance, process: str, running: Running) -> None:
+        """See to a process that is the child of a warden, if it is."""
+        if process == "main":
+            self._daemons.ward(instance, running)
 
     def follow(self, instance: Instance) -> None:
         """Watch the main process become a daemon."""
@@ -234,6 +243,7 @@ class Children:
         reaped(pid)
         found = self._engine.pids.get(pid)
         if found is None:
+            warden.ended([running.members for running in self.running.values()], pid)
             self._noticed(pid)
             self._daemons.orphan_ended(pid)
             return

@@ -3,7 +3,8 @@
 What is always true here: what a process is to become is decided by `upstart.process.follow`, this acts upon it.  A
 main process that ends where it was to become a daemon is first asked what it left; only then is its end the job's.  A
 main process that is not the one spawned may be no child of ours: it is held by a pidfd, through which its end is seen
-and signals go to it and to nobody else, whoever gets its number.
+and signals go to it and to nobody else, whoever gets its number.  One that has a warden, too, until that is dismissed:
+when a daemon has been found and has lasted, or once it matters how a process of the warden's has ended.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import time
 
 from upstart.daemon.running import others
-from upstart.process.follow import FIRST_LOOK, Failed, Following, Forked, Wait
+from upstart.process import warden
+from upstart.process.follow import FIRST_LOOK, PATIENCE, Failed, Following, Forked, Wait
 from upstart.process.held import Held
-from upstart.process.procfs import look
+from upstart.process.kill import ALL
+from upstart.process.procfs import begun, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from upstart.base.loop import Loop
+    from upstart.conf.jobclass import JobClass
     from upstart.daemon.running import Running
     from upstart.engine.data import Instance
     from upstart.engine.engine import Engine
@@ -35,14 +39,21 @@ BLIND_SECONDS = 0.25
 BLIND_LOOKS = 40
 
 
+def warded(job_class: JobClass) -> bool:
+    """Whether init has to know what the main process of a job leaves, whatever that does.  (Of a process that is the
+    child of a warden nobody learns that it has stopped.)"""
+    return job_class.expect in ("fork", "daemon") or (job_class.kill_mode == ALL and job_class.expect != "stop")
+
+
 class Daemons:
     """Those among the processes ``running`` of one engine.
 
-    ``reap`` () is called when one has ended that is ours to wait for, ``ended`` (running, pid, status or None) when
-    the end of one is to be told to the engine.
+    ``reap`` () is called when one has ended that is ours to wait for, ``outcome`` (instance, process, running) tells
+    whether it is known that the program of one was not executed, ``ended`` (running, pid, status or None) is called
+    when the end of one is to be told to the engine.
     """
 
-    __slots__ = ("_end", "_engine", "_loop", "_reap", "_running", "_warn")
+    __slots__ = ("_end", "_engine", "_loop", "_outcome", "_reap", "_running", "_warn")
 
     def __init__(
         self,
@@ -51,6 +62,7 @@ class Daemons:
         warn: Callable[[str], None],
         running: Table,
         reap: Callable[[], object],
+        outcome: Callable[[Instance, str, Running], bool],
         ended: Callable[[Running, int, int | None], object],
     ) -> None:
         self._engine = engine
@@ -58,6 +70,7 @@ class Daemons:
         self._warn = warn
         self._running = running
         self._reap = reap
+        self._outcome = outcome
         self._end = ended
 
     # Following
@@ -96,6 +109,7 @@ class Daemons:
                 self._warn(decision.note)
             self._engine.process_forked(instance, decision.pid)
             self._hold(instance, running, decision.pid, decision.start)
+            self._dismiss_later(instance, running)
         elif isinstance(decision, Failed):
             # Nothing is left, and the end of the last is not yet told.
             self._hold(instance, running, instance.main_pid, -1)
@@ -106,14 +120,17 @@ class Daemons:
 
     def _hold(self, instance: Instance, running: Running, pid: int, start: int) -> None:
         """Have the end of the main process seen, whoever its parent is."""
-        self.let_go(running)
         running.members.note_session(pid)
+        self._watch_end(instance, running, pid, start)
+
+    def _watch_end(self, instance: Instance, running: Running, pid: int, start: int) -> None:
+        self.let_go(running)
 
         def ended(waits_for_us: bool) -> None:
             if waits_for_us:
                 self._reap()
             elif self._running.get((instance, "main")) is running and instance.main_pid == pid and not running.ended:
-                self.main_ended(instance, running, pid, None)
+                self._ended_elsewhere(instance, running, pid)
 
         running.held = Held(self._loop, pid, start, ended)
 
@@ -124,7 +141,50 @@ class Daemons:
             running.held.close()
             running.held = None
 
+    # Wardens
+
+    def ward(self, instance: Instance, running: Running) -> None:
+        """Have the end of a process seen that is the child of a warden, if it is."""
+        pid = running.members.pid
+        if running.members.warden and running.held is None and instance.main_pid == pid:
+            self._watch_end(instance, running, pid, begun(pid) or -1)
+
+    def _dismiss_later(self, instance: Instance, running: Running) -> None:
+        """The daemon has been found: should it be another after all, that is seen in the time to come."""
+        self._loop.remove(running.ward_timer)
+        running.ward_timer = -1
+        if running.members.warden and instance.job_class.kill_mode != ALL:
+            running.ward_timer = self._loop.call_later(PATIENCE, lambda: self._dismiss_seen(instance, running))
+
+    def _dismiss_seen(self, instance: Instance, running: Running) -> None:
+        """Have the warden end; what it was given is known as the job's."""
+        try:
+            running.members.processes(others(instance, "main"), fresh=True)
+        except OSError:
+            pass  # what was seen before is known
+        self.dismiss(running)
+
+    def dismiss(self, running: Running) -> None:
+        """Have the warden end; nobody looks what the job consists of."""
+        self._loop.remove(running.ward_timer)
+        running.ward_timer = -1
+        warden.dismiss(running.members)
+
     # Ends
+
+    def _ended_elsewhere(self, instance: Instance, running: Running, pid: int) -> None:
+        """A main process has ended that init does not wait for; for a warden's it will, where the status matters."""
+        if self._outcome(instance, "main", running):
+            return
+        following = running.following
+        if following is None:
+            deciding = self._unfollowed(instance, running, pid)
+        else:
+            deciding = following.undecided
+        if not deciding and warden.has(running.members, pid):
+            self._dismiss_seen(instance, running)
+        else:
+            self.main_ended(instance, running, pid, None)
 
     def main_ended(self, instance: Instance, running: Running, pid: int, status: int | None) -> None:
         """A main process has ended that may have become a daemon before: tell the engine, unless it has left one."""
@@ -144,6 +204,10 @@ class Daemons:
             running.looks, running.ended = 0, None
             if not isinstance(decision, Failed):
                 self._decide(instance, running, decision)
+                return
+            if status is None and warden.has(running.members, pid):
+                # Nothing is left, and we shall be told how it ended.
+                self.dismiss(running)
                 return
         self._end(running, pid, status)
 
@@ -201,3 +265,7 @@ class Daemons:
             held = [main, info.start if info is not None else -1]
         if held is not None:
             self._hold(instance, running, *held)
+        if process == "main":
+            self.ward(instance, running)
+            if running.following is not None and not running.following.undecided:
+                self._dismiss_later(instance, running)

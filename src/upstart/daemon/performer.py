@@ -12,6 +12,7 @@ from upstart.base.closing import close_given
 from upstart.base.priority import DEBUG, WARN
 from upstart.daemon import sessionfile
 from upstart.daemon.children import Children
+from upstart.daemon.following import warded
 from upstart.daemon.running import name_of, others
 from upstart.engine.effects import Spawn
 from upstart.process import limits
@@ -157,6 +158,7 @@ class Performer:
         )
         if process == "main":
             request.connection = instance.connection
+            request.warded = warded(job_class)
             if session is None:
                 request.sockets = self._keeping.given(instance.job.name)
             if request.sockets:
@@ -191,6 +193,7 @@ class Performer:
             path = log_path(logdir, instance.job.name, instance.name, session)
             running.log = JobLog(children.logs, path, result.output_fd, session)
         children.watching.watch(instance, process, running)
+        children.ward(instance, process, running)
         if self._spawner.unprepared:
             # While the program begins its work: nobody waits for us then.
             self._spawner.unprepared = False

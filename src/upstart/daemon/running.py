@@ -20,7 +20,7 @@ class Running:
 
     __slots__ = (
         "ended", "error_fd", "error_watch", "feed", "feed_watch", "follow_timer", "following", "held", "kills", "log",
-        "log_timer", "log_watch", "looks", "members", "told",
+        "log_timer", "log_watch", "looks", "members", "told", "ward_timer",
     )  # fmt: skip
 
     def __init__(self, members: Members) -> None:
@@ -43,6 +43,8 @@ class Running:
         self.following: Following | None = None
         self.follow_timer = -1
         self.held: Held | None = None
+        #: When its warden is dismissed.
+        self.ward_timer = -1
         #: How often SIGKILL was sent to it.
         self.kills = 0
 
@@ -52,6 +54,7 @@ class Running:
             self.error_fd,
             self.log.fd if self.log is not None else -1,
             self.feed[0] if self.feed is not None else -1,
+            self.members.leash,
         ]
         return [fd for fd in fds if fd >= 0]
 

@@ -337,6 +337,11 @@ class Following:
         self.follower = Follower(expect, name, members.pid, now)
         self._seen: set[int] = set()
 
+    @property
+    def undecided(self) -> bool:
+        """Whether it is not known yet what the job is running with."""
+        return self.follower.phase == "settling" or (self.follower.phase == "following" and not self.follower.running)
+
     def look(self, now: float, spare: Collection[int] = ()) -> Decision:
         """Look at the job's processes; ``spare`` are the pids of its other processes (post-start, pre-stop)."""
         try:
@@ -370,6 +375,8 @@ class Following:
             processes = [info for info in processes if info.pid != main]
         self._seen = {info.pid for info in processes}
         lag = max(waited(main), *(waited(info.pid) for info in processes), 0.0) if late else 0.0
+        for pid in self.members.gone:
+            self.follower.orphan_ended(pid)
         if not processes or not main_lives or self.follower.phase != "following":
             launcher = any(info.pid == self.members.pid for info in processes)
             return Sight(processes, launcher and is_shell(self.members.pid), dying=self.members.dying, lag=lag)

@@ -75,7 +75,10 @@ class Held:
 
     def _tell(self) -> None:
         self._loop.remove(self._watch)
+        # Once more, should this fail: nobody else knows of it.
+        self._watch = again = self._loop.call_later(LOOK_SECONDS, self._tell)
         self._ended(self._waits_for_us())
+        self._loop.remove(again)
 
     def _waits_for_us(self) -> bool:
         kind, number = (os.P_PIDFD, self.pidfd) if self.pidfd >= 0 else (os.P_PID, self.pid)

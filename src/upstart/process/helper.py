@@ -69,7 +69,7 @@ def _run(name: str, keep: tuple[int, ...], work: Callable[[], object], parent: i
         syscalls.die_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        _keep_only(keep)
+        keep_only(keep)
         os.chdir("/")
         show_as(name, name)
         work()
@@ -78,7 +78,8 @@ def _run(name: str, keep: tuple[int, ...], work: Callable[[], object], parent: i
         os._exit(status)
 
 
-def _keep_only(keep: tuple[int, ...]) -> None:
+def keep_only(keep: tuple[int, ...]) -> None:
+    """Close all descriptors but ``keep``, and have 0 to 2 be /dev/null."""
     null = os.open(os.devnull, os.O_RDWR | os.O_NOCTTY)
     for fd in range(3):
         os.dup2(null, fd)

@@ -1,14 +1,16 @@
 """Which processes belong to one process of a job: what it started, and all that these started.
 
 With a cgroup of the job's own that is the cgroup's content, and what has left it.  Elsewhere, and for what has left,
-the family is walked from parent to child, beginning with the process spawned and with the orphans that init has
-adopted.  An orphan belongs if it was seen as a descendant while its parents lived, if it is in a session or process
-group seen so, or if init's own variables in its environment tell the job from all others: UPSTART_JOB,
-UPSTART_INSTANCE, the UPSTART_SESSION of our init, whose jobs are not those of other inits, and the UPSTART_CHROOT of a
-chroot session, whose jobs are not the system's.  (The root directory would not do: daemons change it.)  Anybody can
-set variables, so they count for nothing by themselves: only with an orphan that runs as the user that the job runs
-as, and that has been given no privileges since (a set-user-ID program keeps the environment of whoever called it).
-In a cgroup that jobs share they tell whose a process is.
+the family is walked from parent to child, beginning with the process spawned, with what its warden has been given
+(`upstart.process.warden`) and with the orphans that init has adopted.  An orphan belongs if it was seen as a descendant
+while its parents lived, or if it is in a session or process group seen so.
+
+What a process says of itself proves nothing, for anybody can set variables.  Init's own (UPSTART_JOB,
+UPSTART_INSTANCE, the UPSTART_SESSION of our init, the UPSTART_CHROOT of a chroot session) count only among the
+processes of one cgroup: that which jobs share by their stanzas, where they tell whose a process is, and that which the
+job's main process was seen to have gone to from its own, for an orphan that runs as the user that the job runs as, and
+that has been given no privileges since (a set-user-ID program keeps the environment of whoever called it).  Without
+cgroups they count for nothing.
 
 Only processes younger than the spawn count, so what an earlier run or pre-start has left behind is never taken for
 this run's daemon.  A look costs what the job and the orphans of init consist of, not what else the machine runs; where
@@ -21,7 +23,17 @@ import os
 import time
 
 from upstart.process.group import Group
-from upstart.process.procfs import ProcInfo, all_pids, children, environment, look, privileged, users
+from upstart.process.procfs import (
+    ProcInfo,
+    all_pids,
+    begun,
+    cgroup_of,
+    children,
+    environment,
+    look,
+    privileged,
+    users,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,13 +65,15 @@ class Members:
     """The processes of one spawned process.
 
     ``pid`` is the process spawned, ``since`` the `boot_ticks` from before the spawn, ``group`` its cgroup if it has
-    one.  ``job``, ``instance``, ``address`` and ``chroot`` are what UPSTART_JOB, UPSTART_INSTANCE, UPSTART_SESSION
-    and UPSTART_CHROOT say.
+    one, ``warden`` the process that it is the child of and that is given its orphans, 0 if it is init's, and ``leash``
+    the descriptor by which init holds that.  ``job``, ``instance``, ``address`` and ``chroot`` are what UPSTART_JOB,
+    UPSTART_INSTANCE, UPSTART_SESSION and UPSTART_CHROOT say.
     """
 
     __slots__ = (
-        "_strangers", "address", "chroot", "dying", "group", "instance", "job", "known", "left", "own", "pid",
-        "sessions", "since", "user",
+        "_strangers", "address", "begun", "chroot", "dying", "gone",
+        "group", "instance", "job", "known", "leash", "left",
+        "own", "pid", "place", "sessions", "since", "user", "warden",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +93,8 @@ class Members:
         self.address = address
         self.chroot = chroot
         self.group = group
+        self.warden = 0
+        self.leash = -1
         #: Sessions and process groups that are the job's; the spawned process leads the first.
         self.sessions = {pid}
         #: Those among them that are the job's as such: the one it was given, those that its main process has been in.
@@ -87,6 +103,11 @@ class Members:
         self.known: dict[int, int] = {}
         #: Whether the spawned process was seen outside of the job's own group.
         self.left = False
+        #: The cgroup that it was seen in, and when it began (0: not looked at), so that it is no other with its number.
+        self.place = ""
+        self.begun = 0
+        #: What the warden has that had ended by the last look.
+        self.gone: list[int] = []
         #: Whether the last look met an orphan on its way out, whose job cannot be told, nor what it leaves.
         self.dying = False
         #: User that the spawned process was seen to run as.
@@ -119,9 +140,13 @@ class Members:
     def note_session(self, pid: int) -> None:
         """``pid`` is what init follows: remember the session that it is in."""
         try:
-            self.own.add(os.getsid(pid))
+            session = os.getsid(pid)
         except ProcessLookupError:
-            pass
+            return
+        if session != self.warden:
+            # That is where it was before it made its own.
+            self.own.add(session)
+            self.sessions.add(session)
 
     def note_user(self) -> None:
         """The program runs: remember who runs it."""
@@ -140,21 +165,24 @@ class Members:
             self.left = main is not None and main.start >= self.since and self.pid not in pids
         if self.left or not found:
             there = {info.pid for info in found}
-            found += [info for info in self._family(None) if info.pid not in there]
+            found += [info for info in self._family(group) if info.pid not in there]
         return found
 
     def _family(self, group: Group | None) -> list[ProcInfo]:
         """The spawned process, the orphans that are the job's, and their descendants; of a shared group also what
-        the job has in it."""
+        the job has in it, of one that was left also what is where the main process has gone."""
         init = os.getpid()
         orphans = children(init)
         if orphans is None:
             return self._among(all_pids(), init)
-        shared = group.pids() if group is not None else ()
-        heads = dict.fromkeys((self.pid, *self.known, *shared, *reversed(orphans)))
         # The processor's time, of which others that run beside us take nothing.
         until = time.thread_time() + _SECONDS
-        undecided = self._undecided(heads, init, group is not None, until - _SECONDS / 2)
+        if group is None:
+            return self._by_chain(orphans, init, until)
+        self._note_place()
+        shared = () if group.exclusive else group.pids()
+        heads = dict.fromkeys((self.pid, *self.known, *shared, *reversed(orphans)))
+        undecided = self._undecided(heads, init, not group.exclusive, until - _SECONDS / 2)
         members: dict[int, ProcInfo] = {}
         asked: set[int] = set()
         found = True
@@ -168,7 +196,8 @@ class Members:
                 has_turn = reads < _FEW_READS or (reads < _READS and time.thread_time() < until)
                 if not belongs and info.pid not in asked and has_turn:
                     asked.add(info.pid)
-                    belongs = (group is not None or info.ppid == init) and self._says(info.pid, group is not None)
+                    shares = not group.exclusive
+                    belongs = (shares or info.ppid == init) and self._says(info.pid, shares)
                 if belongs:
                     self._descend(info, members)
                     found = True
@@ -180,18 +209,44 @@ class Members:
         self.known = {info.pid: info.start for info in members.values()}
         return list(members.values())
 
-    def _undecided(self, heads: Iterable[int], init: int, shared: bool, until: float) -> list[ProcInfo]:
-        """Those of ``heads`` that may belong, oldest first; strangers are by far the most, where there are many."""
+    def _by_chain(self, orphans: list[int], init: int, until: float) -> list[ProcInfo]:
+        """The family by what was seen of it alone: what the warden has been given, what is known, and, once there is no
+        warden, the orphans in the job's sessions and groups."""
+        kept = (children(self.warden) or ()) if self.warden else ()
+        # What is the job's is never given to init while there is a warden.
+        left = [] if kept else [pid for pid in reversed(orphans) if pid not in self.known]
+        members: dict[int, ProcInfo] = {}
+        heads = [self.pid, *kept, *self.known]
+        while heads:
+            for info in self._undecided(heads, init, True, until):
+                if info.pid not in members and self._related(info, members):
+                    self._descend(info, members)
+            # Each member may have brought a session of its own.
+            heads = [pid for pid in left if self._in_session(pid)] if time.thread_time() < until else []
+            left = [pid for pid in left if pid not in heads] if heads else []
+        self.gone = [pid for pid in kept if pid not in members]
+        self.known = {info.pid: info.start for info in members.values()}
+        return list(members.values())
+
+    def _in_session(self, pid: int) -> bool:
+        try:
+            return os.getsid(pid) in self.sessions or os.getpgid(pid) in self.sessions
+        except ProcessLookupError:
+            return False
+
+    def _undecided(self, heads: Iterable[int], init: int, near: bool, until: float) -> list[ProcInfo]:
+        """Those of ``heads`` that may belong, oldest first; strangers are by far the most, where there are many, and
+        these are not all ``near``: the processes of a shared group, of a warden or of a session."""
         since, starts, strangers = self.since, _starts, self._strangers
         found = []
         done = looks = 0
         for pid in heads:
-            if starts.get(pid, since) < since or pid in strangers or pid == init:
+            if starts.get(pid, since) < since or pid in strangers or pid in (init, self.warden):
                 continue
             if done >= _FEW_LOOKS and (looks >= _LOOKS or time.thread_time() >= until):
                 break
             done += 1
-            if pid != self.pid and not shared and self._foreign(pid):
+            if pid != self.pid and not near and self._foreign(pid):
                 strangers.add(pid)
                 continue
             looks += 1
@@ -244,7 +299,8 @@ class Members:
         candidates.sort(key=_age)
         members: dict[int, ProcInfo] = {}
         for info in candidates:
-            if self._related(info, members) or (info.ppid == init and self._says(info.pid, False)):
+            says = self.group is not None and info.ppid == init and self._says(info.pid, False)
+            if says or self._related(info, members):
                 self._add(info, members)
             else:
                 strangers.add(info.pid)
@@ -253,8 +309,8 @@ class Members:
 
     def _add(self, info: ProcInfo, members: dict[int, ProcInfo]) -> None:
         members[info.pid] = info
-        self.sessions.add(info.sid)
-        self.sessions.add(info.pgid)
+        # Its warden's it has been in before it made its own.
+        self.sessions.update({info.sid, info.pgid} - {self.warden})
 
     def _related(self, info: ProcInfo, members: dict[int, ProcInfo]) -> bool:
         """Whether a process is one of the job's by what was seen of it."""
@@ -264,11 +320,20 @@ class Members:
             or info.pgid in self.sessions
             or self.known.get(info.pid) == info.start
             or info.ppid in members
+            or info.ppid == self.warden != 0
         )
 
+    def _note_place(self) -> None:
+        """Note the cgroup that the spawned process is in, or was when it ended: that is told until it is reaped."""
+        start = begun(self.pid)
+        if self.begun in (0, start):
+            self.begun, self.place = start, cgroup_of(self.pid) or self.place
+
     def _says(self, pid: int, shared: bool) -> bool:
-        """Whether a process is one of the job's by its variables; ``shared``: it may be one of a cgroup that the job
-        shares."""
+        """Whether a process is one of the job's by its variables, as one in the cgroup where the main process is;
+        ``shared``: that is one that jobs share by their stanzas."""
+        if not shared and (not self.place or cgroup_of(pid) != self.place):
+            return False
         variables = environment(pid)
         return (
             variables.get(b"UPSTART_JOB") == os.fsencode(self.job)
@@ -293,7 +358,10 @@ class Members:
             "own": sorted(self.own),
             "known": [list(entry) for entry in self.known.items()],
             "left": self.left,
+            "begun": self.begun,
+            "place": self.place,
             "user": self.user,
+            "warden": [self.warden, self.leash],
         }
 
     @classmethod
@@ -321,6 +389,11 @@ class Members:
             raise TypeError("known")
         members.known = {_number(pid): _number(start) for pid, start in known}
         members.left = bool(state.get("left", False))
+        members.begun, members.place = _number(state.get("begun", 0)), str(state.get("place", ""))
+        warden = state.get("warden", [0, -1])
+        if not isinstance(warden, list):
+            raise TypeError("warden")
+        members.warden, members.leash = map(_number, warden)
         members.user = _number(state.get("user", members.user))
         return members
 

@@ -82,6 +82,29 @@ def look(pid: int) -> ProcInfo | None:
     )  # fmt: skip
 
 
+def begun(pid: int) -> int:
+    """When a process began, as `ProcInfo.start`, whether it has ended or not; 0 once it is reaped."""
+    try:
+        text = read_file(f"/proc/{pid}/stat", 4096)
+    except OSError as error:
+        if is_gone(error):
+            return 0
+        raise
+    return int(text[text.rfind(b")") + 2 :].split()[19])
+
+
+def cgroup_of(pid: int) -> str:
+    """The cgroup (version 2) that a process is in, or was in when it ended, until it is reaped; empty where that cannot
+    be read."""
+    try:
+        text = read_file(f"/proc/{pid}/cgroup")
+    except OSError as error:
+        if is_gone(error):
+            return ""
+        raise
+    return next((os.fsdecode(line[3:]) for line in text.split(b"\n") if line.startswith(b"0::")), "")
+
+
 def all_pids() -> list[int]:
     """Every process, as far as /proc shows it; none where it is not mounted."""
     try:

@@ -20,12 +20,12 @@ class SpawnRequest:
 
     ``sockets`` (names and descriptors) are its descriptors from `FIRST_SOCKET` on, as LISTEN_FDS tells it; those of
     ``fds`` come after them then, and UPSTART_FDS names all.  ``connection`` is its standard input and output, unless
-    that is -1.
+    that is -1.  ``warded`` asks for a warden where the job has no cgroup of its own (`upstart.process.warden`).
     """
 
     __slots__ = (
         "connection", "console", "env", "fds", "instance_name", "job_class", "job_name", "process", "session",
-        "sockets",
+        "sockets", "warded",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,7 @@ class SpawnRequest:
         self.session = session
         self.sockets: tuple[tuple[str, int], ...] = ()
         self.connection = -1
+        self.warded = False
 
     def take_sockets(self) -> list[int]:
         """The descriptors that are to be those from `FIRST_SOCKET` on; the environment tells of all but the pid."""

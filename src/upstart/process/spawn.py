@@ -1,13 +1,14 @@
 """Starting a process of a job.
 
 Two ways lead to the same result.  The quick one, posix_spawn(3), serves jobs that ask for nothing that needs code in
-the child (`upstart.process.quick`); whatever goes wrong on it is tried again the other way.  That one forks: the child
-sets itself up (`upstart.process.child`) and reports through a pipe that the caller watches.  Which way is the quicker
-one for a job with a cgroup depends on what came right before (`upstart.process.pace`).
+the child (`upstart.process.quick`); whatever goes wrong on it is tried again the other way.  That one forks, itself or
+by a warden (`upstart.process.warden`): the child sets itself up (`upstart.process.child`) and reports through a pipe
+that the caller watches.  Which way is the quicker one for a job with a cgroup depends on what came right before
+(`upstart.process.pace`).
 
-Nothing here blocks, or keeps more between calls than caches and a pty in reserve.  Every descriptor made is
-close-on-exec; a job inherits its three standard ones, what UPSTART_FDS names, and a script on descriptor 9, or behind
-sockets that take up that number.
+Nothing here blocks, but for the moment in which a warden forks, or keeps more between calls than caches and a pty in
+reserve.  Every descriptor made is close-on-exec; a job inherits its three standard ones, what UPSTART_FDS names, and a
+script on descriptor 9, or behind sockets that take up that number.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 
 from upstart.base.syscalls import fork_into
 from upstart.conf.expand import ExpandError, expand
-from upstart.process import child
+from upstart.process import child, warden
 from upstart.process.cgroupkeys import make_plan
 from upstart.process.errors import SpawnError, decode_failure, describe, split_report
 from upstart.process.group import CgroupError, Group
@@ -207,7 +208,8 @@ class Spawner:
             if fds.feed >= 0:
                 result.script_feed = (fds.feed, feed)
             members.group = setup.group if setup.plan is None else Group(f"{setup.base}/{setup.plan.name}", False)
-            if not self._quick.spawn(setup):
+            setup.warded = request.warded and setup.group is None and not setup.pause
+            if setup.warded or not self._quick.spawn(setup):
                 self._by_fork(setup, fds)
         except (OSError, MemoryError) as error:
             if not members.pid:
@@ -283,7 +285,7 @@ class Spawner:
         # Our handlers must not run in the child: it shares the pipe that wakes our loop.
         before = signal.pthread_sigmask(signal.SIG_SETMASK, child.SIGNALS)
         try:
-            if self._fork(setup) == 0:
+            if (warden.fork(setup.members) if setup.warded else self._fork(setup)) == 0:
                 child.run(setup)
         except BaseException:
             if os.getpid() != self._own:
