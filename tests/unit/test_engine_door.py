@@ -26,6 +26,8 @@ QUESTIONS = {
 #: What an expression ends with that is the engine, or one of the things that belong to it.
 ENGINES = {"engine", "_engine"}
 THINGS = {"instance", "_instance", "job", "_job", "event", "_event"}
+#: Functions that give what they are given, or one of it.
+PASSING = {"enumerate", "iter", "list", "next", "reversed", "sorted", "tuple", "zip"}
 CHANGING = {
     "add", "append", "clear", "difference_update", "discard", "extend", "insert", "pop", "popitem", "remove",
     "reverse", "setdefault", "sort", "update",
@@ -43,26 +45,73 @@ class Finder(ast.NodeVisitor):
 
     def __init__(self) -> None:
         self.found: list[str] = []
-        #: Names that stand for something of the engine's.
+        #: Names that stand for something of the engine's, and for the engine.
         self.aliases: set[str] = set()
+        self.engines = ENGINES
 
     def belongs_to_the_engine(self, node: ast.expr) -> bool:
         """Whether the expression is something that the engine, or a thing of its, holds."""
         while isinstance(node, ast.Attribute | ast.Subscript):
             inner = node.value
-            if isinstance(node, ast.Attribute) and last_name(inner) in ENGINES | THINGS:
+            if isinstance(node, ast.Attribute) and last_name(inner) in self.engines | THINGS:
                 # What `self` holds by such a name is the engine itself, and is set once.
                 return True
             node = inner
         return isinstance(node, ast.Name) and node.id in self.aliases
 
+    def has_its_things(self, node: ast.expr) -> bool:
+        """Whether what an expression goes through, or takes one of, are things of the engine's."""
+        if isinstance(node, ast.Call):
+            called = node.func
+            if isinstance(called, ast.Attribute) and called.attr in ("values", "items", "instances"):
+                return self.belongs_to_the_engine(called) or last_name(called.value) in self.engines
+            return isinstance(called, ast.Name) and called.id in PASSING and any(map(self.has_its_things, node.args))
+        return self.belongs_to_the_engine(node)
+
+    def stands_for_its_things(self, target: ast.expr) -> None:
+        self.aliases |= {each.id for each in ast.walk(target) if isinstance(each, ast.Name)}
+
+    def visit_For(self, node: ast.For) -> None:
+        self.targets(node, [node.target])
+        if self.has_its_things(node.iter):
+            self.stands_for_its_things(node.target)
+        self.generic_visit(node)
+
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
+        for each in node.generators:
+            if self.has_its_things(each.iter):
+                self.stands_for_its_things(each.target)
+        self.generic_visit(node)
+
+    visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self.names(node.target, node.value)
+        self.generic_visit(node)
+
+    def names(self, target: ast.expr, value: ast.expr) -> None:
+        """A name is given to what an expression says."""
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+            for each, part in zip(target.elts, value.elts, strict=True):
+                self.names(each, part)
+        elif isinstance(target, ast.Name):
+            if last_name(value) in self.engines:
+                self.engines = self.engines | {target.id}
+            elif isinstance(value, ast.Call):
+                of_its = self.has_its_things(value) or self.belongs_to_the_engine(value.func)
+                if of_its and last_name(value.func) in ("next", "get"):
+                    self.aliases.add(target.id)
+            elif self.belongs_to_the_engine(value):
+                self.aliases.add(target.id)
+
     def note(self, node: ast.stmt | ast.expr) -> None:
         self.found.append(f"{node.lineno}: {ast.unparse(node)}")
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        outer, self.aliases = self.aliases, set(self.aliases)
+        outer = self.aliases, self.engines
+        self.aliases = set(self.aliases)
         self.generic_visit(node)
-        self.aliases = outer
+        self.aliases, self.engines = outer
 
     def targets(self, statement: ast.stmt, targets: list[ast.expr]) -> None:
         for target in targets:
@@ -73,8 +122,8 @@ class Finder(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self.targets(node, node.targets)
-        if isinstance(node.value, ast.Attribute | ast.Subscript) and self.belongs_to_the_engine(node.value):
-            self.aliases |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        for target in node.targets:
+            self.names(target, node.value)
         self.generic_visit(node)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
@@ -89,18 +138,18 @@ class Finder(ast.NodeVisitor):
         self.targets(node, node.targets)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if last_name(node.value) in ENGINES and node.attr.startswith("_"):
+        if last_name(node.value) in self.engines and node.attr.startswith("_"):
             self.note(node)
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         called = node.func
         if isinstance(called, ast.Attribute):
-            asked = last_name(called.value) in ENGINES and called.attr not in {*INPUTS, *QUESTIONS}
+            asked = last_name(called.value) in self.engines and called.attr not in {*INPUTS, *QUESTIONS}
             if asked or (called.attr in CHANGING and self.belongs_to_the_engine(called.value)):
                 self.note(node)
         elif isinstance(called, ast.Name) and called.id in ("setattr", "delattr") and node.args:
-            if last_name(node.args[0]) in ENGINES | THINGS:
+            if last_name(node.args[0]) in self.engines | THINGS | self.aliases:
                 self.note(node)
         self.generic_visit(node)
 
@@ -133,6 +182,19 @@ def test_nobody_outside_changes_the_engine_but_by_an_input(path: Path) -> None:
         "engine.change_goal(instance, 'stop')",
         "engine._queue(event)",
         "setattr(instance, 'state', 'running')",
+        "core = self._engine\ncore.priority = 1",
+        "core = self._engine\ncore.jobs.clear()",
+        "core = self._engine\ncore._queue(event)",
+        "for each in engine.jobs.values():\n    each.pending = True",
+        "for each in list(engine.instances()):\n    each.state = 'running'",
+        "for name, each in sorted(engine.jobs.items()):\n    each.instances.pop('')",
+        "for engine.priority in range(3):\n    pass",
+        "first = next(engine.instances())\nfirst.pids['main'] = 1",
+        "found = engine.jobs.get(key)\nfound.pending = True",
+        "[each.unready.add('main') for each in engine.instances()]",
+        "if (table := engine.pids):\n    table.clear()",
+        "one, table = 1, engine.pids\nother = table\nother.pop(1)",
+        "first = next(engine.instances())\nsetattr(first, 'state', 'running')",
     ],
 )
 def test_each_way_to_change_the_engine_from_outside_is_found(text: str) -> None:
