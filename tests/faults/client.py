@@ -49,12 +49,14 @@ def wait_for(what: Callable[[], Any], seconds: float) -> Any:
 
 
 class Client:
-    """A connection that never waits for long; ``pending`` are the calls not answered yet, by serial."""
+    """A connection that never waits for long; ``pending`` are the calls not answered yet, by serial, ``events`` the
+    names of those that it was told of."""
 
     def __init__(self, address: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(2)
         self.pending: dict[int, str] = {}
+        self.events: list[str] = []
         self._serial = 0
         self._data = b""
         self._ready = False
@@ -91,6 +93,8 @@ class Client:
                 if len(self._data) >= length:
                     message = wire.parse(self._data[:length])
                     self._data = self._data[length:]
+                    if message.header.member == "EventEmitted":
+                        self.events.append(message.args()[0])
                     if message.header.reply_serial:
                         self.pending.pop(message.header.reply_serial, None)
                     return message

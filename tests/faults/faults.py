@@ -236,7 +236,7 @@ def live(seed: int, kind: str, root: Path, rounds: int = ROUNDS) -> list[dict[st
         subject = Subject(directory, root, kind.startswith("1-"))
         prepare(kind, subject)
         for number in range(rounds):
-            result = one_trial(kind, subject, random.Random(chance.random()))
+            result = one_trial(kind, subject, random.Random(chance.random()), number == rounds - 1)
             results.append({"life": f"{seed}:{kind}", "round": number, "kind": kind, **result})
             if result["verdict"] != "true":
                 break
@@ -249,7 +249,7 @@ def live(seed: int, kind: str, root: Path, rounds: int = ROUNDS) -> list[dict[st
     return results
 
 
-def one_trial(kind: str, subject: Subject, chance: random.Random) -> dict[str, object]:
+def one_trial(kind: str, subject: Subject, chance: random.Random, last: bool) -> dict[str, object]:
     began = time.monotonic()
     logged = subject.log.stat().st_size
     load = Load(subject, chance)
@@ -265,7 +265,7 @@ def one_trial(kind: str, subject: Subject, chance: random.Random) -> dict[str, o
         subject.alive()
         lift(kind, subject)
         load.finish()
-        Judgement(subject).verify(logged)
+        Judgement(subject).verify(logged, last)
         verdict, text = "true", ""
     except (Dead, Deaf, Untrue) as error:
         verdict, text = type(error).__name__.lower(), f"{error}; {subject.waited()}"

@@ -1,18 +1,27 @@
 """What must be true of an init after a trial: it lives, it answers, what it says of its jobs is so, all that was
-started is known to it, and jobs can be started and stopped.
+started is known to it, it is idle when there is nothing to do, and it does all of its work: jobs start, stop, respawn
+and are killed, their output is in their logs, events start jobs and are told of, and files that are new are read.
+
+Whether it would notice an init of which one of these is not so, `test_judgement.py` tries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import time
+from collections.abc import Callable, Iterator
 
-from client import Client, Dead, Untrue, wait_for
+from client import MANAGER, UPSTART, Client, Dead, Untrue, wait_for
 from subject import ANSWER, PATIENCE, PROBES, Subject
 
 #: Seconds until all has come to rest.
 REST = 30.0
 #: Bytes that init may log about one trial.
 LOG_BYTES = 64 << 10
+#: Seconds for which it is looked whether init is idle, and for what part of them it may have had something to do.
+IDLE, MOST = 0.3, 0.5
+
+_numbers = itertools.count()
 
 
 class Judgement:
@@ -21,8 +30,11 @@ class Judgement:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
 
-    def verify(self, logged: int) -> None:
-        """Raise Dead, Deaf or Untrue where it is so; ``logged`` is how long its log was before."""
+    def verify(self, logged: int, last: bool = False) -> None:
+        """Raise Dead, Deaf or Untrue where it is so; ``logged`` is how long its log was before.
+
+        ``last``: it is re-executed, too, and has to be right after that.
+        """
         self._subject.answers(PATIENCE)
         self._subject.answers(ANSWER)
         if self._subject.started(self._subject.own) != self._subject.began:
@@ -41,6 +53,8 @@ class Judgement:
             self._works(client)
         finally:
             client.close()
+        if last:
+            self._begins_anew(self._subject.client())
         more = self._subject.log.stat().st_size - logged
         if more > LOG_BYTES:
             raise Untrue(f"{more} bytes were logged")
@@ -54,6 +68,13 @@ class Judgement:
 
         if not wait_for(right, REST):
             raise Untrue("; ".join(wrong))
+        if not wait_for(self._is_idle, PATIENCE):
+            raise Untrue("it is busy with nothing to do")
+
+    def _is_idle(self) -> bool:
+        before, began = self._subject.busy(), time.monotonic()
+        time.sleep(IDLE)
+        return self._subject.busy() - before <= MOST * (time.monotonic() - began)
 
     def _wrong(self, client: Client) -> Iterator[str]:
         self._subject.alive()
@@ -122,15 +143,72 @@ class Judgement:
             call("Start", job)
             if not main_of(job):
                 raise Untrue(f"{job} was started and does not run")
-        answer = client.answer(client.emit("probing", [], True), PATIENCE)
+        number = f"{next(_numbers)}"
+        answer = client.answer(client.emit("probing", [f"N={number}"], True), PATIENCE)
         if answer:
             raise Untrue(f"emit: {answer}")
+
+        def told() -> bool:
+            while client.read(0.0) is not None:
+                pass
+            return "probing" in client.events
+
+        if not wait_for(told, PATIENCE):
+            raise Untrue("an event was emitted, and nobody told of it")
+        log = self._subject.logs / "probed.log"
+        if not wait_for(lambda: log.exists() and f"probed {number}\n" in log.read_text().replace("\r", ""), PATIENCE):
+            raise Untrue("what a job that an event starts has said is not in its log")
+        self._reads_files(client, number, call)
         before = main_of("keeper")
         self._subject.kill(before)
         if not wait_for(lambda: main_of("keeper") not in (0, before), PATIENCE):
             raise Untrue("keeper was not respawned")
-        for job in ("probe", "keeper"):
+        call("Start", "stubborn")
+        for job in ("probe", "keeper", "stubborn"):
             pid = main_of(job)
             call("Stop", job)
             if self._subject.stat(pid)[:1] not in ([], ["Z"]):
                 raise Untrue(f"{job} was stopped and process {pid} lives")
+
+    def _reads_files(self, client: Client, number: str, call: Callable[[str, str], None]) -> None:
+        """A job whose file is new is known, as that of a file that is gone is not."""
+        job = f"fresh-{number}"
+        path = self._subject.conf / f"{job}.conf"
+
+        def known() -> bool:
+            answer = client.answer(client.send(MANAGER, UPSTART, "GetJobByName", "s", job), PATIENCE)
+            return str(answer[0]).startswith(MANAGER)
+
+        path.with_suffix(".new").write_text("exec sleep 1000\n")
+        path.with_suffix(".new").rename(path)
+        if not wait_for(known, PATIENCE):
+            raise Untrue(f"{path} is not read")
+        call("Start", job)
+        call("Stop", job)
+        path.unlink()
+        if not wait_for(lambda: not known(), PATIENCE):
+            raise Untrue(f"{path} is gone, and {job} is not")
+
+    def _begins_anew(self, client: Client) -> None:
+        """It re-executes itself, and all that runs is known to the new program."""
+        before = {tuple(entry[:2]): dict(entry[4]).get("main") for entry in self._subject.status(client)}
+        try:
+            answer = client.answer(client.send(MANAGER, UPSTART, "Restart"), PATIENCE)
+            if answer:
+                raise Untrue(f"Restart: {answer}")
+            while client.read(PATIENCE) is not None:
+                pass
+        except (OSError, EOFError):
+            pass
+        client.close()
+        self._subject.answers(PATIENCE)
+        client = self._subject.client()
+        try:
+            self._comes_to_rest(client)
+            after = {tuple(entry[:2]): dict(entry[4]).get("main") for entry in self._subject.status(client)}
+            lost = [key for key, pid in before.items() if pid and self._subject.stat(pid) and after.get(key) != pid]
+            if lost:
+                raise Untrue(f"not known after a re-exec: {lost}")
+            self._works(client)
+        finally:
+            client.close()

@@ -44,8 +44,9 @@ EPOLL_WAIT = ("232", "281", "22", "252", "346")
 #: The tests that follow a trial.
 PROBES = {
     "probe": "exec sleep 1000\n",
-    "probed": "start on probing\ntask\nexec true\n",
+    "probed": "start on probing\ntask\nscript\necho probed $N\nend script\n",
     "keeper": "respawn\nrespawn limit unlimited\nexec sleep 1000\n",
+    "stubborn": "kill timeout 1\nscript\ntrap '' TERM\nwhile :; do sleep 0.05; done\nend script\n",
 }
 
 
@@ -82,10 +83,14 @@ exec "$@" --confdir "$w/conf" --logdir "$w/log" --no-startup-event --no-dbus
 
 
 class Subject:
-    """An init with `JOBS`, of the checkout ``root``; ``first`` is PID 1 of namespaces of its own."""
+    """An init with `JOBS`, of the checkout ``root``; ``first`` is PID 1 of namespaces of its own.
 
-    def __init__(self, directory: Path, root: Path, first: bool) -> None:
+    ``spoilt`` is code that its program runs before all else, for a trial of the trials.
+    """
+
+    def __init__(self, directory: Path, root: Path, first: bool, spoilt: str = "") -> None:
         self.directory = directory
+        self._spoilt = spoilt
         self.first = first
         self.conf = directory / "conf"
         self.logs = directory / "log"
@@ -141,7 +146,8 @@ class Subject:
         main = "    from upstart.daemon.main import main\n"
         text = script.read_text()
         assert main in text
-        script.write_text(text.replace(main, load + main, 1))
+        spoilt = "".join(f"    {line}\n" for line in self._spoilt.splitlines())
+        script.write_text(text.replace(main, load + spoilt + main, 1))
         return script
 
     def _find(self) -> int:
@@ -239,6 +245,14 @@ class Subject:
             return Path(f"/proc/{self.pid}/syscall").read_text().split()[0] in EPOLL_WAIT
         except OSError:
             return True
+
+    def busy(self) -> float:
+        """Seconds for which it has had something to do: it ran, or waited for a processor."""
+        try:
+            ran, waited = (self.proc / str(self.own) / "schedstat").read_text().split()[:2]
+        except OSError:
+            return 0.0
+        return (int(ran) + int(waited)) / 1e9
 
     def waited(self) -> str:
         """How long it has run, and how long it has waited for a processor: a busy machine may be to blame."""

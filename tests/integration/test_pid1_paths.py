@@ -21,25 +21,77 @@ pytestmark = pytest.mark.skipif(
 OURS = ("/dev/", "/proc/", "/run/", "/sys/")
 #: On init's own file system, and not opened: whether the groups of a user have changed.
 LOOKED_AT = {"/etc/group"}
-#: By openat2(2), with RESOLVE_CACHED: what is not in the kernel's memory is not waited for.
-CACHED = "openat2"
-CALL = re.compile(r'^(?P<call>\w+)\((?P<from>\w+, )?"(?P<path>/[^"]*)"')
+#: By openat2(2): what is not in the kernel's memory is not waited for.
+CACHED = "RESOLVE_CACHED"
+#: A path as strace(1) shows it with -y, after the descriptor that it begins at if it does at one: the name of that
+#: stands behind its number.  Structures, and what has been sent, are no paths.
+PATH = re.compile(r'(?:\b(?P<from>AT_FDCWD|\d+)(?:<(?P<at>(?:[^<>]|<[^>]*>)*)>)?, )?"(?P<path>(?:[^"\\]|\\.)*)"')
+CALL = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?(?P<call>\w+)\((?P<arguments>.*)")
+#: Calls whose first arguments are the paths, however many words follow: of a program's words none is looked up.
+FIRST = {"execve": 1, "execveat": 1, "mount": 2, "readlink": 1, "readlinkat": 1, "getxattr": 1, "lgetxattr": 1,
+         "setxattr": 1, "lsetxattr": 1, "getcwd": 0}  # fmt: skip
+#: Descriptors that no path begins at, as that of inotify_add_watch(2).
+NO_DIRECTORY = ("anon_inode:", "pipe:", "socket:")
 
 
-def paths(trace: str) -> set[str]:
-    """The absolute paths of a trace that may be waited for."""
+def paths(trace: str, home: str = "/") -> set[str]:
+    """The paths of a trace that may be waited for, wherever they begin; ``home`` is the working directory."""
     found = set()
     for line in trace.splitlines():
         match = CALL.match(line)
-        if match and match["call"] != CACHED and not f"{match['path']}/".startswith(("//", *OURS)):
-            found.add(match["path"])
+        if match is None or CACHED in line:
+            continue
+        arguments = match["arguments"]
+        named = list(PATH.finditer(arguments))[: FIRST.get(match["call"], 2)]
+        for each in named:
+            if not each["path"]:
+                continue  # the descriptor itself
+            where = (each["at"] or home).removesuffix(" (deleted)")
+            path = os.path.normpath(os.path.join(home if where.startswith(NO_DIRECTORY) else where, each["path"]))
+            if path != "/" and not f"{path}/".startswith(OURS):
+                found.add(path)
     return found
 
 
-def test_a_path_that_may_be_waited_for_is_found() -> None:
-    lines = ('openat(AT_FDCWD, "/etc/x", O_RDONLY) = 3', 'stat("/run/x", 0) = 0', 'openat2(9, "/bin/true", {}) = 4')
-    trace = "\n".join(lines)
-    assert paths(trace) == {"/etc/x"}
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ('openat(AT_FDCWD, "/etc/x", O_RDONLY) = 3', "/etc/x"),
+        ('openat(AT_FDCWD</>, "etc/x", O_RDONLY) = 3', "/etc/x"),
+        ('openat(7</etc>, "x", O_RDONLY) = 3', "/etc/x"),
+        ('openat(7</srv/a b>, "../x", O_RDONLY) = 3', "/srv/x"),
+        ('newfstatat(7</run/x>, "../../home/u", 0x7ffe, 0) = 0', "/home/u"),
+        ('stat("etc/x", 0x7ffe) = 0', "/etc/x"),
+        ('chdir("home") = 0', "/home"),
+        ('inotify_add_watch(9<anon_inode:inotify>, "/etc/init", IN_CREATE) = 1', "/etc/init"),
+        ('rename("/run/new", "/etc/old") = 0', "/etc/old"),
+        ('renameat(AT_FDCWD</>, "run/new", 7</etc>, "old") = 0', "/etc/old"),
+        ('openat2(9</bin>, "true", {flags=O_RDONLY, resolve=RESOLVE_NO_SYMLINKS}, 24) = 4', "/bin/true"),
+        ('mount("tmpfs", "/home", "tmpfs", 0, NULL) = 0', "/home"),
+        ('[pid    12] unlink("/var/x") = 0', "/var/x"),
+        ('openat(7</etc/old (deleted)>, "x", O_RDONLY) = -1 ENOENT', "/etc/old/x"),
+        ('stat("/proc/../etc/x", 0x7ffe) = 0', "/etc/x"),
+        ('readlink("/etc/x", "/proc/self", 99) = 10', "/etc/x"),
+    ],
+)
+def test_a_path_that_may_be_waited_for_is_found(line: str, path: str) -> None:
+    assert path in paths(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'stat("/run/x", 0) = 0',
+        'openat2(9</bin>, "true", {flags=O_RDONLY, resolve=RESOLVE_CACHED}, 24) = 4',
+        'openat(AT_FDCWD</>, "proc/7/stat", O_RDONLY) = 3',
+        'openat(7</proc/7>, "stat", O_RDONLY) = 3',
+        'readlink("/proc/7/exe", "/usr/bin/sleep", 4095) = 14',
+        'newfstatat(7</etc/x>, "", 0x7ffe, AT_EMPTY_PATH) = 0',
+        "--- SIGCHLD {si_signo=SIGCHLD} ---",
+    ],
+)
+def test_what_is_no_such_path_is_not(line: str) -> None:
+    assert not paths(line)
 
 
 def test_pid_1_looks_at_no_path_that_may_not_answer(tmp_path: Path) -> None:
@@ -48,7 +100,8 @@ def test_pid_1_looks_at_no_path_that_may_not_answer(tmp_path: Path) -> None:
     tracer = None
     try:
         wait_for(lambda: "start/running" in system.initctl("status", "service"))
-        command = ["strace", "-e", "trace=%file,inotify_add_watch", "-o", str(trace), "-p", str(system.pid)]
+        # The names of directories say where a path begins that is none from the root on.
+        command = ["strace", "-y", "-e", "trace=%file,inotify_add_watch", "-o", str(trace), "-p", str(system.pid)]
         tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         wait_for(lambda: "TracerPid:\t0" not in Path(f"/proc/{system.pid}/status").read_text())
         conf = tmp_path / "conf"
@@ -69,8 +122,9 @@ def test_pid_1_looks_at_no_path_that_may_not_answer(tmp_path: Path) -> None:
         wait_for(lambda: "Unknown job" in system.initctl("status", "below/new"))
         tracer.send_signal(signal.SIGINT)
         tracer.wait(20)
-        assert "/dev/" in trace.read_text()
-        assert paths(trace.read_text()) <= LOOKED_AT
+        assert "/dev/" in trace.read_text() and 'AT_FDCWD</>, "' in trace.read_text()
+        home = os.readlink(f"/proc/{system.pid}/cwd")
+        assert paths(trace.read_text(), home) <= LOOKED_AT
     finally:
         if tracer is not None:
             tracer.kill()
