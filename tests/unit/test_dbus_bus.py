@@ -14,8 +14,9 @@ import pytest
 from test_dbus_connection import steps, turn_until, waits
 
 from upstart.base.loop import Loop
+from upstart.base.names import BUS_INTERFACE, LIMITS_EXCEEDED
 from upstart.dbus import senders, wire
-from upstart.dbus.bus import BUS, MessageBus
+from upstart.dbus.bus import MessageBus
 from upstart.dbus.connection import PAUSE, Connection
 from upstart.dbus.turns import Turns
 
@@ -92,13 +93,13 @@ class Bus:
     def tell(self, message: wire.Message) -> None:
         uid = self.uids.get(message.args()[0])
         if uid is None:
-            fields = wire._fields((4, "s", "a.b"), (5, "u", message.serial), (7, "s", BUS), (8, "g", "s"))
+            fields = wire._fields((4, "s", "a.b"), (5, "u", message.serial), (7, "s", BUS_INTERFACE), (8, "g", "s"))
             self.sock.send(wire._build(wire.ERROR, 1, 1, fields, wire.pack("s", "no such name")))
         else:
             self.reply(message, "u", uid)
 
     def reply(self, message: wire.Message, signature: str, value: object) -> None:
-        fields = wire._fields((5, "u", message.serial), (7, "s", BUS), (8, "g", signature))
+        fields = wire._fields((5, "u", message.serial), (7, "s", BUS_INTERFACE), (8, "g", signature))
         self.sock.send(wire._build(wire.RETURN, 1, 1, fields, wire.pack(signature, value)))
 
     def call(self, sender: str, text: str, member: str = "Look", serial: int = 1, flags: int = 0) -> None:
@@ -121,7 +122,7 @@ class Bus:
 
     def refused(self) -> list[int]:
         """The calls that were answered with LimitsExceeded."""
-        return [m.header.reply_serial for m in self.messages if m.header.error_name == senders.LIMITS_EXCEEDED]
+        return [m.header.reply_serial for m in self.messages if m.header.error_name == LIMITS_EXCEEDED]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""The names by which Upstart is found on D-Bus, those of events of jobs, and names of jobs for people.
+"""The names by which Upstart is found on D-Bus, D-Bus's own, those of events of jobs, and names of jobs for people.
 
-The names are part of the interface of 1.13.2 and never change; only the extension (docs/dbus-extension.md) is ours.
+Each stands here and nowhere else.  They are part of the interface of 1.13.2 and never change; only the extension
+(docs/dbus-extension.md) is ours.
 """
 
 from __future__ import annotations
@@ -12,34 +13,42 @@ ADDRESS = "unix:abstract=/com/ubuntu/upstart"
 SESSION_ADDRESS = "unix:abstract=/com/ubuntu/upstart-session/"
 
 MANAGER = "com.ubuntu.Upstart0_6"
-JOB = "com.ubuntu.Upstart0_6.Job"
-INSTANCE = "com.ubuntu.Upstart0_6.Instance"
-EXTENSION = "com.ubuntu.Upstart0_6.Extension"
-PROPERTIES = "org.freedesktop.DBus.Properties"
-INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
-PEER = "org.freedesktop.DBus.Peer"
+JOB = MANAGER + ".Job"
+INSTANCE = MANAGER + ".Instance"
+EXTENSION = MANAGER + ".Extension"
 
+#: The bus, its interface and its own name.
 BUS_PATH = "/org/freedesktop/DBus"
 BUS_INTERFACE = "org.freedesktop.DBus"
+#: Says, within a process, that its connection has ended.
+LOCAL = BUS_INTERFACE + ".Local"
+PROPERTIES = BUS_INTERFACE + ".Properties"
+INTROSPECTABLE = BUS_INTERFACE + ".Introspectable"
+PEER = BUS_INTERFACE + ".Peer"
 
 #: The runlevels with which the machine ends.
 LAST_RUNLEVELS = "06"
 
-#: Errors.
-UNKNOWN_JOB = "com.ubuntu.Upstart0_6.Error.UnknownJob"
-UNKNOWN_INSTANCE = "com.ubuntu.Upstart0_6.Error.UnknownInstance"
-JOB_FAILED = "com.ubuntu.Upstart0_6.Error.JobFailed"
-UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
-UNKNOWN_INTERFACE = "org.freedesktop.DBus.Error.UnknownInterface"
-ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+#: Errors: ours begin with the first of these, which who raises a `CommandError` leaves out, D-Bus's own with the other.
+ERROR_PREFIX = MANAGER + ".Error."
+_BUS_ERROR = BUS_INTERFACE + ".Error."
+UNKNOWN_JOB = ERROR_PREFIX + "UnknownJob"
+UNKNOWN_INSTANCE = ERROR_PREFIX + "UnknownInstance"
+JOB_FAILED = ERROR_PREFIX + "JobFailed"
+UNKNOWN_METHOD = _BUS_ERROR + "UnknownMethod"
+UNKNOWN_INTERFACE = _BUS_ERROR + "UnknownInterface"
+ACCESS_DENIED = _BUS_ERROR + "AccessDenied"
 #: Nobody listens on Upstart's socket: another init is PID 1.
-NO_SERVER = "org.freedesktop.DBus.Error.NoServer"
-DISCONNECTED = "org.freedesktop.DBus.Error.Disconnected"
-NAME_HAS_NO_OWNER = "org.freedesktop.DBus.Error.NameHasNoOwner"
-NO_REPLY = "org.freedesktop.DBus.Error.NoReply"
-TIMEOUT = "org.freedesktop.DBus.Error.Timeout"
-FAILED = "org.freedesktop.DBus.Error.Failed"
-INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
+NO_SERVER = _BUS_ERROR + "NoServer"
+DISCONNECTED = _BUS_ERROR + "Disconnected"
+NAME_HAS_NO_OWNER = _BUS_ERROR + "NameHasNoOwner"
+NO_REPLY = _BUS_ERROR + "NoReply"
+TIMEOUT = _BUS_ERROR + "Timeout"
+FAILED = _BUS_ERROR + "Failed"
+INVALID_ARGS = _BUS_ERROR + "InvalidArgs"
+LIMITS_EXCEEDED = _BUS_ERROR + "LimitsExceeded"
+FILE_NOT_FOUND = _BUS_ERROR + "FileNotFound"
+BAD_ADDRESS = _BUS_ERROR + "BadAddress"
 
 #: What an init without our extension, or a bus whose policy does not know it, answers to its methods.
 NO_EXTENSION = (UNKNOWN_METHOD, UNKNOWN_INTERFACE, ACCESS_DENIED)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 
+from upstart.base.names import BUS_INTERFACE, BUS_PATH
 from upstart.base.priority import ERROR, INFO, WARN
 from upstart.bridges.peer import Peer
 from upstart.dbus import wire
-from upstart.dbus.bus import BUS, BUS_PATH, DEFAULT_ADDRESS
+from upstart.dbus.bus import DEFAULT_ADDRESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,4 +118,4 @@ class Bus:
 
     def call(self, member: str, then: Callable[[wire.Message], object], signature: str = "", *args: Any) -> None:
         """Call a method of the bus itself; ``then`` gets the answer, unless the connection goes before."""
-        self._peer.call(BUS, BUS_PATH, BUS, member, then, signature, *args)
+        self._peer.call(BUS_INTERFACE, BUS_PATH, BUS_INTERFACE, member, then, signature, *args)

@@ -10,6 +10,7 @@ import _socket
 import os
 from struct import Struct
 
+from upstart.base.credentials import CREDENTIALS, of_peer
 from upstart.base.errors import ClientError, UsageError
 from upstart.base.loop import HANGUP, ONCE, READ, WRITE
 from upstart.base.options import Option
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 PROTOS = {"stream": "unix", "seqpacket": "unix-seqpacket", "datagram": "unix-dgram"}
 #: Connections at a time, of all and of one user other than ours.
 MOST, MOST_OF_USER = 256, 64
-_CREDENTIALS = Struct("@iII")
 _SO_PEERGROUPS = 59
 _CHUNK = 16 << 10
 
@@ -142,7 +142,7 @@ class LocalSource:
             return
         sock = _socket.socket(fileno=fd)
         sock.setblocking(False)
-        ids = _CREDENTIALS.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size))
+        ids = of_peer(sock)
         client = Client(ids, self, sock, None)
         theirs = sum(other.uid == client.uid for other in self._clients.values())
         if not self._admits(ids, lambda: _groups(sock)):
@@ -213,14 +213,14 @@ class LocalSource:
 
     def _receive(self) -> None:
         """A datagram has come."""
-        size = _socket.CMSG_SPACE(_CREDENTIALS.size)
+        size = _socket.CMSG_SPACE(CREDENTIALS.size)
         try:
             data, ancillary, _, sender = self._socket.recvmsg(LONGEST + 2, size)
         except BlockingIOError:
             return
         for level, kind, value in ancillary:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_CREDENTIALS):
-                ids = _CREDENTIALS.unpack(value)
+                ids = CREDENTIALS.unpack(value)
                 if self._admits(ids, tuple):
                     client = Client(ids, self, self._socket, sender)
                     self._tell(client, client.pairs.packet(data))

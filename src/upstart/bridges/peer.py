@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import _socket
 import os
-from struct import Struct
 
+from upstart.base.credentials import of_peer
 from upstart.dbus import wire
 from upstart.dbus.address import parse_address
 from upstart.dbus.auth import ClientAuth
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from upstart.base.loop import Loop
 
     Then = Callable[[wire.Message], object]
-
-_CREDENTIALS = Struct("@iII")
 
 
 class Peer:
@@ -88,10 +86,7 @@ class Peer:
         return reason
 
     def _check(self, sock: _socket.socket) -> int:
-        uid: int
-        self.pid, uid, _ = _CREDENTIALS.unpack(
-            sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
+        self.pid, uid, _ = of_peer(sock)
         if uid not in (0, os.getuid()):
             raise OSError(0, "Its server is another user's")
         return uid

@@ -11,11 +11,10 @@ import re
 
 from upstart.base.buswords import NAME, SIGNAL
 from upstart.base.glob import is_literal
-from upstart.base.names import MANAGER
+from upstart.base.names import BUS_INTERFACE, MANAGER
 from upstart.bridges.bus import NAME_CHANGED, rule
 from upstart.bridges.condition import passes, tests_of
 from upstart.bridges.udev import readable
-from upstart.dbus.bus import BUS
 from upstart.dbus.marshal import split
 
 TYPE_CHECKING = False
@@ -59,7 +58,7 @@ class Signals:
     """The conditions of one bridge, whose bus is called ``bus_name``, unless that is empty."""
 
     def __init__(self, bus_name: str = "") -> None:
-        self._bus = {"BUS": bus_name} if bus_name else {}
+        self._bus = {"BUS_INTERFACE": bus_name} if bus_name else {}
         self._all = False
         self._signals: list[list[Test]] = []
         self._names: list[list[Test]] = []
@@ -80,11 +79,11 @@ class Signals:
                 continue
             tests = tests_of(words, order if name == SIGNAL else ["NAME", "OWNER", *self._bus])
             # One that is about another bus is another bridge's.
-            if all(test.key != "BUS" or passes([test], self._bus) for test in tests):
+            if all(test.key != "BUS_INTERFACE" or passes([test], self._bus) for test in tests):
                 found[name].append(tests)
         self._signals, self._names = found[SIGNAL], found[NAME]
         senders = {test.value for tests in self._signals for test in tests if test.key == "SENDER" and _asked_for(test)}
-        senders = {sender for sender in senders if not sender.startswith(":") and sender != BUS}
+        senders = {sender for sender in senders if not sender.startswith(":") and sender != BUS_INTERFACE}
         self.owners = {sender: self.owners.get(sender, "") for sender in sorted(senders)}
 
     def rules(self) -> set[str]:
@@ -92,7 +91,7 @@ class Signals:
         if self._all:
             return {rule()}
         rules = {self._rule(tests) for tests in self._signals}
-        changed = {"sender": BUS, "interface": BUS, "member": NAME_CHANGED}
+        changed = {"sender": BUS_INTERFACE, "interface": BUS_INTERFACE, "member": NAME_CHANGED}
         rules |= {rule(**changed, arg0=name) for name in self.owners}
         for tests in self._names:
             name = next((test.value for test in tests if test.key == "NAME" and _asked_for(test)), "")
@@ -126,7 +125,7 @@ class Signals:
     def heard(self, message: Message) -> Iterator[Told]:
         """What is to be told of a signal."""
         header = message.header
-        if header.member == NAME_CHANGED and header.sender == BUS and header.signature == "sss":
+        if header.member == NAME_CHANGED and header.sender == BUS_INTERFACE and header.signature == "sss":
             name, _, owner = message.args()
             if name in self.owners:
                 self.owners[name] = owner

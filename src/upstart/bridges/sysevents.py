@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from upstart.base.glob import match
-from upstart.base.names import ADDRESS, MANAGER, PATH, SERVICE
+from upstart.base.names import ADDRESS, BUS_INTERFACE, MANAGER, PATH, SERVICE
 from upstart.base.options import Option
 from upstart.base.priority import INFO, WARN
 from upstart.bridges.bus import NAME_CHANGED, Bus, address_of, rule
@@ -18,7 +18,6 @@ from upstart.bridges.condition import passes, tests_of
 from upstart.bridges.kinds import Bridge
 from upstart.bridges.systeminit import SystemInit
 from upstart.dbus import wire
-from upstart.dbus.bus import BUS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ class EventSource:
         self._forward.want(leaves)
         names = self._forward.names()
         init = {"sender": SERVICE, "path": PATH, "interface": MANAGER}
-        rules = [rule(**init, member="Restarted"), rule(sender=BUS, member=NAME_CHANGED, arg0=SERVICE)]
+        rules = [rule(**init, member="Restarted"), rule(sender=BUS_INTERFACE, member=NAME_CHANGED, arg0=SERVICE)]
         if names is None:
             rules.append(rule(**init, member="EventEmitted"))
         else:
@@ -166,7 +165,7 @@ class EventSource:
             self._emitted(*message.args())
         elif header.member == "Restarted":
             self._tell(self._forward.restarted(header.sender or ""))
-        elif header.member == NAME_CHANGED and header.sender == BUS and signature == "sss":
+        elif header.member == NAME_CHANGED and header.sender == BUS_INTERFACE and signature == "sss":
             self._tell(self._forward.owner(message.args()[2]))
 
     def _emitted(self, name: str, env: list[str]) -> None:

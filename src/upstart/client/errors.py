@@ -6,6 +6,7 @@ from upstart.base.errors import DBusError
 from upstart.base.names import (
     ACCESS_DENIED,
     DISCONNECTED,
+    ERROR_PREFIX,
     INVALID_ARGS,
     JOB_FAILED,
     NAME_HAS_NO_OWNER,
@@ -17,16 +18,14 @@ from upstart.base.names import (
     UNKNOWN_METHOD,
 )
 
-_ERROR = "com.ubuntu.Upstart0_6.Error."
-
 #: The job is running already, or is being started.
-ALREADY_STARTED = _ERROR + "AlreadyStarted"
+ALREADY_STARTED = ERROR_PREFIX + "AlreadyStarted"
 #: It has been stopped already.
-ALREADY_STOPPED = _ERROR + "AlreadyStopped"
+ALREADY_STOPPED = ERROR_PREFIX + "AlreadyStopped"
 #: Something failed over the event that was waited for.
-EVENT_FAILED = _ERROR + "EventFailed"
+EVENT_FAILED = ERROR_PREFIX + "EventFailed"
 #: Only root, and in a session its user, may do that.
-PERMISSION_DENIED = _ERROR + "PermissionDenied"
+PERMISSION_DENIED = ERROR_PREFIX + "PermissionDenied"
 
 __all__ = [
     "ACCESS_DENIED", "ALREADY_STARTED", "ALREADY_STOPPED", "DISCONNECTED", "DBusError", "EVENT_FAILED", "INVALID_ARGS",

@@ -46,8 +46,6 @@ __all__ = ["Watcher"]
 FIRST_RETRY = 0.05
 LONGEST_RETRY = 5.0
 
-_LOCAL = "org.freedesktop.DBus.Local"
-
 
 class Watcher:
     """Keeps in touch with the init of a private ``address`` (PID 1's by default), or of a ``bus``.
@@ -201,7 +199,7 @@ class Watcher:
         if connection is not self._connection or not isinstance(message, _dbus_bindings.SignalMessage):
             return
         interface, member = message.get_interface(), message.get_member()
-        if interface == _LOCAL:
+        if interface == names.LOCAL:
             if member == "Disconnected":
                 self._end("Connection was disconnected")
             return

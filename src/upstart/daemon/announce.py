@@ -5,9 +5,10 @@ What is always true here: a signal is built once, however many listen.
 
 from __future__ import annotations
 
+from upstart.base.names import PATH
 from upstart.daemon.interfaces import EXTENSION_INTERFACE, INSTANCE_OBJECT, JOB_OBJECT, MANAGER_INTERFACE
 from upstart.daemon.keeping import CLOSED, FREE
-from upstart.daemon.paths import ROOT, path_of_instance, path_of_job
+from upstart.daemon.paths import path_of_instance, path_of_job
 from upstart.dbus import wire
 from upstart.engine.lifecycle import NEXT
 
@@ -38,12 +39,12 @@ _INSTANCE = INSTANCE_OBJECT[0].name
 
 def restarted(serial: int) -> bytes:
     """The signal that tells that init was re-executed."""
-    return _BUILD[_MANAGER, "Restarted"](serial, ROOT, b"")
+    return _BUILD[_MANAGER, "Restarted"](serial, PATH, b"")
 
 
 def awaited_changed(serial: int, names: list[str]) -> bytes:
     """The signal that tells of which events other tests are awaited."""
-    return _BUILD[_EXTENSION, AWAITED_CHANGED](serial, ROOT, wire.pack("as", names))
+    return _BUILD[_EXTENSION, AWAITED_CHANGED](serial, PATH, wire.pack("as", names))
 
 
 def names(effect: Announce) -> tuple[str, ...]:
@@ -65,11 +66,11 @@ def build(serial: int, effect: Announce) -> bytes:
         value: Any = effect.value
         event, env = value
         words = [f"{key}={value}" for key, value in env.items()]
-        return _BUILD[_MANAGER, name](serial, ROOT, wire.pack("sas", event, words))
+        return _BUILD[_MANAGER, name](serial, PATH, wire.pack("sas", event, words))
     if name in (FREE, CLOSED):
-        return _BUILD[_EXTENSION, name](serial, ROOT, wire.pack("s", effect.value))
+        return _BUILD[_EXTENSION, name](serial, PATH, wire.pack("s", effect.value))
     if name == "JobAdded" or name == "JobRemoved":
-        return _BUILD[_MANAGER, name](serial, ROOT, wire.pack("o", path_of_job(subject)))
+        return _BUILD[_MANAGER, name](serial, PATH, wire.pack("o", path_of_job(subject)))
     if name == "InstanceAdded" or name == "InstanceRemoved":
         return _BUILD[_JOB, name](serial, path_of_job(subject.job), wire.pack("o", path_of_instance(subject)))
     return _BUILD[_INSTANCE, "Failed"](serial, path_of_instance(subject), wire.pack("i", effect.value))

@@ -12,6 +12,7 @@ import _socket
 import errno
 import os
 
+from upstart.base.names import ADDRESS
 from upstart.base.priority import ERROR, MESSAGE, WARN
 from upstart.daemon import sessionfile
 from upstart.dbus.address import parse_address
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from upstart.daemon.basis import Basis
     from upstart.daemon.options import Options
 
-SYSTEM_ADDRESS = "unix:abstract=/com/ubuntu/upstart"
 BACKLOG = 128
 #: Seconds until the next try; they double until they are the last.
 FIRST_PAUSE, LAST_PAUSE = 0.1, 3.2
@@ -117,7 +117,7 @@ class Listening:
 
 def address_of(options: Options) -> str:
     """Where an init with these options listens."""
-    return sessionfile.address() if options.user else SYSTEM_ADDRESS
+    return sessionfile.address() if options.user else ADDRESS
 
 
 def find(address: str) -> int:
@@ -154,7 +154,7 @@ def open_descriptors() -> list[int]:
 def hand_over() -> None:
     """Have the program that we are about to execute without a state get the socket: once nobody listens on its
     address, that is anybody's."""
-    fd = find(f"{SYSTEM_ADDRESS};{sessionfile.address()}")
+    fd = find(f"{ADDRESS};{sessionfile.address()}")
     if fd >= 0:
         os.set_inheritable(fd, True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from upstart.base.names import FAILED, INVALID_ARGS
+from upstart.base.names import FAILED, INVALID_ARGS, PATH
 from upstart.base.paths import escape, unescape
 from upstart.base.priority import DEBUG, INFO, PRIORITIES, WARN
 from upstart.daemon import paths
@@ -60,7 +60,7 @@ class Manager(ForBridges, ForEnvironments, ForHistory, ForRecords):
         "_performer", "_quiescer", "_recorder", "_restarter", "_set_priority", "_teller", "_version", "once", "service",
     )  # fmt: skip
     interfaces = MANAGER_OBJECT
-    path = paths.ROOT
+    path = PATH
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Manager(ForBridges, ForEnvironments, ForHistory, ForRecords):
 
     def find(self, path: str, call: Call) -> Manager | JobObject | InstanceObject | None:
         """The object at a path, None where there is none."""
-        if path == paths.ROOT:
+        if path == PATH:
             return self
         for session, name, instance_name in paths.candidates(path):
             job = self._engine.jobs.get((session, name))
@@ -135,7 +135,7 @@ class Manager(ForBridges, ForEnvironments, ForHistory, ForRecords):
             # What is no job there may be the root of a session.
             root = unescape(path[len(paths.JOBS) + 1 :]) if len(path) <= LONGEST_PATH else None
             return sorted({escape(job.name) for job in jobs if root is not None and job.session == root})
-        return steps(path, [paths.JOBS if jobs else paths.ROOT])
+        return steps(path, [paths.JOBS if jobs else PATH])
 
     def _check(self, call: Call, action: str) -> None:
         if not self.service.may_change(call):

@@ -5,14 +5,14 @@ Jobs of a chroot session have the session's root as one more element in front.
 
 from __future__ import annotations
 
+from upstart.base.names import PATH
 from upstart.base.paths import escape, unescape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.engine.data import Instance, Job
 
-ROOT = "/com/ubuntu/Upstart"
-JOBS = ROOT + "/jobs"
+JOBS = PATH + "/jobs"
 
 
 def job_path(session: str | None, name: str) -> str:

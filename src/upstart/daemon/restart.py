@@ -18,6 +18,7 @@ import time
 
 from upstart.base.closing import is_closing
 from upstart.base.loop import HANGUP, READ
+from upstart.base.names import FAILED
 from upstart.base.priority import ERROR, INFO, WARN
 from upstart.daemon.options import CHECK_VARIABLE, PARTS_VARIABLE, arguments
 from upstart.daemon.statefile import memory_file, text_of
@@ -224,7 +225,7 @@ class Restarter:
         calls, self._calls = self._calls, []
         self._log(ERROR, text)
         for call in calls:
-            call.error("org.freedesktop.DBus.Error.Failed", text)
+            call.error(FAILED, text)
 
 
 def memory_limits() -> list[int]:

@@ -14,17 +14,18 @@ import os
 
 from upstart.base.names import (
     ACCESS_DENIED,
+    ERROR_PREFIX,
     FAILED,
     INTROSPECTABLE,
     INVALID_ARGS,
-    MANAGER,
+    PATH,
     PEER,
     UNKNOWN_METHOD,
 )
 from upstart.daemon.environment import LONG_LIST, words_in_steps
 from upstart.daemon.interfaces import COMMON, Interface, introspect
 from upstart.daemon.machineid import FILES
-from upstart.daemon.paths import ROOT, path_of_instance
+from upstart.daemon.paths import path_of_instance
 from upstart.dbus import wire
 from upstart.engine.core import CommandError
 
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
         def children(self) -> list[str]: ...
 
 
-ERROR_PREFIX = MANAGER + ".Error."
 #: Characters.  An instance whose name would make its path longer than this is not to be found by it.
 LONGEST_PATH = 256 << 10
 
@@ -194,7 +194,7 @@ class Service:
     def _concerns_jobs(self, call: Call) -> bool:
         """Whether what is asked depends on the files of jobs as they now are: on which there are, or how they are."""
         header = call.message.header
-        if header.path == ROOT:
+        if header.path == PATH:
             return header.member in _NAMING_JOBS
         return header.member in _OF_JOBS or (
             header.member in _COMMON_MEMBERS

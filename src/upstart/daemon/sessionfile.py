@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from upstart.base import xdg
+from upstart.base.names import SESSION_ADDRESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def address() -> str:
     """The address that this process's private socket has unless it is another's."""
-    return f"unix:abstract=/com/ubuntu/upstart-session/{os.getuid()}/{os.getpid()}"
+    return f"{SESSION_ADDRESS}{os.getuid()}/{os.getpid()}"
 
 
 def create(environ: Mapping[str, str], where: str, complain: Callable[[str], object]) -> str | None:

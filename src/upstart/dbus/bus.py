@@ -12,6 +12,17 @@ import _socket
 import errno
 import os
 
+from upstart.base.names import (
+    ACCESS_DENIED,
+    BAD_ADDRESS,
+    BUS_INTERFACE,
+    BUS_PATH,
+    DISCONNECTED,
+    FAILED,
+    FILE_NOT_FOUND,
+    NO_REPLY,
+    NO_SERVER,
+)
 from upstart.dbus import wire
 from upstart.dbus.address import parse_address
 from upstart.dbus.auth import ClientAuth
@@ -28,8 +39,6 @@ if TYPE_CHECKING:
 
 #: Debian's libdbus has it here as well: /var may be mounted late.
 DEFAULT_ADDRESS = "unix:path=/run/dbus/system_bus_socket"
-BUS = "org.freedesktop.DBus"
-BUS_PATH = "/org/freedesktop/DBus"
 DO_NOT_QUEUE = 4
 PRIMARY_OWNER = 1
 CONNECT_SECONDS = 10.0
@@ -38,9 +47,9 @@ RETRY_SECONDS = 0.25
 
 #: Name and text of the error that a failed connection attempt gives.
 _ERRNO_NAMES = {
-    2: "org.freedesktop.DBus.Error.FileNotFound",
-    13: "org.freedesktop.DBus.Error.AccessDenied",
-    111: "org.freedesktop.DBus.Error.NoServer",
+    2: FILE_NOT_FOUND,
+    13: ACCESS_DENIED,
+    111: NO_SERVER,
 }
 
 
@@ -107,13 +116,13 @@ class MessageBus:
         """Leave the bus without a word to ``lost``; an attempt to connect to it has failed."""
         self.lost = lambda: None
         if self._timer >= 0:
-            self._fail("org.freedesktop.DBus.Error.Disconnected", "Connection is closed")
+            self._fail(DISCONNECTED, "Connection is closed")
         elif self._connection is not None:
             self._connection.close()
 
     def _timed_out(self) -> None:
         self._timer = -1
-        self._fail("org.freedesktop.DBus.Error.NoReply", "Did not receive a reply from the message bus")
+        self._fail(NO_REPLY, "Did not receive a reply from the message bus")
 
     def _fail(self, name: str, text: str) -> None:
         if self._timer >= 0:
@@ -129,7 +138,7 @@ class MessageBus:
             return
         names = [] if what_is_wrong(self.address) else parse_address(self.address)
         failure: tuple[str, str] = (
-            "org.freedesktop.DBus.Error.BadAddress",
+            BAD_ADDRESS,
             what_is_wrong(self.address) or f"Address '{self.address}' is not supported",
         )
         for name in names:
@@ -145,7 +154,7 @@ class MessageBus:
                 number = error.errno or errno.ENAMETOOLONG
                 shown = os.fsdecode(name).lstrip("\0")
                 failure = (
-                    _ERRNO_NAMES.get(number, "org.freedesktop.DBus.Error.NoServer"),
+                    _ERRNO_NAMES.get(number, NO_SERVER),
                     f"Failed to connect to socket {shown}: {os.strerror(number)}",
                 )
                 continue
@@ -173,7 +182,7 @@ class MessageBus:
         if answer.type == wire.ERROR:
             self._refused(answer)
         elif answer.header.signature != "u" or answer.args()[0] != PRIMARY_OWNER:
-            self._fail("org.freedesktop.DBus.Error.Failed", "Name already taken")
+            self._fail(FAILED, "Name already taken")
         else:
             self._loop.remove(self._timer)
             self._timer = -1
@@ -182,7 +191,7 @@ class MessageBus:
 
     def _refused(self, answer: wire.Message) -> None:
         text = answer.args()[0] if answer.header.signature.startswith("s") else ""
-        self._fail(answer.header.error_name or "org.freedesktop.DBus.Error.Failed", text)
+        self._fail(answer.header.error_name or FAILED, text)
 
     def call(
         self, member: str, then: Callable[[wire.Message], object] | None, signature: str = "", *values: object
@@ -192,7 +201,7 @@ class MessageBus:
             serial = self.next_serial()
             if then is not None:
                 self._calls[serial] = then
-            self._connection.send(wire.call(serial, BUS, BUS_PATH, BUS, member, signature, *values))
+            self._connection.send(wire.call(serial, BUS_INTERFACE, BUS_PATH, BUS_INTERFACE, member, signature, *values))
 
     def send(self, data: bytes) -> None:
         """Send a message that is built already."""
@@ -217,12 +226,12 @@ class MessageBus:
             self.ready = False
             self.lost()
         elif self._timer >= 0:
-            self._fail("org.freedesktop.DBus.Error.NoReply", "Connection was disconnected before a reply was received")
+            self._fail(NO_REPLY, "Connection was disconnected before a reply was received")
 
     def _received(self, connection: Connection, message: wire.Message) -> None:
         header = message.header
         if message.type in (wire.RETURN, wire.ERROR):
-            if header.sender == BUS:
+            if header.sender == BUS_INTERFACE:
                 then = self._calls.pop(header.reply_serial, None)
                 if then is not None:
                     then(message)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from time import monotonic
 
+from upstart.base.names import LIMITS_EXCEEDED
 from upstart.dbus import wire
 from upstart.dbus.connection import LONG_MESSAGE, PAUSE, run_until
 from upstart.dbus.incoming import close_fds
@@ -43,7 +44,6 @@ WAITING_BYTES = 16 << 20
 MAX_QUESTION = 192 << 10
 #: Our answers lie unread: seconds until the next is given.
 STALLED_SECONDS = 0.05
-LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
 
 
 class _Sender:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import _socket
 import os
-from struct import Struct
 
+from upstart.base.credentials import of_peer
 from upstart.base.loop import READ
 from upstart.dbus import wire
 from upstart.dbus.auth import ServerAuth
@@ -35,8 +35,6 @@ SHARE = MAX_HELD // MAX_CLIENTS
 AUTH_SECONDS = 30.0
 #: Connections taken in one turn.
 ACCEPTS = 32
-
-_CREDENTIALS = Struct("@iII")
 
 
 class PrivateServer:
@@ -95,9 +93,7 @@ class PrivateServer:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             try:
-                pid, uid, _gid = _CREDENTIALS.unpack(
-                    sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS.size)
-                )
+                pid, uid, _gid = of_peer(sock)
             except OSError:
                 sock.close()
                 continue
