@@ -55,7 +55,9 @@ WAYS = {
         "os.spawnv(os.P_NOWAIT, '/bin/sleep', ['sleep', '9'])", (Untrue,),
     ),
     "it answers late": ("upstart.dbus.server", "PrivateServer._accept", "time.sleep(3)", (Deaf,)),
-    "it says a lot": ("upstart.daemon.performer", "Performer._spawn", "[self._warn('x' * 200) for _ in range(400)]", (Untrue,)),
+    "it says a lot": (
+        "upstart.daemon.performer", "Performer._spawn", "[self._warn('x' * 200) for _ in range(400)]", (Untrue,),
+    ),
     "no other program begins": ("upstart.daemon.restart", "Restarter.begin", "return None", (Deaf, Untrue)),
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ from upstart.daemon.performer import Performer
 from upstart.engine.data import Instance
 from upstart.engine.effects import Spawn
 from upstart.engine.engine import Engine
-from upstart.process.follow import Following
+from upstart.process.following import Following
 
 pytestmark = needs_root
 

@@ -12,7 +12,8 @@ import pytest
 from process_support import Host, alive, left, make_host, needs_root, until
 
 from upstart.process import warden
-from upstart.process.follow import Decision, Failed, Following, Forked, Wait
+from upstart.process.follow import Decision, Failed, Forked, Wait
+from upstart.process.following import Following
 from upstart.process.kill import signal_job
 
 pytestmark = needs_root

@@ -336,6 +336,10 @@ class Children:
         """Those held for processes, which the next program needs."""
         return [fd for running in self.running.values() for fd in running.descriptors()]
 
+    def leashes(self) -> list[int]:
+        """Those by which wardens are held, who end where the next program does not know of them."""
+        return [running.members.leash for running in self.running.values() if running.members.leash >= 0]
+
     def restore(self, saved: dict[str, Any], find: Callable[[list[Any]], Instance], address: str | None) -> None:
         """Take over what `dump` gave; ``find`` gives the instance for what `name_of` said, ``address`` is what
         UPSTART_SESSION says to our jobs."""

@@ -135,6 +135,7 @@ class Daemon:
         keep("last_fault", self.faults.dump, self.faults.restore)
         performer = self.performer
         keep("performer", performer.dump, performer.restore, performer.children.descriptors)
+        keep("warden", lambda: None, lambda saved: None, performer.children.leashes)
         keep("turn", self.turn.dump, lambda saved: self.turn.restore(saved, performer.find), self.turn.descriptors)
         keep("keeping", self.keeping.dump, self.keeping.restore, self.keeping.descriptors)
         keep("chroots", lambda: self.chroots.roots, self.configuration.restore_chroots)

@@ -20,7 +20,7 @@ VERSION = 1
 #: What every document has: without these it is none.
 ALWAYS = ("engine", "performer", "endpoints")
 #: What a program that does not tell which parts it knows may not know: what it does not close it would leave to jobs.
-UNSURE = ("record",)
+UNSURE = ("record", "warden")
 
 
 class Part:

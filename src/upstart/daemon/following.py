@@ -13,7 +13,8 @@ import time
 
 from upstart.daemon.running import others
 from upstart.process import warden
-from upstart.process.follow import FIRST_LOOK, PATIENCE, Failed, Following, Forked, Wait
+from upstart.process.follow import FIRST_LOOK, PATIENCE, Failed, Forked, Wait
+from upstart.process.following import Following
 from upstart.process.held import Held
 from upstart.process.kill import ALL
 from upstart.process.procfs import begun, look

@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from upstart.engine.data import Instance
-    from upstart.process.follow import Following
+    from upstart.process.following import Following
     from upstart.process.held import Held
     from upstart.process.log import JobLog
     from upstart.process.members import Members
@@ -54,7 +54,6 @@ class Running:
             self.error_fd,
             self.log.fd if self.log is not None else -1,
             self.feed[0] if self.feed is not None else -1,
-            self.members.leash,
         ]
         return [fd for fd in fds if fd >= 0]
 

@@ -62,7 +62,6 @@ class Setup:
     __slots__ = (
         "argv", "base", "cleared", "crossing", "error", "group", "groups", "ignored", "no_chdir",
         "members", "output", "pause", "plan", "profile", "request", "script", "script_fd", "sockets", "umask",
-        "warded",
     )
 
     def __init__(self, request: SpawnRequest, argv: list[str], error: int, members: Members) -> None:
@@ -77,8 +76,6 @@ class Setup:
         #: What becomes the descriptors from `FIRST_SOCKET` on, and the number that the script is read from.
         self.sockets: list[int] = []
         self.script_fd = SCRIPT_FD
-        #: The child of a warden, not of init.
-        self.warded = False
         #: Stop before the program is executed, for a debugger (the debug stanza).
         self.pause = False
         #: Stay in init's working directory unless a stanza says otherwise (a session init).

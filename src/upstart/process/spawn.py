@@ -208,9 +208,9 @@ class Spawner:
             if fds.feed >= 0:
                 result.script_feed = (fds.feed, feed)
             members.group = setup.group if setup.plan is None else Group(f"{setup.base}/{setup.plan.name}", False)
-            setup.warded = request.warded and setup.group is None and not setup.pause
-            if setup.warded or not self._quick.spawn(setup):
-                self._by_fork(setup, fds)
+            warded = request.warded and setup.group is None and not setup.pause
+            if warded or not self._quick.spawn(setup):
+                self._by_fork(setup, fds, warded)
         except (OSError, MemoryError) as error:
             if not members.pid:
                 fds.close_all()
@@ -274,8 +274,8 @@ class Spawner:
             os.set_blocking(ours, False)
             return ours, theirs
 
-    def _by_fork(self, setup: child.Setup, fds: _Fds) -> None:
-        """Start it with fork(2).  Raises OSError if there can be no new process."""
+    def _by_fork(self, setup: child.Setup, fds: _Fds, warded: bool) -> None:
+        """Start it with fork(2), or by a warden.  Raises OSError if there can be no new process."""
         fds.error, fds.error_child = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         setup.error = fds.error_child
         if self._crossing is None:
@@ -285,7 +285,7 @@ class Spawner:
         # Our handlers must not run in the child: it shares the pipe that wakes our loop.
         before = signal.pthread_sigmask(signal.SIG_SETMASK, child.SIGNALS)
         try:
-            if (warden.fork(setup.members) if setup.warded else self._fork(setup)) == 0:
+            if (warden.fork(setup.members) if warded else self._fork(setup)) == 0:
                 child.run(setup)
         except BaseException:
             if os.getpid() != self._own:
