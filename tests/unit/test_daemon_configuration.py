@@ -186,8 +186,8 @@ def test_a_path_that_does_not_answer_holds_a_child_and_nothing_else(
             os.read(answer, 1)
         return real(path, *rest, **keywords)
 
-    keep = helper._keep_only
-    monkeypatch.setattr(helper, "_keep_only", lambda fds: keep((*fds, answer)))
+    keep = helper.keep_only
+    monkeypatch.setattr(helper, "keep_only", lambda fds: keep((*fds, answer)))
     monkeypatch.setattr(os, "open", hang)
     monkeypatch.setattr(unanswered, "PATIENCE", 0.2)
     monkeypatch.setattr(module, "LOOK", 0.05)
@@ -231,8 +231,8 @@ def test_more_paths_than_may_be_left_out_hold_up_changes_and_are_named(
             os.read(pipes[name][0], 1)
         return real(path, *rest, **keywords)
 
-    keep = helper._keep_only
-    monkeypatch.setattr(helper, "_keep_only", lambda fds: keep((*fds, *(pipe[0] for pipe in pipes.values()))))
+    keep = helper.keep_only
+    monkeypatch.setattr(helper, "keep_only", lambda fds: keep((*fds, *(pipe[0] for pipe in pipes.values()))))
     monkeypatch.setattr(os, "open", hang)
     for where, name, value in (
         (unanswered, "PATIENCE", 0.2), (module, "LOOK", 0.05), (module, "ANSWER_SECONDS", 1.5),
@@ -274,8 +274,8 @@ def test_nobody_waits_longer_than_half_a_second_for_a_child_that_is_held(
             os.read(answer, 1)
         return real(path, *rest, **keywords)
 
-    keep = helper._keep_only
-    monkeypatch.setattr(helper, "_keep_only", lambda fds: keep((*fds, answer)))
+    keep = helper.keep_only
+    monkeypatch.setattr(helper, "keep_only", lambda fds: keep((*fds, answer)))
     monkeypatch.setattr(os, "open", hang)
     monkeypatch.setattr(unanswered, "PATIENCE", 60.0)
     monkeypatch.setattr(module, "ANSWER_SECONDS", 4.0)

@@ -58,14 +58,14 @@ def test_a_program_with_a_state_looks_at_nothing_before_it_serves_and_at_everyth
 def held_open(monkeypatch: pytest.MonkeyPatch, name: str) -> tuple[int, int]:
     """Have whoever opens a file of this name wait until something is written to the second descriptor."""
     answer, release = os.pipe()
-    real, keep = os.open, helper._keep_only
+    real, keep = os.open, helper.keep_only
 
     def hang(path: Any, *rest: Any, **keywords: Any) -> int:
         if str(path).endswith(name):
             os.read(answer, 1)
         return real(path, *rest, **keywords)
 
-    monkeypatch.setattr(helper, "_keep_only", lambda fds: keep((*fds, answer)))
+    monkeypatch.setattr(helper, "keep_only", lambda fds: keep((*fds, answer)))
     monkeypatch.setattr(os, "open", hang)
     monkeypatch.setattr(unanswered, "PATIENCE", 0.2)
     monkeypatch.setattr(module, "LOOK", 0.05)
