@@ -10,6 +10,7 @@
 # make vm-all   virtual machines that boot, end and are rescued in every way, with disks and networks of every kind
 # make check-services  some hundred and thirty packages of services, each installed, stopped, restarted, rebooted, purged
 # make check-ways  ten sets of packages on a machine that runs systemd, taken to Upstart and back
+# make check-clients  Salt, Ansible, Puppet, foreman, honcho, pm2 and others, as they are, on a machine that has Upstart
 # make mutants    random changes of the code, and which of them no test notices
 # make check-daemons  a dozen real servers and ten wrappers, with each of expect none, fork and daemon
 # make bench    how fast all that is, beside another init where one is given
@@ -44,7 +45,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-ways check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot faults clean
+.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-ways check-clients check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -104,6 +105,11 @@ check-services: deb
 check-ways: deb
 	@$(NEED) $(BOOT_PACKAGES)
 	@$(PYTHON) tests/boot/ways.py --release $(RELEASE) $(if $(WRITE),--write) $(SETS)
+
+# WRITE=1 records the result in docs/packages.md; CLIENTS=, a list such as "Salt Ansible", asks only those.
+check-clients: deb
+	@$(NEED) $(BOOT_PACKAGES)
+	@PYTHONPATH=tests/boot $(PYTHON) tests/boot/clients.py --release $(RELEASE) $(if $(WRITE),--write) $(CLIENTS)
 
 # WRITE=1 records the result in docs/daemons.md; DAEMONS=, a list of servers and wrappers, tries only those.
 check-daemons: all

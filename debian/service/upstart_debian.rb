@@ -7,4 +7,12 @@ Puppet::Type.type(:service).provide :upstart_debian, :parent => :upstart do
   confine :true => -> { has_initctl? }
 
   defaultfor 'os.name' => :debian
+
+  # Jobs with instances are listed by their names, which say of which one only with variables.
+  def status
+    super
+  rescue Puppet::ExecutionFailure => error
+    raise unless error.message.include?('Unknown parameter')
+    :stopped
+  end
 end
