@@ -9,15 +9,16 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hostile import Client, Session, wait_for
 from process_support import Host, alive, make_host, needs_root, until
 
-from upstart.process import helper
 from upstart.process.cgroup import find_own
 from upstart.process.guard import HELD, Guard
 from upstart.process.guarding import find_child
@@ -152,16 +153,16 @@ def has_executed(pid: int) -> bool:
     return not int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]) & 0x40
 
 
-def test_it_is_there_at_once_and_becomes_a_program_of_its_own_after_a_while(
-    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_there_at_once_and_a_program_of_its_own_takes_its_place(host: Host, tmp_path: Path) -> None:
     """Which takes the memory of an interpreter alone, and would take its time from a boot."""
-    monkeypatch.setattr(helper, "SETTLED", 0.3)
     path = program(tmp_path, "text")
-    guard = guarded(host)
-    pid = guard.pid
-    assert not has_executed(pid)
-    until(lambda: has_executed(pid) and Path(f"/proc/{pid}/comm").read_text() == "upstart-guard\n")
+    first = guarded(host).pid
+    assert not has_executed(first)
+    until(host.spawner.settle_guard)
+    guard = guard_of(host)
+    assert guard.pid != first and has_executed(guard.pid)
+    assert Path(f"/proc/{guard.pid}/comm").read_text() == "upstart-guard\n"
+    host.until(lambda: not alive(first))
     with Holder(path, OPEN_EXEC_PERM) as holder:
         began = time.monotonic()
         result = host.spawn(host.job(str(path)))
@@ -169,8 +170,49 @@ def test_it_is_there_at_once_and_becomes_a_program_of_its_own_after_a_while(
         assert not result.ready
         holder.let_go()
         assert host.wait(result.pid) == 0
-    assert guard.pid in (pid, 0)
     assert host.output(result) == "text\n"
+
+
+@contextmanager
+def let_go_in_the_end(holder: Holder) -> Iterator[None]:
+    """Should nobody guard, a process lets us go on all the same: none of our threads could."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            time.sleep(5)
+            holder.let_go()
+        finally:
+            os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_while_the_program_is_held_that_is_to_be_the_guard_init_is_guarded(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = program(tmp_path, "text")
+    interpreter = shutil.copy(sys.executable, tmp_path / "interpreter")
+    monkeypatch.setattr(sys, "executable", interpreter)
+    guard = guarded(host)
+    # What it has executed before nobody is asked for.
+    host.run(host.job(str(path)))
+    with Holder(Path(interpreter), OPEN_EXEC_PERM) as other:
+        assert not host.spawner.settle_guard() and not host.spawner.settle_guard()
+        with Holder(path, OPEN_EXEC_PERM) as holder:
+            with let_go_in_the_end(holder):
+                began = time.monotonic()
+                result = host.spawn(host.job(str(path)))
+                assert time.monotonic() - began < PATIENCE
+            holder.let_go()
+            assert host.wait(result.pid) == 0
+        assert guard_of(host) is guard
+        other.let_go()
+    guard._rest = 0.0
+    until(host.spawner.settle_guard)
+    assert has_executed(guard_of(host).pid)
 
 
 def test_a_fork_s_child_that_waits_is_not_taken_for_the_one_that_holds_init() -> None:

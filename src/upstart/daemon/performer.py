@@ -19,6 +19,7 @@ from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
 from upstart.process.cgroup import Cgroups
 from upstart.process.group import Group
+from upstart.process.helper import SETTLED
 from upstart.process.kill import ALL, kill_members
 from upstart.process.log import JobLog, log_path
 from upstart.process.spawn import Spawner, SpawnError, SpawnRequest, prepare
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 #: Seconds between attempts to spawn for which memory or processes lacked, and how many there are.
 RETRY_SECONDS = 0.5
 RETRIES = 20
+#: Seconds between looks whether what watches the start of processes has become small.
+READY_SECONDS = 5.0
 #: What we raise our own descriptor limit to: a thousand logged jobs need it.
 DESCRIPTORS = 65536
 
@@ -113,7 +116,13 @@ class Performer:
 
     def guard(self, now: bool = False) -> None:
         """Have the start of processes watched, as others run by now that might hold us in it."""
-        self._spawner.guard(now)
+        if self._spawner.guard(now):
+            self._loop.call_later(SETTLED, self._settle_guard)
+
+    def _settle_guard(self) -> None:
+        """Now that there is time for it, have that done by as little as can be."""
+        if not self._spawner.settle_guard():
+            self._loop.call_later(READY_SECONDS, self._settle_guard)
 
     def _warn(self, text: str) -> None:
         self._write_log(WARN, text)

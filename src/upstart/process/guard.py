@@ -11,8 +11,10 @@ since opening one may wait as well.
 
 What is always true here: init waits for the guard no longer than `ANSWER_SECONDS`, `BUSY_SECONDS` while it lacks a
 processor, and does without it (by forks) where it does not run, does not answer, or was killed or stopped.  It is
-started by a fork, so that its own start holds nothing, and is ready at once; once it has lived for a while it becomes a
-small program (`helper`).  It ends when init closes its pipe, ends, or executes itself.
+started by a fork, so that its own start holds nothing, and is ready at once.  Later a small program takes its place
+(`Guard.small`), since a fork comes to hold all that init has changed; what holds the start of that program may hold
+init's posix_spawn as well, so the fork goes on until the other watches.  It ends when init closes its pipe, ends, or
+executes itself.
 """
 
 from __future__ import annotations
@@ -52,13 +54,14 @@ with open(os.path.join(os.path.dirname(__file__), "guarding.py"), "rb") as _file
 
 
 class Guard:
-    """The guard of this init, started when it is first wanted."""
+    """The guard of this init, started when it is first wanted; ``small``: as a program of its own, not as a fork."""
 
-    __slots__ = ("_answers", "_began", "_home", "_poll", "_ready", "_requests", "_rest", "_timer", "pid")
+    __slots__ = ("_answers", "_began", "_home", "_poll", "_ready", "_requests", "_rest", "_timer", "pid", "small")
 
-    def __init__(self) -> None:
+    def __init__(self, small: bool = False) -> None:
         #: The process, 0 where there is none.
         self.pid = 0
+        self.small = small
         self._ready = False
         self._home = ""
         self._answers = self._requests = self._timer = -1
@@ -180,7 +183,8 @@ class Guard:
             timer = timerfd_create()
             fds.append(timer)
             keep = (script, requests[0], answers[1], timer)
-            pid = helper.start(NAME, keep, lambda: _guard(*keep, home))
+            small = self.small
+            pid = helper.start(NAME, keep, lambda: _guard(*keep, home, small))
         except (OSError, MemoryError):
             for fd in fds:
                 os.close(fd)
@@ -193,8 +197,8 @@ class Guard:
         self._poll.register(self._answers, select.POLLIN)
 
 
-def _guard(script: int, requests: int, answers: int, timer: int, home: str) -> None:
-    """In the child: serve, and become a program of its own in time, which may take as long as it likes."""
+def _guard(script: int, requests: int, answers: int, timer: int, home: str, small: bool) -> None:
+    """In the child: serve, or become a program of its own that does, which may take as long as it likes."""
     try:
         group = os.open(home + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
@@ -204,18 +208,13 @@ def _guard(script: int, requests: int, answers: int, timer: int, home: str) -> N
     except OSError:
         pass
     os.set_blocking(answers, True)
-
-    def become() -> None:
-        os.dup2(script, 0)
-        for fd in (answers, requests, timer, group):
-            if fd >= 0:
-                os.set_inheritable(fd, True)
-        reset_signals()
-        words = [str(fd) for fd in (answers, requests, timer, group)]
-        try:
-            os.execve(sys.executable, [sys.executable, "-IS", "-", NAME, *words], {})
-        except OSError:
-            pass
-
-    os.write(answers, READY)
-    serve(answers, requests, timer, group, helper.SETTLED, become)
+    if not small:
+        serve(answers, requests, timer, group)
+        return
+    os.dup2(script, 0)
+    for fd in (answers, requests, timer, group):
+        if fd >= 0:
+            os.set_inheritable(fd, True)
+    reset_signals()
+    words = [str(fd) for fd in (answers, requests, timer, group)]
+    os.execve(sys.executable, [sys.executable, "-IS", "-", NAME, *words], {})

@@ -1,7 +1,7 @@
 """What init's guard runs: it cuts short what holds init in posix_spawn(3), and looks into files that may hold whoever
 opens them.
 
-A child of init does this at first, and then feeds it to an interpreter as a program of its own, both by
+A fork of init does this at first, and then another feeds it to an interpreter as a program of its own, both by
 `upstart.process.guard`, which explains it; so it imports nothing of the package, and init reads it once, when it is
 loaded, so that an upgrade changes nothing for a running init.  It waits in poll(2) until init's timer says that init
 has been held, or init asks; it ends when init is gone.  What it does to init's child it may do only while init waits:
@@ -14,12 +14,10 @@ from __future__ import annotations
 import os
 import select
 import sys
-import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
 else:
     import _signal as signal
 
@@ -119,26 +117,20 @@ def _answer(request: bytes) -> bytes:
         return NO
 
 
-def serve(
-    answers: int, requests: int, timer: int, home: int, settled: float = 0.0, settle: Callable[[], None] | None = None
-) -> None:
+def serve(answers: int, requests: int, timer: int, home: int) -> None:
     """Serve the parent until it is gone.
 
     Answers and requests go by pipes; ``timer`` is init's, and ``home`` cgroup.procs of the group that init is in, -1
-    without.  After ``settled`` seconds ``settle`` is called, once nothing is to be done.
+    without.
     """
     init = str(os.getppid())
     poll = select.poll()
     poll.register(requests, select.POLLIN)
     poll.register(timer, select.POLLIN)
-    settled += time.monotonic()
+    os.write(answers, READY)
     killed, moved, looks = 0, False, 0
     while True:
-        wait = None if settle is None or looks else max(settled - time.monotonic(), 0) * 1000
-        ready = [fd for fd, _events in poll.poll(wait)]
-        if not ready and settle is not None:
-            settle()
-            settle = None
+        ready = [fd for fd, _events in poll.poll()]
         if timer in ready:
             try:
                 os.read(timer, 8)

@@ -37,7 +37,7 @@ class Quick:
     ``guard`` is ``None`` until others run that could hold us: a boot does not wait for it.
     """
 
-    __slots__ = ("_cgroups", "_groups", "_low", "_programs", "_spawner", "_user_mode", "guard")
+    __slots__ = ("_cgroups", "_groups", "_low", "_next_guard", "_programs", "_spawner", "_user_mode", "guard")
 
     def __init__(self, user_mode: bool, cgroups: Cgroups | None) -> None:
         self._user_mode = user_mode
@@ -48,19 +48,48 @@ class Quick:
         # posix_spawn(3) refuses descriptors above the soft limit that the job is to have: spare low numbers.
         self._low = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         self.guard: Guard | None = None
+        #: What is to take its place as soon as it watches.
+        self._next_guard: Guard | None = None
 
     def close(self) -> None:
         """Close the descriptors kept."""
         self._programs.close()
         for fd in self._low:
             os.close(fd)
-        if self.guard is not None:
-            self.guard.close()
+        for guard in (self.guard, self._next_guard):
+            if guard is not None:
+                guard.close()
+
+    @property
+    def _home(self) -> str:
+        return self._cgroups.home if self._cgroups is not None else ""
 
     def watched(self) -> bool:
         """Whether init may do now what might hold it."""
         guard = self.guard
-        return guard is None or guard.watches(self._cgroups.home if self._cgroups is not None else "")
+        return guard is None or guard.watches(self._home)
+
+    def settle_guard(self) -> bool:
+        """Have a guard that is a fork of ours replaced by a small program; whether that is so now, or needs no more."""
+        guard = self.guard
+        if guard is None or guard.small:
+            return True
+        if not guard.pid:
+            guard.small = True
+            return True
+        if self._next_guard is None:
+            self._next_guard = type(guard)(small=True)
+        if not self._next_guard.watches(self._home):
+            return False
+        self.guard, self._next_guard = self._next_guard, None
+        guard.close()
+        return True
+
+    def noticed(self, pid: int) -> None:
+        """A child that is no job's was stopped, or has ended."""
+        for guard in (self.guard, self._next_guard):
+            if guard is not None:
+                guard.noticed(pid)
 
     def _serves(self, setup: child.Setup) -> bool:
         """Whether no stanza needs a fork."""

@@ -166,23 +166,29 @@ class Spawner:
             except OSError:
                 pass
 
-    def guard(self, now: bool = False) -> None:
+    def guard(self, now: bool = False) -> bool:
         """From now on others run that could hold us: have what may wait watched (`upstart.process.guard`).
 
-        The guard is started ``now``, and what `prepare` has ready is made; or when the next process is started.
+        The guard is started ``now``, and what `prepare` has ready is made; or when the next process is started.  Gives
+        whether this was said for the first time.
         """
         from upstart.process.guard import Guard
 
-        if self._quick.guard is None:
+        first = self._quick.guard is None
+        if first:
             self._quick.guard = Guard()
         if now:
             self._quick.watched()
             self.prepare()
+        return first
+
+    def settle_guard(self) -> bool:
+        """Have a guard that is a fork of ours replaced by a small program; whether that is so now, or needs no more."""
+        return self._quick.settle_guard()
 
     def noticed(self, pid: int) -> None:
         """A child that is no job's was stopped, or has ended."""
-        if self._quick.guard is not None:
-            self._quick.guard.noticed(pid)
+        self._quick.noticed(pid)
 
     def spawn(self, request: SpawnRequest, members: Members | None = None) -> SpawnResult:
         """Start the process; it leads a session and process group of its own.  Raises SpawnError.
