@@ -464,3 +464,23 @@ def test_the_history_of_a_job_is_what_it_did_and_what_moved_it(make: Make) -> No
     assert init.initctl("history", "nothing").returncode == 3
     refused = init.initctl("history", "--save=/x", "web")
     assert refused.returncode == 1 and "unexpected argument: web" in refused.stderr
+
+
+def test_a_slip_of_the_pen_is_told_as_that(make: Make) -> None:
+    init = make(
+        a="start on stoped db\nexec true\n", b="start on filesystems\nexec true\n", c="start on my-event\nexec true\n"
+    )
+    for job, name, meant in (("a", "stoped", "stopped"), ("b", "filesystems", "filesystem")):
+        said = f"nothing is known to emit an event of that name; what is meant may be '{meant}'"
+        assert said in explain(init, job)[1]
+        assert f"Nobody is known to emit it; what is meant may be '{meant}'." in explain(init, name)[1]
+    assert "what is meant" not in explain(init, "c")[1] + explain(init, "my-event")[1]
+
+
+def test_a_record_is_told_from_a_history(make: Make, tmp_path: Path) -> None:
+    init = make(a="exec true\n")
+    path = str(tmp_path / "record")
+    for words in (["record", path], ["record", "--stop"]):
+        assert init.initctl(*words).returncode == 0
+    answer = init.initctl("explain", f"--from={path}", "a")
+    assert answer.returncode == 1 and "it is a record, for init-replay(8)" in answer.stderr

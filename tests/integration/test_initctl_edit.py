@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from daemon_init import PROGRAMS, SessionInit, wait_for
 
-from upstart.initctl.overrides import MARK
+from upstart.initctl.overrides import MARK, switched_by
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = """\
@@ -109,8 +109,7 @@ def test_a_job_that_is_switched_off_no_event_starts(session: Session) -> None:
     assert (status, err) == (0, "") and str(session.override) in out
     assert session.override.read_text() == f"{MARK}\nmanual\n"
     assert not session.starts()
-    # Whether it was update-rc.d, whose words these are, or this command cannot be known.
-    off = f"by update-rc.d or initctl disable ({session.override}:2); 'initctl enable web' takes that back\n"
+    off = f"by initctl disable ({session.override}:2); 'initctl enable web' takes that back\n"
     assert session.run("disable", "web")[1] == f"web is switched off already, {off}"
     assert session.run("enable", "web") == (0, "web is switched on: events start it again\n", "")
     assert not session.override.exists() and session.starts()
@@ -153,6 +152,11 @@ def test_what_else_an_override_says_stays(session: Session, before: str, off: st
 def test_the_words_are_those_of_update_rc_d() -> None:
     assert f"mark='{MARK}'" in (ROOT / "debian/lsb/registration").read_text()
     assert f"mark='{MARK}'" in (ROOT / "src/libexec/link-jobs").read_text()
+
+
+def test_of_the_system_it_may_have_been_update_rc_d() -> None:
+    assert switched_by(MARK, session=False) == "by update-rc.d or initctl disable"
+    assert switched_by("# Switched off by hand", session=False) == ""
 
 
 def test_what_cannot_be_switched(session: Session) -> None:

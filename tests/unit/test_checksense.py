@@ -11,9 +11,10 @@ import pytest
 from manual import events
 from upstart.base.emitters import NO_EVENTS
 from upstart.base.errors import ClientError
+from upstart.base.slips import nearest
 from upstart.tools.checkconf import main
 from upstart.tools.checkdirectory import check_directory
-from upstart.tools.eventtable import JOB_EVENTS, VARIABLES, nearest
+from upstart.tools.eventtable import JOB_EVENTS, VARIABLES
 from upstart.tools.findings import Collecting
 from upstart.tools.jobtext import JobText
 from upstart.tools.sense import check_job

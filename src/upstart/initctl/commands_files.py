@@ -81,7 +81,7 @@ def _disable(context: Context, places: Places, job: str) -> bool:
     by = checker.manual(lines)
     if by is not None:
         before = next((each.text for each in lines if (each.file, each.number + 1) == (by.file, by.number)), "")
-        who = switched_by(before)
+        who = switched_by(before, places.session)
         where = f"{by.file}:{by.number}"
         said = f"{who} ({where}); 'initctl enable {job}' takes that back" if who else f"by {where}"
         context.message(f"{job} is switched off already, {said}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from upstart.base.emitters import NO_EVENTS, emitter_of
 from upstart.base.names import JOB_EVENTS
+from upstart.base.slips import event_meant
 from upstart.client.story import shown
 from upstart.client.words import NAMES, clock, event_name, listed, times, who
 from upstart.initctl.condition import Leaf, leaves_of, needed
@@ -106,6 +107,8 @@ class Conditions:
             self._say(f"it comes from {known}", 3)
         elif leaf.name in NO_EVENTS and not came:
             self._say(f"nothing emits an event of that name; what is meant may be '{NO_EVENTS[leaf.name]}'", 3)
+        elif not jobs and not came and (meant := event_meant(leaf.name)):
+            self._say(f"nothing is known to emit an event of that name; what is meant may be '{meant}'", 3)
         elif not jobs and not came:
             self._say("no job says that it emits it, and no page of the manual: whoever does is not known", 3)
 

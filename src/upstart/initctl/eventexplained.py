@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from upstart.base.emitters import emitter_of
 from upstart.base.names import JOB_EVENTS
+from upstart.base.slips import event_meant
 from upstart.client.story import shown
 from upstart.client.words import clock, duration, event_name, times, who
 from upstart.initctl.context import CHANGING, NOTHING
@@ -60,7 +61,8 @@ def explain_event(
     if known:
         lines.append(f"  It comes from {known}.")
     elif not emits and not came:
-        lines.append("  Nobody is known to emit it.")
+        meant = event_meant(name)
+        lines.append(f"  Nobody is known to emit it{f'; what is meant may be {meant!r}' if meant else ''}.")
     return lines, status
 
 

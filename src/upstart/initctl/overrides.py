@@ -115,11 +115,11 @@ def switched_off(text: str) -> str:
     return f"{text}{MARK}\nmanual\n"
 
 
-def switched_by(before: str) -> str:
+def switched_by(before: str, session: bool) -> str:
     """Who has switched a job off, by the line before its ``manual``; empty where that does not say."""
     if before == MARK:
-        # Both write it, for either takes back what the other has done.
-        return "by update-rc.d or initctl disable"
+        # Both write it, for either takes back what the other has done; what is a session's concerns this one alone.
+        return "by initctl disable" if session else "by update-rc.d or initctl disable"
     mark = _MARK.fullmatch(before)
     return mark[1] if mark is not None else ""
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 #: Where init's history is kept from the end of one boot to the next, by umountall.
 SAVED = "/var/log/upstart/last-boot.history"
+#: What a file begins with that `initctl record` has written.
+_RECORD = '{"upstart-record":'
 
 
 def saved_history(path: str) -> History:
@@ -18,7 +20,10 @@ def saved_history(path: str) -> History:
 
     try:
         with open(path.encode("utf-8", "surrogateescape"), encoding="utf-8") as file:
-            return load(file.read())
+            text = file.read()
+        if text.startswith(_RECORD):
+            raise ClientError(f"{path}: it is a record, for init-replay(8), which explains as well (--explain=JOB)")
+        return load(text)
     except FileNotFoundError as error:
         if path != SAVED:
             raise ClientError(f"{path}: {error.strerror}")

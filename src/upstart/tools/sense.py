@@ -12,19 +12,11 @@ import os
 from upstart.base import glob
 from upstart.base.emitters import NO_EVENTS
 from upstart.base.glob import split_test
+from upstart.base.slips import LIKELY, job_event_meant, nearest
 from upstart.conf.jobclass import And, Match
 from upstart.engine.condition import leaves
 from upstart.tools import shelltext
-from upstart.tools.eventtable import (
-    ELSEWHERE,
-    JOB_EVENTS,
-    LIKELY,
-    RESULTS,
-    RUNLEVELS,
-    VARIABLES,
-    job_event_meant,
-    nearest,
-)
+from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, RESULTS, RUNLEVELS, VARIABLES
 from upstart.tools.eventwords import wrong_words
 from upstart.tools.findings import Finding
 from upstart.tools.knownevents import emitted_by, job_of, well_known

@@ -8,9 +8,10 @@ may bring it.  Work grows with the conditions, times the longest chain of jobs t
 from __future__ import annotations
 
 from upstart.base import glob
+from upstart.base.slips import LIKELY, job_event_meant, nearest
 from upstart.conf.jobclass import And, Match
 from upstart.engine.condition import leaves
-from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS, LIKELY, job_event_meant, nearest
+from upstart.tools.eventtable import ELSEWHERE, JOB_EVENTS
 from upstart.tools.findings import Finding
 from upstart.tools.knownevents import WELL_KNOWN_EVENTS, emitted_by, job_of, well_known
 from upstart.tools.sense import and_pairs, conditions, gone, needs
