@@ -124,6 +124,8 @@ class Hosting:
 
     def _look(self) -> None:
         """Host who is to be hosted, and tell who waits."""
+        # Who waits has his file in place by then.  One who comes later has us look again: of him nothing is known yet.
+        waiting = [name.removeprefix(WAIT) for name in os.listdir(self._directory) if name.startswith(WAIT)]
         wanted = {}
         for name in os.listdir(f"{self._directory}/{HOSTED}"):
             try:
@@ -140,9 +142,8 @@ class Hosting:
             if name not in self._hosted:
                 self._hosted[name] = Hosted(stamp, options)
                 self._begin(name, self._hosted[name])
-        for name in os.listdir(self._directory):
-            if name.startswith(WAIT):
-                self._tell(name.removeprefix(WAIT))
+        for name in waiting:
+            self._tell(name)
 
     def _begin(self, name: str, hosted: Hosted) -> None:
         def log(priority: int, text: str) -> None:
