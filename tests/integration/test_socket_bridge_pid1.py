@@ -88,9 +88,11 @@ def test_it_sleeps_while_nobody_connects(server: Server) -> None:
     state = server.run(str(PROGRAMS / "upstart-bridges"), "--status").stdout
     assert "watches tcp :: 80 for server: watched\n" in state
     assert "watches unix /run/server/socket for server: watched\n" in state
+    assert re.match(r"socket: process \d+, 0 events\n", state)
     assert server.ask()
     state = server.run(str(PROGRAMS / "upstart-bridges"), "--status").stdout
     assert "watches tcp :: 80 for server: handed over\n" in state
+    assert re.match(r"socket: process \d+, 1 events, the last ", state)
 
 
 def test_a_service_without_rights_has_its_port_whoever_is_killed(server: Server) -> None:

@@ -177,8 +177,10 @@ class Host:
     def call(
         self, member: str, then: Callable[[Message, str], object], signature: str, *args: Any, fds: Sequence[int] = ()
     ) -> None:
-        """Call a method of the extension and go on: see `Link.call`."""
+        """Call a method of the extension and go on: see `Link.call`.  One that emits counts as an event told."""
         if self._link is not None:
+            if member.startswith("Emit"):
+                self._note_told()
             guarded = lambda message, problem: self.loop.call(lambda: then(message, problem))  # noqa: E731
             self._link.call(member, guarded, signature, args, fds)
 
@@ -238,8 +240,7 @@ class Host:
             if entry.then is not None:
                 then = entry.then
                 self.loop.call(lambda: then(problem))
-            self._told += 1
-            self._told_at = time.time()
+            self._note_told()
             if not self._due:
                 self._due = True
                 self.loop.call_soon(self._pump)
@@ -252,6 +253,10 @@ class Host:
                 self.loop.call(self._tell_source)
 
         return answered
+
+    def _note_told(self) -> None:
+        self._told += 1
+        self._told_at = time.time()
 
     def _tell_source(self) -> None:
         if self._source is not None:
