@@ -113,7 +113,8 @@ def ends(init: str, release: str, wanted: list[str], table: Table) -> None:
         except FAILURES as error:
             failed.append(("a machine to end", str(error), time.monotonic() - began))
         before = {name: problem for name, problem, _ in failed}
-        left = [name for name in before if name in vm_ends.NAMES]
+        # What comes before the ends, and after them, takes one.
+        left = [name for name in before if name in vm_ends.NAMES] or ["poweroff"]
         if not failed:
             return
     for name, problem, seconds in failed:
