@@ -172,9 +172,23 @@ def doubled_uuid(lab: Lab) -> None:
         switch_off(vm, [disk])
 
 
+#: Takes each inode of the root that is free, with a name.
+MANY = """import os
+os.makedirs("/many")
+number = 0
+while True:
+    try:
+        os.mknod(f"/many/{number}")
+    except OSError:
+        break
+    number += 1
+"""
+
+
 def full_root(lab: Lab) -> None:
     """Not a block is free on the root: a login, services, and an end; then not an inode."""
     disk = lab.disk()
+    disk.write("/root/many", MANY)
     with lab.machine([disk], root_mode="rw") as vm:
         vm.log_in(PATIENCE)
         must_be_at_rest(vm)
@@ -187,8 +201,7 @@ def full_root(lab: Lab) -> None:
         for job in ("ssh", "cron", "rsyslog"):
             require("start/running" in vm.command(f"status {job}"), f"{job} does not run")
         require("overflow" in vm.command("cat /proc/mounts"), "/tmp is as full as the root")
-        vm.command("rm /full; mkdir /many; cd /many; seq $(df --output=iavail / | tail -n 1) | xargs touch 2>/dev/null;"
-                   " cd /; touch /one-more 2>/dev/null; df -i / | grep '100%'", 600)
+        vm.command("rm /full; python3 /root/many; df -i / | grep '100%'", 600)
         switch_off(vm, [disk])
     with lab.machine([disk]) as vm:
         vm.log_in(PATIENCE)
