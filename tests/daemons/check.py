@@ -1,8 +1,9 @@
 """Real servers, in the foreground and as daemons, bare and in wrappers, with each of expect none, fork and daemon.
 
 Right is the pid of the process that serves in the end, which is looked for without asking init: the oldest that runs
-the server's program and has no parent that does.  With ``expect none`` right is the process that was spawned.  Then a
-stop must come to an end.
+the server's program and has no parent that does.  With ``expect none`` right is the process that was spawned.  Where
+that has workers, each is killed, and its number given to a process that has nothing to do with the job: the main
+process must stay what it was, if it lives on, and that process must live.  Then a stop must come to an end.
 
 `make check-daemons` runs it, as root, in namespaces and an overlay of this machine's root, in which apt installs the
 servers: nothing of it is left.  With ``--write`` the result goes into docs/daemons.md; names of servers or wrappers try
@@ -118,6 +119,32 @@ def servers_of(program: str, outside: set[int]) -> list[int]:
     return sorted((pid for pid in found if found[pid][1] not in found), key=found.__getitem__)
 
 
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def stranger(pid: int) -> subprocess.Popen[bytes] | None:
+    """A process that has nothing to do with any job and is called ``pid``; None where that is taken."""
+    for _ in range(20):
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        process = subprocess.Popen(["sleep", "1000"])
+        if process.pid == pid:
+            return process
+        process.kill()
+        process.wait()
+    return None
+
+
 class Trial:
     """One job under an init of its own."""
 
@@ -125,6 +152,17 @@ class Trial:
         self.expect = expect
         self.line = line
         self.program = program
+        self.strangers: list[subprocess.Popen[bytes]] = []
+
+    def replace_workers(self, main: int) -> int:
+        """Kill all workers of ``main`` and use their numbers again; how many there were."""
+        workers = children_of(main)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        if workers:
+            time.sleep(1.5)
+        self.strangers = [each for each in map(stranger, workers) if each is not None]
+        return len(workers)
 
     def run(self) -> str:
         """``right``, with the seconds until the job was running if these were many, or what was wrong."""
@@ -150,12 +188,23 @@ class Trial:
                 if self.expect == "none":
                     right = [int(spawned.partition("(")[2].partition(")")[0])]
                 wrong = "" if main in right[:1] else f"{main} instead of {right}"
-                client.stop("web")
-                return wrong or ("right" if took < 3 else f"right, after {took:.0f} s")
+                workers = 0 if wrong else self.replace_workers(main)
+                after = client.status("web")[1].get("main", 0)
+                if not wrong and after != (main if lives(main) else 0):
+                    wrong = f"{after} instead of {main} once its workers were replaced"
+                if client.status("web")[0] != "stop/waiting":
+                    client.stop("web")
+                if any(each.poll() is not None for each in self.strangers):
+                    wrong = wrong or "a process that had got a worker's number was ended"
+                right_one = "right" + (f", {len(self.strangers)} of {workers} workers killed" if workers else "")
+                return wrong or (right_one if took < 3 else f"{right_one}, after {took:.0f} s")
             except (TimeoutError, AssertionError, OSError) as error:
                 return f"{type(error).__name__} {error}"
             finally:
                 init.close()
+                for each in self.strangers:
+                    each.kill()
+                    each.wait()
                 for pid in servers_of(self.program, before):
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(0.2)
