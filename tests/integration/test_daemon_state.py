@@ -41,10 +41,12 @@ ALWAYS = {
     "performer.children.running.log": {"path", "fd"},
     "endpoints": {"listening"},
     "keeping": set(),
-    "history": {"first", "kept", "recent", "ring"},
+    "history": {"first", "recent"},
 }
 #: Dictionaries whose keys are those of jobs and events, and no part of the layout.
-OPEN = ("env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers", "began", "recent")
+OPEN = (
+    "env", "start_env", "stop_env", "job_environ", "pids", "limits", "processes", "timers", "began", "recent", "chunks",
+)  # fmt: skip
 #: What was added since.
 NEWER = {"reporter", "respawning", "address", "chroot", "held", "kills", "known", "left", "user", "launched", "looks",
          "own", "shared"}  # fmt: skip

@@ -10,16 +10,14 @@ import pytest
 
 from upstart.conf.parse import parse_job
 from upstart.engine import history
-from upstart.engine.history import CHUNK, KEPT, LONGEST_VARIABLES, RECENT, UNENCODED, History, bounded
+from upstart.engine.history import CHUNK, KEPT, LONGEST_VARIABLES, RECENT, History, bounded, unpacked
 from upstart.engine.public import Public
 from upstart.engine.world import World
-
-ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def told(world: World, *kinds: str) -> list[Any]:
     """The entries of these kinds, without their times."""
-    entries = [json.loads(json.dumps(entry)) for _, entry in world.engine.history.entries(json.loads)]
+    entries = [json.loads(json.dumps(entry)) for _, entry in world.engine.history.entries()]
     return [entry[1:] for entry in entries if not kinds or entry[1] in kinds]
 
 
@@ -72,7 +70,7 @@ def test_times_are_those_of_the_clock_and_a_process_knows_how_long_it_lived() ->
     world.emit("go")
     world.now += 7.5
     world.exit("job", 3)
-    entries = {entry[1]: entry for _, entry in world.engine.history.entries(json.loads)}
+    entries = {entry[1]: entry for _, entry in world.engine.history.entries()}
     assert entries["process"][0] == 1000.0 and entries["ended"][0] == 1007.5
     assert entries["ended"][5:7] == [3, 7.5]
     assert entries["fail"][2:] == ((None, "job", ""), "main", 3, "job main process (101) terminated with status 3")
@@ -155,7 +153,7 @@ def test_what_a_process_has_used_is_told_whenever_it_is_known() -> None:
 # The bound
 
 
-def filled(entries: int, encode: bool = True) -> History:
+def filled(entries: int) -> History:
     now = [0.0]
 
     def clock() -> float:
@@ -163,8 +161,6 @@ def filled(entries: int, encode: bool = True) -> History:
         return now[0]
 
     found = History(clock)
-    if encode:
-        found.encode_by(ENCODE)
     for number in range(entries):
         found.note_event(number, "event", {"NUMBER": str(number)}, None)
     return found
@@ -178,7 +174,7 @@ def test_the_beginning_stays_and_the_rest_is_a_ring() -> None:
     found = filled(40_000)
     assert held(found) <= KEPT + RECENT
     assert held(found) > (KEPT + RECENT) * 0.95
-    numbers = [number for number, entry in found.entries(json.loads) if entry[2] == number]
+    numbers = [number for number, entry in found.entries() if entry[2] == number]
     assert numbers[0] == 0 and numbers[-1] == 39_999 == found.next - 1
     gaps = [after for before, after in pairwise(numbers) if after != before + 1]
     assert len(gaps) == 1, "there is one gap, after the beginning"
@@ -193,21 +189,14 @@ def test_the_longest_entries_do_not_exceed_it_either() -> None:
 
 def test_long_names_of_variables_are_bounded_too() -> None:
     found = History(lambda: 1.0)
-    found.encode_by(json.dumps)
     for number in range(CHUNK * 40):
         found.note_event(number, "e", {}, None)
     found.note_event(-1, "e", {"K" * 400_000: ""}, None)
     for number in range(CHUNK):
         found.note_event(number, "e", {}, None)
-    entries = [entry for _, entry in found.entries(json.loads)]
+    entries = [entry for _, entry in found.entries()]
     assert len(entries) == CHUNK * 41 + 1
     assert max(len(json.dumps(entry)) for entry in entries) < 2 * LONGEST_VARIABLES
-
-
-def test_what_nobody_makes_text_of_is_bounded_too() -> None:
-    found = filled(UNENCODED * 3, encode=False)
-    assert len(found._recent) <= UNENCODED
-    assert [number for number, _ in found.entries(json.loads)][-1] == UNENCODED * 3 - 1
 
 
 def test_variables_are_kept_as_far_as_they_fit() -> None:
@@ -218,18 +207,18 @@ def test_variables_are_kept_as_far_as_they_fit() -> None:
     assert long[1].endswith("...") and len(long[1]) <= LONGEST_VARIABLES
 
 
-def test_without_memory_for_text_some_is_forgotten_and_that_is_seen() -> None:
+def test_without_memory_some_is_forgotten_and_that_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = filled(CHUNK)
 
-    def fail(_value: object) -> str:
+    def fail(_value: object) -> bytes:
         raise MemoryError
 
-    found.encode_by(fail)
-    for number in range(CHUNK):
-        found.note_event(number, "lost", {}, None)
-    found.encode_by(ENCODE)
+    with monkeypatch.context() as patch:
+        patch.setattr("upstart.engine.history.marshal.dumps", fail)
+        for number in range(CHUNK):
+            found.note_event(number, "lost", {}, None)
     found.note_event(0, "kept", {}, None)
-    numbers = [number for number, _ in found.entries(json.loads)]
+    numbers = [number for number, _ in found.entries()]
     assert numbers == [*range(CHUNK), 2 * CHUNK]
 
 
@@ -246,8 +235,8 @@ def test_a_reader_comes_to_the_end_whatever_it_has_read(since: int, most: int, t
     following = since
     for _ in range(100):
         chunks, next_one = found.chunks(following, most)
-        for first, text in chunks:
-            numbers += [number for number, _ in enumerate(json.loads(text), first) if number >= following]
+        for first, packed in chunks:
+            numbers += [number for number, _ in enumerate(unpacked(packed), first) if number >= following]
         if next_one == following:
             break
         following = next_one
@@ -257,14 +246,27 @@ def test_a_reader_comes_to_the_end_whatever_it_has_read(since: int, most: int, t
 def test_it_goes_on_after_a_re_exec() -> None:
     found = filled(10_000)
     again = History(lambda: 0.0)
-    again.encode_by(ENCODE)
     again.note("nonsense")
     again.restore(json.loads(json.dumps(found.dump())))
-    before = list(found.entries(json.loads))
-    assert json.dumps(list(again.entries(json.loads))) == json.dumps(before)
+    before = list(found.entries())
+    assert json.dumps(list(again.entries())) == json.dumps(before)
+    assert held(again) <= KEPT + RECENT
     again.note("begin", "re-executed")
     assert again.next == found.next + 1
     assert held(again) == again._kept_size + again._ring_size
+
+
+def test_what_an_older_build_has_written_is_read_and_the_other_way_nothing_is_mistaken() -> None:
+    found = filled(10_000)
+    saved = json.loads(json.dumps(found.dump()))
+    chunks = saved.pop("chunks")
+    # There it is nothing but what has not been packed.
+    assert saved["kept"] == saved["ring"] == []
+    for part, entries in zip(("kept", "ring"), chunks, strict=True):
+        saved[part] = [(first, json.dumps(each)) for first, each in entries]
+    again = History(lambda: 0.0)
+    again.restore(saved)
+    assert json.dumps(list(again.entries())) == json.dumps(list(found.entries()))
 
 
 # Strangers
@@ -283,7 +285,7 @@ def test_strangers_are_told_values_that_conditions_compare_and_no_others() -> No
     world.emit("unheard", JOB="secret")
     world.emit("placed", X="y", SECRET="secret", USER="u")
     world.start("plain")
-    entries = [entry for _, entry in world.engine.history.entries(json.loads)]
+    entries = [entry for _, entry in world.engine.history.entries()]
     public = Public(world.engine.awaited).entries(entries)
     assert "secret" in json.dumps(entries) and "secret" not in json.dumps(public)
     shown = {entry[3]: entry[4] for entry in public if entry[1] == "event"}

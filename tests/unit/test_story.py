@@ -11,6 +11,7 @@ from upstart.base.emitters import EMITTERS, NO_EVENTS, emitter_of
 from upstart.client.history import History, load, saved
 from upstart.client.story import Story, shown
 from upstart.client.words import cause_of, duration, ordinal, step_text
+from upstart.engine.history import unpacked
 from upstart.engine.world import World
 from upstart.initctl import boots
 from upstart.initctl.chart import draw
@@ -23,7 +24,7 @@ from upstart.tools.knownevents import WELL_KNOWN_EVENTS
 def history_of(world: World, skip: int = 0) -> History:
     """As a client is given it."""
     found = History()
-    entries = list(world.engine.history.entries(json.loads))
+    entries = list(world.engine.history.entries())
     found.entries = json.loads(json.dumps(entries))[skip:]
     found.clock = world.now
     found.following = world.engine.history.next
@@ -212,8 +213,8 @@ def test_each_entry_is_a_line() -> None:
 
 def test_a_saved_history_is_the_same() -> None:
     world = chain()
-    world.engine.history.encode_by(json.dumps)
-    texts, following = world.engine.history.chunks(0, 100)
+    chunks, following = world.engine.history.chunks(0, 100)
+    texts = [(first, json.dumps(unpacked(packed))) for first, packed in chunks]
     again = load(saved(texts, [world.now, 0.5, 1e9], following, [3, 4]))
     assert again.entries == [(number, entry) for number, entry in history_of(world).entries]
     assert (again.clock, again.suspended, again.wall, again.unfinished) == (world.now, 0.5, 1e9, {3, 4})

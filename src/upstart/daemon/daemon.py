@@ -164,9 +164,7 @@ class Daemon:
         from upstart.daemon.endpoints import Endpoints
         from upstart.daemon.manager import Manager
         from upstart.daemon.restart import Restarter
-        from upstart.daemon.statefile import compact
 
-        self.engine.history.encode_by(compact)
         self.performer.guard()
         engine, loop, log = self.engine, self.loop, self.log
         recorder = self.make_recorder()

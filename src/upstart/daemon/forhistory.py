@@ -1,7 +1,6 @@
 """What is asked of the manager about the past.
 
-What is always true here: as in `manager`, of which this is a part; and an answer is made in steps, of text that the
-history has already, but for strangers, who are not given all of it.
+What is always true here: as in `manager`, of which this is a part; and an answer is made in steps.
 """
 
 from __future__ import annotations
@@ -9,9 +8,10 @@ from __future__ import annotations
 import time
 
 from upstart.base.glob import match
-from upstart.daemon.statefile import compact, entries_of
+from upstart.daemon.statefile import compact
 from upstart.dbus import wire
 from upstart.engine import account
+from upstart.engine.history import unpacked
 from upstart.engine.public import Public
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from upstart.dbus.connection import Steps, Work
     from upstart.engine.data import Job
     from upstart.engine.engine import Engine
+    from upstart.engine.history import Chunk
 
 #: Texts of the history in one answer.
 MOST = 64
@@ -41,20 +42,21 @@ class ForHistory:
 
     def do_History(self, call: Call, since: int) -> Steps:
         engine = self._engine
-        chunks: list[tuple[int, str]] = []
+        chunks: list[Chunk] = []
+        texts: list[tuple[int, str]] = []
         following, unfinished = engine.history.next, []
         # Events are told of all sessions together.
         if self._chroots.session_of(call.pid) is None:
             chunks, following = engine.history.chunks(since, MOST)
             unfinished = list(engine.events)
-        if chunks and not self.service.may_change(call):
-            public = Public(engine.awaited)
-            for at, (first, text) in enumerate(chunks):
-                chunks[at] = (first, compact(public.entries(entries_of(text))))
-                yield None
+        public = Public(engine.awaited) if chunks and not self.service.may_change(call) else None
+        for first, packed in chunks:
+            entries = unpacked(packed)
+            texts.append((first, compact(public.entries(entries) if public is not None else entries)))
+            yield None
         now = time.monotonic()
         boot = time.clock_gettime(time.CLOCK_BOOTTIME)
-        body = yield from wire.pack_in_steps("(ts)", chunks)
+        body = yield from wire.pack_in_steps("(ts)", texts)
         body += bytes(-len(body) % 8)
         body += wire.pack("(ddd)tat", (now, boot - now, time.time() - boot), following, unfinished)
         call.reply_body("a(ts)(ddd)tat", body)

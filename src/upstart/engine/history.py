@@ -35,18 +35,24 @@ written                                               None unknown; how long it 
 itself; a number, the serial of an event; a list of such; a tuple that begins with a word, who asked
 (`upstart.daemon.callers`); or one of the words in `CAUSES`.
 
-What is always true here: it holds no more than `KEPT` and `RECENT` bytes of text, and `CHUNK` entries that are not text
-yet.  What came first stays, since it is the boot, by which most of what runs is explained; of what came after that the
-oldest is forgotten.  Entries are numbered without a gap but where some were forgotten.  Nothing that happens here
-concerns the engine: it notes, and never asks.
+What is always true here: it holds no more than `KEPT` and `RECENT` bytes, and `CHUNK` entries that are not packed yet.
+Packed they are what marshal makes of them, which takes a twentieth of the time and a third of the room that JSON does;
+it never leaves this program, for another Python has another.  What came first stays, since it is the boot, by which
+most of what runs is explained; of what came after that the oldest is forgotten.  Entries are numbered without a gap but
+where some were forgotten.  Nothing that happens here concerns the engine: it notes, and never asks.
 """
 
 from __future__ import annotations
+
+import marshal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
+
+    #: The number of the first of some entries, and these, packed.
+    Chunk = tuple[int, bytes]
 
 #: Why a goal has changed where it was neither an event nor somebody who asked.
 CAUSES = (
@@ -59,12 +65,11 @@ CAUSES = (
     "mended",
 )
 
-#: Bytes of text of what came first, and of what came last.
-KEPT = 192 << 10
-RECENT = 288 << 10
-#: Entries that become text together, and as many that there may be where nobody makes text.
+#: Bytes of what came first, and of what came last.
+KEPT = 96 << 10
+RECENT = 144 << 10
+#: Entries that are packed together.
 CHUNK = 128
-UNENCODED = 4096
 #: Characters of a name, of a reason, and of all variables of an event with their names; variables of one.
 LONGEST_NAME = 128
 LONGEST_REASON = 240
@@ -81,21 +86,19 @@ class History:
     """What an engine notes; ``clock`` () gives seconds."""
 
     __slots__ = (
-        "_clock", "_encode", "_first", "_kept", "_kept_size", "_recent", "_ring", "_ring_size", "_uses", "begun",
+        "_clock", "_first", "_kept", "_kept_size", "_recent", "_ring", "_ring_size", "_uses", "begun",
     )  # fmt: skip
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._encode: Callable[[object], str] | None = None
         #: Definitions are told from now on: those that there are, it begins with.
         self.begun = False
         #: The number of the first of `_recent`.
         self._first = 0
         self._recent: list[Any] = []
-        #: Text of entries, with the number of the first in each.
-        self._kept: list[tuple[int, str]] = []
+        self._kept: list[Chunk] = []
         self._kept_size = 0
-        self._ring: list[tuple[int, str]] = []
+        self._ring: list[Chunk] = []
         self._ring_size = 0
         #: What processes have used whose end is not noted yet.
         self._uses: dict[int, tuple[float, int, int]] = {}
@@ -150,38 +153,27 @@ class History:
             if len(self._recent) >= CHUNK:
                 self._close()
 
-    # Text
-
-    def encode_by(self, encode: Callable[[object], str]) -> None:
-        """Have entries made into text, ASCII, from now on: there was no need to load what does that before."""
-        self._encode = encode
+    # Packing
 
     def _close(self) -> None:
-        """Make text of what there is."""
-        if self._encode is None:
-            if len(self._recent) >= UNENCODED:
-                half = UNENCODED // 2
-                self._first += half
-                del self._recent[:half]
-            return
+        """Pack what there is."""
         first, entries = self._first, self._recent
         self._first, self._recent = first + len(entries), []
         try:
-            for at in range(0, len(entries), CHUNK):
-                self._keep(first + at, self._encode(entries[at : at + CHUNK]))
+            self._keep(first, marshal.dumps(entries))
         except Exception:
             # For want of memory: what is lost is seen by the numbers, and init goes on.
             pass
 
-    def _keep(self, first: int, text: str) -> None:
-        if not self._ring and self._kept_size + len(text) <= KEPT:
-            self._kept.append((first, text))
-            self._kept_size += len(text)
+    def _keep(self, first: int, packed: bytes) -> None:
+        if not self._ring and self._kept_size + len(packed) <= KEPT:
+            self._kept.append((first, packed))
+            self._kept_size += len(packed)
             return
-        if len(text) > RECENT:
+        if len(packed) > RECENT:
             return
-        self._ring.append((first, text))
-        self._ring_size += len(text)
+        self._ring.append((first, packed))
+        self._ring_size += len(packed)
         while self._ring_size > RECENT:
             self._ring_size -= len(self._ring.pop(0)[1])
 
@@ -192,11 +184,10 @@ class History:
         """The number of the next entry."""
         return self._first + len(self._recent)
 
-    def chunks(self, since: int, most: int) -> tuple[list[tuple[int, str]], int]:
-        """At most so many texts with all entries from number ``since`` on, maybe with some before that; each with the
-        number of its first.
+    def chunks(self, since: int, most: int) -> tuple[list[Chunk], int]:
+        """At most so many chunks with all entries from number ``since`` on, maybe with some before that.
 
-        And the number to go on from.  Each is a list of entries as JSON has them.
+        They are for `unpacked`.  And the number to go on from.
         """
         starts = [first for first, _ in (*self._kept, *self._ring)]
         ends = [*starts, self._first][1:]
@@ -209,32 +200,58 @@ class History:
             left = found[most:]
             following = left[0][0] if left else self._first
             return found[:most], following
-        if self._encode is not None and since < self.next:
+        if since < self.next:
             skipped = max(0, since - self._first)
-            found.append((self._first + skipped, self._encode(self._recent[skipped:])))
+            found.append((self._first + skipped, marshal.dumps(self._recent[skipped:])))
         return found, self.next
 
-    def entries(self, decode: Callable[[str], Any]) -> Iterator[tuple[int, Any]]:
-        """All that is known, each with its number; ``decode`` undoes what `encode_by` was given."""
-        for first, text in (*self._kept, *self._ring):
-            yield from enumerate(decode(text), first)
+    def entries(self) -> Iterator[tuple[int, Any]]:
+        """All that is known, each with its number."""
+        for first, packed in (*self._kept, *self._ring):
+            yield from enumerate(unpacked(packed), first)
         yield from enumerate(self._recent, self._first)
 
     # Across a re-exec
 
     def dump(self) -> dict[str, Any]:
         """All of it as values that JSON knows."""
-        return {"first": self._first, "kept": self._kept, "ring": self._ring, "recent": self._recent}
+        chunks = [[(first, unpacked(packed)) for first, packed in part] for part in (self._kept, self._ring)]
+        # An older build has its chunks as text, in "kept" and "ring", and does without these.
+        return {"first": self._first, "kept": [], "ring": [], "recent": self._recent, "chunks": chunks}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on with what `dump` gave."""
-        self._kept = [(first, text) for first, text in saved["kept"]]
-        self._ring = [(first, text) for first, text in saved["ring"]]
-        self._kept_size = sum([len(text) for _, text in self._kept])
-        self._ring_size = sum([len(text) for _, text in self._ring])
+        """Go on with what `dump` gave, of this build or an older one."""
+        parts = saved.get("chunks")
+        if parts is None:
+            from upstart.base.jsontext import decoder
+
+            decode = decoder()
+            parts = [[(first, decode(text)) for first, text in saved[part]] for part in ("kept", "ring")]
+        self._kept, self._ring = (
+            [(first, marshal.dumps(list(_shared(entries, {})))) for first, entries in part] for part in parts
+        )
+        self._kept_size = sum([len(packed) for _, packed in self._kept])
+        self._ring_size = sum([len(packed) for _, packed in self._ring])
         # What was noted while the engine was loaded is nothing that has happened.
         self._first, self._recent = saved["first"], saved["recent"]
         self.begun = True
+
+
+def unpacked(packed: bytes) -> list[Any]:
+    """The entries of a chunk."""
+    entries: list[Any] = marshal.loads(packed)
+    return entries
+
+
+def _shared(value: Any, known: dict[str, str]) -> Any:
+    """The same as what was packed before, in tuples and with each text there once: it takes as little room then."""
+    if isinstance(value, str):
+        return known.setdefault(value, value)
+    if isinstance(value, list):
+        return tuple([_shared(each, known) for each in value])
+    if isinstance(value, dict):
+        return {key: _shared(each, known) for key, each in value.items()}
+    return value
 
 
 def shortened(text: str, longest: int = LONGEST_NAME) -> str:

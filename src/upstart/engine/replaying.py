@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 
-from upstart.base.jsontext import encoder
 from upstart.engine import snapshot
 from upstart.engine.cleaning import essence, revealed
 from upstart.engine.engine import Engine
@@ -124,7 +123,6 @@ class Replay:
         if self._began:
             engine.history = self.engine.history
         else:
-            engine.history.encode_by(encoder(",", ":"))
             engine.note_program("anew")
             # The time of day less the clock: what is known of it.
             engine.note_clock(0.0, self.record.time - self.record.at)

@@ -18,6 +18,7 @@ from upstart.base.output import printing
 from upstart.client.history import History
 from upstart.client.story import Story
 from upstart.engine import account
+from upstart.engine.history import unpacked
 from upstart.initctl.explained import Explainer
 from upstart.initctl.statusline import describe
 from upstart.tools.simulate import Unusable, situation, statuses
@@ -98,7 +99,8 @@ def explain(found: Situation, name: str) -> list[str]:
     history = History()
     since: int | None = 0
     while since is not None:
-        texts, following = engine.history.chunks(since, TEXTS)
+        chunks, following = engine.history.chunks(since, TEXTS)
+        texts = [(first, json.dumps(unpacked(packed))) for first, packed in chunks]
         since = history.take((texts, clocks, following, list(engine.events)), since)
     explainer = Explainer(told, Story(history), lambda job, instance: None)
     explainer.explain(None)
