@@ -1,7 +1,8 @@
 """A root that is not booted, to run commands in: below a writable layer in memory, which goes when it is left.
 
 Everything that is mounted is in a mount name space of its own, and everything that is started in a PID name space, so
-whichever way this ends, nothing is left. No service is started in it: policy-rc.d forbids that.
+whichever way this ends, nothing is left. No service is started in it: policy-rc.d forbids that. Names are looked up as
+on this machine, also where systemd-resolved is installed, which leads /etc/resolv.conf to what it would have in /run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ mount --rbind /dev root/dev
 mkdir root/in root/out
 mount --bind "$work/out" root/out
 cp -L /etc/resolv.conf root/etc/resolv.conf
+mkdir -p root/run/systemd/resolve
+for name in resolv.conf stub-resolv.conf; do cp -L /etc/resolv.conf "root/run/systemd/resolve/$name"; done
 printf '#!/bin/sh\nexit 101\n' >root/usr/sbin/policy-rc.d
 chmod +x root/usr/sbin/policy-rc.d
 [ $# = 0 ] || cp "$@" root/in
