@@ -41,7 +41,7 @@ GROUPS: dict[str, list[Service]] = {
             "supervisor",
             "supervisord",
             "supervisorctl version",
-            outside={"bookworm": "its script stops it to restart it, and does not start it"},
+            outside="its script stops it to restart it, and does not start it",
             fails="restart",
         ),
         Service(
@@ -123,7 +123,12 @@ GROUPS: dict[str, list[Service]] = {
             "radicale", "radicale", Question(5232, b"GET / HTTP/1.0\r\n\r\n", b"HTTP/1."), after=enable("radicale")
         ),
         Service("xl2tpd", "xl2tpd", "pgrep -x xl2tpd"),
-        Service("zabbix-agent2", "zabbix_agent2", Question(10050, b"ZBXD\1\x0a\0\0\0\0\0\0\0agent.ping", b"ZBXD")),
+        Service(
+            "zabbix-agent2",
+            "zabbix_agent2",
+            Question(10050, b"ZBXD\1\x0a\0\0\0\0\0\0\0agent.ping", b"ZBXD"),
+            outside={"trixie": "its script makes root's a file of its pid that the program, another user's, writes"},
+        ),
         Service("prometheus", "prometheus", http(9090, b"prometheus_", "/metrics")),
     ],
     "seventh": [
@@ -202,7 +207,10 @@ GROUPS: dict[str, list[Service]] = {
             before=config("/etc/default/graphite-carbon", "CARBON_CACHE_ENABLED=true"),
         ),
         Service("icinga2-bin", "icinga2", script="icinga2"),
-        Service("knot", "knotd", "knotc status"),
+        Service(
+            "knot", "knotd", "knotc status",
+            outside={"trixie": "its script starts it anew before the old one has ended"}, fails="restart",
+        ),
         Service(
             "fetchmail",
             "fetchmail",
@@ -235,7 +243,10 @@ GROUPS: dict[str, list[Service]] = {
         Service("bacula-fd", "bacula-fd", Question(9102, b"", b"")),
         Service("bacula-sd", "bacula-sd", Question(9103, b"", b"")),
         Service("boinc-client", "boinc", Question(31416, b"", b"")),
-        Service("gearman-job-server", "gearmand", Question(4730, b"version\n", b"OK")),
+        Service(
+            "gearman-job-server", "gearmand", Question(4730, b"version\n", b"OK"),
+            outside={"trixie": "its script starts it anew before the old one has ended"}, fails="restart",
+        ),
         Service("pptpd", "pptpd", Question(1723, b"", b"")),
         Service("shadowsocks-libev", "ss-server", Question(8388, b"", b"")),
         Service(
@@ -254,11 +265,46 @@ GROUPS: dict[str, list[Service]] = {
                 "auth_provider = none",
             )
             + "; chmod 600 /etc/sssd/sssd.conf",
-            outside={"bookworm": "its script gives sssd an option that it has no more"},
+            outside="its script gives sssd an option that it has no more",
         ),
         Service("certmonger", "certmonger", "getcert list"),
         Service("gkrellmd", "gkrellmd", Question(19150, b"", b"")),
-        Service("munge", "munged", "munge -n | unmunge"),
+        Service(
+            "munge", "munged", "munge -n | unmunge",
+            outside={"trixie": "its package removes the file of its pid, and then its script cannot stop it"},
+            fails="purge",
+        ),
         Service("mailgraph", "mailgraph", before="touch /var/log/mail.log"),
+    ],
+    "ninth": [
+        Service(
+            "nsca",
+            "nsca",
+            Question(5667, b"", b""),
+            before="adduser --quiet --system --group --no-create-home nagios",  # its package only names that user
+            after="update-rc.d nsca defaults; service nsca start",  # switched off where there is no icinga
+        ),
+        Service("spamd", "spamd.*", Question(783, b"PING SPAMC/1.2\r\n\r\n", b"PONG")),
+        Service(
+            "snmptrapd", "snmptrapd", "pgrep -x snmptrapd",
+            before=config("/etc/default/snmptrapd", "TRAPDRUN=yes", "TRAPDOPTS=-Lsd"),
+        ),
+        Service(
+            "syslog-ng-core",
+            "syslog-ng",
+            "syslog-ng-ctl stats",
+            script="syslog-ng",
+        ),
+        Service("oidentd", "oidentd", Question(113, b"1, 1\r\n", b"ERROR")),
+        Service("quassel-core", "quasselcore", Question(4242, b"", b""), script="quasselcore"),
+        Service("ganglia-monitor", "gmond", Question(8649, b"", b"GANGLIA_XML")),
+        Service(
+            "darkstat",
+            "darkstat",
+            http(667, b"darkstat"),
+            before=config("/etc/darkstat/init.cfg", "START_DARKSTAT=yes", 'INTERFACE="-i lo"', 'PORT="-p 667"'),
+        ),
+        Service("mumble-server", "murmurd|mumble-server", Question(64738, b"", b"")),
+        Service("minissdpd", "minissdpd"),
     ],
 }

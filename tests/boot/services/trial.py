@@ -162,12 +162,22 @@ def reboot(machine: Machine, service: Service) -> None:
 
 def purge(machine: Machine, service: Service) -> None:
     """What is left of it once apt has purged the group: nothing may run, answer or be registered."""
+    state = machine.shell(f"dpkg-query -W -f '${{db:Status-Status}}' {service.package} 2>/dev/null")[1]
+    if state not in ("", "not-installed"):
+        raise Trouble(f"its package cannot be purged: {state}")
     if machine.is_orphan(service) and machine.pids(service.daemon):
         raise Trouble(KEPT)
     expect_down(machine, service)
     left = machine.shell(f"ls -d /etc/init.d/{service.script} /etc/rc?.d/[SK]??{service.script} 2>/dev/null")[1].split()
     if left:
         raise Trouble(KEPT if machine.is_orphan(service) else f"left behind: {' '.join(left)}")
+
+
+def purge_all(machine: Machine, packages: list[str]) -> None:
+    """Has apt purge them; where one refuses, the others one by one."""
+    if machine.shell(f"{APT} purge {' '.join(packages)}", 5 * LONG)[0]:
+        for package in packages:
+            machine.shell(f"{APT} purge {package}")
 
 
 #: The steps in their order, as the columns of the table.
@@ -253,7 +263,7 @@ class Trial:
             for service in alive:
                 self._step(reboot, machine, service)
             added = sorted(set(machine.need(PACKAGES).split()) - set(before))
-            machine.need(f"{APT} purge {' '.join(added)}", 5 * LONG)
+            purge_all(machine, added)
             for service in alive:
                 self._step(purge, machine, service)
             self._end(machine, "0", signal.SIGINT)
