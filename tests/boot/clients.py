@@ -68,7 +68,8 @@ CONFIGURE = root.named("upstart-test") + rf"""
 chroot . insserv
 cp /etc/resolv.conf etc/resolv.conf
 cp /etc/ssl/certs/ca-certificates.crt etc/ssl/certs/ca-certificates.crt
-chroot . env PIP_CERT=/etc/ssl/certs/ca-certificates.crt pip install -q --break-system-packages 'salt<3008' honcho
+chroot . env PIP_CERT=/etc/ssl/certs/ca-certificates.crt pip install -q --break-system-packages --ignore-installed \
+    'salt<3008' honcho
 chroot . env NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt npm install -g --silent pm2
 mkdir srv/app
 printf 'web: sleep 1000061\nworker: sleep 1000062\n' >srv/app/Procfile

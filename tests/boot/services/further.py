@@ -295,7 +295,10 @@ GROUPS: dict[str, list[Service]] = {
             "syslog-ng-ctl stats",
             script="syslog-ng",
         ),
-        Service("oidentd", "oidentd", Question(113, b"1, 1\r\n", b"ERROR")),
+        Service(
+            "oidentd", "oidentd", Question(113, b"1, 1\r\n", b"ERROR"),
+            outside="oidentd ends by itself: a container has no table of the connections that are passed on",
+        ),
         Service("quassel-core", "quasselcore", Question(4242, b"", b""), script="quasselcore"),
         Service("ganglia-monitor", "gmond", Question(8649, b"", b"GANGLIA_XML")),
         Service(
