@@ -92,7 +92,7 @@ true_of() { [ "$(salt "$@")" = 'local: True' ]; }
 false_of() { [ "$(salt "$@")" = 'local: False' ]; }
 changed() { ansible localhost -m "$@" | tee /run/ansible | grep -q CHANGED; }
 same() { ansible localhost -m "$@" | tee /run/ansible | grep -q SUCCESS; }
-puppet_has() { puppet resource --color=false service "$@" >/run/puppet 2>&1 && ! grep -qi error /run/puppet; }
+puppet_has() { puppet resource --color=false service "$@" >/run/puppet.said 2>&1 && ! grep -qi error /run/puppet.said; }
 user() { setpriv --reuid=nobody --regid=nogroup --clear-groups env PATH=/usr/local/bin:/usr/bin:/bin "$@"; }
 gone() { ! pgrep -f "$1"; }
 sleeps() { [ "$(pgrep -cxf "sleep $1")" = "$2" ]; }
@@ -147,8 +147,8 @@ CLIENTS = [
         "Puppet",
         "puppet --version",
         {
-            "list": "puppet resource service >/run/puppet; grep -q \"'alone'\" /run/puppet;"
-            " grep -q \"'cron'\" /run/puppet",
+            "list": "puppet resource service >/run/puppet.said; grep -q \"'alone'\" /run/puppet.said;"
+            " grep -q \"'cron'\" /run/puppet.said",
             "start": "puppet_has alone ensure=running; running alone",
             "stop": "puppet_has alone ensure=stopped; stopped alone",
             "disable": "puppet_has alone enable=false; stays",
@@ -279,23 +279,31 @@ def live(release: str, clients: list[Client]) -> Rows:
     return rows
 
 
-def table(rows: Rows) -> str:
-    """The rows in Markdown."""
-    lines = ["| client | version | what was asked | came out otherwise |", "|---|---|---|---|"]
+def lines(rows: Rows) -> dict[str, str]:
+    """The row of each client in Markdown."""
+    made = {}
     for name, (version, results) in rows.items():
         failed = "; ".join(f"{step}: {text}" for step, text in results.items() if text).replace("|", "\\|")
-        lines.append(f"| {name} | {version} | {', '.join(results)} | {failed or '-'} |")
-    return "\n".join(lines) + "\n"
+        made[name] = f"| {name} | {version} | {', '.join(results)} | {failed or '-'} |"
+    return made
 
 
-def write(release: str, text: str) -> None:
-    """Puts the table in the place of the release's last one."""
+def table(rows: dict[str, str]) -> str:
+    """Rows in the order of the clients."""
+    ordered = [rows[client.name] for client in CLIENTS if client.name in rows]
+    head = ["| client | version | what was asked | came out otherwise |", "|---|---|---|---|"]
+    return "\n".join([*head, *ordered]) + "\n"
+
+
+def write(release: str, rows: dict[str, str]) -> None:
+    """Puts rows into the release's table, in the place of earlier ones of the same clients."""
     document = DOCUMENT.read_text()
     before, head, after = document.partition(f"\n### Clients on {release}\n")
     if not head:
         raise RuntimeError(f"{DOCUMENT} has no place for the clients of {release}")
-    section = after.partition("\n#")
-    DOCUMENT.write_text(f"{before}{head}\n{text}{section[1]}{section[2]}")
+    section, following, rest = after.partition("\n#")
+    earlier = {line.split(" | ")[0].strip("| "): line for line in section.splitlines() if line.startswith("|")}
+    DOCUMENT.write_text(f"{before}{head}\n{table(earlier | rows)}{following}{rest}")
 
 
 def main(argv: list[str]) -> int:
@@ -305,10 +313,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("clients", nargs="*", help="only these of: " + ", ".join(client.name for client in CLIENTS))
     options = parser.parse_args(argv[1:])
     rows = live(options.release, [one for one in CLIENTS if not options.clients or one.name in options.clients])
-    text = table(rows)
-    print(f"\n{text}")
+    print(f"\n{table(lines(rows))}")
     if options.write:
-        write(options.release, text)
+        write(options.release, lines(rows))
     return 1 if any(text for _, results in rows.values() for text in results.values()) else 0
 
 
