@@ -48,6 +48,10 @@ class Memory:
         """Seconds from the exec of PID 1's kernel thread to the start of the last of the services."""
         return max(process.started for process in self.processes.values() if process.name in names)
 
+    def getty(self) -> float:
+        """Seconds from the kernel's start to that of the process which wrote the prompt, and is a login since."""
+        return min(process.started for process in self.processes.values() if process.name == "login")
+
     def of_login(self, pid: int) -> bool:
         process = self.processes[pid]
         if process.name in OF_LOGIN:

@@ -32,7 +32,7 @@ from boot_systems import APPEND, ATTEMPTS, SECONDS  # noqa: E402
 TICKS = os.sysconf("SC_CLK_TCK")
 EXECUTED = rb"Run /sbin/init as init process"
 #: The figures of a boot, in seconds.
-FIGURES = ("kernel", "login", "login cpu", "services", "off", "off cpu")
+FIGURES = ("kernel", "getty", "login", "login cpu", "services", "off", "off cpu")
 
 
 class Timed(machine.Machine):
@@ -69,6 +69,7 @@ def boot(kernel: Path, image: Path) -> boot_tables.Sample:
         vm.look_again()
         vm.log_in(SECONDS)
         memory = boot_memory.settled(vm, boot_systems.SERVICES, SECONDS)
+        figures["getty"] = memory.getty() - executed_by_kernel(vm)
         figures["services"] = memory.last_service(boot_systems.SERVICES) - executed_by_kernel(vm)
         used = vm.processor()
         asked = time.monotonic()

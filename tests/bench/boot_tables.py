@@ -18,6 +18,7 @@ REFERENCES = ("systemd", "sysvinit")
 #: Key of a sample's figure, and what it is.
 TIMES = (
     ("kernel", "power-on to init"),
+    ("getty", "init to getty"),
     ("login", "init to login"),
     ("services", "init to last service"),
     ("off", "power-off"),
@@ -42,8 +43,8 @@ def values(samples: list[Sample], key: str) -> list[float]:
     return [sample.figures[key] for sample in samples]
 
 
-def times(samples: dict[str, list[Sample]], columns: Sequence[tuple[str, str]], compared: str) -> str:
-    """Seconds, median and best, and the median of the figure `compared` as a multiple of the references'."""
+def times(samples: dict[str, list[Sample]], columns: Sequence[tuple[str, str]], *compared: tuple[str, str]) -> str:
+    """Seconds, median and best, and the medians of the figures `compared` as multiples of the references'."""
     references = [name for name in REFERENCES if samples.get(name)]
     rows = []
     for init, taken in samples.items():
@@ -51,12 +52,13 @@ def times(samples: dict[str, list[Sample]], columns: Sequence[tuple[str, str]], 
         for key, _ in columns:
             found = values(taken, key)
             row.append(f"{statistics.median(found):.1f} ({min(found):.1f})" if found else "did not boot")
-        for name in references:
-            of_reference = statistics.median(values(samples[name], compared))
-            row.append(f"{statistics.median(values(taken, compared)) / of_reference:.2f}" if taken else "")
+        for key, _ in compared:
+            for name in references:
+                of_reference = statistics.median(values(samples[name], key))
+                row.append(f"{statistics.median(values(taken, key)) / of_reference:.2f}" if taken else "")
         rows.append(row)
-    head = ["init", *(title for _, title in columns), *(f"login, multiple of {name}" for name in references)]
-    return table(head, rows)
+    multiples = [f"{title}, multiple of {name}" for _, title in compared for name in references]
+    return table(["init", *(title for _, title in columns), *multiples], rows)
 
 
 def mib(kib: float) -> str:
@@ -124,8 +126,9 @@ def report(samples: dict[str, list[Sample]], breakdown: dict[str, list[Step]]) -
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     now = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     text = f"{now} UTC, {rounds} rounds, {os.cpu_count()} processors, load at the end {load}."
-    text += "\n\nSeconds on the clock, median (best):\n\n" + times(samples, TIMES, "login")
-    text += "\nSeconds of the host's processors for the same:\n\n" + times(samples, PROCESSOR, "login cpu")
+    text += "\n\nSeconds on the clock, median (best):\n\n"
+    text += times(samples, TIMES, ("getty", "getty"), ("login", "login"))
+    text += "\nSeconds of the host's processors for the same:\n\n" + times(samples, PROCESSOR, ("login cpu", "login"))
     text += "\nMemory in MiB:\n\n" + memory(samples)
     if any(breakdown.values()):
         text += "\nWhere the time goes, in seconds since the exec of init, of one boot each:\n\n" + steps(breakdown)

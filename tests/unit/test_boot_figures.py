@@ -9,6 +9,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path += [str(TESTS / "bench"), str(TESTS / "boot")]
 
 from boot_memory import Memory  # noqa: E402
+from boot_tables import Sample, times  # noqa: E402
 from boot_trace import Step, parse, steps  # noqa: E402
 
 #: init executed at 2.0; a job's shell becomes rc, which has startpar run scripts, twice; then comes a login.
@@ -68,6 +69,7 @@ LOOK = """\
 300 (cron) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 2500 1 1
 301 ((sd-pam)) S 400 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 2600 1 1
 400 (systemd) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 2600 1 1
+450 (login) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 900 1 1
 500 (journald) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 600 1 1
 9 (kthread) S 2 0 0 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 2 1 1
 /proc/1/smaps_rollup:Rss:               13000 kB
@@ -80,6 +82,8 @@ LOOK = """\
 /proc/301/smaps_rollup:Pss:               100 kB
 /proc/400/smaps_rollup:Rss:              9000 kB
 /proc/400/smaps_rollup:Pss:              2000 kB
+/proc/450/smaps_rollup:Rss:              4000 kB
+/proc/450/smaps_rollup:Pss:              1500 kB
 /proc/500/smaps_rollup:Rss:              9000 kB
 /proc/500/smaps_rollup:Pss:              3000 kB
 """
@@ -123,4 +127,19 @@ def test_memory_is_that_of_the_init_of_udev_or_of_the_login() -> None:
     assert [(process.name, process.pss) for process in memory.helpers()] == [("journald", 3000)]
     assert (memory.processes[1].rss, memory.udevd(), memory.login()) == (13000, 4000, 2100)
     assert memory.last_service(("cron",)) == 25.0
+    assert memory.getty() == 9.0
     assert 9 not in memory.processes
+
+
+def test_each_figure_that_is_compared_has_a_column_for_each_reference() -> None:
+    samples = {
+        init: [Sample({"getty": number, "login": number + 1.0}, Memory("")) for number in figures]
+        for init, figures in {"upstart": (1.0, 2.0, 3.0), "systemd": (4.0, 4.0, 5.0)}.items()
+    }
+    found = times(samples, (("getty", "to getty"), ("login", "to login")), ("getty", "getty"), ("login", "login"))
+    assert found.splitlines() == [
+        "| init | to getty | to login | getty, multiple of systemd | login, multiple of systemd |",
+        "| --- | --- | --- | --- | --- |",
+        "| upstart | 2.0 (1.0) | 3.0 (2.0) | 0.50 | 0.60 |",
+        "| systemd | 4.0 (4.0) | 5.0 (5.0) | 1.00 | 1.00 |",
+    ]
