@@ -73,18 +73,21 @@ class Job:
     that takes over when the last instance has ended, or None where the job goes away then.
     """
 
-    __slots__ = ("instances", "job_class", "key", "name", "pending", "session", "start_progress", "successor")
+    __slots__ = ("instances", "job_class", "name", "pending", "session", "start_progress", "successor")
 
     def __init__(self, job_class: JobClass) -> None:
         self.name = job_class.name
         self.session = job_class.session
-        #: How the history names it.
-        self.key = key_of(self.session, self.name, None)
         self.job_class = job_class
         self.pending = False
         self.successor: JobClass | None = None
         self.instances: dict[str, Instance] = {}
         self.start_progress: Progress | None = None
+
+    @property
+    def key(self) -> tuple[str | None, str, str | None]:
+        """How the history names it; seldom wanted of a job, of which there may be many."""
+        return key_of(self.session, self.name, None)
 
     def __repr__(self) -> str:
         return f"<Job {self.name}>"

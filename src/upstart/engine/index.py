@@ -16,13 +16,15 @@ from upstart.engine.condition import leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Generic, TypeVar
 
     from upstart.conf.jobclass import Condition, Match
     from upstart.engine.data import Event
 
     Owner = TypeVar("Owner")
+    #: One listener, or all of several.
+    Listeners = tuple[Owner, Match] | dict[tuple[Owner, Match], None]
     #: A variable, or None for the first value of an event, and what it must be.
     Place = tuple[str | None, str]
 else:
@@ -49,8 +51,31 @@ class _Bucket(Generic[Owner]):
 
     def __init__(self) -> None:
         self.plain: dict[tuple[Owner, Match], None] = {}
-        #: variable (None for the first value) -> literal -> listeners.
-        self.keyed: dict[str | None, dict[str, dict[tuple[Owner, Match], None]]] = {}
+        #: variable (None for the first value) -> literal -> listeners; nearly always there is one, and no table of it.
+        self.keyed: dict[str | None, dict[str, Listeners[Owner]]] = {}
+
+    def file(self, key: str | None, value: str, listener: tuple[Owner, Match]) -> None:
+        """Add one that wants a variable to have this value."""
+        values = self.keyed.setdefault(key, {})
+        known = values.setdefault(value, listener)
+        if isinstance(known, dict):
+            known[listener] = None
+        elif known != listener:
+            values[value] = {known: None, listener: None}
+
+    def take_out(self, key: str | None, value: str, listener: tuple[Owner, Match]) -> None:
+        """Undo `file`; harmless where that was not done."""
+        values = self.keyed.get(key, {})
+        known = values.get(value)
+        if isinstance(known, dict):
+            known.pop(listener, None)
+            if known:
+                return
+        elif known != listener:
+            return
+        del values[value]
+        if not values:
+            del self.keyed[key]
 
 
 class EventIndex(Generic[Owner]):
@@ -97,7 +122,7 @@ class EventIndex(Generic[Owner]):
             bucket.plain[owner, leaf] = None
         else:
             key, value = place
-            bucket.keyed.setdefault(key, {}).setdefault(value, {})[owner, leaf] = None
+            bucket.file(key, value, (owner, leaf))
 
     def _take_out(self, owner: Owner, leaf: Match, place: Place | None) -> None:
         bucket = self._buckets.get(leaf.name)
@@ -107,13 +132,7 @@ class EventIndex(Generic[Owner]):
             bucket.plain.pop((owner, leaf), None)
         else:
             key, value = place
-            values = bucket.keyed.get(key, {})
-            listeners = values.get(value, {})
-            listeners.pop((owner, leaf), None)
-            if not listeners:
-                values.pop(value, None)
-                if not values:
-                    bucket.keyed.pop(key, None)
+            bucket.take_out(key, value, (owner, leaf))
         if not bucket.plain and not bucket.keyed:
             del self._buckets[leaf.name]
 
@@ -133,10 +152,15 @@ class EventIndex(Generic[Owner]):
             values = keyed[key]
             value = env.get(key) if key is not None else next(iter(env.values()), None)
             listeners = values.get(value) if value is not None else None
-            if listeners:
-                for owner, leaf in listeners:
+            if listeners is not None:
+                for owner, leaf in each_of(listeners):
                     found.setdefault(owner, []).append(leaf)
         return found
+
+
+def each_of(listeners: Listeners[Owner]) -> Iterable[tuple[Owner, Match]]:
+    """Those that are filed under one value, in their order."""
+    return listeners if isinstance(listeners, dict) else (listeners,)
 
 
 def _refers(leaf: Match) -> bool:

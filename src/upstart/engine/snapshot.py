@@ -12,7 +12,7 @@ from upstart.engine import state
 from upstart.engine.awaited import Awaited, count
 from upstart.engine.condition import leaves
 from upstart.engine.data import Blocked
-from upstart.engine.index import EventIndex
+from upstart.engine.index import EventIndex, each_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _of_index(index: EventIndex[Job]) -> list[Any]:
             name,
             [place(entry) for entry in bucket.plain],
             [
-                [key, [[value, [place(entry) for entry in found]] for value, found in values.items()]]
+                [key, [[value, [place(entry) for entry in each_of(found)]] for value, found in values.items()]]
                 for key, values in bucket.keyed.items()
             ],
         ]
