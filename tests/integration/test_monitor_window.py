@@ -175,7 +175,7 @@ def test_details_tell_of_jobs_and_command_them(init: SessionInit, windows: Calla
     shown = window.ask("texts(window.details.widget)")
     assert {"net-up", "IFACE", "eth0", "<b>", "web", "tunnel"} <= set(shown)
     assert any("start/running" in text for text in shown) and any("which this is not" in text for text in shown)
-    assert "What it started and stopped" in shown and any(text.startswith("python3, process ") for text in shown)
+    assert "What it started and stopped" in shown and any(text.startswith("python3 (pid ") for text in shown)
     window.picture(Path("details.png"))
     window.ask("window.details._command('stop', 'web', '')")
     wait_for(lambda: client.status("web")[0] == "stop/waiting")

@@ -58,7 +58,7 @@ class Signals:
     """The conditions of one bridge, whose bus is called ``bus_name``, unless that is empty."""
 
     def __init__(self, bus_name: str = "") -> None:
-        self._bus = {"BUS_INTERFACE": bus_name} if bus_name else {}
+        self._bus = {"BUS": bus_name} if bus_name else {}
         self._all = False
         self._signals: list[list[Test]] = []
         self._names: list[list[Test]] = []
@@ -79,7 +79,7 @@ class Signals:
                 continue
             tests = tests_of(words, order if name == SIGNAL else ["NAME", "OWNER", *self._bus])
             # One that is about another bus is another bridge's.
-            if all(test.key != "BUS_INTERFACE" or passes([test], self._bus) for test in tests):
+            if all(test.key != "BUS" or passes([test], self._bus) for test in tests):
                 found[name].append(tests)
         self._signals, self._names = found[SIGNAL], found[NAME]
         senders = {test.value for tests in self._signals for test in tests if test.key == "SENDER" and _asked_for(test)}
