@@ -10,7 +10,7 @@ from pathlib import Path
 from daemon_init import EXTENSION, DBusError, SessionInit, wait_for
 from hanging import AT_MOST, Unflushed, in_private_mounts, needs_mounts, slowest
 
-from upstart.base.closing import close_given
+from upstart.base.closing import close_given, is_closing
 
 pytestmark = needs_mounts
 
@@ -46,6 +46,15 @@ def keeps_nobody_waiting(tmp_path: Path) -> None:
 
 def test_init_does_not_wait_for_the_server_of_a_file_that_it_closes(tmp_path: Path) -> None:
     in_private_mounts(lambda: keeps_nobody_waiting(tmp_path))
+
+
+def test_a_descriptor_that_is_not_open_is_left_to_who_gets_its_number(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    os.close(fd)
+    close_given(fd)
+    assert not is_closing()
+    assert os.open(tmp_path, os.O_RDONLY) == fd
+    os.close(fd)
 
 
 def lingers() -> None:

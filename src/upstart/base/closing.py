@@ -30,6 +30,9 @@ _LINGER = Struct("=ii")
 def close_given(fd: int) -> None:
     """Close a descriptor that has come from a client, by a child where that may wait."""
     try:
+        # Nobody is to inherit it meanwhile.  One that is not open fails here: it may be another's number by the time
+        # that a child closes it.
+        os.set_inheritable(fd, False)
         if not _may_wait(fd) or not _close_by_child(fd):
             os.close(fd)
     except OSError:
