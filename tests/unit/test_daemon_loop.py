@@ -439,3 +439,19 @@ def test_without_a_descriptor_to_begin_anew_it_is_tried_again(loop: Loop, monkey
     loop.turn(0.05)
     assert not told and time.monotonic() - began >= 0.05
     os.close(copy)
+
+
+def test_what_was_queued_is_sent_before_the_engine_has_its_turn_and_after_it(loop: Loop) -> None:
+    seen: list[str] = []
+
+    def settle() -> bool:
+        seen.append("settle")
+        if len(seen) == 3:
+            loop.send_soon(lambda: seen.append("of the engine"))
+            loop.stop()
+        return False
+
+    loop.each_turn = settle
+    loop.call_later(0, lambda: loop.send_soon(lambda: seen.append("answer")))
+    loop.run()
+    assert seen == ["settle", "answer", "settle", "of the engine"]

@@ -59,8 +59,8 @@ class Loop:
 
     __slots__ = (
         "_blocked", "_closed_first", "_epoll", "_failed", "_fds", "_flushes", "_heap", "_next", "_pending", "_repeated",
-        "_retry", "_running", "_signalled", "_signals", "_soon", "_stale", "_timers", "_wake_read", "_wake_write",
-        "_watches", "each_turn", "fault",
+        "_retry", "_running", "_sends", "_signalled", "_signals", "_soon", "_stale", "_timers", "_wake_read",
+        "_wake_write", "_watches", "each_turn", "fault",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -77,6 +77,7 @@ class Loop:
         self._next = 0
         self._soon: list[Callable[[], object]] = []
         self._flushes: list[Callable[[], object]] = []
+        self._sends: list[Callable[[], object]] = []
         self._signals: list[tuple[int, Callable[[], object]]] = []
         #: For each signal whether it has come, and whether any has; not a set, which may have to grow.
         self._pending = bytearray(_SIGNALS)
@@ -136,8 +137,15 @@ class Loop:
         self._soon.append(callback)
 
     def before_wait(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` after the engine has settled and right before the loop waits: to send what was queued."""
+        """Call ``callback`` after the engine has settled and right before the loop waits."""
         self._flushes.append(callback)
+
+    def send_soon(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` to send what was queued: when all that is ready was called, or the engine has settled.
+
+        Who was answered at once does not wait for what the engine has to do besides.
+        """
+        self._sends.append(callback)
 
     def remove(self, ident: int) -> None:
         """Forget a descriptor (before it is closed) or a timer; one that is gone already is no error."""
@@ -257,6 +265,7 @@ class Loop:
             flushes, self._flushes = self._flushes, []
             for each in flushes:
                 self._call(each)
+        self._send()
         if not self._running and limit is None:
             return
         try:
@@ -285,6 +294,13 @@ class Loop:
             self._run_signals()
         if self._heap:
             self._run_timers()
+        self._send()
+
+    def _send(self) -> None:
+        if self._sends:
+            sends, self._sends = self._sends, []
+            for each in sends:
+                self._call(each)
 
     def _wait(self, wait: float) -> list[tuple[int, int]]:
         """What is ready within ``wait`` seconds, or before the next timer is due."""

@@ -49,9 +49,9 @@ class Guarded:
         """As the loop's."""
         self._loop.call_soon(lambda: self.call(callback))
 
-    def before_wait(self, callback: Callable[[], object]) -> None:
+    def send_soon(self, callback: Callable[[], object]) -> None:
         """As the loop's."""
-        self._loop.before_wait(lambda: self.call(callback))
+        self._loop.send_soon(lambda: self.call(callback))
 
     def remove(self, ident: int) -> None:
         """As the loop's."""

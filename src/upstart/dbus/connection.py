@@ -191,7 +191,7 @@ class Connection:
             if self._events & WRITE:
                 self._account()
             else:
-                self._loop.before_wait(self.flush)
+                self._loop.send_soon(self.flush)
                 self._flush_due = True
 
     def part(self) -> None:
