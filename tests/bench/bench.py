@@ -7,6 +7,8 @@ and what is wanted. It is no test: how long anything takes never makes it fail. 
 PEER_INIT, PEER_INITCTL   the programs to measure beside ours; a file bridge is looked for beside the latter
 QUICK=1                   smaller sizes, done within a minute
 PARTS="task burst"        only these parts, of those that a wrong name makes it list
+HIERARCHY=found           leave control groups as this machine has them; else they are mounted as init does it (with
+                          favordynmods) for as long as this takes, for all inits alike
 JOBS_DIR                  load the job files of this directory instead of generated ones
 BOOT=1                    boot the root of make run as well, beside sysvinit-core; done anyway where the root is
                           there already, unless BOOT=0, QUICK or PARTS is set
@@ -28,6 +30,7 @@ import boot_figures  # noqa: E402
 from bridge_figures import bridges  # noqa: E402
 from cell import CellError  # noqa: E402
 from figures import PARTS, Figure, Side, Sizes  # noqa: E402
+from hierarchy import as_init_mounts_it  # noqa: E402
 
 PARTS["bridges"] = bridges
 LAYOUT = "{:<58} | {:>24} | {:>24} | {:>6} | {}"
@@ -90,10 +93,12 @@ def main() -> int:
     boot = asked not in ("", "0") or (not asked and not quick and not parts and boot_figures.cached())
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, lambda signum, _: sys.exit(128 + signum))
-    print(LAYOUT.format("figure, median (best)", "ours", "peer", "ratio", "wanted"))
     try:
-        for figure in all_figures(parts or list(PARTS), Sizes(quick), boot):
-            print(row(figure), flush=True)
+        with as_init_mounts_it() as said:
+            print(f"({said})" if said else "(no control groups)")
+            print(LAYOUT.format("figure, median (best)", "ours", "peer", "ratio", "wanted"))
+            for figure in all_figures(parts or list(PARTS), Sizes(quick), boot):
+                print(row(figure), flush=True)
     except KeyboardInterrupt:
         return 130
     return 0
