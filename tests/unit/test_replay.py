@@ -166,6 +166,7 @@ def test_what_is_wrong_with_a_record_is_told(make: Callable[..., Record], comman
     assert stands(text) == ["web start/spawned, process 101"]
     path.write_text("".join(lines[:2]) + "".join(lines[3:]))
     assert "The record has lost a line before line 3; what there is is replayed" in command(replay, str(path))
+    assert "(The record has lost a line before line 3):" in command(simulate, "--from", str(path))
     (place,) = [at for at, line in enumerate(lines) if '"emit"' in line]
     path.write_text("".join([*lines[:place], lines[place].replace('"go"', '"no"'), *lines[place + 1 :]]))
     assert "DIFFERENT: 0.000 s, at a check behind input" in command(replay, str(path), status=1)

@@ -21,8 +21,8 @@ from upstart.engine import account
 from upstart.engine.history import unpacked
 from upstart.initctl.explained import Explainer
 from upstart.initctl.statusline import describe
-from upstart.tools.simulate import Unusable, situation, statuses
-from upstart.tools.situation import Situation, written
+from upstart.tools.simulate import statuses
+from upstart.tools.situation import Situation, Unusable, situation, written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,14 +17,13 @@ from upstart.base.inherited import restore_locale
 from upstart.base.options import Option, ShowHelp, ShowVersion, parse
 from upstart.base.output import printing
 from upstart.client.status import Status
-from upstart.engine.recorded import NotARecord
 from upstart.initctl.statusline import describe
 from upstart.tools import races, repeats
 from upstart.tools.jobset import JobSet
 from upstart.tools.playing import PARTS, is_mountall
 from upstart.tools.resuming import Resumed
 from upstart.tools.simulation import Simulation
-from upstart.tools.situation import Situation, Unreached
+from upstart.tools.situation import Unusable, situation
 from upstart.tools.stuck import Reasons
 
 TYPE_CHECKING = False
@@ -141,10 +140,6 @@ def statuses(engine: Engine) -> list[Status]:
     return found
 
 
-class Unusable(Exception):
-    """A record that cannot be gone by; ``str()`` says why."""
-
-
 def event(text: str) -> Event:
     """An event as it is written on a command line, ``NAME KEY=VALUE...``.  Raises `UsageError`."""
     if not text.split():
@@ -223,16 +218,6 @@ def look_for_races(outcome: Outcome, settings: Settings, run: Callable[[dict[str
         outcome.races_looked_for = True
 
 
-def situation(path: str, until: str = "") -> Situation:
-    """What a record leads to.  Raises `Unusable`."""
-    try:
-        return Situation(path, until)
-    except OSError as error:
-        raise Unusable(f"{path}: {error.strerror}") from None
-    except (NotARecord, Unreached) as error:
-        raise Unusable(f"{path}: {error}") from None
-
-
 def go_on(settings: Settings, known: dict[str, float]) -> Outcome:
     """Go on from a point in a record.  Raises `UsageError` or `Unusable`."""
     found = situation(settings.record, settings.until)
@@ -256,6 +241,8 @@ def go_on(settings: Settings, known: dict[str, float]) -> Outcome:
 
     outcome = Outcome(run({}), added.errors + found.replay.differences)
     outcome.origin = f"after input {found.replay.number} of {settings.record}, {found.replay.seconds:.3f} s"
+    if found.broken_off:
+        outcome.origin += f" ({found.broken_off})"
     if settings.added or settings.removed:
         outcome.changes = changes(run({}, False), outcome.simulation)
     look_for_races(outcome, settings, run)

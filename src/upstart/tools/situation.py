@@ -13,7 +13,7 @@ from upstart.base.signals import signal_name
 from upstart.conf.jobclass import Match
 from upstart.engine import snapshot
 from upstart.engine.condition import matches
-from upstart.engine.recorded import read
+from upstart.engine.recorded import NotARecord, read
 from upstart.engine.replaying import Replay
 from upstart.tools.playing import PARTS
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 class Unreached(Exception):
     """A record has no such point; ``str()`` says why."""
+
+
+class Unusable(Exception):
+    """A record that cannot be gone by; ``str()`` says why."""
 
 
 class Point:
@@ -119,6 +123,11 @@ class Situation:
         found: dict[str, Any] = json.loads(json.dumps(snapshot.take(self.replay.engine)))
         return found
 
+    @property
+    def broken_off(self) -> str:
+        """Why there is no more of the record than this, where it was not ended there; empty elsewhere."""
+        return self.record.cut if self.replay.following() is None else ""
+
     # What happens
 
     def _event(self, event: Event) -> None:
@@ -175,6 +184,16 @@ class Situation:
     def durations(self) -> dict[str, float]:
         """Seconds by ``JOB:PROCESS``, as `Simulation` takes them."""
         return {key: each.first for key, each in self._durations.items() if each.first is not None}
+
+
+def situation(path: str, until: str = "") -> Situation:
+    """What a record leads to.  Raises `Unusable`."""
+    try:
+        return Situation(path, until)
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from None
+    except (NotARecord, Unreached) as error:
+        raise Unusable(f"{path}: {error}") from None
 
 
 def written(given: Input) -> str:
