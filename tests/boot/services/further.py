@@ -300,7 +300,10 @@ GROUPS: dict[str, list[Service]] = {
             outside="oidentd ends by itself: a container has no table of the connections that are passed on",
         ),
         Service("quassel-core", "quasselcore", Question(4242, b"", b""), script="quasselcore"),
-        Service("ganglia-monitor", "gmond", Question(8649, b"", b"GANGLIA_XML")),
+        Service(
+            "ganglia-monitor", "gmond", Question(8649, b"", b"GANGLIA_XML"),
+            outside="gmond waits for an interface with multicasts before it answers: the loopback has none",
+        ),
         Service(
             "darkstat",
             "darkstat",
@@ -308,6 +311,6 @@ GROUPS: dict[str, list[Service]] = {
             before=config("/etc/darkstat/init.cfg", "START_DARKSTAT=yes", 'INTERFACE="-i lo"', 'PORT="-p 667"'),
         ),
         Service("mumble-server", "murmurd|mumble-server", Question(64738, b"", b"")),
-        Service("minissdpd", "minissdpd"),
+        Service("minissdpd", "minissdpd", before=config("/etc/default/minissdpd", "MiniSSDPd_INTERFACE_ADDRESS=lo")),
     ],
 }
