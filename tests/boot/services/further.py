@@ -286,10 +286,6 @@ GROUPS: dict[str, list[Service]] = {
         ),
         Service("spamd", "spamd.*", Question(783, b"PING SPAMC/1.2\r\n\r\n", b"PONG")),
         Service(
-            "snmptrapd", "snmptrapd", "pgrep -x snmptrapd",
-            before=config("/etc/default/snmptrapd", "TRAPDRUN=yes", "TRAPDOPTS=-Lsd"),
-        ),
-        Service(
             "syslog-ng-core",
             "syslog-ng",
             "syslog-ng-ctl stats",
@@ -311,6 +307,5 @@ GROUPS: dict[str, list[Service]] = {
             before=config("/etc/darkstat/init.cfg", "START_DARKSTAT=yes", 'INTERFACE="-i lo"', 'PORT="-p 667"'),
         ),
         Service("mumble-server", "murmurd|mumble-server", Question(64738, b"", b"")),
-        Service("minissdpd", "minissdpd", before=config("/etc/default/minissdpd", "MiniSSDPd_INTERFACE_ADDRESS=lo")),
     ],
 }
