@@ -233,7 +233,9 @@ def live(seed: int, kind: str, root: Path, rounds: int = ROUNDS) -> list[dict[st
         if kind == "disk":
             small_disk(directory)
         chance = random.Random(f"{seed} {kind}")
-        subject = Subject(directory, root, kind.startswith("1-"))
+        # Half of all lives are without control groups.
+        cgroups = random.Random(f"{seed} {kind} groups").random() < 0.5
+        subject = Subject(directory, root, kind.startswith("1-"), cgroups=cgroups)
         prepare(kind, subject)
         for number in range(rounds):
             result = one_trial(kind, subject, random.Random(chance.random()), number == rounds - 1)

@@ -85,10 +85,11 @@ exec "$@" --confdir "$w/conf" --logdir "$w/log" --no-startup-event --no-dbus
 class Subject:
     """An init with `JOBS`, of the checkout ``root``; ``first`` is PID 1 of namespaces of its own.
 
-    ``spoilt`` is code that its program runs before all else, for a trial of the trials.
+    ``spoilt`` is code that its program runs before all else, for a trial of the trials.  Without ``cgroups`` its jobs
+    have none.
     """
 
-    def __init__(self, directory: Path, root: Path, first: bool, spoilt: str = "") -> None:
+    def __init__(self, directory: Path, root: Path, first: bool, spoilt: str = "", cgroups: bool = True) -> None:
         self.directory = directory
         self._spoilt = spoilt
         self.first = first
@@ -114,6 +115,7 @@ class Subject:
             else:
                 command = [str(program), "--user", "--confdir", str(self.conf), "--logdir", str(self.logs)]
                 command += ["--no-startup-event", "--no-dbus"]
+            command += [] if cgroups else ["--no-cgroups"]
             self.process = subprocess.Popen(
                 command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
