@@ -22,7 +22,7 @@ from vm_storage import must_be_at_rest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import manual
 
-CORE = "/usr/lib/python3/dist-packages/upstart/engine/core.py"
+QUEUE = "/usr/lib/python3/dist-packages/upstart/engine/queue.py"
 NOTES = "/run/emitted"
 #: In the module of PID 1 that emits: each event with who asked for it, "fifo", "init", or a program and its job.
 NOTE = f"""
@@ -64,7 +64,7 @@ def _noting(emit):
     return noted
 
 
-Core.emit = _noting(Core.emit)
+Queue.emit = _noting(Queue.emit)
 """
 
 #: Who emits by a line of the FIFO, or by initctl where that is missing.
@@ -188,7 +188,7 @@ def events(lab: Lab) -> None:
 
 def note(disk: Disk) -> None:
     """Has the init on `disk` note what it emits."""
-    disk.write(CORE, disk.read(CORE) + NOTE)
+    disk.write(QUEUE, disk.read(QUEUE) + NOTE)
 
 
 ROWS: dict[str, Callable[[Lab], None]] = {"events": events}

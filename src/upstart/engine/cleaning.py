@@ -15,21 +15,13 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 
-from upstart.base.glob import split_test
-from upstart.base.names import JOB_EVENTS, JOB_VARIABLES
-from upstart.conf.expand import ExpandError, expand
-from upstart.engine.condition import looked_at
+from upstart.engine.compared import Compared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-#: What init itself sets: these have no values of anybody's.
-OWN = JOB_VARIABLES | frozenset(
-    ("EVENT", "TESTS", "TYPE", "UPSTART_EVENTS", "UPSTART_STOP_EVENTS", "UPSTART_FDS", "UPSTART_JOB",
-     "UPSTART_INSTANCE")
-)  # fmt: skip
 #: What the parameters of inputs are.  Those that stay are numbers, words of init's own, and names.
 ENVIRONMENTS = frozenset(("environ", "env", "tested", "table"))
 PLAIN = frozenset(
@@ -64,10 +56,6 @@ SNAPSHOT_PLAIN = frozenset(
 
 #: Bytes of values that are remembered, so that they can be given should a later definition compare them.
 REMEMBERED = 8 << 20
-#: Different sequences of variables that are remembered of the events of one name.
-_ORDERS = 16
-
-_REFERENCE_IN_NAME = re.compile(r"\$\{[^}:+-]*\$")
 _EMITS = re.compile(r"\binitctl\s+(?:-\S+\s+)*emit\s+(?:-\S+\s+)*([A-Za-z0-9:_.-]+)")
 #: What init says of processes, with names and numbers in it.
 _SAID = re.compile(
@@ -75,18 +63,6 @@ _SAID = re.compile(
     r"ended with unknown status)|it is no child of init|.+ respawning too fast, stopped",
     re.DOTALL,
 )
-
-
-class _Noted(dict[str, str]):
-    """Notes which variables a text refers to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.names.add(name)
-        return ""
 
 
 class Cleaner:
@@ -98,14 +74,7 @@ class Cleaner:
     def __init__(self, key: bytes, phrases: Iterable[str] = ()) -> None:
         self._key = key
         self._phrases = frozenset(phrases)
-        #: The variables whose values are compared; and whether they may be any.
-        self.compared: set[str] = set(OWN)
-        self.all_compared = False
-        #: The tests of conditions that look at variables by their place, by the name of the event.
-        self._by_place: dict[str, set[tuple[str, ...]]] = {}
-        self._orders: dict[str, set[tuple[str, ...]]] = {}
-        self._exports: set[str] = set()
-        self._exports_compared = False
+        self._compared = Compared(self._give)
         #: Values that were replaced, by variable, and marks of those that have been given since.
         self._seen: dict[str, dict[str, str]] = {}
         self._size = 0
@@ -121,9 +90,10 @@ class Cleaner:
     def input(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of an input, as a journal has them."""
         if name == "define":
-            self._learn(args["job_class"]["class"])
+            self._compared.learn(args["job_class"]["class"])
         elif name == "emit":
-            self._note_event(str(args.get("name")), dict(args.get("env") or {}) | dict(args.get("tested") or {}))
+            values = dict(args.get("env") or {}) | dict(args.get("tested") or {})
+            self._compared.note_event(str(args.get("name")), values)
         return {key: self._argument(name, key, args) for key in args}
 
     def _argument(self, name: str, key: str, args: Mapping[str, Any]) -> Any:
@@ -155,9 +125,9 @@ class Cleaner:
         for job in snapshot["state"]["jobs"]:
             for definition in (job["class"], job.get("successor"), *(each.get("class") for each in job["instances"])):
                 if definition is not None:
-                    self._learn(definition)
+                    self._compared.learn(definition)
         for event in snapshot["state"]["events"]:
-            self._note_event(event["name"], event.get("values") or event["env"])
+            self._compared.note_event(event["name"], event.get("values") or event["env"])
         return {key: self._part(key, value) for key, value in snapshot.items()}
 
     def _part(self, key: str, value: Any) -> Any:
@@ -257,76 +227,15 @@ class Cleaner:
         emits = "".join(f"\ninitctl emit {name}" for name in dict.fromkeys(_EMITS.findall(text)))
         return f": {self._other(text)}{emits}"
 
-    def _learn(self, data: Mapping[str, Any]) -> None:
-        """See what a definition compares."""
-        exports = set(data.get("export", ()))
-        self._exports |= exports
-        self._compare_references(data.get("instance", ""))
-        for condition in (data.get("start_on"), data.get("stop_on")):
-            for leaf in _leaves(condition):
-                self._learn_leaf(leaf)
-        if self._exports_compared:
-            self._compare(self._exports)
-
-    def _learn_leaf(self, leaf: list[str]) -> None:
-        name, args = leaf[0], tuple(leaf[1:])
-        tests = [split_test(arg) for arg in args]
-        self._compare([key for key, _, _ in tests if key is not None])
-        for _, pattern, _ in tests:
-            self._compare_references(pattern)
-        if all(key is not None for key, _, _ in tests):
-            return
-        while True:
-            self._by_place.setdefault(name, set()).add(args)
-            if name in JOB_EVENTS:
-                # After two variables of their own these have what jobs export.
-                others = tests[len(looked_at(args, ("JOB", "INSTANCE"))) :]
-                if any(key is None for key, _, _ in others):
-                    self._exports_compared = True
-            for order in self._orders.get(name, ()):
-                self._compare(looked_at(args, order))
-            if not name.endswith("/failed"):
-                return
-            # It has the variables of the event that failed.
-            name = name.removesuffix("/failed")
-
-    def _compare_references(self, text: str) -> None:
-        if "$" not in text:
-            return
-        if _REFERENCE_IN_NAME.search(text) and not self.all_compared:
-            # Its value says which variable is meant.
-            self.all_compared = True
-            for key in list(self._seen):
-                self._give(key)
-        noted = _Noted()
-        try:
-            expand(text, noted)
-        except ExpandError:
-            pass
-        self._compare(noted.names | set(re.findall(r"\$\{?([A-Za-z0-9_]+)", text)))
-
-    def _compare(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            if key not in self.compared:
-                self.compared.add(key)
-                self._give(key)
-
-    def _give(self, key: str) -> None:
-        for value, mark in self._seen.pop(key, {}).items():
-            if value not in self._given:
-                self._given.add(value)
-                self._reveals[mark] = value
+    def _give(self, key: str | None) -> None:
+        """The values of a variable, or of any, are compared from now on."""
+        for each in list(self._seen) if key is None else [key]:
+            for value, mark in self._seen.pop(each, {}).items():
+                if value not in self._given:
+                    self._given.add(value)
+                    self._reveals[mark] = value
 
     # Values
-
-    def _note_event(self, name: str, values: Mapping[str, str]) -> None:
-        """See which variables of an event conditions look at by their place."""
-        order = tuple(values)
-        orders = self._orders.setdefault(name, set())
-        if len(orders) < _ORDERS and len(self._orders) < 10_000:
-            orders.add(order)
-        for args in self._by_place.get(name, ()):
-            self._compare(looked_at(args, order))
 
     def _mark(self, value: str) -> str:
         """What stands for the value of a variable."""
@@ -338,7 +247,7 @@ class Cleaner:
         return self._mark("\0" + text)
 
     def _value(self, key: str, value: str) -> str:
-        if not value or self.all_compared or key in self.compared or value in self._given:
+        if not value or key in self._compared or value in self._given:
             return value
         mark = self._mark(value)
         seen = self._seen.setdefault(key, {})
@@ -383,17 +292,6 @@ class Cleaner:
         if isinstance(value, (list, tuple)):
             return [self._anything(each) for each in value]
         return value
-
-
-def _leaves(condition: list[Any] | None) -> Iterator[list[str]]:
-    """The leaves of a condition as `conf.jobdata` has it."""
-    todo = [condition] if condition is not None else []
-    while todo:
-        kind, *rest = todo.pop()
-        if kind == "match":
-            yield rest
-        else:
-            todo += rest
 
 
 def essence(snapshot: dict[str, Any], cleaned: bool) -> dict[str, Any]:

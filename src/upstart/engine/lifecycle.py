@@ -24,7 +24,6 @@ order to the letter, for jobs observe it through StateChanged.
 from __future__ import annotations
 
 from upstart.base.signals import signal_name
-from upstart.engine.core import Core
 from upstart.engine.effects import (
     Announce,
     CancelSpawn,
@@ -38,6 +37,7 @@ from upstart.engine.effects import (
     Spawn,
 )  # fmt: skip
 from upstart.engine.holding import WorkedOn
+from upstart.engine.queue import Queue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ EXPECT_TIMER = "expect"
 READY_TIMER = "ready"
 
 
-class LifeCycle(Core):
+class LifeCycle(Queue):
     """Goals, states, and what entering each state does."""
 
     def change_goal(self, instance: Instance, goal: str, cause: object) -> None:
