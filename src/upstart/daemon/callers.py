@@ -10,7 +10,7 @@ from upstart.process.procfs import look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.daemon.service import Call
+    from upstart.daemon.call import Call
     from upstart.engine.data import Instance
     from upstart.engine.engine import Engine
 

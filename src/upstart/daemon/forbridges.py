@@ -15,10 +15,10 @@ from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from upstart.daemon.call import Call
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.ending import Ending
     from upstart.daemon.keeping import Keeping
-    from upstart.daemon.service import Call
     from upstart.dbus.connection import Work
     from upstart.dbus.wire import UnixFd
     from upstart.engine.engine import Engine

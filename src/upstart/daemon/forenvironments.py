@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from upstart.daemon.call import Call
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.endpoints import Endpoints
-    from upstart.daemon.service import Call
     from upstart.dbus.connection import Steps, Work
     from upstart.engine.data import Instance
     from upstart.engine.engine import Engine

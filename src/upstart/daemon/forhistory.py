@@ -16,9 +16,10 @@ from upstart.engine.public import Public
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from upstart.daemon.call import Call
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.configuration import Configuration
-    from upstart.daemon.service import Call, Service
+    from upstart.daemon.service import Service
     from upstart.dbus.connection import Steps, Work
     from upstart.engine.data import Job
     from upstart.engine.engine import Engine

@@ -13,9 +13,9 @@ from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from upstart.daemon.call import Call
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.recorder import Recorder
-    from upstart.daemon.service import Call
     from upstart.dbus.wire import UnixFd
 
 DENIED = "PermissionDenied"

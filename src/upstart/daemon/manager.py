@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upstart.base.loop import Loop
+    from upstart.daemon.call import Call
     from upstart.daemon.chroots import Chroots
     from upstart.daemon.configuration import Configuration
     from upstart.daemon.document import Document
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from upstart.daemon.quiesce import Quiesce
     from upstart.daemon.recorder import Recorder
     from upstart.daemon.restart import Restarter
-    from upstart.daemon.service import Call
     from upstart.dbus.connection import Work
     from upstart.dbus.wire import UnixFd
     from upstart.engine.data import Job

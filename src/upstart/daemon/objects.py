@@ -17,7 +17,8 @@ from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from upstart.daemon.service import Call, Service
+    from upstart.daemon.call import Call
+    from upstart.daemon.service import Service
     from upstart.dbus.connection import Work
     from upstart.engine.data import Instance, Job
     from upstart.engine.engine import Engine

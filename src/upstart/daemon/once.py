@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from upstart.daemon.service import Call
+    from upstart.daemon.call import Call
     from upstart.engine.engine import Engine
 
 #: Keys, and characters of one.

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from upstart.base.loop import Loop
+    from upstart.daemon.call import Call
     from upstart.daemon.document import Document
-    from upstart.daemon.service import Call
     from upstart.daemon.turn import Turn
     from upstart.engine.engine import Engine
 else:

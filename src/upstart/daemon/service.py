@@ -14,7 +14,6 @@ import os
 
 from upstart.base.names import (
     ACCESS_DENIED,
-    ERROR_PREFIX,
     FAILED,
     INTROSPECTABLE,
     INVALID_ARGS,
@@ -22,22 +21,21 @@ from upstart.base.names import (
     PEER,
     UNKNOWN_METHOD,
 )
+from upstart.daemon.call import Call
 from upstart.daemon.environment import LONG_LIST, words_in_steps
 from upstart.daemon.interfaces import COMMON, Interface, introspect
 from upstart.daemon.machineid import FILES
-from upstart.daemon.paths import path_of_instance
 from upstart.dbus import wire
 from upstart.engine.core import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from upstart.daemon.machineid import MachineId
     from upstart.dbus.bus import MessageBus
     from upstart.dbus.connection import Connection, Steps, Wait, Work
-    from upstart.engine.data import Instance
 
     class Served(Protocol):
         """An object on D-Bus: ``interfaces`` as tables, and for each of their methods and properties a method.
@@ -54,85 +52,6 @@ if TYPE_CHECKING:
 
 #: Characters.  An instance whose name would make its path longer than this is not to be found by it.
 LONGEST_PATH = 256 << 10
-
-
-class Call:
-    """A method call under way, and what the engine is given as the request that waits.
-
-    ``uid`` is None where it cannot be told who asks; ``pid`` is 0 for callers on a bus.
-    """
-
-    __slots__ = ("_answered", "connection", "message", "pid", "returns_path", "sender", "service", "uid")
-
-    def __init__(self, service: Service, connection: Connection, message: wire.Message) -> None:
-        self.service = service
-        self.connection = connection
-        self.message = message
-        self.sender = message.header.sender
-        self.uid: int | None = connection.uid
-        self.pid = connection.pid
-        if connection.uid < 0:
-            self.uid = service.bus.senders.uid_of(self.sender) if service.bus is not None and self.sender else None
-        #: The answer holds the path of the instance.
-        self.returns_path = False
-        self._answered = False
-
-    def reply(self, signature: str = "", *values: Any) -> None:
-        """Answer."""
-        self.reply_body(signature, wire.pack(signature, *values) if signature else b"")
-
-    def reply_instance(self, instance: Instance) -> None:
-        """Answer with the path of an instance."""
-        self.reply("o", path_of_instance(instance))
-
-    def reply_array(self, element: str, values: Iterable[Any]) -> Steps:
-        """Answer with an array whose elements are asked for as it is packed, in steps."""
-        body = yield from wire.pack_in_steps(element, values)
-        self.reply_body("a" + element, body)
-
-    def reply_body(self, signature: str, body: bytes, fds: Sequence[int] = ()) -> None:
-        """Answer with a body that is packed already, and descriptors that it refers to."""
-        if self._answered:
-            return
-        self._answered = True
-        if not self.message.flags & wire.NO_REPLY:
-            try:
-                self.connection.send(
-                    wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body, len(fds)),
-                    fds,
-                )
-            except BaseException:
-                self._give_up()
-                raise
-
-    def error(self, name: str, text: str) -> None:
-        """Answer with an error; ``name`` without dots is one of our own."""
-        if self._answered:
-            return
-        self._answered = True
-        if not self.message.flags & wire.NO_REPLY:
-            if "." not in name:
-                name = ERROR_PREFIX + name
-            try:
-                self.connection.send(
-                    wire.error(self.service.next_serial(), self.message.serial, self.sender, name, text)
-                )
-            except BaseException:
-                self._give_up()
-                raise
-
-    def _give_up(self) -> None:
-        """There will be no answer: whoever waits for it is disconnected, if he is not a whole bus."""
-        if self.connection.uid >= 0:
-            self.connection.close()
-
-    def take_fd(self, index: int) -> int:
-        """Take over the descriptor that an argument of type ``h`` stands for, -1 if it did not come."""
-        fds = self.message.fds
-        if not 0 <= index < len(fds):
-            return -1
-        fd, fds[index] = fds[index], -1
-        return fd
 
 
 class Service:
