@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 
-from upstart import VERSION
 from upstart.base.errors import UsageError
-from upstart.base.inherited import restore_locale
-from upstart.base.options import Option, ShowHelp, ShowVersion, parse
-from upstart.base.output import printing
+from upstart.base.options import Option, parse
 from upstart.conf.parse import ParseError, parse_job
 from upstart.tools import unitfiles
+from upstart.tools.command import command
 from upstart.tools.sessionmanager import leaving
 from upstart.tools.units import Unit, enabled, names, read, resolve
 
@@ -297,25 +294,14 @@ def check(root: str, quiet: bool) -> list[str]:
 
 def main(argv: list[str]) -> int:
     """Print them; the exit status."""
-    restore_locale()
-    return printing("init-checkunits", 2, lambda: _main(argv))
+    return command("init-checkunits", USAGE, lambda: _main(argv))
 
 
 def _main(argv: list[str]) -> int:
     settings = Settings()
-    try:
-        words = parse(argv, OPTIONS, settings)
-        if words:
-            raise UsageError(f"unexpected argument: {words[0]}")
-    except ShowHelp:
-        print(USAGE, end="")
-        return 0
-    except ShowVersion:
-        print(f"init-checkunits (upstart {VERSION})")
-        return 0
-    except UsageError as error:
-        print(f"init-checkunits: {error}\nTry `init-checkunits --help' for more information.", file=sys.stderr)
-        return 2
+    words = parse(argv, OPTIONS, settings)
+    if words:
+        raise UsageError(f"unexpected argument: {words[0]}")
     lines = check(settings.root, settings.quiet)
     for line in lines:
         print(line)

@@ -7,22 +7,19 @@ the one that was recorded, and 2 if there is nothing to be shown.
 from __future__ import annotations
 
 import json
-import sys
 import time
 
-from upstart import VERSION
 from upstart.base.errors import UsageError
-from upstart.base.inherited import restore_locale
-from upstart.base.options import Option, ShowHelp, ShowVersion, parse
-from upstart.base.output import printing
+from upstart.base.options import Option, parse
 from upstart.client.history import History
 from upstart.client.story import Story
 from upstart.engine import account
 from upstart.engine.history import unpacked
 from upstart.initctl.explained import Explainer
 from upstart.initctl.statusline import describe
+from upstart.tools.command import command
 from upstart.tools.simulate import statuses
-from upstart.tools.situation import Situation, Unusable, situation, written
+from upstart.tools.situation import Situation, situation, written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,33 +178,19 @@ def document(found: Situation, settings: Settings) -> dict[str, Any]:
 
 def main(argv: list[str]) -> int:
     """The command; the exit status."""
-    restore_locale()
-    return printing("init-replay", 2, lambda: _main(argv))
+    return command("init-replay", USAGE, lambda: _main(argv))
 
 
 def _main(argv: list[str]) -> int:
     settings = Settings()
-    try:
-        words = parse(argv, OPTIONS, settings)
-        if not words:
-            raise UsageError("missing record")
-        if len(words) > 1:
-            raise UsageError(f"one record at a time, and not {words[1]} as well")
-        found = situation(words[0], settings.until)
-        if settings.json:
-            print(json.dumps(document(found, settings), indent=2))
-        else:
-            show(found, settings)
-    except ShowHelp:
-        print(USAGE, end="")
-        return 0
-    except ShowVersion:
-        print(f"init-replay (upstart {VERSION})")
-        return 0
-    except Unusable as error:
-        print(f"init-replay: {error}", file=sys.stderr)
-        return 2
-    except UsageError as error:
-        print(f"init-replay: {error}\nTry `init-replay --help' for more information.", file=sys.stderr)
-        return 2
+    words = parse(argv, OPTIONS, settings)
+    if not words:
+        raise UsageError("missing record")
+    if len(words) > 1:
+        raise UsageError(f"one record at a time, and not {words[1]} as well")
+    found = situation(words[0], settings.until)
+    if settings.json:
+        print(json.dumps(document(found, settings), indent=2))
+    else:
+        show(found, settings)
     return int(bool(found.replay.differences))

@@ -11,19 +11,17 @@ import json
 import os
 import sys
 
-from upstart import VERSION
 from upstart.base.errors import UsageError
-from upstart.base.inherited import restore_locale
-from upstart.base.options import Option, ShowHelp, ShowVersion, parse
-from upstart.base.output import printing
+from upstart.base.options import Option, parse
 from upstart.client.status import Status
 from upstart.initctl.statusline import describe
 from upstart.tools import races, repeats
+from upstart.tools.command import command
 from upstart.tools.jobset import JobSet
 from upstart.tools.playing import PARTS, is_mountall
 from upstart.tools.resuming import Resumed
 from upstart.tools.simulation import Simulation
-from upstart.tools.situation import Unusable, situation
+from upstart.tools.situation import situation
 from upstart.tools.stuck import Reasons
 
 TYPE_CHECKING = False
@@ -369,27 +367,12 @@ def _start(began: Began) -> dict[str, Any]:
 
 def main(argv: list[str]) -> int:
     """The command; the exit status."""
-    restore_locale()
-    return printing("init-simulate", 2, lambda: _main(argv))
+    return command("init-simulate", USAGE, lambda: _main(argv))
 
 
 def _main(argv: list[str]) -> int:
     settings = Settings()
-    try:
-        words = parse(argv, OPTIONS, settings)
-        outcome = simulate(words, settings)
-    except ShowHelp:
-        print(USAGE, end="")
-        return 0
-    except ShowVersion:
-        print(f"init-simulate (upstart {VERSION})")
-        return 0
-    except Unusable as error:
-        print(f"init-simulate: {error}", file=sys.stderr)
-        return 2
-    except UsageError as error:
-        print(f"init-simulate: {error}\nTry `init-simulate --help' for more information.", file=sys.stderr)
-        return 2
+    outcome = simulate(parse(argv, OPTIONS, settings), settings)
     if settings.json:
         json.dump(document(outcome), sys.stdout, indent=2)
         print()

@@ -15,6 +15,7 @@ from upstart.engine import snapshot
 from upstart.engine.condition import matches
 from upstart.engine.recorded import NotARecord, read
 from upstart.engine.replaying import Replay
+from upstart.tools.command import Unusable
 from upstart.tools.playing import PARTS
 
 TYPE_CHECKING = False
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
 class Unreached(Exception):
     """A record has no such point; ``str()`` says why."""
-
-
-class Unusable(Exception):
-    """A record that cannot be gone by; ``str()`` says why."""
 
 
 class Point:
