@@ -1,4 +1,4 @@
-"""Init, its jobs and their instances on asyncio's loop: what `upstart.client.init` and `upstart.client.job` have.
+"""Init on asyncio's loop: what `upstart.client.init` has (`upstart.client.aiojob` has its jobs).
 
 What is always true here:
 
@@ -13,17 +13,15 @@ from __future__ import annotations
 from upstart.base.errors import DBusError
 from upstart.base.names import (
     EXTENSION,
-    INSTANCE,
-    INVALID_ARGS,
-    JOB,
     MANAGER,
     NO_EXTENSION,
     PATH,
     PROPERTIES,
     UNKNOWN_METHOD,
 )
-from upstart.client.aiolink import TIMEOUT, Link, open_link
-from upstart.client.connection import BAD_REPLY, NEVER
+from upstart.client.aiojob import Instance, Job, text_of
+from upstart.client.aiolink import Link, open_link
+from upstart.client.connection import NEVER
 from upstart.client.history import ANSWER, METHOD, History
 from upstart.client.init import STATUS
 from upstart.client.status import Status
@@ -32,152 +30,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from typing import Any, Self
-
-    from upstart.client.history import History
-    from upstart.client.job import Condition
-
-
-async def _property(link: Link, path: str, interface: str, name: str) -> Any:
-    """The value of a property; jeepney gives a variant as its signature and its value."""
-    ((_, value),) = await link.call(path, PROPERTIES, "Get", "ss", interface, name, returns="v")
-    return value
-
-
-async def _text(link: Link, path: str, interface: str, name: str) -> str:
-    """The value of a property that is a string."""
-    value = await _property(link, path, interface, name)
-    if not isinstance(value, str):
-        raise DBusError(INVALID_ARGS, BAD_REPLY)
-    return value
-
-
-class Instance:
-    """An instance by its object path."""
-
-    __slots__ = ("_link", "path")
-
-    def __init__(self, link: Link, path: str) -> None:
-        self._link = link
-        self.path = path
-
-    async def name(self) -> str:
-        """Its name, empty for the only one of most jobs."""
-        return await _text(self._link, self.path, INSTANCE, "name")
-
-    async def goal(self) -> str:
-        """``start`` or ``stop``."""
-        return await _text(self._link, self.path, INSTANCE, "goal")
-
-    async def state(self) -> str:
-        """How far it has come, a state of init(5)."""
-        return await _text(self._link, self.path, INSTANCE, "state")
-
-    async def processes(self) -> list[tuple[str, int]]:
-        """The name and pid of each of its processes, main first."""
-        found = await _property(self._link, self.path, INSTANCE, "processes")
-        return [(name, pid) for name, pid in found]
-
-    async def status(self, job: str) -> Status:
-        """All of these at one moment, for the job of that name; that of a stopped job if the instance is gone."""
-        try:
-            (found,) = await self._link.call(self.path, PROPERTIES, "GetAll", "s", INSTANCE, returns="a{sv}")
-        except DBusError as error:
-            if error.name != UNKNOWN_METHOD:
-                raise
-            return Status(job)
-        name, goal, state, processes = (found[key][1] for key in ("name", "goal", "state", "processes"))
-        return Status(job, name, goal, state, [(process, pid) for process, pid in processes])
-
-    async def start(self, wait: bool = True) -> None:
-        """Start it with the environment it has; with ``wait``, return once it runs or a task has ended."""
-        await self._link.call(self.path, INSTANCE, "Start", "b", wait, timeout=NEVER)
-
-    async def stop(self, wait: bool = True) -> None:
-        """Stop it; with ``wait``, return once it has stopped."""
-        await self._link.call(self.path, INSTANCE, "Stop", "b", wait, timeout=NEVER)
-
-    async def restart(self, wait: bool = True) -> None:
-        """Stop it and start it again with the definition and environment it has."""
-        await self._link.call(self.path, INSTANCE, "Restart", "b", wait, timeout=NEVER)
-
-    async def reload(self) -> None:
-        """Send its main process the reload signal."""
-        await self._link.call(self.path, INSTANCE, "Reload")
-
-
-class Job:
-    """A job by its object path."""
-
-    __slots__ = ("_link", "path")
-
-    def __init__(self, link: Link, path: str) -> None:
-        self._link = link
-        self.path = path
-
-    async def name(self) -> str:
-        """The name of its file, without the ending."""
-        return await _text(self._link, self.path, JOB, "name")
-
-    async def description(self) -> str:
-        """What the stanza ``description`` says."""
-        return await _text(self._link, self.path, JOB, "description")
-
-    async def author(self) -> str:
-        """What the stanza ``author`` says."""
-        return await _text(self._link, self.path, JOB, "author")
-
-    async def version(self) -> str:
-        """What the stanza ``version`` says."""
-        return await _text(self._link, self.path, JOB, "version")
-
-    async def usage(self) -> str:
-        """How it wants to be started, the stanza ``usage``."""
-        return await _text(self._link, self.path, JOB, "usage")
-
-    async def emits(self) -> list[str]:
-        """The events that it says it emits, possibly as patterns."""
-        return list(await _property(self._link, self.path, JOB, "emits"))
-
-    async def start_on(self) -> Condition:
-        """Its ``start on``, empty without one."""
-        return await self._condition("start_on")
-
-    async def stop_on(self) -> Condition:
-        """Its ``stop on``, empty without one."""
-        return await self._condition("stop_on")
-
-    async def _condition(self, name: str) -> Condition:
-        items = await _property(self._link, self.path, JOB, name)
-        return [list(item) for item in items if item and item[0]]
-
-    async def instances(self) -> list[Instance]:
-        """All of its instances."""
-        (paths,) = await self._link.call(self.path, JOB, "GetAllInstances", returns="ao")
-        return [Instance(self._link, path) for path in paths]
-
-    async def instance(self, env: Sequence[str] = ()) -> Instance:
-        """The instance that an environment selects."""
-        return await self._instance("GetInstance", "as", list(env))
-
-    async def instance_named(self, name: str) -> Instance:
-        """The instance of that name."""
-        return await self._instance("GetInstanceByName", "s", name)
-
-    async def start(self, env: Sequence[str] = (), wait: bool = True) -> Instance:
-        """Start an instance; with ``wait``, return once it runs or a task has ended."""
-        return await self._instance("Start", "asb", list(env), wait, timeout=NEVER)
-
-    async def restart(self, env: Sequence[str] = (), wait: bool = True) -> Instance:
-        """Stop an instance and start it again with the definition it was started with."""
-        return await self._instance("Restart", "asb", list(env), wait, timeout=NEVER)
-
-    async def _instance(self, method: str, signature: str, *args: Any, timeout: float = TIMEOUT) -> Instance:
-        (path,) = await self._link.call(self.path, JOB, method, signature, *args, returns="o", timeout=timeout)
-        return Instance(self._link, path)
-
-    async def stop(self, env: Sequence[str] = (), wait: bool = True) -> None:
-        """Stop an instance; with ``wait``, return once it has stopped."""
-        await self._link.call(self.path, JOB, "Stop", "asb", list(env), wait, timeout=NEVER)
 
 
 class Init:
@@ -378,11 +230,11 @@ class Init:
 
     async def version(self) -> str:
         """``init (upstart 1.13.2)``, with the name it was called by."""
-        return await _text(self._link, PATH, MANAGER, "version")
+        return await text_of(self._link, PATH, MANAGER, "version")
 
     async def log_priority(self) -> str:
         """A priority of initctl(8) log-priority."""
-        return await _text(self._link, PATH, MANAGER, "log_priority")
+        return await text_of(self._link, PATH, MANAGER, "log_priority")
 
     async def set_log_priority(self, name: str) -> None:
         """Set that priority."""
