@@ -43,7 +43,7 @@ KEPT = {
     "Instance": "began blocker blocking cause connection doomed env exit_status failed failed_process failure fds "
     "forced goal goal_since job job_class key last name noted pids respawn_count respawn_since respawn_time "
     "respawn_total respawning serial since start_env state stop_env stop_progress timers unready",
-    "Job": "instances job_class key name pending session start_progress successor",
+    "Job": "instances job_class name pending session start_progress successor",
     "JobLog": "fd",
     "Keeping": "_connections _events _jobs",
     "Keyed": "failed finished",
