@@ -142,7 +142,7 @@ ANEW = {
     "Loop   ": ("_epoll", "made anew"),
     "Loop": ("_fds _flushes _heap _next _repeated _running _signals _soon _stale _timers _watches", "asked for again"),
     "Loop    ": ("_blocked", "asked for again"),
-    "Loop ": ("_closed_first _failed _retry _signalled", "of one turn"),
+    "Loop ": ("_closed_first _failed _retry _sends _signalled", "of one turn"),
     "MachineId": ("_began _pipe _timer _waiters _watch text", "read again"),
     "Manager": ("_endpoints _restarter", "parts, made once"),
     "Members": ("_strangers dying gone", "what was found to be none of ours or cannot be told, looked at again"),
