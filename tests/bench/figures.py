@@ -327,6 +327,7 @@ def worst(sides: list[Side], sizes: Sizes) -> Iterator[Figure]:
         ("kill_timeout", True, ("bench-deaf",)),
         ("pattern", True, ("bench-pattern",)),
         ("processes_of_a_user", False, ("bench-daemon", sizes.crowd)),
+        ("processes_that_end_at_once", False, ("bench-daemon", sizes.crowd)),
         ("storm_of_forks", False, ("bench-daemon", 4)),
     )
     for what, cgroups, arguments in troubles:

@@ -95,13 +95,16 @@ def kill_timeout(client: Client, job: str) -> None:
 
 def processes_of_a_user(client: Client, job: str, count: int) -> None:
     """A user leaves so many processes to init, with variables as if a job had them, while that job becomes a daemon
-    and is stopped, some times; then all of them end."""
+    and is stopped, some times."""
+    _of_nobody(job, CROWD, str(count)).wait()
+    _daemons(client, job)
+
+
+def processes_that_end_at_once(client: Client, job: str, count: int) -> None:
+    """A user leaves so many processes to init, and all of them are killed: the processors have that to do as well."""
     crowd = _of_nobody(job, CROWD, str(count))
-    try:
-        crowd.wait()
-        _daemons(client, job)
-    finally:
-        _end([crowd])
+    crowd.wait()
+    _end([crowd])
 
 
 def storm_of_forks(client: Client, job: str, count: int) -> None:
