@@ -6,6 +6,7 @@ is the order of every run here.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import time
@@ -25,6 +26,7 @@ from upstart.engine.data import Instance
 from upstart.engine.effects import Spawn
 from upstart.engine.engine import Engine
 from upstart.process.following import Following
+from upstart.process.spawn import Spawner, SpawnError
 
 pytestmark = needs_root
 
@@ -301,3 +303,31 @@ def test_an_end_that_could_not_be_dealt_with_leads_to_the_daemon_when_it_can(
     table.mend()
     table.until_running(instance)
     assert instance.main_pid == int((tmp_path / "pid").read_text())
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_start_for_which_something_lacked_is_tried_again_by_the_next_program_too(
+    table: Table, monkeypatch: pytest.MonkeyPatch, temporary: bool
+) -> None:
+    monkeypatch.setattr("upstart.daemon.performer.RETRY_SECONDS", 0.05)
+    job = table.engine.define(parse_job("web", "exec sleep 600\n", "web"))
+    table.engine.start_job(job, {})
+    table.settle()
+    instance = job.instances[""]
+
+    def lack(*_: object) -> None:
+        raise SpawnError("Temporary process spawn error: no", temporary)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spawner, "spawn", lack)
+        table.spawn()
+        table.settle()
+    if not temporary:
+        assert instance.state != "spawned" and not table.performer.dump()["retries"]
+        return
+    saved = json.loads(json.dumps(table.performer.dump()))
+    assert len(saved["retries"]) == 1
+    table.performer.close()
+    table.begin()
+    table.performer.restore(saved)
+    table.until_running(instance)

@@ -282,3 +282,10 @@ def test_the_first_jobs_may_go_on_for_a_second_and_no_longer(monkeypatch: pytest
     monkeypatch.setattr(desk, "run", lambda: 1 / 0)
     desk.turn.settle_first()
     assert isinstance(desk.faults[-1], ZeroDivisionError)
+
+
+def test_before_the_first_turn_there_is_nothing_to_recover(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch)
+    desk.effects = logs(1)
+    desk.turn.recover()
+    assert names(desk.effects) == ["0"] and not desk.turn.waiting() and not desk.turn.descriptors()
