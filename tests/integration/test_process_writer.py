@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
 from pathlib import Path
@@ -50,5 +51,6 @@ def test_one_that_lives_on_becomes_a_small_program_and_loses_nothing(
     assert [each.pid for each in writers._helpers.values()] == [pid]
     assert Path(f"/proc/{pid}/comm").read_text() == f"{logserver.NAME}\n"
     writers.finish(10)
+    os.waitpid(pid, 0)
     assert path.read_text() == "".join(f"{number}\n" for number in range(last + 1))
     assert not warned
