@@ -52,7 +52,9 @@ TESTS = {
         "integration/test_daemon_bus*",
     ),
     "daemon": (
-        "unit/test_daemon_*", "integration/test_daemon_*", "integration/test_hostile_*", "integration/test_initctl_*",
+        "unit/test_daemon_*", "unit/test_kept_state*", "integration/test_children*", "integration/test_guarded_engine*",
+        "integration/test_follow*", "integration/test_daemon_*", "integration/test_hostile_*",
+        "integration/test_initctl_*",
         "integration/test_process_logs*", "integration/test_dropin_session*",
     ),
 }  # fmt: skip
