@@ -7,12 +7,13 @@ what fetches effects, or makes or loads an engine.
 
 from __future__ import annotations
 
+import marshal
 import sys
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
-from upstart.engine import core, data
+from upstart.engine import core, data, history
 from upstart.engine.door import INPUTS
 from upstart.engine.engine import Engine
 
@@ -46,6 +47,8 @@ class Guard:
         self._before = {kind: kind.__dict__.get("__setattr__") for kind in OWNED}
         for kind in OWNED:
             kind.__setattr__ = self._setter(kind)  # type: ignore[method-assign]
+        # What an event has is packed with the rest of the history, by what takes no tables but the usual.
+        history.marshal = SimpleNamespace(dumps=lambda value: marshal.dumps(usual(value)), loads=marshal.loads)  # type: ignore[attr-defined,assignment]
 
     def end(self) -> None:
         """Let everybody do what he wants again."""
@@ -54,6 +57,7 @@ class Guard:
                 del kind.__setattr__
             else:
                 kind.__setattr__ = before  # type: ignore[method-assign]
+        history.marshal = marshal  # type: ignore[attr-defined]
 
     def _setter(self, kind: type) -> Callable[[Any, str, Any], None]:
         def set_attribute(thing: Any, name: str, value: Any) -> None:
@@ -109,6 +113,15 @@ TABLES: dict[type, Any] = {
         "symmetric_difference_update update"
     ),
 }  # fmt: skip
+
+
+def usual(value: Any) -> Any:
+    """The same with tables that are not guarded."""
+    if isinstance(value, dict):
+        return {key: usual(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (list if isinstance(value, list) else tuple)(map(usual, value))
+    return value
 
 
 def install(path: str) -> None:

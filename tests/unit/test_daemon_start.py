@@ -14,8 +14,8 @@ ROOMS = ("conf", "engine", "process", "daemon")
 NOT_LOADED = {
     f"upstart.{name}"
     for name in (
-        "daemon.recordserver", "engine.cleaning", "engine.invariants", "engine.record", "engine.recorded",
-        "engine.replaying", "engine.world",
+        "daemon.recordserver", "engine.cleaning", "engine.compared", "engine.invariants", "engine.record",
+        "engine.recorded", "engine.replaying", "engine.world",
     )
 }  # fmt: skip
 #: Loads what an init has at its first job; then prints what is loaded, or what is once all is.

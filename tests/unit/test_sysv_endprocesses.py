@@ -208,7 +208,9 @@ class Waiting:
         self.process = subprocess.Popen(words, executable=sys.executable, start_new_session=True)
         those.started.append(self.process)
         self.memory = f"/proc/{self.process.pid}/cmdline"
-        assert wait_for(lambda: self.state == "D")
+        # It may wait in the kernel before it has a child, for its program to be read.
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        assert wait_for(lambda: children.read_text() and self.state == "D")
         self.read: list[str] = []
         read = endprocesses._read
 
