@@ -105,7 +105,7 @@ def test_spawning_leaves_no_descriptor_open_in_init(host: Host) -> None:
     for _ in range(75):
         host.run(host.job("a=1\necho $a\n", script=True))
         host.run(host.job("/bin/true"))
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
 
 
 def test_signals_are_reset(host: Host) -> None:

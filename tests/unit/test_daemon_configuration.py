@@ -45,6 +45,24 @@ def test_what_changes_is_found_without_a_look_at_the_disk(init: Init, monkeypatc
     assert not init.faults and init.said == []
 
 
+def test_a_close_that_fails_leaves_no_child_that_nobody_hears(init: Init, monkeypatch: pytest.MonkeyPatch) -> None:
+    init.rest()
+    watched = len(init.loop._fds)
+    us, close = os.getpid(), os.close
+
+    def failing(fd: int) -> None:
+        close(fd)
+        if os.getpid() == us:
+            raise InterruptedError(errno.EINTR, "it is gone all the same")
+
+    monkeypatch.setattr(os, "close", failing)
+    for number in range(3):
+        (init.conf / f"new{number}.conf").write_text("description new\n")
+        init.turn(lambda number=number: init.description(f"new{number}") == "new")  # type: ignore[misc]
+        init.rest()
+    assert len(init.loop._fds) == watched and not init.faults
+
+
 def test_who_needs_to_know_waits_for_what_was_written_before(init: Init) -> None:
     configuration = init.configuration
     assert configuration.passes.current()

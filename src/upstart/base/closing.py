@@ -1,8 +1,9 @@
-"""Closing a descriptor that somebody else has opened, without waiting for what is behind it.
+"""Closing a descriptor, without a failure, and without waiting for what is behind one that somebody else has opened.
 
-close(2) may wait: for the server of a file system, for what a serial line has yet to send, for a peer where the socket
-is to linger.  What is always true here: the caller waits for none of these, and the descriptor is not the caller's any
-more, whatever becomes of it.
+close(2) may fail, after which the descriptor is gone all the same, and who closes one in the midst of something else is
+not to leave that half done.  It may wait, too: for the server of a file system, for what a serial line has yet to send,
+for a peer where the socket is to linger.  What is always true here: nothing is raised, the caller of `close_given`
+waits for none of these, and the descriptor is not the caller's any more, whatever becomes of it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ _SOCKET = "socket:"
 _children: list[int] = []
 #: struct linger: whether, and for how many seconds.
 _LINGER = Struct("=ii")
+
+
+def close(fd: int) -> None:
+    """Close a descriptor of one's own; -1 is none."""
+    if fd >= 0:
+        try:
+            os.close(fd)
+        except OSError:
+            pass  # it is gone whatever close(2) says
 
 
 def close_given(fd: int) -> None:

@@ -13,6 +13,7 @@ import stat
 import termios
 
 from upstart.base import syscalls
+from upstart.base.closing import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def set_up_descriptors(path: str, reset: bool) -> None:
                 os.set_inheritable(fd, True)
     finally:
         if fd > 2:
-            os.close(fd)
+            close(fd)
 
 
 def fill_descriptors() -> None:
@@ -159,7 +160,7 @@ def fill_descriptors() -> None:
     try:
         while (fd := os.open(NULL, os.O_RDWR)) <= 2:
             os.set_inheritable(fd, True)
-        os.close(fd)
+        close(fd)
     except OSError:
         pass
 

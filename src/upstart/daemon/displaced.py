@@ -10,6 +10,7 @@ import os
 import select
 
 from upstart.base import syscalls
+from upstart.base.closing import close
 from upstart.base.loop import READ
 
 TYPE_CHECKING = False
@@ -77,6 +78,6 @@ class Displaced:
             self._loop.remove(watch)
         for fd in (self._mounts, self._inotify):
             if fd >= 0:
-                os.close(fd)
+                close(fd)
         self._watches = []
         self._mounts = self._inotify = -1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
+from upstart.base.closing import close
 from upstart.base.loop import READ
 
 TYPE_CHECKING = False
@@ -50,10 +51,10 @@ class Fifo:
         try:
             fd = self._open_in(directory, name)
         finally:
-            os.close(directory)
+            close(directory)
         if self._fd >= 0:
             if os.path.sameopenfile(self._fd, fd):
-                os.close(fd)
+                close(fd)
                 return
             while self._read():
                 pass
@@ -74,7 +75,7 @@ class Fifo:
         fd = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
         status = os.fstat(fd)
         if not stat.S_ISFIFO(status.st_mode):
-            os.close(fd)
+            close(fd)
             raise OSError(22, "not a FIFO", self._path)
         if not _is_our_fifo(status):
             os.fchown(fd, os.getuid(), -1)
@@ -102,7 +103,7 @@ class Fifo:
         if self._fd >= 0:
             self._loop.remove(self._watch)
             fd, self._fd = self._fd, -1
-            os.close(fd)
+            close(fd)
 
     def _readable(self, _events: int) -> None:
         self._read()
@@ -137,6 +138,6 @@ def _own_directory(path: str) -> int:
             os.fchown(fd, os.getuid(), -1)
             os.fchmod(fd, 0o755)
     except OSError:
-        os.close(fd)
+        close(fd)
         raise
     return fd

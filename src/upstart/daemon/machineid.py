@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from upstart.base.closing import close
 from upstart.base.loop import READ
 from upstart.process import helper
 
@@ -62,16 +63,16 @@ class MachineId:
         except BaseException:
             self._loop.remove(self._watch)
             self._pipe = -1
-            os.close(reader)
+            close(reader)
             raise
         finally:
-            os.close(writer)
+            close(writer)
 
     def _told(self, _events: int) -> None:
         pipe, self._pipe = self._pipe, -1
         self._loop.remove(self._watch)
         self.text = os.read(pipe, _LONGEST).decode("ascii", "replace").strip()
-        os.close(pipe)
+        close(pipe)
         self._release()
 
     def _release(self) -> None:

@@ -14,6 +14,7 @@ import select
 import time
 from struct import Struct
 
+from upstart.base.closing import close
 from upstart.base.loop import READ
 from upstart.conf.record import Lost, Recorder
 from upstart.process import helper
@@ -83,7 +84,7 @@ class Reader:
             raise
         finally:
             if write >= 0:
-                os.close(write)
+                close(write)
 
     def close(self) -> None:
         """Hear no more of it; it ends as soon as it has something to say."""
@@ -92,10 +93,7 @@ class Reader:
         self._watch = self._pipe = self._notes = -1
         for fd in fds:
             if fd >= 0:
-                try:
-                    os.close(fd)
-                except OSError:
-                    pass  # it is gone whatever close(2) says
+                close(fd)
 
     def listen(self, listens: bool) -> None:
         """Call ``told`` when there is more to take, or not."""

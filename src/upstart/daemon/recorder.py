@@ -16,7 +16,7 @@ import os
 import time
 
 from upstart.base import jsontext
-from upstart.base.closing import close_given
+from upstart.base.closing import close, close_given
 from upstart.base.loop import READ, WRITE
 from upstart.base.priority import INFO, WARN
 from upstart.daemon.recordtalk import LENGTH, NAME, execute
@@ -207,7 +207,7 @@ class Recorder:
         self._watch = -1
         for _, fd in self._queue:
             if fd >= 0:
-                os.close(fd)
+                close(fd)
         self._queue.clear()
         self._entries = []
         self._kept = 0
@@ -266,10 +266,10 @@ class Recorder:
             helper.start("upstart-state", (writer,), lambda: _write(writer, self._engine))
             self._put(_text([entry]).encode() + b"\n", reader)
         except BaseException:
-            os.close(reader)
+            close(reader)
             raise
         finally:
-            os.close(writer)
+            close(writer)
 
     # The socket
 
@@ -287,7 +287,7 @@ class Recorder:
                 break
             self._kept -= sent
             if fd >= 0:
-                os.close(fd)
+                close(fd)
             if sent < len(data):
                 self._queue[0] = (data[sent:], -1)
             else:

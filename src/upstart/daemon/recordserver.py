@@ -19,6 +19,7 @@ import sys
 import time
 from array import array
 
+from upstart.base.closing import close
 from upstart.base.title import show_as
 from upstart.daemon.recordtalk import LENGTH, NAME, VERSION
 from upstart.engine.cleaning import Cleaner
@@ -221,7 +222,7 @@ class Server:
             length = int.from_bytes(_read(pipe, LENGTH), "little")
             data = _read(pipe, length)
         finally:
-            os.close(pipe)
+            close(pipe)
         if not length or len(data) < length:
             return None
         found: dict[str, Any] = json.loads(data)

@@ -24,6 +24,7 @@ import termios
 import time
 from struct import unpack
 
+from upstart.base.closing import close
 from upstart.base.priority import ERROR
 from upstart.daemon.boot import CONSOLE
 from upstart.daemon.surroundings import container_type
@@ -96,7 +97,7 @@ class Console:
     def _open(self) -> int:
         fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         if stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
+            close(fd)
             raise OSError("it is a file, which would fill a disk")
         return fd
 
@@ -128,7 +129,7 @@ class Console:
 
     def _drop(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd)
             self._fd = -1
 
     def has_colours(self, environ: Mapping[str, str]) -> bool:

@@ -13,6 +13,7 @@ import resource
 import time
 
 from upstart.base import utmp
+from upstart.base.closing import close
 from upstart.base.loop import READ
 from upstart.base.priority import ERROR, WARN
 from upstart.base.syscalls import Spawner
@@ -142,7 +143,7 @@ class Boot:
                 os.set_blocking(console, True)
                 pid = start_sulogin([(os.POSIX_SPAWN_DUP2, console, fd) for fd in range(3)])
             finally:
-                os.close(console)
+                close(console)
             process = os.pidfd_open(pid)
         except OSError as error:
             self._log(ERROR, f"Unable to start {SULOGIN}: {error.strerror}")
@@ -167,7 +168,7 @@ class Boot:
     def _ended(self, _events: int) -> None:
         process, watch = self._shell
         self._loop.remove(watch)
-        os.close(process)
+        close(process)
         self._shell = (-1, -1)
         now = time.monotonic()
         if now - self._began < SHORTEST:

@@ -16,14 +16,13 @@ import resource
 import sys
 import time
 
-from upstart.base.closing import is_closing
+from upstart.base.closing import close, is_closing
 from upstart.base.loop import HANGUP, READ
 from upstart.base.names import FAILED
 from upstart.base.priority import ERROR, INFO, WARN
 from upstart.daemon.options import CHECK_VARIABLE, PARTS_VARIABLE, arguments
 from upstart.daemon.statefile import memory_file, text_of
 from upstart.process.child import start_program
-from upstart.process.spawn import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from upstart.base import xdg
+from upstart.base.closing import close
 from upstart.base.names import SESSION_ADDRESS
 
 TYPE_CHECKING = False
@@ -38,7 +39,7 @@ def create(environ: Mapping[str, str], where: str, complain: Callable[[str], obj
         written = os.write(fd, text)
     except OSError:
         written = 0
-    os.close(fd)
+    close(fd)
     try:
         if written == len(text):
             os.rename(new, path)

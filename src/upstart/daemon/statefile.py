@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from upstart.base import jsontext
+from upstart.base.closing import close
 from upstart.base.loop import READ
 from upstart.process import helper
 
@@ -50,7 +51,7 @@ def memory_file(text: str) -> int:
             data = data[os.write(fd, data) :]
         os.lseek(fd, 0, os.SEEK_SET)
     except BaseException:
-        os.close(fd)
+        close(fd)
         raise
     return fd
 
@@ -67,7 +68,7 @@ def read(fd: int) -> str:
             parts.append(part)
             left -= len(part)
     finally:
-        os.close(fd)
+        close(fd)
     return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
@@ -121,7 +122,7 @@ class Teller:
             self._loop.remove(watch)
             try:
                 whole = os.read(reader, 1)
-                os.close(reader)
+                close(reader)
                 os.lseek(fd, 0, os.SEEK_SET)
                 text = read(fd)
                 self._give(text if whole else text_of(self._document), asked)
@@ -137,11 +138,11 @@ class Teller:
                 self._loop.remove(watch)
                 raise
         except BaseException:
-            os.close(reader)
-            os.close(fd)
+            close(reader)
+            close(fd)
             raise
         finally:
-            os.close(writer)
+            close(writer)
 
     def _give(self, text: str, asked: list[Callable[[str | None], object]]) -> None:
         """Tell one of them; what is packed for one takes time enough."""
@@ -176,4 +177,4 @@ def write_file(logdir: str, text: str) -> None:
     except OSError:
         pass
     finally:
-        os.close(fd)
+        close(fd)

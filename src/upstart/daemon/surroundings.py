@@ -12,6 +12,8 @@ import fcntl
 import os
 from struct import Struct
 
+from upstart.base.closing import close
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +51,7 @@ def record_container_type(name: str) -> None:
         try:
             os.write(fd, name.encode() + b"\n")
         finally:
-            os.close(fd)
+            close(fd)
     except OSError:
         pass
 

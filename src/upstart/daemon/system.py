@@ -15,6 +15,7 @@ import errno
 import os
 
 from upstart.base import syscalls, utmp
+from upstart.base.closing import close
 from upstart.base.initctl import LEGACY_PATH
 from upstart.base.initctl import PATH as FIFO
 from upstart.base.loop import READ
@@ -104,7 +105,7 @@ class System:
             if tell:
                 self._engine.emit("net-device-up", env)
             try:
-                os.close(os.open(ANNOUNCED, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+                close(os.open(ANNOUNCED, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
             except OSError:
                 pass  # it is told of twice
 
@@ -196,7 +197,7 @@ class System:
             def told(_events: int) -> None:
                 none = os.read(reader, 1)
                 self._loop.remove(watch)
-                os.close(reader)
+                close(reader)
                 if none:
                     self._enter_runlevel(level, variables)
 
@@ -205,11 +206,11 @@ class System:
         except OSError:
             self._loop.remove(watch)
             if reader >= 0:
-                os.close(reader)
+                close(reader)
             self._enter_runlevel(level, variables)
         finally:
             if writer >= 0:
-                os.close(writer)
+                close(writer)
 
     def _enter_runlevel(self, level: str, variables: list[str]) -> None:
         """Another init has been installed: its telinit would ask us again, and ours may be gone altogether."""

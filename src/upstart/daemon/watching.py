@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 
+from upstart.base.closing import close
 from upstart.base.loop import READ, WRITE
-from upstart.process.spawn import close, read_outcome
+from upstart.process.spawn import read_outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ import os
 import resource
 import time
 
+from upstart.base.closing import close
 from upstart.process.group import CgroupError, Group, directory_name, enable, make_directory
 from upstart.process.kernel import read_file, write_file
 from upstart.process.pace import SLOW, Pace
@@ -120,7 +121,7 @@ class Cgroups:
             self._move(self._home)
         except OSError:
             if self._home >= 0:
-                os.close(self._home)
+                close(self._home)
             self._home = -1
 
     @property
@@ -185,7 +186,7 @@ class Cgroups:
             try:
                 self._move(fd)
             finally:
-                os.close(fd)
+                close(fd)
         except OSError:
             self._made.discard(group.path)
             return False
@@ -205,7 +206,7 @@ class Cgroups:
         try:
             os.write(self._home, b"0")
         except OSError:
-            os.close(self._home)
+            close(self._home)
             self._home = -1
 
     def release_of(self, job: str, instance: str, session: str | None = None) -> None:
@@ -244,7 +245,7 @@ class Cgroups:
             Group(self.base, True).remove()
         for fd in (self._home, self._freeze):
             if fd >= 0:
-                os.close(fd)
+                close(fd)
         self._home = self._freeze = -1
         self.base = None
 
@@ -280,7 +281,7 @@ class Cgroups:
         except OSError:
             return
         if self._home >= 0:
-            os.close(self._home)
+            close(self._home)
         self._go_home(leaf)
 
 

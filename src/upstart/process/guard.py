@@ -24,6 +24,7 @@ import select
 import sys
 import time
 
+from upstart.base.closing import close
 from upstart.base.syscalls import timerfd_create, timerfd_settime, timerfd_setting
 from upstart.process import helper
 from upstart.process.child import reset_signals
@@ -164,7 +165,7 @@ class Guard:
         if self.pid:
             self._poll.unregister(self._answers)
             for fd in (self._answers, self._requests, self._timer):
-                os.close(fd)
+                close(fd)
         self.pid = 0
         self._ready = False
 
@@ -175,7 +176,7 @@ class Guard:
             script, write = os.pipe2(os.O_CLOEXEC)
             fds += (script, write)
             os.write(write, _PROGRAM)
-            os.close(fds.pop())
+            close(fds.pop())
             requests = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             fds += requests
             answers = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -187,11 +188,11 @@ class Guard:
             pid = helper.start(NAME, keep, lambda: _guard(*keep, home, small))
         except (OSError, MemoryError):
             for fd in fds:
-                os.close(fd)
+                close(fd)
             self._rest = time.monotonic() + REST
             return
         for fd in (script, requests[0], answers[1]):
-            os.close(fd)
+            close(fd)
         self.pid, self._home = pid, home
         self._requests, self._answers, self._timer = requests[1], answers[0], timer
         self._poll.register(self._answers, select.POLLIN)

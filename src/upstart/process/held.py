@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from upstart.base.closing import close
 from upstart.base.loop import READ
 from upstart.process.procfs import look
 
@@ -95,7 +96,4 @@ class Held:
     def _give_back(self) -> None:
         if self.pidfd >= 0:
             fd, self.pidfd = self.pidfd, -1
-            try:
-                os.close(fd)
-            except OSError:
-                pass  # it is gone whatever close(2) says
+            close(fd)

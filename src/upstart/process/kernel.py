@@ -9,6 +9,8 @@ import errno
 import fcntl
 import os
 
+from upstart.base.closing import close
+
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 
@@ -41,7 +43,7 @@ def open_pty() -> tuple[int, int]:
         fcntl.ioctl(master, _TIOCSPTLCK, _UNLOCKED)
         slave: int = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except BaseException:
-        os.close(master)
+        close(master)
         raise
     return master, slave
 
@@ -52,7 +54,7 @@ def write_file(path: str, text: bytes) -> None:
     try:
         os.write(fd, text)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def read_file(path: str, limit: int = 65536) -> bytes:
@@ -70,5 +72,5 @@ def read_file(path: str, limit: int = 65536) -> bytes:
             left -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
     finally:
-        os.close(fd)
+        close(fd)
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 
+from upstart.base.closing import close
 from upstart.process.procfs import executable, look
 
 TYPE_CHECKING = False
@@ -205,4 +206,4 @@ def _signal_exactly(seen: ProcInfo, number: int) -> bool:
         return False
     finally:
         if pidfd >= 0:
-            os.close(pidfd)
+            close(pidfd)

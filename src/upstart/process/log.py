@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 
+from upstart.base.closing import close
 from upstart.base.logtimes import Marks
 
 TYPE_CHECKING = False
@@ -323,11 +324,7 @@ class JobLog:
         """Close the descriptor, keeping what has been read."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            try:
-                os.close(fd)
-            except OSError:
-                # It is gone whatever close(2) says.
-                pass
+            close(fd)
 
     def dump(self) -> dict[str, object]:
         """As plain values; what has been read is in the store's."""

@@ -14,6 +14,7 @@ import errno
 import os
 import stat
 
+from upstart.base.closing import close
 from upstart.base.syscalls import RESOLVE_CACHED, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
 
 TYPE_CHECKING = False
@@ -102,14 +103,14 @@ class Programs:
         usr = _directory("/usr")
         if usr >= 0:
             if os.fstat(usr).st_dev == os.fstat(root).st_dev:
-                os.close(usr)
+                close(usr)
             else:
                 self._roots.append((usr, "/usr/"))
 
     def close(self) -> None:
         """Close the directories kept open."""
         for fd, _prefix in self._roots:
-            os.close(fd)
+            close(fd)
         self._roots = []
 
     def find(self, name: str, env: Mapping[str, str], head: Head | None = None) -> str | None:
@@ -151,7 +152,7 @@ class Programs:
                     self._seen.clear()
                 self._seen[key] = interpreter
         finally:
-            os.close(fd)
+            close(fd)
         return interpreter == "" or self._runs(interpreter, depth - 1, head) is True
 
     def _head(self, path: str) -> bytes | None:
@@ -161,7 +162,7 @@ class Programs:
             try:
                 return _read_cached(fd)
             finally:
-                os.close(fd)
+                close(fd)
         except OSError:
             return None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import resource
 
+from upstart.base.closing import close
 from upstart.base.syscalls import Spawner
 from upstart.process import child
 from upstart.process.guarding import root_is_member
@@ -55,7 +56,7 @@ class Quick:
         """Close the descriptors kept."""
         self._programs.close()
         for fd in self._low:
-            os.close(fd)
+            close(fd)
         for guard in (self.guard, self._next_guard):
             if guard is not None:
                 guard.close()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 
+from upstart.base.closing import close
 from upstart.base.syscalls import fork_into
 from upstart.conf.expand import ExpandError, expand
 from upstart.process import child, warden
@@ -87,14 +88,6 @@ def read_outcome(error_fd: int, lacks: Callable[[str], object]) -> str | None:
             return decode_failure(failure)
 
 
-def close(fd: int) -> None:
-    """Close a descriptor; it is gone whatever close(2) says."""
-    try:
-        os.close(fd)
-    except OSError:
-        pass
-
-
 class _Fds:
     """Descriptors made for one spawn: those the child gets, and those init keeps if it succeeds."""
 
@@ -154,7 +147,7 @@ class Spawner:
         """Close the descriptors kept."""
         self._quick.close()
         for fd in self._spare or ():
-            os.close(fd)
+            close(fd)
         self._spare = None
 
     def prepare(self) -> None:
@@ -373,6 +366,6 @@ def _open_script(fds: _Fds, script: str | None, script_fd: int, sockets: bool) -
     except BlockingIOError:
         pass
     if not text:
-        os.close(fds.feed)
+        close(fds.feed)
         fds.feed = -1
     return text

@@ -21,6 +21,7 @@ import os
 import select
 
 from upstart.base import syscalls
+from upstart.base.closing import close
 from upstart.base.title import show_as
 from upstart.process.helper import keep_only
 from upstart.process.procfs import children, look
@@ -55,14 +56,14 @@ def fork(members: Members) -> int:
         if pid == 0 and _is_job(init, leash[0], report[1], go):
             return 0
         members.leash, leash = leash[1], (leash[0], -1)
-        _close(report[1])
+        close(report[1])
         report = (report[0], -1)
         members.pid = job = _told(report[0])
         os.write(go[1], b"\n")
     finally:
         if os.getpid() == init:
             for fd in (*leash, *report, *go):
-                _close(fd)
+                close(fd)
             if not members.pid:
                 dismiss(members)
     return job
@@ -75,7 +76,7 @@ def _is_job(init: int, leash: int, report: int, go: tuple[int, int]) -> bool:
     syscalls.die_with_parent(signal.SIGKILL)
     syscalls.become_subreaper()
     if os.getppid() == init and os.fork() == 0:
-        os.close(go[1])
+        close(go[1])
         os.write(report, b"%d" % os.getpid())
         if not os.read(go[0], 1):
             os._exit(255)  # it has taken too long, and nobody knows of us
@@ -135,12 +136,5 @@ def ended(members: Collection[Members], pid: int) -> None:
 def let_go(members: Members) -> None:
     """Close the leash."""
     leash, members.leash = members.leash, -1
-    _close(leash)
+    close(leash)
 
-
-def _close(fd: int) -> None:
-    if fd >= 0:
-        try:
-            os.close(fd)
-        except OSError:
-            pass  # it is gone whatever close(2) says

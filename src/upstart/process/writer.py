@@ -16,6 +16,7 @@ import os
 import select
 import time
 
+from upstart.base.closing import close
 from upstart.base.logfile import FILE_CAP
 from upstart.base.loop import READ
 from upstart.process import helper
@@ -227,7 +228,7 @@ class Writers:
         """A helper has ended: what it had taken is for another."""
         each = self._helpers.pop(place)
         self._loop.remove(each.watch)
-        os.close(process)
+        close(process)
         self._take_answers()
         serial, where = self._note(place)
         if serial == TOLD_TO_END:
@@ -336,5 +337,5 @@ class Writers:
                 end.close()
         self._ours = self._theirs = None
         if self._notes >= 0:
-            os.close(self._notes)
+            close(self._notes)
             self._notes = -1
