@@ -62,8 +62,9 @@ class Pair:
         wait_for(attempt)
 
     def expect(self, name: str, *lines: str) -> None:
+        """Wait for these lines, of which each is written by a process that runs beside the others."""
         try:
-            wait_for(lambda: self.noted(name) == list(lines))
+            wait_for(lambda: sorted(self.noted(name)) == sorted(lines))
         except AssertionError:
             raise AssertionError(f"{self.noted(name)} instead of {lines}; {self.session.text()}") from None
 

@@ -126,6 +126,14 @@ def main_of(init: SessionInit) -> int:
     return init.client().status("web")[1].get("main", 0)
 
 
+def command_of(pid: int) -> bytes:
+    """The command line of a process; empty where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def known(client: Client, job: str) -> None:
     """Wait until a job is known whose file has been written."""
     wait_for(lambda: f"{MANAGER}/jobs/{job}" in client.call(MANAGER, UPSTART, "GetAllJobs")[0])
@@ -364,7 +372,7 @@ def test_a_daemon_that_nobody_has_seen_fork_is_followed_whatever_it_says_of_itse
     text = f"exec {command}\n" if by == "program" else f"script\nsleep .1\n{command}\nsleep .07\nend script\n"
     for _ in range(3):
         start(init, f"expect {expect}\n{text}")
-        wait_for(lambda: Path(f"/proc/{main_of(init)}/cmdline").read_bytes() == b"sleep\x00600\x00")
+        wait_for(lambda: command_of(main_of(init)) == b"sleep\x00600\x00")
         stop(init)
 
 
