@@ -23,7 +23,7 @@ def cached() -> bool:
 
 def figures() -> Iterator[Figure]:
     """From the exec of init to every daemon's answer, and from the request of runlevel 0 to the end of PID 1."""
-    up = Figure("the root of make run, exec to every daemon answering", "s", "1.2 times")
+    up = Figure("the root of make run, exec to every daemon answering", "s", "0.6 times")
     down = Figure("runlevel 0 to the end of PID 1", "s", "1.5 s")
     for _ in range(ROUNDS):
         for name, init in (("ours", "upstart"), ("peer", "sysvinit")):
