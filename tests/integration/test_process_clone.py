@@ -13,6 +13,7 @@ from process_support import Host, make_host_with_cgroups, needs_root
 
 from upstart.base.syscalls import fork_into
 from upstart.process import spawn
+from upstart.process.group import killed
 from upstart.process.quick import Quick
 
 pytestmark = needs_root
@@ -46,6 +47,23 @@ def test_a_process_begins_in_the_group_of_its_job(host: Host, way: str, monkeypa
         assert host.wait(result.pid) == 0
         assert unified(host.output(result)).endswith(f"/upstart/{Path(group.path).name}")
     assert unified(Path("/proc/self/cgroup").read_text()) == own
+
+
+def test_what_starts_in_a_group_that_was_killed_lives(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some kernels end at once what is cloned into a group in which everything was killed before."""
+    monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
+    first = host.spawn(host.job("/bin/sleep 1000"))
+    group = first.members.group
+    assert group is not None and group.kill()
+    assert host.wait(first.pid) != 0
+    for _ in range(2):
+        assert host.wait(host.spawn(host.job("/bin/true")).pid) == 0
+    # One that has something left in it cannot be made anew.
+    left = host.spawn(host.job("/bin/sleep 1000"))
+    killed.add(group.path)
+    assert host.wait(host.spawn(host.job("/bin/true")).pid) == 0
+    os.kill(left.pid, signal.SIGKILL)
+    host.wait(left.pid)
 
 
 @pytest.mark.parametrize(

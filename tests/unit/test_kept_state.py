@@ -164,6 +164,7 @@ ANEW = {
     "Service": ("_serial signatures", "connections end with the program"),
     "Spawner": ("_crossing _ignored _into_group _spare unprepared", "found out and made again"),
     "base.closing": ("_children", "of one program, which waits for none of them at its end"),
+    "process.group": ("killed", "whatever group is there may be one"),
     "Teller": ("_asked _busy", "clients ask again"),
     "Turn": ("_done _held _taken", "of one turn, or of a re-exec"),
     "Unanswered": ("_held _told_of", "found out again"),

@@ -19,7 +19,7 @@ import resource
 import time
 
 from upstart.base.closing import close
-from upstart.process.group import CgroupError, Group, directory_name, enable, make_directory
+from upstart.process.group import CgroupError, Group, directory_name, enable, killed, make_directory
 from upstart.process.kernel import read_file, write_file
 from upstart.process.pace import SLOW, Pace
 
@@ -160,13 +160,21 @@ class Cgroups:
         if self.base is None:
             return None
         path = self._own_path(job, instance, session)
+        if path in killed:
+            try:
+                os.rmdir(path)
+                self._made.discard(path)
+            except OSError:
+                pass  # something is left in it
         if path not in self._made:
             try:
                 os.mkdir(path, 0o755)
                 self._fresh = path
+                killed.discard(path)
             except FileExistsError:
                 if not os.path.isdir(path):
                     return None
+                killed.add(path)
             except OSError:
                 return None
             self._made.add(path)
@@ -233,6 +241,8 @@ class Cgroups:
         for path, exclusive, *made in saved:
             if made and made[0]:
                 self._made.add(str(path))
+                # It may be; who was before us has not said so.
+                killed.add(str(path))
             else:
                 self._left[str(path)] = Group(str(path), bool(exclusive))
 

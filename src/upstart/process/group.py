@@ -37,6 +37,11 @@ def _escape(text: str) -> str:
     return "".join(f"%{ord(char):02X}" if char in _ESCAPED else char for char in text)
 
 
+#: Directories of groups that init has killed.  Linux 6.14, and stable kernels since, take what is cloned into such a
+#: group for one of its members that was missed, and end it at once; to move there, or to be forked there, is safe.
+killed: set[str] = set()
+
+
 class Group:
     """The directory of one job instance.  ``exclusive``: no process of another job is ever in it."""
 
@@ -73,6 +78,7 @@ class Group:
         try:
             if not self.exclusive or os.getpid() in self.pids():
                 return False
+            killed.add(self.path)
             write_file(self.path + "/cgroup.kill", b"1")
         except OSError:
             return False
@@ -82,9 +88,11 @@ class Group:
         """Remove the directory and those below it; False while there are processes in it."""
         try:
             os.rmdir(self.path)
+            killed.discard(self.path)
             return True
         except OSError as error:
             if error.errno == errno.ENOENT:
+                killed.discard(self.path)
                 return True
         for directory in reversed(_subtree(self.path)):
             try:
@@ -92,6 +100,7 @@ class Group:
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     return False
+        killed.discard(self.path)
         return True
 
 

@@ -22,7 +22,7 @@ from upstart.conf.expand import ExpandError, expand
 from upstart.process import child, warden
 from upstart.process.cgroupkeys import make_plan
 from upstart.process.errors import SpawnError, decode_failure, describe, split_report
-from upstart.process.group import CgroupError, Group
+from upstart.process.group import CgroupError, Group, killed
 from upstart.process.kernel import open_pty
 from upstart.process.members import Members, boot_ticks
 from upstart.process.program import SCRIPT_FD, arguments, beginning
@@ -302,7 +302,7 @@ class Spawner:
 
         The pid is said as soon as it is known.
         """
-        if setup.group is not None and self._into_group:
+        if setup.group is not None and self._into_group and setup.group.path not in killed:
             try:
                 directory = os.open(setup.group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except OSError:
