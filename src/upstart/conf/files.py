@@ -11,6 +11,8 @@ import os
 import stat
 import time
 
+from upstart.base.closing import close
+
 CONF = ".conf"
 OVERRIDE = ".override"
 
@@ -82,7 +84,7 @@ def read_file(path: str) -> tuple[bytes, int | None]:
         young = time.time_ns() - info.st_ctime_ns < _TICK
         return data, None if young else stamp_of(info)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _read_rest(fd: int, data: bytes) -> bytes:

@@ -18,6 +18,7 @@ import stat
 import struct
 
 from upstart.base import syscalls
+from upstart.base.closing import close
 from upstart.conf.disk import DIRECT, DIRECTORY, is_directory
 from upstart.conf.files import is_ignored_directory, is_job_file, is_passing
 
@@ -125,10 +126,7 @@ class Watch:
         self._paths.clear()
         self._below.clear()
         self.look_again()
-        try:
-            os.close(old)
-        except OSError:
-            pass  # it is gone whatever close(2) says
+        close(old)
 
     def look_again(self) -> None:
         """Have the next `look` watch all directories that are to be watched, and tell that everything may differ."""
@@ -136,7 +134,7 @@ class Watch:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self.fd)
+        close(self.fd)
 
     def look(self) -> Iterator[None]:
         """Learn what has happened, in steps; once they are all taken, `take` tells.  Never blocks."""

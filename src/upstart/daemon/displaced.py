@@ -77,7 +77,6 @@ class Displaced:
         for watch in self._watches:
             self._loop.remove(watch)
         for fd in (self._mounts, self._inotify):
-            if fd >= 0:
-                close(fd)
+            close(fd)
         self._watches = []
         self._mounts = self._inotify = -1

@@ -83,8 +83,7 @@ class Reader:
             self.close()
             raise
         finally:
-            if write >= 0:
-                close(write)
+            close(write)
 
     def close(self) -> None:
         """Hear no more of it; it ends as soon as it has something to say."""
@@ -92,8 +91,7 @@ class Reader:
         fds = self._pipe, self._notes
         self._watch = self._pipe = self._notes = -1
         for fd in fds:
-            if fd >= 0:
-                close(fd)
+            close(fd)
 
     def listen(self, listens: bool) -> None:
         """Call ``told`` when there is more to take, or not."""

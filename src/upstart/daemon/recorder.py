@@ -206,8 +206,7 @@ class Recorder:
         self._loop.remove(self._watch)
         self._watch = -1
         for _, fd in self._queue:
-            if fd >= 0:
-                close(fd)
+            close(fd)
         self._queue.clear()
         self._entries = []
         self._kept = 0
@@ -286,8 +285,7 @@ class Recorder:
                 # It has ended, and what it has said of that is yet to be read.
                 break
             self._kept -= sent
-            if fd >= 0:
-                close(fd)
+            close(fd)
             if sent < len(data):
                 self._queue[0] = (data[sent:], -1)
             else:

@@ -135,8 +135,7 @@ class Restarter:
             raise
         finally:
             for fd in (state, read, write):
-                if fd >= 0:
-                    close(fd)
+                close(fd)
             self._document.keep_open(False)
 
     def _end_trial(self) -> None:
@@ -145,8 +144,7 @@ class Restarter:
         fds = self._answer, self._process
         self._watch = self._timer = self._answer = self._process = -1
         for fd in fds:
-            if fd >= 0:
-                close(fd)
+            close(fd)
 
     def _timed_out(self) -> None:
         try:
@@ -212,8 +210,7 @@ class Restarter:
             os.execv(self._argv[0], arguments(self._argv, state, self._engine.priority))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            if state >= 0:
-                close(state)
+            close(state)
             self._document.keep_open(False)
             self._hold(False)
 

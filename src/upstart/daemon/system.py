@@ -205,12 +205,10 @@ class System:
             helper.start("telinit", (writer,), lambda: execute_script(paths, ["telinit", *words, level], writer))
         except OSError:
             self._loop.remove(watch)
-            if reader >= 0:
-                close(reader)
+            close(reader)
             self._enter_runlevel(level, variables)
         finally:
-            if writer >= 0:
-                close(writer)
+            close(writer)
 
     def _enter_runlevel(self, level: str, variables: list[str]) -> None:
         """Another init has been installed: its telinit would ask us again, and ours may be gone altogether."""

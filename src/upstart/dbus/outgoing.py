@@ -10,6 +10,8 @@ import _socket
 import os
 from struct import Struct
 
+from upstart.base.closing import close
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,4 +87,4 @@ class Outgoing:
 
 def _close_all(fds: list[int]) -> None:
     while fds:
-        os.close(fds.pop())
+        close(fds.pop())

@@ -120,8 +120,7 @@ class Cgroups:
             self._home = os.open(directory + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
             self._move(self._home)
         except OSError:
-            if self._home >= 0:
-                close(self._home)
+            close(self._home)
             self._home = -1
 
     @property
@@ -254,8 +253,7 @@ class Cgroups:
         if self.base != self._own:
             Group(self.base, True).remove()
         for fd in (self._home, self._freeze):
-            if fd >= 0:
-                close(fd)
+            close(fd)
         self._home = self._freeze = -1
         self.base = None
 
@@ -290,8 +288,7 @@ class Cgroups:
                     continue
         except OSError:
             return
-        if self._home >= 0:
-            close(self._home)
+        close(self._home)
         self._go_home(leaf)
 
 

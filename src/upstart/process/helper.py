@@ -4,8 +4,8 @@ an access.
 What is always true here: init never waits for the child.  It holds none of init's descriptors but those that it is
 given, is in a session of its own, is shown by ps(1) under its own name, ends with init and never returns.  It shares
 init's memory as it was at the fork, which for one that lives on comes to several megabytes when init changes its own:
-such a one executes itself as a small program after `SETTLED` seconds, if it can.  Not sooner, for a boot has no
-processor to spare for one more interpreter before its login.
+such a one becomes, or is relieved by, a small program after `SETTLED` seconds, if that can be.  Not sooner, for a boot
+has no processor to spare for one more interpreter before its login.
 """
 
 from __future__ import annotations

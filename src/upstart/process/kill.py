@@ -205,5 +205,4 @@ def _signal_exactly(seen: ProcInfo, number: int) -> bool:
     except OSError:
         return False
     finally:
-        if pidfd >= 0:
-            close(pidfd)
+        close(pidfd)

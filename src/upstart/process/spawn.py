@@ -99,15 +99,13 @@ class _Fds:
 
     def close_child(self) -> None:
         for fd in (self.script, self.output_child, self.error_child):
-            if fd >= 0:
-                close(fd)
+            close(fd)
         self.script = self.output_child = self.error_child = -1
 
     def close_all(self) -> None:
         self.close_child()
         for fd in (self.feed, self.output, self.error):
-            if fd >= 0:
-                close(fd)
+            close(fd)
         self.feed = self.output = self.error = -1
 
 
