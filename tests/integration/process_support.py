@@ -237,3 +237,24 @@ def make_host_with_cgroups(directory: Path) -> Iterator[Host]:
         if host.cgroups is None or not host.cgroups.available:
             pytest.skip("no writable cgroup v2 hierarchy")
         yield host
+
+
+def end_each_before_its_program_runs(host: Host, job: JobClass) -> None:
+    """A signal that comes as soon as there is a process ends it, and reaches none of init's handlers."""
+    seen: list[int] = []
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    wakeup = signal.set_wakeup_fd(write)
+    try:
+        for _ in range(20):
+            result = host.spawn(job)
+            os.kill(result.pid, signal.SIGTERM)
+            assert host.wait(result.pid) == signal.SIGTERM << 8
+        assert not seen
+        with pytest.raises(BlockingIOError):
+            os.read(read, 1)
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGTERM, before)
+        os.close(read)
+        os.close(write)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from process_support import Host, make_host_with_cgroups, needs_root
+from process_support import Host, end_each_before_its_program_runs, make_host_with_cgroups, needs_root
 
 from upstart.base.syscalls import fork_into
 from upstart.process import spawn
@@ -107,23 +107,7 @@ def test_a_signal_before_the_program_runs_ends_it_and_is_not_inits(
     monkeypatch.setattr(Quick, "spawn", lambda self, setup: 0)
     if way == "forked":
         monkeypatch.setattr(spawn, "fork_into", no_clone)
-    seen: list[int] = []
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
-    wakeup = signal.set_wakeup_fd(write)
-    try:
-        for _ in range(20):
-            result = host.spawn(host.job("/bin/sleep 60"))
-            os.kill(result.pid, signal.SIGTERM)
-            assert host.wait(result.pid) == signal.SIGTERM << 8
-        assert not seen
-        with pytest.raises(BlockingIOError):
-            os.read(read, 1)
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        signal.signal(signal.SIGTERM, before)
-        os.close(read)
-        os.close(write)
+    end_each_before_its_program_runs(host, host.job("/bin/sleep 60"))
 
 
 def test_it_has_those_of_inits_descriptors_that_every_program_gets(

@@ -15,7 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from process_support import PATH, Host, alive, fields, ignore_the_signals_of_the_c_library, make_host, needs_root
+from process_support import (
+    PATH,
+    Host,
+    alive,
+    end_each_before_its_program_runs,
+    fields,
+    ignore_the_signals_of_the_c_library,
+    make_host,
+    needs_root,
+)
 
 from upstart.base import syscalls
 from upstart.process import child, limits
@@ -285,23 +294,7 @@ def test_debug_stops_before_the_program(plain: Host) -> None:
 
 
 def test_a_signal_before_the_program_runs_does_not_reach_inits_handlers(plain: Host) -> None:
-    seen: list[int] = []
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
-    wakeup = signal.set_wakeup_fd(write)
-    try:
-        for _ in range(20):
-            result = plain.spawn(plain.job("/bin/sleep 60", nice=1))
-            os.kill(result.pid, signal.SIGTERM)
-            assert plain.wait(result.pid) == signal.SIGTERM << 8
-        assert not seen
-        with pytest.raises(BlockingIOError):
-            os.read(read, 1)
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        signal.signal(signal.SIGTERM, before)
-        os.close(read)
-        os.close(write)
+    end_each_before_its_program_runs(plain, plain.job("/bin/sleep 60", nice=1))
 
 
 def test_no_room_for_another_process_is_temporary(plain: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from configured_init import SOON, Init, init, untouched
+from started_helpers import note_helpers
 
 from upstart.conf.record import Lost
 from upstart.conf.sources import Sources
@@ -145,14 +146,7 @@ def test_a_mount_with_a_server_is_known_by_its_type(
 def test_a_start_beside_a_mount_with_a_server_has_a_child_read(
     init: Init, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[str] = []
-    start = helper.start
-
-    def noted(name: str, *arguments: Any) -> int:
-        started.append(name)
-        return start(name, *arguments)
-
-    monkeypatch.setattr(helper, "start", noted)
+    started = note_helpers(monkeypatch)
     for waits in (False, True):
         monkeypatch.setattr(configuration, "may_wait", lambda: waits)  # noqa: B023
         other = Init(init.conf)

@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from started_helpers import note_helpers
 
 from upstart.base.loop import Loop
 from upstart.conf.parse import parse_job
@@ -333,14 +334,7 @@ def test_however_many_ask_for_the_state_one_child_writes_it_at_a_time(monkeypatc
     loop, document = Loop(), Document(lambda: None)
     moment = [0]
     document.register("engine", lambda: moment[0], lambda saved: None)
-    started: list[str] = []
-    start = helper.start
-
-    def noted(name: str, *arguments: Any) -> int:
-        started.append(name)
-        return start(name, *arguments)
-
-    monkeypatch.setattr(helper, "start", noted)
+    started = note_helpers(monkeypatch)
     teller = Teller(document, loop)
     told: list[tuple[int, int]] = []
 
