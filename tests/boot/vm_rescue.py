@@ -36,9 +36,13 @@ def login_without_initrd(lab: Lab) -> None:
 
 
 def single(lab: Lab) -> None:
-    """`single`: a root shell and no services but the log; leaving it goes on to runlevel 2."""
-    with lab.machine(append="single", initrd=True) as vm:
+    """`single`: a root shell, no login before it and no services but the log; leaving it goes on to runlevel 2."""
+    disk = lab.disk()
+    disk.remove("/etc/init/ttyS0.conf")  # the console is then that of serial-gettys
+    with lab.machine([disk], "single", initrd=True) as vm:
         maintenance_shell(vm)
+        require(b" login: " not in vm.said, "there was a login before single-user mode")
+        require("tty1 stop/waiting" in vm.command("status tty1"), "there is a login on tty1 in single-user mode")
         told = vm.command("runlevel").strip()
         require(told == "N S", f"in single-user mode runlevel says {told!r}")
         # The log of the system, which comes with the file systems, is all.

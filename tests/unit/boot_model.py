@@ -33,7 +33,8 @@ class Boot:
     """``container`` is its type; ``network`` what becomes of the interface eth0: "none" if there is no such, "up", or
     "down" if it never gets an answer.  ``more`` are further jobs by name, ``without`` those that are not there;
     ``nfs`` is the type of a remote file system, if there is one; ``cloud`` is the file system that has the files of
-    cloud-init where there is something for it to do, and ``main`` whether it has one process for all stages."""
+    cloud-init where there is something for it to do, and ``main`` whether it has one process for all stages; ``single``
+    is whether the kernel's command line asks for single-user mode."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Boot:
         nfs: str = "",
         cloud: str = "/",
         main: bool = True,
+        single: bool = False,
     ) -> None:
         self.world = World()
         self.container = container
@@ -54,6 +56,7 @@ class Boot:
         self.needs: tuple[str, ...] = ()
         self.cloud = cloud
         self.main = main
+        self.single = single
         self.takes = takes or {}
         self.happened: list[str] = []
         self._asked: dict[int, tuple[str, dict[str, str]]] = {}
@@ -123,6 +126,12 @@ class Boot:
             self.world.end(pid, status)
 
     def _began(self, job: str, process: str, pid: int, env: dict[str, str]) -> None:
+        login = job in ("tty1", "console") and process == "pre-start"
+        if login and self.single and "filesystem" in env["UPSTART_EVENTS"]:
+            # As `src/libexec/boot-runlevel` has it.
+            self._at(0.2, lambda: self.world.instance(job).goal == "start" and self.world.stop(job))
+            self._at(0.25, lambda: self._end(pid))
+            return
         if process != "main":
             self._at(self._pre(job, env), lambda: self._end(pid))
             return
@@ -136,7 +145,7 @@ class Boot:
         what = {
             "ifupdown": self._ifupdown,
             "failsafe": lambda: None,
-            "rc-sysinit": lambda: self._at(0.01, lambda: self.emit("runlevel", RUNLEVEL="2", PREVLEVEL="N")),
+            "rc-sysinit": lambda: self._at(0.01, lambda: self._enter(env)),
             "network-interface-container": lambda: self.emit("net-device-added", INTERFACE="eth0"),
             "udevtrigger": lambda: self.network != "none" and self.emit("net-device-added", INTERFACE="eth0"),
         }.get(job)
@@ -153,6 +162,13 @@ class Boot:
             if what is not None:
                 self._at(0.02, what)
             self._at(self.takes.get(job, TAKES), lambda: self._end(pid))
+
+    def _enter(self, env: dict[str, str]) -> None:
+        """The runlevel that rc-sysinit enters."""
+        if "FROM_SINGLE_USER_MODE" in env:
+            self.emit("runlevel", RUNLEVEL="2", PREVLEVEL="S")
+        else:
+            self.emit("runlevel", RUNLEVEL="S" if self.single else "2", PREVLEVEL="N")
 
     def _pre(self, job: str, env: dict[str, str]) -> float:
         """How long a process beside the main one takes, and what it does."""

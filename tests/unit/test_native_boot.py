@@ -181,3 +181,18 @@ def test_single_user_mode_ends_each_login_and_multi_user_mode_brings_it_back(con
         assert len([1 for name, *_ in boot.world.spawned if name == "serial-gettys"]) == seen, (previous, level)
         assert bool(logins & boot.running()) == (level not in "1S"), (previous, level)
         assert level in "1S" or logins <= boot.running(), (previous, level)
+
+
+@pytest.mark.parametrize("network", ["none", "down"])
+@pytest.mark.parametrize("container", ["", "lxc"])
+def test_a_boot_into_single_user_mode_has_no_login_before_it_is_left(container: str, network: str) -> None:
+    logins = {"tty1", "console"} if container else {"tty1"}
+    boot = Boot(container, network, single=True).run()
+    assert "runlevel RUNLEVEL=S PREVLEVEL=N" in boot.happened and "rcS" in boot.running()
+    assert not [name for name, process, *_ in boot.world.spawned if name in logins and process == "main"]
+    boot.emit(*(("container",) if container else ("not-container",)), **({"CONTAINER": container} if container else {}))
+    boot.go_on(2.0)
+    boot.world.start("rc-sysinit", FROM_SINGLE_USER_MODE="y")
+    boot.go_on(5.0)
+    assert "runlevel RUNLEVEL=2 PREVLEVEL=S" in boot.happened and "rcS" not in boot.running()
+    assert logins <= boot.running()

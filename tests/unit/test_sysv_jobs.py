@@ -47,6 +47,7 @@ class Sandbox:
         for name in ("rc", "rcS"):
             self.program(root / "etc/init.d" / name, f"{name} of sysv-rc")
         self.program(root / "usr/libexec/upstart/rcS", "rcS")
+        self.sourced("boot-runlevel")
         self.write("proc/cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro quiet\n")
 
     def program(self, path: Path, name: str, status: int = 0) -> None:
@@ -59,10 +60,19 @@ class Sandbox:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).write_text(text)
 
-    def run(self, script: str, **env: str) -> list[str]:
-        """Runs a job's script as init does, and gives the commands it called."""
+    def sourced(self, name: str) -> None:
+        """A file of ours that jobs source."""
+        self.write(f"usr/libexec/upstart/{name}", self.moved((DIRECTORY.parents[1] / "src/libexec" / name).read_text()))
+
+    def moved(self, script: str) -> str:
+        """Shell text with the files of the sandbox in the place of the machine's."""
         for path in ("/etc/", "/proc/", "/lib/init/", "/dev/", "/run/", "/usr/libexec/", "/sys/"):
             script = script.replace(path, str(self.root) + path)
+        return script
+
+    def run(self, script: str, **env: str) -> list[str]:
+        """Runs a job's script as init does, and gives the commands it called."""
+        script = self.moved(script)
         self.status = subprocess.run(["/bin/sh", "-e", "-c", script], check=False, timeout=20,
                                      env={"PATH": f"{self.root}/bin:/usr/bin:/bin", **env}).returncode
         return self.calls.read_text().splitlines() if self.calls.exists() else []
@@ -188,8 +198,7 @@ class TestRcSysinit:
 @pytest.fixture
 def scripts(sandbox: Sandbox) -> Sandbox:
     """With the sourced file that looks for them."""
-    text = (DIRECTORY.parents[1] / "src/libexec/scripts-left").read_text()
-    sandbox.write("usr/libexec/upstart/scripts-left", text.replace("/etc/", f"{sandbox.root}/etc/"))
+    sandbox.sourced("scripts-left")
     (sandbox.root / "etc/init").mkdir(parents=True, exist_ok=True)
     sandbox.write("dev/null", "")
     return sandbox
@@ -506,6 +515,78 @@ class TestTerminals:
         assert job.processes["main"].command == "/sbin/getty -L ttyS0 115200 vt102"
         assert "/dev/ttyS0" in job.processes["pre-start"].command
         assert job.respawn
+
+
+#: What starts a login in a boot, and what does after single-user mode.
+AT_BOOT, AFTER_SINGLE = "filesystem stopped not-container", "runlevel not-container"
+
+
+class TestNoLoginBeforeSingleUserMode:
+    """The first logins do not wait for the runlevel; where a boot is to enter one without logins there are none."""
+
+    LOGINS = (("tty1", "pre-start"), ("console", "pre-start"), ("serial-gettys", "main"))
+
+    @pytest.fixture(autouse=True)
+    def terminals(self, sandbox: Sandbox) -> None:
+        for name in ("tty1", "ttyS0"):
+            sandbox.write(f"dev/{name}", "")
+            (sandbox.root / "dev" / name).unlink()
+            (sandbox.root / "dev" / name).symlink_to("/dev/null")
+        sandbox.write("sys/class/tty/console/active", "tty0 ttyS0\n")
+        sandbox.write("etc/init/console.conf", "")
+
+    def logins(self, sandbox: Sandbox, events: str = AT_BOOT) -> set[str]:
+        """Which jobs have one."""
+        having = set()
+        for name, process in self.LOGINS:
+            sandbox.calls.unlink(missing_ok=True)
+            calls = sandbox.run(script_of(name, process), **({"UPSTART_EVENTS": events} if events else {}))
+            assert sandbox.status == 0, name
+            if name == "serial-gettys":
+                assert calls in ([], ["start --no-wait serial-getty TTY=ttyS0"])
+                calls = [] if calls else ["stop"]
+            assert calls in ([], ["stop"]), name
+            if not calls:
+                having.add(name)
+        return having
+
+    ALL = frozenset(name for name, _ in LOGINS)
+
+    @pytest.mark.parametrize("words", ["single", "-s", "S", "s", "1", "3 single", "0"])
+    def test_there_is_none_where_the_kernel_command_line_asks_for_it(self, sandbox: Sandbox, words: str) -> None:
+        sandbox.write("proc/cmdline", f"quiet {words} ro\n")
+        assert self.logins(sandbox) == set()
+        # Leaving single-user mode, and by hand.
+        assert self.logins(sandbox, AFTER_SINGLE) == self.logins(sandbox, "") == self.ALL
+
+    @pytest.mark.parametrize("words", ["", "2", "single 3", "singles root=single emergency"])
+    def test_there_are_all_where_it_does_not(self, sandbox: Sandbox, words: str) -> None:
+        sandbox.write("proc/cmdline", f"quiet {words}\n")
+        assert self.logins(sandbox) == self.ALL
+
+    @pytest.mark.parametrize(
+        ("path", "text", "single"),
+        [
+            ("etc/inittab", "id:S:initdefault:\n", True),
+            ("etc/inittab", "id:1:initdefault:", True),
+            ("etc/inittab", "#id:1:initdefault:\nid:2:initdefault:\n", False),
+            ("etc/init/rc-sysinit.override", "env DEFAULT_RUNLEVEL=S\n", True),
+            ("etc/init/rc-sysinit.override", "manual\n  env  DEFAULT_RUNLEVEL=\"1\"", True),
+            ("etc/init/rc-sysinit.override", "# env DEFAULT_RUNLEVEL=S\nenv DEFAULT_RUNLEVEL=3\n", False),
+        ],
+    )
+    def test_there_is_none_where_it_is_the_default(self, sandbox: Sandbox, path: str, text: str, single: bool) -> None:
+        sandbox.write(path, text)
+        assert self.logins(sandbox) == (set() if single else self.ALL)
+        sandbox.write("proc/cmdline", "5\n")
+        assert self.logins(sandbox) == self.ALL
+
+    def test_what_is_to_be_the_next_default_ends_no_login(self, sandbox: Sandbox) -> None:
+        """A login that comes back has the events of the boot still."""
+        sandbox.write("etc/inittab", "id:S:initdefault:\n")
+        sandbox.write("run/upstart/runlevel", "")
+        for name in ("tty1", "console"):
+            assert sandbox.run(script_of(name, "pre-start"), UPSTART_EVENTS=AT_BOOT) == [] and sandbox.status == 0
 
 
 class TestContainerDetect:
