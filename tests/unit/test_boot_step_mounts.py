@@ -324,6 +324,13 @@ class TestTmp:
             ("0 4096", "TMP_OVERFLOW_LIMIT=", False),
             ("255 4096", "TMP_OVERFLOW_LIMIT=1020", False),
             ("255 4096", "TMP_OVERFLOW_LIMIT=1021", True),
+            ("9999 4096 0 65536", "", True),
+            ("9999 4096 1 65536", "", False),
+            ("255 4096 9 65536", "", True),
+            # A file system that makes them as they are needed, such as btrfs.
+            ("9999 4096 0 0", "", False),
+            ("255 4096 0 0", "", True),
+            ("9999 4096 0 65536", "TMP_OVERFLOW_LIMIT=0", False),
         ],
     )
     def test_without_room_has_some_in_memory(self, machine: Machine, answer: str, setting: str, full: bool) -> None:
