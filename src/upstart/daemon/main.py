@@ -293,6 +293,8 @@ def begin(daemon: Daemon) -> None:
             daemon.log(ERROR, f"Unable to setup standard file descriptors: {error.strerror}")
         daemon.logger.to_standard = False
     if not options.restart:
+        if options.system:
+            daemon.performer.run_own(daemon.argv[0])
         if options.startup:
             event = options.startup_event = first_event(daemon)
             if options.system:

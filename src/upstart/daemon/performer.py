@@ -22,6 +22,7 @@ from upstart.process.group import Group
 from upstart.process.helper import SETTLED
 from upstart.process.kill import ALL, kill_members
 from upstart.process.log import JobLog, log_path
+from upstart.process.ownprograms import OwnPrograms
 from upstart.process.spawn import Spawner, SpawnError, SpawnRequest, prepare
 
 TYPE_CHECKING = False
@@ -114,13 +115,19 @@ class Performer:
         if self._cgroups is not None:
             self._cgroups.offer_controllers()
 
+    def run_own(self, program: str) -> None:
+        """While this boot is young, run programs that are installed with ``program``, which is ours, without executing
+        them."""
+        self._spawner.own = OwnPrograms(program)
+
     def guard(self, now: bool = False) -> None:
         """Have the start of processes watched, as others run by now that might hold us in it."""
         if self._spawner.guard(now):
             self._loop.call_later(SETTLED, self._settle_guard)
 
     def _settle_guard(self) -> None:
-        """Now that there is time for it, have that done by as little as can be."""
+        """Now that there is time for it, have that done by as little as can be, and all programs executed."""
+        self._spawner.own = None
         if not self._spawner.settle_guard():
             self._loop.call_later(READY_SECONDS, self._settle_guard)
 

@@ -17,7 +17,7 @@ import resource
 import termios
 
 from upstart.base.syscalls import reset_reserved_signals, unblock_all
-from upstart.process import apparmor
+from upstart.process import apparmor, ownprograms
 from upstart.process.errors import encode, encode_lack
 from upstart.process.group import CgroupError
 from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from upstart.process.cgroupkeys import Plan
     from upstart.process.group import Group
     from upstart.process.members import Members
+    from upstart.process.ownprograms import OwnPrograms
     from upstart.process.request import SpawnRequest
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
@@ -61,7 +62,7 @@ class Setup:
 
     __slots__ = (
         "argv", "base", "cleared", "crossing", "error", "group", "groups", "ignored", "no_chdir",
-        "members", "output", "pause", "plan", "profile", "request", "script", "script_fd", "sockets", "umask",
+        "members", "output", "own", "pause", "plan", "profile", "request", "script", "script_fd", "sockets", "umask",
     )
 
     def __init__(self, request: SpawnRequest, argv: list[str], error: int, members: Members) -> None:
@@ -94,6 +95,8 @@ class Setup:
         self.ignored: tuple[int, ...] = ()
         #: No handler of init's is left in the child.
         self.cleared = False
+        #: Tells which programs are ours, which are run without being executed.
+        self.own: OwnPrograms | None = None
 
 
 def run(setup: Setup) -> NoReturn:
@@ -103,6 +106,11 @@ def run(setup: Setup) -> NoReturn:
         try:
             error = move(error, above_all(setup.script_fd))
             _prepare(setup, error)
+            script = setup.own.find(setup.request, setup.argv) if setup.own is not None else None
+            if script is not None:
+                # As the exec would, which tells init that the program runs.
+                os.close(error)
+                ownprograms.run(script, setup.argv, setup.request.env)
             _execute(setup.argv, setup.request.env)
         except OSError as reason:
             raise Failure("exec", reason.errno or 0)

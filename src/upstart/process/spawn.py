@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from upstart.process.cgroup import Cgroups
     from upstart.process.cgroupkeys import Plan
+    from upstart.process.ownprograms import OwnPrograms
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
@@ -138,6 +139,8 @@ class Spawner:
         self._quick = Quick(user_mode, cgroups)
         #: A pty for the next process, opened while the one before began its work.
         self._spare: tuple[int, int] | None = None
+        #: Tells which programs are ours, while they need not be executed.
+        self.own: OwnPrograms | None = None
         #: Whether `prepare` should be called when there is time.
         self.unprepared = False
 
@@ -206,6 +209,7 @@ class Spawner:
                 result.script_feed = (fds.feed, feed)
             members.group = setup.group if setup.plan is None else Group(f"{setup.base}/{setup.plan.name}", False)
             warded = request.warded and setup.group is None and not setup.pause
+            setup.own = self.own
             if warded or not self._quick.spawn(setup):
                 self._by_fork(setup, fds, warded)
         except (OSError, MemoryError) as error:
