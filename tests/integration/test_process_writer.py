@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -54,3 +55,38 @@ def test_one_that_lives_on_becomes_a_small_program_and_loses_nothing(
     os.waitpid(pid, 0)
     assert path.read_text() == "".join(f"{number}\n" for number in range(last + 1))
     assert not warned
+
+
+def test_a_limit_of_the_size_of_files_that_init_has_no_more_is_none_for_a_writer(tmp_path: Path) -> None:
+    loop = Loop()
+    warned: list[str] = []
+    writers = Writers(loop, warned.append)
+    path = tmp_path / "log"
+    file = LogStore(warned.append, writers).file(str(path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        file.append(b"more than that\n")
+
+        def failed() -> bool:
+            loop.turn(0.01)
+            # What a helper notes is cut short as well.
+            writers._look()
+            return file.settled
+
+        wait_for(failed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (pid,) = (each.pid for each in writers._helpers.values())
+    assert path.read_text() == "more than " and len(warned) == 1
+    file.append(b"and more\n")
+
+    def written() -> bool:
+        loop.turn(0.01)
+        return not file.holds
+
+    wait_for(written)
+    assert path.read_text() == "more than that\nand more\n"
+    assert [each.pid for each in writers._helpers.values()] == [pid]
+    writers.finish(10)
+    os.waitpid(pid, 0)

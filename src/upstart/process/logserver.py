@@ -8,6 +8,7 @@ if it dies.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import select
 import sys
@@ -116,7 +117,24 @@ def _append(socket: _socket.socket, notes: int, place: int, request: bytes, cap:
 
     say(device, inode, size)
     count, error = append(path, root or None, output, cap, begin)
+    if error == errno.EFBIG and _has_another_limit():
+        done = count
+        count, error = append(path, root or None, output, cap, lambda info: done)
     socket.send(ANSWER.pack(serial, count, error))
+
+
+def _has_another_limit() -> bool:
+    """Have init's limit of the size of files, as it is now, in the place of that of when we were started; whether these
+    differ."""
+    import resource
+
+    ours = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        soft, _ = resource.prlimit(os.getppid(), resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, ours[1]))
+    except (OSError, ValueError):
+        return False
+    return soft != ours[0]
 
 
 def execute(socket: int, notes: int, place: int, idle: float, cap: int) -> None:

@@ -220,8 +220,10 @@ class Writers:
         self._helpers[place] = _Helper(pid, watch)
 
     def _note(self, place: int) -> tuple[int, tuple[int, int, int]]:
-        """What a helper was last at, and where."""
-        serial, device, inode, size = NOTE.unpack(os.pread(self._notes, NOTE.size, place * NOTE.size))
+        """What a helper was last at, and where; where a limit of the size of files has cut that short, as much as there
+        is."""
+        note = os.pread(self._notes, NOTE.size, place * NOTE.size).ljust(NOTE.size, b"\0")
+        serial, device, inode, size = NOTE.unpack(note)
         return serial, (device, inode, size)
 
     def _ended(self, place: int, process: int) -> None:
