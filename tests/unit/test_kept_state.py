@@ -158,7 +158,9 @@ ANEW = {
     "Quick": ("_groups", "found out again"),
     "Quick  ": ("_next_guard", "each program has its own"),
     "Reader": ("_at _buffer _listens _notes _pipe _since _watch", "ends when nobody reads what it sends"),
-    "Restarter": ("_answer _calls _known _leave_by _limits _process _timer _watch running", "of the re-exec itself"),
+    "Restarter": (
+        "_answer _calls _known _leave_by _leaving _limits _process _timer _watch running", "of the re-exec itself",
+    ),
     "Running": ("error_watch feed_watch follow_timer log_timer log_watch told ward_timer", "of the loop, or of a turn"),
     "System": ("_told", "each program tells of it"),
     "Service": ("_serial signatures", "connections end with the program"),

@@ -1,12 +1,14 @@
 """A method call that somebody has made, and its one answer.
 
-What is always true here: a call is answered once, whoever tries again, and whoever has no answer coming is disconnected
-rather than left to wait, unless he is one of a whole bus.
+What is always true here: a call is answered once, whoever tries again, and whoever has no answer coming, for the call
+was lost by something that failed, is disconnected rather than left to wait; one of a whole bus has an error.
 """
 
 from __future__ import annotations
 
-from upstart.base.names import ERROR_PREFIX
+import os
+
+from upstart.base.names import ERROR_PREFIX, FAILED
 from upstart.daemon.paths import path_of_instance
 from upstart.dbus import wire
 
@@ -33,7 +35,7 @@ class Call:
     ``uid`` is None where it cannot be told who asks; ``pid`` is 0 for callers on a bus.
     """
 
-    __slots__ = ("_answered", "connection", "message", "pid", "returns_path", "sender", "service", "uid")
+    __slots__ = ("_answered", "_of", "connection", "message", "pid", "returns_path", "sender", "service", "uid")
 
     def __init__(self, service: Serials, connection: Connection, message: wire.Message) -> None:
         self.service = service
@@ -47,6 +49,22 @@ class Call:
         #: The answer holds the path of the instance.
         self.returns_path = False
         self._answered = False
+        #: A child of ours has it, too, and nobody to tell.
+        self._of = os.getpid()
+
+    def __del__(self) -> None:
+        try:
+            if not self._answered and not self.connection.gone and self._of == os.getpid():
+                self._lose()
+        except Exception:
+            pass  # there is no more that could be done
+
+    def _lose(self) -> None:
+        """Nobody has the call any more who could answer it."""
+        if self.connection.uid < 0:
+            self.error(FAILED, "Internal error: the call was lost")
+        elif not self.message.flags & wire.NO_REPLY:
+            self._give_up()
 
     def reply(self, signature: str = "", *values: Any) -> None:
         """Answer."""
@@ -65,32 +83,32 @@ class Call:
         """Answer with a body that is packed already, and descriptors that it refers to."""
         if self._answered:
             return
-        self._answered = True
-        if not self.message.flags & wire.NO_REPLY:
-            try:
+        try:
+            self._answered = True
+            if not self.message.flags & wire.NO_REPLY:
                 self.connection.send(
                     wire.reply(self.service.next_serial(), self.message.serial, self.sender, signature, body, len(fds)),
                     fds,
                 )
-            except BaseException:
-                self._give_up()
-                raise
+        except BaseException:
+            self._give_up()
+            raise
 
     def error(self, name: str, text: str) -> None:
         """Answer with an error; ``name`` without dots is one of our own."""
         if self._answered:
             return
-        self._answered = True
-        if not self.message.flags & wire.NO_REPLY:
-            if "." not in name:
-                name = ERROR_PREFIX + name
-            try:
+        try:
+            self._answered = True
+            if not self.message.flags & wire.NO_REPLY:
+                if "." not in name:
+                    name = ERROR_PREFIX + name
                 self.connection.send(
                     wire.error(self.service.next_serial(), self.message.serial, self.sender, name, text)
                 )
-            except BaseException:
-                self._give_up()
-                raise
+        except BaseException:
+            self._give_up()
+            raise
 
     def _give_up(self) -> None:
         """There will be no answer: whoever waits for it is disconnected, if he is not a whole bus."""

@@ -244,6 +244,7 @@ class Daemon:
         self.performer.mend(self.turn.waiting())
         self.configuration.passes.look_again()
         self.performer.children.reap()
+        self.restarter.mend()
 
     # What parts are given that is no part
 

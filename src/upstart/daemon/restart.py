@@ -58,8 +58,8 @@ class Restarter:
     """
 
     __slots__ = (
-        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_known", "_leave_by", "_limits",
-        "_log", "_loop", "_part", "_process", "_timer", "_turn", "_watch", "running",
+        "_answer", "_argv", "_calls", "_document", "_engine", "_flush", "_hold", "_known", "_leave_by", "_leaving",
+        "_limits", "_log", "_loop", "_part", "_process", "_timer", "_turn", "_watch", "running",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +96,8 @@ class Restarter:
         self._watch = -1
         self._timer = -1
         self._leave_by = 0.0
+        #: The timer of the next look whether clients have read their answers.
+        self._leaving = -1
 
     def begin(self, call: Call | None = None) -> None:
         """Try the new program; if it works, become it, else answer ``call`` with the reason and go on."""
@@ -112,9 +114,9 @@ class Restarter:
             self._refuse(reason_of(error))
 
     def _start_trial(self) -> None:
-        state = memory_file(text_of(self._document))
-        read = write = -1
+        state = read = write = -1
         try:
+            state = memory_file(text_of(self._document))
             read, write = os.pipe2(os.O_CLOEXEC)
             os.set_inheritable(state, True)
             os.set_inheritable(write, True)
@@ -139,10 +141,11 @@ class Restarter:
             self._document.keep_open(False)
 
     def _end_trial(self) -> None:
-        self._loop.remove(self._watch)
-        self._loop.remove(self._timer)
+        watch, timer, self._watch, self._timer = self._watch, self._timer, -1, -1
+        self._loop.remove(watch)
+        self._loop.remove(timer)
         fds = self._answer, self._process
-        self._watch = self._timer = self._answer = self._process = -1
+        self._answer = self._process = -1
         for fd in fds:
             close(fd)
 
@@ -181,10 +184,11 @@ class Restarter:
 
     def _leave(self) -> None:
         """Execute the new program when those who asked for it have their answer, or after a while anyhow."""
+        self._leaving = -1
         try:
             self._flush()
             if any(call.connection.queued for call in self._calls) and time.monotonic() < self._leave_by:
-                self._loop.call_later(ANSWER_LOOK_SECONDS, self._leave)
+                self._leaving = self._loop.call_later(ANSWER_LOOK_SECONDS, self._leave)
                 return
             self._execute()
         except Exception as error:
@@ -215,13 +219,20 @@ class Restarter:
             self._hold(False)
 
     def _refuse(self, reason: str) -> None:
+        """Tell everybody; where that is cut short, the rest is told by whoever tries again (`mend`)."""
         self.running = False
+        self._end_trial()
         self._turn.release()
         text = f"Failed to re-execute {self._argv[0]}: {reason}"
-        calls, self._calls = self._calls, []
         self._log(ERROR, text)
-        for call in calls:
-            call.error(FAILED, text)
+        while self._calls:
+            self._calls[-1].error(FAILED, text)
+            self._calls.pop()
+
+    def mend(self) -> None:
+        """After something was cut short: where nothing leads to the re-exec any more, tell who waits for it."""
+        if (self.running or self._calls) and self._watch < 0 and self._leaving < 0:
+            self._refuse("something went wrong in between")
 
 
 def memory_limits() -> list[int]:
