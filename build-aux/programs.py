@@ -60,13 +60,22 @@ SCRIPT = """\
 {first}
 sys.path += {paths!r}
 sys.dont_write_bytecode = {installed!r}
-try:
+{bundle}try:
     from {module} import main
 except Exception:
     sys.pycache_prefix = "/dev/null"
 {second_try}
 {end}
 """
+#: Of what a boot waits for, the modules stand in one file besides, if it could be made (upstart/base/bundle.py).
+BUNDLE = """\
+try:
+    from upstart.base.bundle import path_of, use
+    use(path_of({module!r}))
+except Exception:
+    pass
+"""
+BUNDLED = ("upstart.daemon.main",)
 SECOND_TRY = """\
     from {module} import main
 """
@@ -134,15 +143,23 @@ DAEMON = "upstart.daemon.main"
 
 
 def write_script(path: str, module: str, paths: list[str], installed: bool) -> None:
-    """Writes one executable script; an unchanged one keeps its time stamp. An `installed` one does not compile."""
+    """Writes one executable script; an unchanged one keeps its time stamp. An `installed` one does not compile,
+    and has a bundle."""
     first, second_try, end = FIRST, SECOND_TRY, END
     if module == DAEMON:
         first, second_try, end = DAEMON_FIRST, DAEMON_SECOND_TRY, "sys.exit(main(sys.argv))"
     elif module.startswith(QUICK_ROOMS):
         first, end = QUICK_FIRST, QUICK_END
     second_try = second_try.format(module=module)
+    bundle = BUNDLE.format(module=module) if installed and module in BUNDLED else ""
     text = SCRIPT.format(
-        first=first, paths=paths, module=module, installed=installed, second_try=second_try, end=end
+        first=first,
+        paths=paths,
+        module=module,
+        installed=installed,
+        bundle=bundle,
+        second_try=second_try,
+        end=end,
     )
     try:
         with open(path) as existing:

@@ -42,6 +42,20 @@ FAILING = "#!/bin/sh\nexit 1\n"
 KILLING = "#!/bin/sh\nkill -KILL $PPID\n"
 
 
+MODULES = "/usr/lib/python3/dist-packages/upstart"
+#: Prints the bundles that there are; and how many modules init takes from one.
+BUNDLES = f"find {MODULES} -name '*.bundle*' -printf '%u:%g %m %f\\n'"
+BUNDLED = "python3 -ISv $(command -v init) --version 2>&1 | grep -c '^import .* # <upstart.base.bundle.Bundle '"
+#: A package that changes the modules of the interpreter.
+LIBRARY = r"""
+directory=/tmp/library$(python3 -c 'import os; print(os.path.dirname(os.__file__))')
+mkdir -p $directory /tmp/library/DEBIAN
+touch $directory/library.py
+printf 'Package: library\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: a test\n' \
+    >/tmp/library/DEBIAN/control
+dpkg-deb --build /tmp/library /in/library.deb
+rm -r /tmp/library
+"""
 KEPT = ("rc.conf", "tty4.conf", "tty4.override", "tty5.conf", "tty5.conf.dpkg-dist", "tty6.conf.dpkg-dist")
 #: Makes the root's file system full but for that many KiB, and the other way round.
 FILL = "fallocate -l $(($(df --output=avail -k / | tail -n 1) - {}))K /filler"
@@ -205,7 +219,7 @@ def test_an_upgrade_that_is_refused_leaves_the_old_version(system: Way, changed:
 
 def test_an_upgrade_whose_disk_is_full_leaves_the_old_version(system: Way) -> None:
     before = system.state()
-    big = {"/usr/lib/python3/dist-packages/upstart/big": "x" * 4000000}
+    big = {f"{MODULES}/big": "x" * 8000000}
     path = system.version(NEWER, "upstart-core", None, big).split()[0]
     system.need(FILL.format(3000))
     try:
@@ -217,11 +231,44 @@ def test_an_upgrade_whose_disk_is_full_leaves_the_old_version(system: Way) -> No
 
 
 def test_compiled_modules_that_a_full_disk_has_cut_short_do_no_harm(system: Way) -> None:
-    system.need("find /usr/lib/python3/dist-packages/upstart -name '*.pyc' -exec truncate -s 200 {} +")
+    system.need(f"find {MODULES} -name '*.pyc' -exec truncate -s 200 {{}} + -o -name '*.bundle' -delete")
     for program in ("init", "upstart", "initctl", "telinit", "runlevel", "shutdown", "reboot"):
         assert "upstart" in system.need(f"{program} --version")
     assert "syntax ok" in system.need("init-checkconf /etc/init/rc.conf")
     system.install()
+    system.expect_sound()
+
+
+def test_init_loads_its_modules_from_a_file_that_comes_and_goes_with_them(system: Way) -> None:
+    before = system.need(BUNDLES)
+    assert before.startswith("root:root 644 main.cpython-3") and before.count("\n") == 1
+    modules = int(system.need(BUNDLED))
+    assert modules > 100
+    # Whatever is done to it, it is no more than a file that is not used, and the next version has its own.
+    for damage in ("truncate -s 100000", "truncate -s 100", "truncate -s 0", "rm"):
+        system.need(f"find {MODULES} -name '*.bundle' -exec {damage} {{}} +")
+        assert "upstart" in system.need("init --version")
+        assert int(system.need(f"{BUNDLED} || :")) < modules
+        system.install()
+        assert (system.need(BUNDLES), int(system.need(BUNDLED))) == (before, modules)
+    core = system.version(NEWER, "upstart-core").split()[0]
+    system.need(f"dpkg --force-depends --unpack {core}")
+    assert system.need(BUNDLES) == ""
+    assert "upstart" in system.need("init --version")
+    system.install()
+    assert (system.need(BUNDLES), int(system.need(BUNDLED))) == (before, modules)
+
+
+def test_another_interpreter_and_other_modules_of_its_own_have_it_made_anew(system: Way) -> None:
+    before = system.need(BUNDLES)
+    forget = f"find {MODULES} -name '*.bundle' -delete"
+    system.need(f"{forget}; dpkg-trigger --by-package=bare /usr/bin/python3 && dpkg --triggers-only -a")
+    assert system.need(BUNDLES) == before
+    system.need(LIBRARY)
+    for command in ("dpkg --install /in/library.deb", "dpkg --purge library"):
+        system.need(forget)
+        system.need(command)
+        assert system.need(BUNDLES) == before
     system.expect_sound()
 
 

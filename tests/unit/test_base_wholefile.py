@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from upstart.base.wholefile import write_whole
+from upstart.base.wholefile import write_whole, write_whole_data
 from upstart.bridges import busservices, state
 from upstart.mounts import statefile
 from upstart.sysv import umountall
@@ -37,6 +37,17 @@ def test_it_takes_the_place_of_the_one_before_and_is_for_whom_it_is_meant(tmp_pa
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_data_is_for_whom_it_is_meant_whatever_the_mask_is(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    before = os.umask(0o077)
+    try:
+        write_whole_data(str(path), b"\xff\n", 0o644)
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"\xff\n" and path.stat().st_mode & 0o777 == 0o644
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def _bus_service(path: str) -> None:
     services = busservices.Services(os.path.dirname(path), "system", "")
     services._write(os.path.basename(path).removesuffix(".service"), "x" * 8)
@@ -44,6 +55,7 @@ def _bus_service(path: str) -> None:
 
 WRITERS: list[Callable[[str], object]] = [
     lambda path: write_whole(path, ("xxxx", "xxxx")),
+    lambda path: write_whole_data(path, b"x" * 8, 0o644),
     lambda path: umountall.write_history("x" * 8, path),
     lambda path: state.write_state(path, ("x" * 8,)),
     lambda path: statefile.write({"version": statefile.VERSION}, path),

@@ -71,6 +71,7 @@ ANEW = {
     "Adoption": ("_soon", "looked at anew"),
     "Awaited": ("_interested _listeners _matching _written names", "follows from the conditions"),
     "Boot": ("_lasting _timer", "looked at anew"),
+    "Bundle": ("_codes _entries", "of a program's start"),
     "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
     "Configuration": ("_watch", "all files are read again"),
     "Configuration ": ("_silent", "of a child"),

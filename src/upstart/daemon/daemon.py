@@ -12,6 +12,7 @@ import sys
 import time
 
 from upstart.base import xdg
+from upstart.base.bundle import forget
 from upstart.base.logger import Logger
 from upstart.base.loop import Loop
 from upstart.base.priority import ERROR, WARN
@@ -165,6 +166,7 @@ class Daemon:
         from upstart.daemon.manager import Manager
         from upstart.daemon.restart import Restarter
 
+        forget()
         self.performer.guard()
         engine, loop, log = self.engine, self.loop, self.log
         recorder = self.make_recorder()
