@@ -16,7 +16,8 @@ from upstart.conf.jobclass import JobClass, ProcessDef
 from upstart.process import warden
 from upstart.process.cgroup import Cgroups
 from upstart.process.log import JobLog, LogStore
-from upstart.process.members import Members, reaped
+from upstart.process.members import Members
+from upstart.process.orphans import reaped
 from upstart.process.procfs import all_pids, look
 from upstart.process.reaper import EXITED, KILLED, reap
 from upstart.process.spawn import Spawner, SpawnRequest, SpawnResult, read_outcome

@@ -26,6 +26,7 @@ from upstart.engine.data import Instance
 from upstart.engine.effects import Spawn
 from upstart.engine.engine import Engine
 from upstart.process.following import Following
+from upstart.process.reaper import BATCH
 from upstart.process.spawn import Spawner, SpawnError
 
 pytestmark = needs_root
@@ -331,3 +332,51 @@ def test_a_start_for_which_something_lacked_is_tried_again_by_the_next_program_t
     table.begin()
     table.performer.restore(saved)
     table.until_running(instance)
+
+
+def test_a_turn_takes_one_batch_of_ends_however_often_it_is_told_of_them(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 5 * BATCH
+    taken: list[int] = []
+    monkeypatch.setattr("upstart.daemon.children.reaped", taken.append)
+    pids = []
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    table.children.reap()
+    turns = 0
+    while len(taken) < count:
+        before = len(taken)
+        table.loop.turn(0)
+        # As SIGCHLD does at the end of a turn.
+        table.children.reap()
+        table.children.reap()
+        assert len(taken) - before <= BATCH
+        turns += 1
+        assert turns <= count
+    assert sorted(taken) == sorted(pids)
+
+
+def test_ends_are_taken_on_where_the_turn_that_was_to_take_them_was_lost(table: Table) -> None:
+    for _ in range(BATCH + 1):
+        if os.fork() == 0:
+            os._exit(0)
+    last = pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, last, os.WEXITED | os.WNOWAIT)
+    until(lambda: table.children.reap() or table.children._due)
+    table.loop._soon.clear()
+    table.mend()
+
+    def gone() -> bool:
+        table.children.reap()
+        table.loop.turn(0)
+        return not os.path.exists(f"/proc/{last}")
+
+    until(gone)

@@ -11,7 +11,8 @@ import pytest
 from process_support import Host, alive, left, make_host, needs_root, until
 
 from upstart.process.kill import kill_members, signal_group, signal_job, signal_process
-from upstart.process.members import Members, boot_ticks
+from upstart.process.members import Members
+from upstart.process.orphans import boot_ticks
 from upstart.process.procfs import ProcInfo, all_pids, environment, look
 from upstart.process.reaper import reap
 

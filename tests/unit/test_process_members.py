@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from upstart.process import members
+from upstart.process import members, orphans
 from upstart.process.group import Group
 from upstart.process.members import Members
 from upstart.process.procfs import ProcInfo
@@ -22,22 +22,29 @@ class Machine:
     """Twelve hundred orphans of init, all younger than the job, of which the oldest says that it is the job's."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.looks = self.reads = 0
+        self.looks = self.reads = self.lists = self.asked = 0
         #: Parents, sessions and cgroups that are not init's, a process's own, or that of a login.
         self.parents: dict[int, int] = {}
         self.sessions: dict[int, int] = {}
         self.places: dict[int, str] = {}
-        monkeypatch.setattr(members, "_starts", {})
+        monkeypatch.setattr(orphans, "starts", {})
+        self.now = 10_000
+        monkeypatch.setattr(orphans, "boot_ticks", lambda: self.now)
         for name in ("children", "look", "environment", "cgroup_of"):
             monkeypatch.setattr(members, name, getattr(self, name))
-        for name in ("getsid", "getpgid"):
-            monkeypatch.setattr(os, name, lambda pid: self.sessions.get(pid, pid))
+        monkeypatch.setattr(os, "getsid", self.getsid)
+        monkeypatch.setattr(os, "getpgid", lambda pid: self.sessions.get(pid, pid))
         monkeypatch.setattr(members, "begun", lambda pid: 600)
         monkeypatch.setattr(members, "users", lambda pid: {os.geteuid()})
         monkeypatch.setattr(members, "privileged", lambda pid: False)
         monkeypatch.setattr(Members, "_foreign", lambda self, pid: False)
 
+    def getsid(self, pid: int) -> int:
+        self.asked += 1
+        return self.sessions.get(pid, pid)
+
     def children(self, pid: int, threads: int = 1) -> list[int]:
+        self.lists += pid == INIT
         return [each for each in ORPHANS if self.parents.get(each, INIT) == pid]
 
     def look(self, pid: int) -> ProcInfo:
@@ -159,3 +166,75 @@ def test_what_is_known_crosses_a_re_exec(monkeypatch: pytest.MonkeyPatch) -> Non
     # An older build knew of none.
     older = {key: value for key, value in job.dump().items() if key not in ("warden", "begun", "place")}
     assert (Members.load(older).warden, Members.load(older).leash) == (0, -1)
+
+
+def test_orphans_are_asked_for_their_session_once_while_a_main_process_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine(monkeypatch)
+    monkeypatch.setattr(members, "_SECONDS", 1000.0)
+    job = job_of(monkeypatch)
+    assert pids(job) == [MAIN]
+    assert machine.asked == len(ORPHANS) and machine.lists == 1
+    # What it looks at a second time is what has come in between.
+    machine.asked = 0
+    job.processes()
+    assert machine.asked == 0
+    # A number that somebody else has got is somebody else.
+    orphans.reaped(ORPHANS[9])
+    machine.now += 1
+    machine.sessions[ORPHANS[9]] = MAIN
+    assert [info.pid for info in job.processes()] == [MAIN, ORPHANS[9]]
+    assert machine.asked < 10
+
+
+def test_a_session_that_is_learnt_of_late_is_looked_for_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    monkeypatch.setattr(members, "_SECONDS", 1000.0)
+    job = job_of(monkeypatch)
+    machine.sessions[ORPHANS[3]] = 77
+    assert pids(job) == [MAIN]
+    job.sessions.add(77)
+    assert [info.pid for info in job.processes()] == [MAIN, ORPHANS[3]]
+
+
+def test_orphans_seen_before_a_job_began_cost_it_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    monkeypatch.setattr(members, "_SECONDS", 1000.0)
+    pids(job_of(monkeypatch))
+    machine.looks = machine.asked = 0
+    job = Members(ORPHANS[-1] + 1, machine.now + 1, "next", "", None)
+    monkeypatch.setattr(members, "look", lambda pid: None)
+    assert pids(job) == [] and machine.asked == 0
+
+
+def test_where_a_look_has_no_time_left_the_next_goes_on_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    monkeypatch.setattr(members, "_SECONDS", 0.0)
+    machine.sessions[ORPHANS[3]] = MAIN
+    job = job_of(monkeypatch)
+    looks = 0
+    while ORPHANS[3] not in [info.pid for info in job.processes()]:
+        looks += 1
+        assert 0 < machine.asked <= 300
+        machine.asked = 0
+    assert 1 < looks < 10
+
+
+def test_a_zombie_in_a_session_of_the_jobs_ends_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    machine.sessions[ORPHANS[3]] = MAIN
+    look = machine.look
+    monkeypatch.setattr(members, "look", lambda pid: None if pid == ORPHANS[3] else look(pid))
+    assert pids(job_of(monkeypatch)) == [MAIN]
+
+
+def test_what_init_has_adopted_is_not_even_listed_while_a_warden_has_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine(monkeypatch)
+    job = job_of(monkeypatch)
+    job.warden = WARDEN
+    machine.parents[MAIN] = WARDEN
+    machine.parents[ORPHANS[7]] = WARDEN
+    assert pids(job) == [MAIN, ORPHANS[7]] and not machine.lists

@@ -19,7 +19,8 @@ from upstart.daemon.watching import Watching
 from upstart.process import helper, warden
 from upstart.process.kill import SIGKILL, kill_members, signal_job, signal_process
 from upstart.process.log import JobLog, LogStore
-from upstart.process.members import Members, reaped
+from upstart.process.members import Members
+from upstart.process.orphans import reaped
 from upstart.process.procfs import look
 from upstart.process.reaper import BATCH, CONTINUED, EXITED, STOPPED, reap
 from upstart.process.writer import Writers
@@ -57,8 +58,8 @@ class Children:
     """
 
     __slots__ = (
-        "_daemons", "_engine", "_failed", "_logged_in", "_loop", "_noticed", "_of_job", "_warn", "_writers", "logs",
-        "running", "watching",
+        "_daemons", "_due", "_engine", "_failed", "_logged_in", "_loop", "_noticed", "_of_job", "_warn", "_writers",
+        "logs", "running", "watching",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,8 @@ class Children:
         self._warn = warn
         #: How often what has become of a child could not be dealt with.
         self._failed = 0
+        #: There are more ends than were taken in this turn, and they have the next.
+        self._due = False
         self._writers = Writers(loop, warn)
         self.logs = LogStore(warn, self._writers)
         self._logged_in = utmp.Holders()
@@ -123,6 +126,7 @@ class Children:
 
     def mend(self) -> None:
         """Tell the engine what it was not told for an exception that came between, and watch what is not watched."""
+        self._due = False
         for (instance, process), running in list(self.running.items()):
             pid = running.members.pid
             if not pid:
@@ -208,7 +212,16 @@ class Children:
     # The end of processes
 
     def reap(self) -> None:
-        """Take note of what has become of our children, and of the orphans that became ours (SIGCHLD)."""
+        """Take note of what has become of our children, and of the orphans that became ours (SIGCHLD): of a batch of
+        them a turn, however often it is asked for."""
+        if not self._due:
+            self._reap()
+
+    def _reap_on(self) -> None:
+        self._due = False
+        self._reap()
+
+    def _reap(self) -> None:
         seen = 0
         for pid, kind, value in reap(used=self._used):
             seen += 1
@@ -221,7 +234,8 @@ class Children:
                 if self._failed % TRIES:
                     raise
         if seen == BATCH:
-            self._loop.call_soon(self.reap)
+            self._loop.call_soon(self._reap_on)
+            self._due = True
 
     def _used(self, pid: int, usage: struct_rusage) -> None:
         """What a child has used whose end has been told."""

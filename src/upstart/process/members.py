@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import time
 
+from upstart.process import orphans
 from upstart.process.group import Group
 from upstart.process.procfs import (
     ProcInfo,
@@ -39,26 +40,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
 #: Processes looked at, and environments read, at once: what is left has its turn at the next look.  So many of them at
 #: least, and more while less than so many seconds of the processor have been used.
 _LOOKS, _READS = 400, 100
 _FEW_LOOKS, _FEW_READS = 40, 10
 _SECONDS = 0.01
-#: When the orphans that init has adopted were started.  A number is nobody else's until init has reaped it.
-_starts: dict[int, int] = {}
-
-
-def reaped(pid: int) -> None:
-    """A child of init has been reaped: its number may be given out again."""
-    _starts.pop(pid, None)
-
-
-def boot_ticks() -> int:
-    """Now, in the unit and from the origin of a process's start time in /proc."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 class Members:
@@ -71,7 +57,7 @@ class Members:
     """
 
     __slots__ = (
-        "_strangers", "address", "begun", "chroot", "dying", "gone",
+        "_sessions", "_strangers", "address", "begun", "chroot", "dying", "gone",
         "group", "instance", "job", "known", "leash", "left",
         "own", "pid", "place", "sessions", "since", "user", "warden",
     )  # fmt: skip
@@ -113,6 +99,7 @@ class Members:
         #: User that the spawned process was seen to run as.
         self.user = os.geteuid()
         self._strangers: set[int] = set()
+        self._sessions = orphans.Sessions()
 
     def born(self) -> None:
         """The process that was prepared for, with pid 0, exists; its pid is known."""
@@ -129,6 +116,7 @@ class Members:
         """
         if fresh:
             self._strangers.clear()
+            self._sessions.forget()
         self.dying = False
         group = self.group
         found = self._in_group(group) if group is not None and group.exclusive else self._family(group)
@@ -172,16 +160,22 @@ class Members:
         """The spawned process, the orphans that are the job's, and their descendants; of a shared group also what
         the job has in it, of one that was left also what is where the main process has gone."""
         init = os.getpid()
-        orphans = children(init)
-        if orphans is None:
-            return self._among(all_pids(), init)
         # The processor's time, of which others that run beside us take nothing.
         until = time.thread_time() + _SECONDS
+        if group is None and self.warden:
+            # What is the job's is never given to init while there is a warden.
+            kept = children(self.warden)
+            if kept:
+                return self._by_chain(kept, [], init, until)
+        ours = children(init)
+        if ours is None:
+            return self._among(all_pids(), init)
+        orphans.seen(ours)
         if group is None:
-            return self._by_chain(orphans, init, until)
+            return self._by_chain([], ours, init, until)
         self._note_place()
         shared = () if group.exclusive else group.pids()
-        heads = dict.fromkeys((self.pid, *self.known, *shared, *reversed(orphans)))
+        heads = dict.fromkeys((self.pid, *self.known, *shared, *reversed(ours)))
         undecided = self._undecided(heads, init, not group.exclusive, until - _SECONDS / 2)
         members: dict[int, ProcInfo] = {}
         asked: set[int] = set()
@@ -209,35 +203,30 @@ class Members:
         self.known = {info.pid: info.start for info in members.values()}
         return list(members.values())
 
-    def _by_chain(self, orphans: list[int], init: int, until: float) -> list[ProcInfo]:
-        """The family by what was seen of it alone: what the warden has been given, what is known, and, once there is no
-        warden, the orphans in the job's sessions and groups."""
-        kept = (children(self.warden) or ()) if self.warden else ()
-        # What is the job's is never given to init while there is a warden.
-        left = [] if kept else [pid for pid in reversed(orphans) if pid not in self.known]
+    def _by_chain(self, kept: list[int], ours: list[int], init: int, until: float) -> list[ProcInfo]:
+        """The family by what was seen of it alone: what the warden has been given, what is known, and what of
+        init's children is in the job's sessions and groups."""
+        since, starts, known = self.since, orphans.starts, self.known
+        left = [pid for pid in reversed(ours) if starts.get(pid, since) >= since and pid not in known]
         members: dict[int, ProcInfo] = {}
-        heads = [self.pid, *kept, *self.known]
+        tried: set[int] = set()
+        heads = [self.pid, *kept, *known]
         while heads:
             for info in self._undecided(heads, init, True, until):
                 if info.pid not in members and self._related(info, members):
                     self._descend(info, members)
             # Each member may have brought a session of its own.
-            heads = [pid for pid in left if self._in_session(pid)] if time.thread_time() < until else []
-            left = [pid for pid in left if pid not in heads] if heads else []
+            found = self._sessions.find(left, self.sessions, until - _SECONDS / 2)
+            heads = [pid for pid in found if pid not in tried]
+            tried.update(heads)
         self.gone = [pid for pid in kept if pid not in members]
         self.known = {info.pid: info.start for info in members.values()}
         return list(members.values())
 
-    def _in_session(self, pid: int) -> bool:
-        try:
-            return os.getsid(pid) in self.sessions or os.getpgid(pid) in self.sessions
-        except ProcessLookupError:
-            return False
-
     def _undecided(self, heads: Iterable[int], init: int, near: bool, until: float) -> list[ProcInfo]:
         """Those of ``heads`` that may belong, oldest first; strangers are by far the most, where there are many, and
         these are not all ``near``: the processes of a shared group, of a warden or of a session."""
-        since, starts, strangers = self.since, _starts, self._strangers
+        since, starts, strangers = self.since, orphans.starts, self._strangers
         found = []
         done = looks = 0
         for pid in heads:

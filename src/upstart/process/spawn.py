@@ -24,7 +24,8 @@ from upstart.process.cgroupkeys import make_plan
 from upstart.process.errors import SpawnError, decode_failure, describe, split_report
 from upstart.process.group import CgroupError, Group, killed
 from upstart.process.kernel import open_pty
-from upstart.process.members import Members, boot_ticks
+from upstart.process.members import Members
+from upstart.process.orphans import boot_ticks
 from upstart.process.program import SCRIPT_FD, arguments, beginning
 from upstart.process.quick import Quick
 from upstart.process.request import FIRST_SOCKET, SpawnRequest
