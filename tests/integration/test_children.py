@@ -370,7 +370,12 @@ def test_ends_are_taken_on_where_the_turn_that_was_to_take_them_was_lost(table: 
     if pid == 0:
         os._exit(0)
     os.waitid(os.P_PID, last, os.WEXITED | os.WNOWAIT)
-    until(lambda: table.children.reap() or table.children._due)
+
+    def more_is_due() -> bool:
+        table.children.reap()
+        return table.children._due
+
+    until(more_is_due)
     table.loop._soon.clear()
     table.mend()
 
@@ -380,3 +385,45 @@ def test_ends_are_taken_on_where_the_turn_that_was_to_take_them_was_lost(table: 
         return not os.path.exists(f"/proc/{last}")
 
     until(gone)
+
+
+@pytest.mark.parametrize("lost", ["gone", "cancel-spawn"])
+def test_nothing_is_held_for_an_instance_that_is_no_more_where_its_end_was_told_in_vain(
+    table: Table, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    engine = table.engine
+    job = engine.define(parse_job("web", "exec sleep 600\n", "web"))
+    engine.start_job(job, {})
+    table.settle()
+    if lost == "cancel-spawn":
+
+        def lack(*_: object) -> None:
+            raise SpawnError("Temporary process spawn error: no", True)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Spawner, "spawn", lack)
+            table.spawn()
+        assert table.performer._retries
+    else:
+        table.spawn()
+        os.kill(job.instances[""].main_pid, 9)
+    # Memory lacked for it, and for the second try.
+    table.performer._handlers[lost] = lambda effect: None
+    if lost == "cancel-spawn":
+        engine.stop_job(job, {})
+        table.settle()
+        if job.instances:
+            engine.spawn_withdrawn(job.instances[""], "main")
+
+    def ended() -> bool:
+        table.turn()
+        return not job.instances
+
+    until(ended)
+    assert table.children.running or table.performer._retries
+    table.mend()
+    saved = json.loads(json.dumps(table.performer.dump()))
+    assert not table.children.running and not table.performer._retries
+    table.performer.close()
+    table.begin()
+    table.performer.restore(saved)

@@ -14,7 +14,7 @@ from upstart.daemon import sessionfile
 from upstart.daemon.children import Children
 from upstart.daemon.following import warded
 from upstart.daemon.running import name_of, others
-from upstart.engine.effects import Spawn
+from upstart.engine.effects import CancelSpawn, Gone, Spawn
 from upstart.process import limits
 from upstart.process.apparmor import available as apparmor_available
 from upstart.process.cgroup import Cgroups
@@ -242,10 +242,29 @@ class Performer:
 
         ``waiting`` are the processes whose turn to be spawned is still to come.
         """
+        self._let_go_of_lost()
         self.children.mend()
         asked = waiting + [(instance.serial, process) for instance, process in self._retries]
         timers = [(instance.serial, timer) for instance, timer in self._timers]
         self._engine.mend(asked, timers)
+
+    def _let_go_of_lost(self) -> None:
+        """Give back what is held for instances that are no more: that they have ended was told, and came to nothing."""
+        for instance, process in list(self.children.running):
+            if not self._is_there(instance):
+                self._gone(Gone(instance, process, 0))
+        for instance, process in list(self._retries):
+            if not self._is_there(instance):
+                self._cancel_spawn(CancelSpawn(instance, process))
+        for instance in list(self._shared):
+            if not self._is_there(instance):
+                shared = self._shared.pop(instance)
+                if self._cgroups is not None:
+                    self._cgroups.release(shared)
+
+    def _is_there(self, instance: Instance) -> bool:
+        job = self._engine.jobs.get((instance.job.session, instance.job.name))
+        return job is not None and job.instances.get(instance.name) is instance
 
     def _gone(self, effect: effects.Gone) -> None:
         members = self.children.drop(effect.instance, effect.process)
