@@ -88,6 +88,13 @@ def test_profiles_are_loaded_before_services_of_the_runlevel() -> None:
     assert order.index("apparmor (rc-sysinit)") < order.index("rc-sysinit") < order.index("ssh")
 
 
+def test_sudo_has_forgotten_whom_it_has_asked_before_anybody_may_log_in() -> None:
+    boot = Boot(more=JOBS, takes={"sudo": 5.0}).run(30.0)
+    check(boot)
+    order = [display for display, _, _, _ in boot.world.spawned]
+    assert order.index("sudo") < order.index("rc-sysinit") < order.index("rc")
+
+
 def test_the_keyboard_is_set_up_before_somebody_is_asked_for_something() -> None:
     boot = Boot(more=JOBS, takes={"keyboard-setup": 4.0})
     boot.run(2.0)

@@ -750,3 +750,23 @@ def test_interfaces_of_networkmanager_are_told_of_once(
     own.parent.mkdir(parents=True)
     own.write_text("")
     assert call() == []
+
+
+class TestSudo:
+    def run(self, root: Path) -> None:
+        (root / "run").mkdir(exist_ok=True)
+        text = parsed(JOBS / "sudo.conf").processes["main"].command.replace("/run/", f"{root}/run/")
+        assert str(root) in text
+        subprocess.run(["/bin/sh", "-e", "-c", text], check=True)
+
+    def test_has_a_place_for_its_records(self, tmp_path: Path) -> None:
+        self.run(tmp_path)
+        modes = [oct((tmp_path / path).stat().st_mode & 0o777) for path in ("run/sudo", "run/sudo/ts")]
+        assert modes == ["0o711", "0o700"]
+
+    def test_forgets_whom_it_has_asked(self, tmp_path: Path) -> None:
+        record = tmp_path / "run/sudo/ts/somebody"
+        record.parent.mkdir(parents=True)
+        record.write_text("x")
+        self.run(tmp_path)
+        assert (record.stat().st_mtime, record.read_text()) == (0, "x")
