@@ -24,6 +24,7 @@ from upstart.tools.knownevents import job_of
 
 DIRECTORY = Path(__file__).parents[2] / "etc/init"
 FILES = sorted(DIRECTORY.glob("*.conf"))
+SERVICE_JOBS = DIRECTORY.parents[1] / "debian/jobs"
 
 #: Commands of ours that the scripts call; in these tests each writes down how it was called.
 COMMANDS = ("initctl", "telinit", "sulogin", "start", "stop", "status", "halt", "reboot", "poweroff", "sleep")
@@ -223,6 +224,11 @@ OF_THE_BOOT = (
     "checkroot-bootclean.sh", "mountall.sh", "mountall-bootclean.sh", "mountnfs.sh", "mountnfs-bootclean.sh",
     "bootmisc.sh", "udev", "kmod", "procps", "urandom", "brightness", "networking",
 )  # fmt: skip
+#: Those of /etc/rc2.d on a machine of a cloud.
+OF_A_CLOUD = (
+    "cloud-init-local", "rsyslog", "sudo", "acpid", "cloud-init", "cron", "dbus", "rmnologin", "bootlogs",
+    "cloud-config", "ssh", "cloud-final", "rc.local",
+)  # fmt: skip
 
 
 class TestScriptsLeft:
@@ -253,6 +259,20 @@ class TestScriptsLeft:
         env = {"PATH": f"{scripts.root}/bin"}
         assert subprocess.run(["/bin/sh", "-c", text], env=env, timeout=20).returncode == 3
         assert not scripts.calls.exists()
+
+    def test_are_none_on_a_machine_of_a_cloud_which_are_asked_about_by_one_program(self, scripts: Sandbox) -> None:
+        install(scripts)
+        for file in SERVICE_JOBS.glob("*.conf"):
+            shutil.copy(file, scripts.root / "etc/init")
+        for name in OF_A_CLOUD:
+            link(scripts, f"etc/rc2.d/S01{name}")
+        assert not self.left(scripts, "etc/rc2.d")
+        (scripts.root / "bin/grep").write_text(f"#!/bin/sh\necho grep >>{scripts.calls}\nexit 1\n")
+        (scripts.root / "bin/grep").chmod(0o755)
+        text = f". {scripts.root}/usr/libexec/upstart/scripts-left; scripts_left {scripts.root}/etc/rc2.d || exit 3"
+        env = {"PATH": f"{scripts.root}/bin"}
+        assert subprocess.run(["/bin/sh", "-c", text], env=env, timeout=20).returncode == 3
+        assert scripts.calls.read_text() == "grep\n"
 
     @pytest.mark.parametrize("name", ["S01x11-common", "S20alsa-utils", "K01mdadm", "S99hostname"])
     def test_are_those_without_a_job(self, scripts: Sandbox, name: str) -> None:
