@@ -190,6 +190,23 @@ class TestMounted:
         machine.mounted()
         assert machine.called().count("sleep 10") == 10 + 9
 
+    def test_does_not_ask_init_of_a_stage_that_says_itself_that_it_runs(self, machine: Machine) -> None:
+        record = machine.write("run/cloud-init/upstart-stage", "123\n")
+        machine.write("proc/123/comm", "step\n")
+        machine.program("sleep", f"[ $(/bin/grep -c 'sleep 10' {machine.calls}) -lt 5 ] || echo >{record}")
+        machine.program("grep")
+        machine.mounted()
+        told = [line for line in machine.called() if line.startswith(("sleep 10", "status"))]
+        assert told == ["sleep 10"] * 5 + ["status cloud-init-local", "status cloud-init"] + (
+            ["sleep 10", "status cloud-init-local", "status cloud-init"] * 8)
+        # What is not there is not looked into.
+        assert "grep" not in machine.calls.read_text()
+
+    def test_asks_init_where_the_stage_has_gone_without_saying_so(self, machine: Machine) -> None:
+        machine.write("run/cloud-init/upstart-stage", "123\n")
+        machine.mounted()
+        assert machine.called().count("status cloud-init") == 9
+
     @pytest.mark.parametrize("job", ["cloud-init-local", "cloud-init"])
     def test_does_not_hold_it_for_stages_that_no_event_starts(self, machine: Machine, job: str) -> None:
         machine.write(f"etc/init/{job}.override", "manual\n")
@@ -212,10 +229,14 @@ class TestStage:
         machine.program("cloud-init", f"exit {status}")
         assert machine.run("stage", stage).returncode == status
         assert machine.called()[-1] == call
+        record = machine.root / "run/cloud-init/upstart-stage"
+        assert record.read_text() == ""
+        machine.program("cloud-init", f"exit $(($(cat {record}) != $PPID))")
+        assert machine.run("stage", stage).returncode == 0
         finished = machine.root / "run/cloud-init/local-finished"
         assert finished.exists() == (stage == "local")
         if stage == "local":
-            assert finished.read_text() == f"{status} up 12.34\n"
+            assert finished.read_text() == "0 up 12.34\n"
 
     def test_that_is_ended_is_finished_for_who_waits(self, machine: Machine) -> None:
         machine.program("cloud-init", f"echo >{machine.root}/began; exec /bin/sleep 100")
