@@ -48,6 +48,15 @@ def test_stages_come_in_their_order_each_once(container: str, network: str, plac
     assert not boot.running() & set(JOBS)
 
 
+@pytest.mark.parametrize("jobs", [JOBS, ALL], ids=["cloud-init", "all"])
+def test_what_every_boot_mounts_needs_no_bridge_that_waits_for_it(jobs: dict[str, str]) -> None:
+    boot = Boot(network="up", more=jobs, takes=TAKES)
+    boot.world.engine.tell_awaited()
+    boot.run(200.0)
+    assert boot.times["filesystem"]
+    assert not boot.world.engine.jobs[None, "upstart-mount-bridge"].instances
+
+
 @pytest.mark.parametrize("container", ["", "lxc"])
 @pytest.mark.parametrize("network", ["none", "up"])
 @pytest.mark.parametrize("place", ["/", "/var"])
