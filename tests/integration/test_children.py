@@ -18,10 +18,11 @@ import pytest
 from process_support import PATH, alive, make_host, needs_root, until
 
 from upstart.base.loop import Loop
+from upstart.base.priority import DEBUG
 from upstart.conf.parse import parse_job
 from upstart.daemon.keeping import Keeping
 from upstart.daemon.options import Options
-from upstart.daemon.performer import Performer
+from upstart.daemon.performer import DESCRIPTORS, RETRIES, Performer
 from upstart.engine.data import Instance
 from upstart.engine.effects import Spawn
 from upstart.engine.engine import Engine
@@ -35,6 +36,9 @@ pytestmark = needs_root
 class Table:
     """A session init's engine and performer; processes are spawned by `spawn`, and nothing happens by itself."""
 
+    #: Whether init was started with --debug.
+    debugging = False
+
     def __init__(self) -> None:
         self.engine = Engine(time.monotonic)
         self.engine.reset_job_environ({"PATH": PATH})
@@ -46,6 +50,8 @@ class Table:
         """As a program does that has the engine's state."""
         options = Options("init")
         options.user, options.cgroups, options.default_console = True, False, "none"
+        if self.debugging:
+            options.priority = DEBUG
         self.loop = Loop()
         self.performer = Performer(
             options, self.engine, self.loop, None, os.getpid(), 0o22, lambda *_: None, lambda _: None,
@@ -334,12 +340,8 @@ def test_a_start_for_which_something_lacked_is_tried_again_by_the_next_program_t
     table.until_running(instance)
 
 
-def test_a_turn_takes_one_batch_of_ends_however_often_it_is_told_of_them(
-    table: Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    count = 5 * BATCH
-    taken: list[int] = []
-    monkeypatch.setattr("upstart.daemon.children.reaped", taken.append)
+def zombies(count: int) -> list[int]:
+    """So many children that have ended, and nobody has heard of."""
     pids = []
     for _ in range(count):
         pid = os.fork()
@@ -348,6 +350,16 @@ def test_a_turn_takes_one_batch_of_ends_however_often_it_is_told_of_them(
         pids.append(pid)
     for pid in pids:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pids
+
+
+def test_a_turn_takes_one_batch_of_ends_however_often_it_is_told_of_them(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 5 * BATCH
+    taken: list[int] = []
+    monkeypatch.setattr("upstart.daemon.children.reaped", taken.append)
+    pids = zombies(count)
     table.children.reap()
     turns = 0
     while len(taken) < count:
@@ -363,19 +375,9 @@ def test_a_turn_takes_one_batch_of_ends_however_often_it_is_told_of_them(
 
 
 def test_ends_are_taken_on_where_the_turn_that_was_to_take_them_was_lost(table: Table) -> None:
-    for _ in range(BATCH + 1):
-        if os.fork() == 0:
-            os._exit(0)
-    last = pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitid(os.P_PID, last, os.WEXITED | os.WNOWAIT)
-
-    def more_is_due() -> bool:
-        table.children.reap()
-        return table.children._due
-
-    until(more_is_due)
+    last = zombies(BATCH + 2)[-1]
+    table.children.reap()
+    assert table.children._due
     table.loop._soon.clear()
     table.mend()
 
@@ -427,3 +429,67 @@ def test_nothing_is_held_for_an_instance_that_is_no_more_where_its_end_was_told_
     table.performer.close()
     table.begin()
     table.performer.restore(saved)
+
+
+def test_a_start_for_which_something_lacks_is_tried_so_often_and_told_of_once(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upstart.daemon.performer.RETRY_SECONDS", 0.0)
+    said: list[str] = []
+    table.performer._write_log = lambda priority, text: said.append(text)
+    job = table.engine.define(parse_job("web", "exec sleep 600\n", "web"))
+    table.engine.start_job(job, {})
+    table.settle()
+    tries = 0
+
+    def lack(*_: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise SpawnError("Temporary process spawn error: no", True)
+
+    monkeypatch.setattr(Spawner, "spawn", lack)
+    table.spawn()
+
+    def given_up() -> bool:
+        table.turn()
+        return not job.instances
+
+    until(given_up)
+    assert tries == RETRIES + 1 and not table.performer._retries
+    failed = "Temporary process spawn error: no"
+    assert said == [f"web: {failed}", f"Failed to spawn web main process: {failed}"]
+
+
+def test_init_may_have_the_descriptors_that_a_thousand_logs_need(table: Table) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    table.performer.close()
+    table.begin()
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == most
+
+
+@pytest.mark.parametrize("debugging", [False, True])
+def test_a_process_stops_for_a_debugger_where_init_was_started_with_debug(table: Table, debugging: bool) -> None:
+    table.performer.close()
+    table.debugging = debugging
+    table.begin()
+    job = table.engine.define(parse_job("web", "debug\nexec sleep 600\n", "web"))
+    table.engine.start_job(job, {})
+    table.settle()
+    table.spawn()
+    pid = job.instances[""].main_pid
+
+    def state() -> str:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    def program() -> str:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+
+    if debugging:
+        until(lambda: state() == "T")
+    else:
+        until(lambda: program() == "sleep" and state() == "S")
+    os.kill(pid, 9)
+    until(lambda: not alive(pid))
+    table.turn()

@@ -241,3 +241,30 @@ def test_another_is_made_where_it_is_gone_and_what_was_written_to_the_first_coun
     write(listening.path, b"two\n")
     listening.turns()
     assert [name for name, _ in listening.heard] == ["one", "torn", "two"]
+
+
+def test_empty_lines_are_nothing(listening: Listening) -> None:
+    write(listening.path, b"\n\none\n\n")
+    listening.turns()
+    assert listening.heard == [("one", {})] and not listening.said
+    # And nothing is left to be done.
+    began = time.monotonic()
+    listening.loop.turn(0.05)
+    assert time.monotonic() - began > 0.04
+
+
+def test_a_turn_ends_when_its_time_is_up(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+
+    def monotonic() -> float:
+        nonlocal now
+        now += 0.6 * eventfifo.SLICE
+        return now
+
+    monkeypatch.setattr(eventfifo, "time", SimpleNamespace(monotonic=monotonic))
+    write(listening.path, b"".join(b"event N=%d\n" % number for number in range(10)))
+    before = 0
+    while before < 10:
+        listening.loop.turn(0)
+        assert len(listening.heard) - before <= 2
+        before = len(listening.heard)

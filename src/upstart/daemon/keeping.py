@@ -40,7 +40,7 @@ class Kept:
 
     __slots__ = ("fd", "given", "name")
 
-    def __init__(self, fd: int, name: str, given: bool = False) -> None:
+    def __init__(self, fd: int, name: str, given: bool) -> None:
         self.fd = fd
         self.name = name
         self.given = given

@@ -68,21 +68,17 @@ class Watching:
         if self._running.get((instance, process)) is running:
             self.watch(instance, process, running)
 
-    def watch_log(self, running: Running, log: JobLog) -> None:
-        """Take the output as it comes."""
-        running.log = log
-        self._read_on(running, log)
-
     # Functions within that name each other would be left to the garbage collector, with all they hold.
 
-    def _read_on(self, running: Running, log: JobLog) -> None:
-        if running.log is log and running.log_watch < 0 and log.fd >= 0:
+    def watch_log(self, running: Running, log: JobLog) -> None:
+        """Take the output as it comes, unless that is done or ``log``, the process's, is closed."""
+        if running.log_watch < 0 and log.fd >= 0:
             running.log_watch = self._loop.add_fd(log.fd, READ, lambda events: self._readable(running, log))
 
     def _readable(self, running: Running, log: JobLog) -> None:
         if log.file.behind:
             self.end_log(running)
-            log.file.when_answered(lambda: self._read_on(running, log))
+            log.file.when_answered(lambda: self.watch_log(running, log))
         elif not log.on_readable():
             self.end_log(running)
             log.close()
