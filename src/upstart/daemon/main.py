@@ -294,7 +294,7 @@ def begin(daemon: Daemon) -> None:
         daemon.logger.to_standard = False
     if not options.restart:
         if options.system:
-            daemon.performer.run_own(daemon.argv[0])
+            daemon.performer.begin_boot(daemon.argv[0])
         if options.startup:
             event = options.startup_event = first_event(daemon)
             if options.system:

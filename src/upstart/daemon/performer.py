@@ -22,7 +22,6 @@ from upstart.process.group import Group
 from upstart.process.helper import SETTLED
 from upstart.process.kill import ALL, kill_members
 from upstart.process.log import JobLog, log_path
-from upstart.process.ownprograms import OwnPrograms
 from upstart.process.spawn import Spawner, SpawnError, SpawnRequest, prepare
 
 TYPE_CHECKING = False
@@ -115,10 +114,10 @@ class Performer:
         if self._cgroups is not None:
             self._cgroups.offer_controllers()
 
-    def run_own(self, program: str) -> None:
-        """While this boot is young, run programs that are installed with ``program``, which is ours, without executing
-        them."""
-        self._spawner.own = OwnPrograms(program)
+    def begin_boot(self, program: str) -> None:
+        """While this boot is young, be patient with the disk, and run programs that are installed with ``program``,
+        which is ours, without executing them."""
+        self._spawner.begin_boot(program)
 
     def guard(self, now: bool = False) -> None:
         """Have the start of processes watched, as others run by now that might hold us in it."""

@@ -23,7 +23,7 @@ from upstart.process.group import CgroupError
 from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
 from upstart.process.limits import LIMITS, original_descriptors, set_limit
 from upstart.process.places import above_all, move, place_sockets
-from upstart.process.program import DEFAULT_PATH, SCRIPT_FD, SHELL
+from upstart.process.program import SCRIPT_FD, execute
 from upstart.process.request import FIRST_SOCKET
 
 TYPE_CHECKING = False
@@ -43,8 +43,6 @@ else:
 CONSOLE = "/dev/console"
 #: Every signal whose handling can be changed; two are the C library's own.
 SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-#: execvp(3) goes on to the next directory of PATH after these.
-_TRY_NEXT = frozenset((errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ENODEV, errno.ETIMEDOUT))
 
 
 class Failure(Exception):
@@ -111,7 +109,7 @@ def run(setup: Setup) -> NoReturn:
                 # As the exec would, which tells init that the program runs.
                 os.close(error)
                 ownprograms.run(script, setup.argv, setup.request.env)
-            _execute(setup.argv, setup.request.env)
+            execute(setup.argv, setup.request.env)
         except OSError as reason:
             raise Failure("exec", reason.errno or 0)
         except MemoryError:
@@ -383,36 +381,3 @@ def _supplementary_groups(user: str, gid: int) -> None:
             os.setgroups([gid])
             return
     os.initgroups(user, gid)
-
-
-def _execute(argv: list[str], env: dict[str, str]) -> None:
-    """execvp(3) with the PATH of ``env``; returns only by raising OSError."""
-    if not argv or not argv[0]:
-        raise OSError(errno.ENOENT, "no command")
-    name = argv[0]
-    if "/" in name:
-        _exec(name, argv, env)
-    denied = False
-    last = OSError(errno.ENOENT, "not found")
-    for directory in env.get("PATH", DEFAULT_PATH).split(":"):
-        try:
-            _exec(f"{directory}/{name}" if directory else name, argv, env)
-        except OSError as error:
-            if error.errno == errno.EACCES:
-                denied = True
-            elif error.errno not in _TRY_NEXT:
-                raise
-            last = error
-    if denied:
-        raise OSError(errno.EACCES, "not executable")
-    raise last
-
-
-def _exec(path: str, argv: list[str], env: dict[str, str]) -> None:
-    try:
-        os.execve(path, argv, env)
-    except OSError as error:
-        if error.errno != errno.ENOEXEC:
-            raise
-        # As execvp(3) does with a script that names no interpreter.
-        os.execve(SHELL, [SHELL, path, *argv[1:]], env)

@@ -10,7 +10,7 @@ fork, for which it need not wait, and goes on doing so for `REST` seconds.  The 
 since opening one may wait as well.
 
 What is always true here: init waits for the guard no longer than `ANSWER_SECONDS`, `BUSY_SECONDS` while it lacks a
-processor, and does without it (by forks) where it does not run, does not answer, or was killed or stopped.  It is
+processor, and does without it (by forks) where it does not run, has yet to answer, or was killed or stopped.  It is
 started by a fork, so that its own start holds nothing, and is ready at once.  Later a small program takes its place
 (`Guard.small`), since a fork comes to hold all that init has changed; what holds the start of that program may hold
 init's posix_spawn as well, so the fork goes on until the other watches.  It ends when init closes its pipe, ends, or
@@ -38,28 +38,38 @@ else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
 
-#: Seconds: what an exec may take before it is cut short, and again and again until init is free.
+#: Seconds: what an exec may take before it is cut short, and again and again until init is free; the same in a boot,
+#: which no client watches, and whose programs come from the disk.
 HELD = 0.025
+HELD_IN_A_BOOT = 0.5
 #: Seconds that init waits for an answer: a file that is not to be had sooner is started with a fork.
 ANSWER_SECONDS = 0.02
 #: The same for what the guard has done: it is at work then, and must not be taken for idle; and for any answer while
 #: the guard only waits for a processor.
 BUSY_SECONDS = 0.2
+#: Seconds for which an answer may stay away, as while a disk has to be read, until the guard counts as lost.
+OWED_SECONDS = 2.0
 #: Seconds without the guard after it had to act or was lost.  Longer than the scripts of a shutdown wait for processes
 #: that they have told to end: a new guard would be one more.
 REST = 15.0
 
-_SET, _OFF = timerfd_setting(HELD), timerfd_setting(0)
+_OFF = timerfd_setting(0)
 with open(os.path.join(os.path.dirname(__file__), "guarding.py"), "rb") as _file:
     _PROGRAM = _file.read()
 
 
 class Guard:
-    """The guard of this init, started when it is first wanted; ``small``: as a program of its own, not as a fork."""
+    """The guard of this init, started when it is first wanted; ``small``: as a program of its own, not as a fork.
 
-    __slots__ = ("_answers", "_began", "_home", "_poll", "_ready", "_requests", "_rest", "_timer", "pid", "small")
+    ``held``: seconds that an exec may take.
+    """
 
-    def __init__(self, small: bool = False) -> None:
+    __slots__ = (
+        "_answers", "_began", "_held", "_home", "_owed", "_poll", "_ready", "_requests", "_rest", "_set", "_timer",
+        "pid", "small",
+    )  # fmt: skip
+
+    def __init__(self, small: bool = False, held: float = HELD) -> None:
         #: The process, 0 where there is none.
         self.pid = 0
         self.small = small
@@ -68,6 +78,10 @@ class Guard:
         self._answers = self._requests = self._timer = -1
         self._poll = select.poll()
         self._began = self._rest = 0.0
+        self._held = held
+        self._set = timerfd_setting(held)
+        #: Since when an answer is awaited that nobody needs any more; 0.0 where there is none.
+        self._owed = 0.0
 
     def watches(self, home: str) -> bool:
         """Whether a process may be started in its care now; one that does not run is started, for later.
@@ -83,9 +97,21 @@ class Guard:
             return False
         if not self._lives():
             self._lose()
+        elif self._owed:
+            return self._has_answered()
         elif not self._ready and self._poll.poll(0):
             self._ready = os.read(self._answers, 1) == READY
         return self._ready
+
+    def _has_answered(self) -> bool:
+        """Whether what it was asked for has come at last; it looks at a file until then, and not at the timer."""
+        if self._poll.poll(0):
+            os.read(self._answers, 4096)
+            self._owed = 0.0
+            return True
+        if time.monotonic() - self._owed > OWED_SECONDS:
+            self._lose()
+        return False
 
     def _lives(self) -> bool:
         try:
@@ -95,17 +121,19 @@ class Guard:
             return False
 
     def arm(self) -> None:
-        """From now on, until `disarm`, init may be held no longer than `HELD`."""
+        """From now on, until `disarm`, init may be held no longer than ``held``."""
         self._began = time.monotonic()
-        timerfd_settime(self._timer, _SET)
+        timerfd_settime(self._timer, self._set)
 
     def disarm(self) -> tuple[int, bool]:
         """The end of that: (the child that was killed or 0, whether init was moved out of a job's cgroup)."""
         timerfd_settime(self._timer, _OFF)
-        if self.armed_for() < HELD:
+        if self.armed_for() < self._held:
             return 0, False
         answer = self._ask(ACTED, BUSY_SECONDS)
         if answer is None:
+            # What it has done nobody knows.
+            self._lose()
             return 0, False
         killed, moved = map(int, answer.split())
         if killed or moved:
@@ -136,6 +164,9 @@ class Guard:
                 answer = os.read(self._answers, 4096)
                 if answer:
                     return answer
+            elif self._ready:
+                self._owed = time.monotonic()
+                return None
         except OSError:
             pass
         self._lose()
@@ -168,6 +199,7 @@ class Guard:
                 close(fd)
         self.pid = 0
         self._ready = False
+        self._owed = 0.0
 
     def _start(self, home: str) -> None:
         """Start it; where that is impossible now, later."""

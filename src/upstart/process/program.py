@@ -1,4 +1,5 @@
-"""What a process of a job executes: its argument list, and whether init may execute it without a fork.
+"""What a process of a job executes: its argument list, how a fork's child executes it, and whether init may do so
+without a fork.
 
 posix_spawn(3) holds its caller until the program is executed, so init may only use it where nothing on the way can
 wait: not a hung NFS mount, an automounter, a FIFO, or a disk.  `Programs.find` therefore looks the program up with
@@ -33,10 +34,14 @@ SCRIPT_FD = 9
 #: execvp(3) without PATH in the environment (what glibc's confstr gives).
 DEFAULT_PATH = "/bin:/usr/bin"
 
+#: execvp(3) goes on to the next directory of PATH after these.
+_TRY_NEXT = frozenset((errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ENODEV, errno.ETIMEDOUT))
 #: Symbolic links and interpreters of interpreters that are followed, as in the kernel.
 _INTERPRETERS = 4
 _RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED
 _CACHE_SIZE = 4096
+#: Bytes that the kernel looks at to see how a file is executed.
+_HEAD = 256
 
 
 def split_words(command: str) -> list[str]:
@@ -90,10 +95,47 @@ def beginning(script_fd: int, sockets: bool) -> str:
     return "; ".join([*words, *([_LISTENING] if sockets else [])]) + "\n" if words or sockets else ""
 
 
+def execute(argv: list[str], env: dict[str, str]) -> None:
+    """execvp(3) with the PATH of ``env``; returns only by raising OSError."""
+    if not argv or not argv[0]:
+        raise OSError(errno.ENOENT, "no command")
+    name = argv[0]
+    if "/" in name:
+        _exec(name, argv, env)
+    denied = False
+    last = OSError(errno.ENOENT, "not found")
+    for directory in env.get("PATH", DEFAULT_PATH).split(":"):
+        try:
+            _exec(f"{directory}/{name}" if directory else name, argv, env)
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                denied = True
+            elif error.errno not in _TRY_NEXT:
+                raise
+            last = error
+    if denied:
+        raise OSError(errno.EACCES, "not executable")
+    raise last
+
+
+def _exec(path: str, argv: list[str], env: dict[str, str]) -> None:
+    try:
+        os.execve(path, argv, env)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        # As execvp(3) does with a script that names no interpreter.
+        os.execve(SHELL, [SHELL, path, *argv[1:]], env)
+
+
 class Programs:
-    """Finds programs that can be executed without waiting; remembers which files it has looked into."""
+    """Finds programs that can be executed without waiting; remembers which files it has looked into.
+
+    ``waits``: it may wait for a disk, as a boot does for all that it reads.
+    """
 
     def __init__(self) -> None:
+        self.waits = False
         self._roots: list[tuple[int, str]] = []
         self._seen: dict[tuple[int, int, int, int], str] = {}
         root = _directory("/")
@@ -160,20 +202,22 @@ class Programs:
         try:
             fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
             try:
-                return _read_cached(fd)
+                return os.read(fd, _HEAD) if self.waits else _read_cached(fd)
             finally:
                 close(fd)
         except OSError:
             return None
 
     def _open(self, path: str, flags: int) -> int:
-        """Open ``path`` from cache without leaving its file system; EXDEV or EAGAIN say that this cannot be done."""
+        """Open ``path`` without leaving its file system, and from cache unless it may be waited for; EXDEV or EAGAIN
+        say that this cannot be done."""
         error = OSError(errno.EXDEV, "no directory to start from")
+        resolve = _RESOLVE & ~RESOLVE_CACHED if self.waits else _RESOLVE
         for fd, prefix in self._roots:
             if not path.startswith(prefix):
                 continue
             try:
-                return openat2(fd, os.fsencode(path[len(prefix) :].lstrip("/")), flags, _RESOLVE)
+                return openat2(fd, os.fsencode(path[len(prefix) :].lstrip("/")), flags, resolve)
             except OSError as reason:
                 if reason.errno != errno.EXDEV:
                     raise
@@ -194,14 +238,14 @@ def _interpreter(head: bytes) -> str | None:
 
 def _read_cached(fd: int) -> bytes:
     """The first bytes of a file, EAGAIN where they would have to come from a disk."""
-    buffer = bytearray(256)
+    buffer = bytearray(_HEAD)
     try:
         size = os.preadv(fd, [buffer], 0, os.RWF_NOWAIT)
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
         # tmpfs and overlayfs cannot tell; it is the file system that init itself runs from.
-        return os.read(fd, 256)
+        return os.read(fd, _HEAD)
     return bytes(buffer[:size])
 
 

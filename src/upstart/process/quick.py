@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 
 from upstart.base.closing import close
 from upstart.base.syscalls import Spawner
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     Action = tuple[int, ...] | tuple[int, int, str, int, int]
 
 _GROUP_FILE = "/etc/group"
+#: Seconds for which a boot goes on without its guard, which has yet to begin.
+FIRST_SECONDS = 3.0
 
 
 class Quick:
@@ -38,7 +41,10 @@ class Quick:
     ``guard`` is ``None`` until others run that could hold us: a boot does not wait for it.
     """
 
-    __slots__ = ("_cgroups", "_groups", "_low", "_next_guard", "_programs", "_spawner", "_user_mode", "guard")
+    __slots__ = (
+        "_booting", "_cgroups", "_groups", "_low", "_next_guard", "_next_since", "_programs", "_spawner", "_user_mode",
+        "guard",
+    )  # fmt: skip
 
     def __init__(self, user_mode: bool, cgroups: Cgroups | None) -> None:
         self._user_mode = user_mode
@@ -49,8 +55,28 @@ class Quick:
         # posix_spawn(3) refuses descriptors above the soft limit that the job is to have: spare low numbers.
         self._low = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         self.guard: Guard | None = None
-        #: What is to take its place as soon as it watches.
+        #: What is to take its place as soon as it watches, and since when.
         self._next_guard: Guard | None = None
+        self._next_since = 0.0
+        self._booting = False
+
+    def begin_boot(self) -> None:
+        """Until there is a guard that watches, wait for the disk that programs come from."""
+        self._booting = self._programs.waits = True
+
+    def begin_guard(self) -> bool:
+        """Have what may wait watched from now on, in a boot as soon as that is possible; False: that was said before.
+        """
+        if self.guard is not None or self._next_guard is not None:
+            return False
+        from upstart.process.guard import HELD_IN_A_BOOT, Guard
+
+        if self._booting:
+            self._next_guard = Guard(held=HELD_IN_A_BOOT)
+            self._next_since = time.monotonic()
+        else:
+            self.guard = Guard()
+        return True
 
     def close(self) -> None:
         """Close the descriptors kept."""
@@ -67,11 +93,16 @@ class Quick:
 
     def watched(self) -> bool:
         """Whether init may do now what might hold it."""
+        if self.guard is None and self._next_guard is not None:
+            if not self._next_guard.watches(self._home) and time.monotonic() - self._next_since < FIRST_SECONDS:
+                return True
+            self.guard, self._next_guard, self._programs.waits = self._next_guard, None, False
         guard = self.guard
         return guard is None or guard.watches(self._home)
 
     def settle_guard(self) -> bool:
         """Have a guard that is a fork of ours replaced by a small program; whether that is so now, or needs no more."""
+        self.watched()
         guard = self.guard
         if guard is None or guard.small:
             return True

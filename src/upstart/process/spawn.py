@@ -26,6 +26,7 @@ from upstart.process.group import CgroupError, Group, killed
 from upstart.process.kernel import open_pty
 from upstart.process.members import Members
 from upstart.process.orphans import boot_ticks
+from upstart.process.ownprograms import OwnPrograms
 from upstart.process.program import SCRIPT_FD, arguments, beginning
 from upstart.process.quick import Quick
 from upstart.process.request import FIRST_SOCKET, SpawnRequest
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from upstart.process.cgroup import Cgroups
     from upstart.process.cgroupkeys import Plan
-    from upstart.process.ownprograms import OwnPrograms
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
@@ -161,17 +161,21 @@ class Spawner:
             except OSError:
                 pass
 
+    def begin_boot(self, program: str) -> None:
+        """Nobody waits yet for an init that boots, and all that it starts is to be read from the disk.
+
+        ``program`` is the script that it was started by (`upstart.process.ownprograms`).
+        """
+        self.own = OwnPrograms(program)
+        self._quick.begin_boot()
+
     def guard(self, now: bool = False) -> bool:
         """From now on others run that could hold us: have what may wait watched (`upstart.process.guard`).
 
         The guard is started ``now``, and what `prepare` has ready is made; or when the next process is started.  Gives
         whether this was said for the first time.
         """
-        from upstart.process.guard import Guard
-
-        first = self._quick.guard is None
-        if first:
-            self._quick.guard = Guard()
+        first = self._quick.begin_guard()
         if now:
             self._quick.watched()
             self.prepare()
