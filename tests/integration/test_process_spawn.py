@@ -268,6 +268,9 @@ def test_console_output_and_owner(plain: Host, monkeypatch: pytest.MonkeyPatch) 
         result = plain.spawn(plain.job("echo output; read x </dev/tty || echo none", script=True), console="output")
         plain.wait(result.pid)
         assert b"output" in os.read(master, 1000)
+        # That needs no code in the child.
+        result = plain.spawn(plain.job("/bin/true"), console="output")
+        assert result.ready and plain.wait(result.pid) == 0
     finally:
         os.close(master)
         os.close(slave)

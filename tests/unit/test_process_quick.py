@@ -29,7 +29,7 @@ class Spawning:
         self.calls: list[list[tuple[int, ...]]] = []
         called = self.called
         monkeypatch.setattr(Spawner, "spawn", lambda self, *asked: called(*asked))
-        monkeypatch.setattr("upstart.process.program.Programs.find", lambda self, name, env, head: name)
+        monkeypatch.setattr("upstart.process.program.Programs.find", lambda self, name, *_: name)
         monkeypatch.setattr("resource.setrlimit", lambda *args: None)
         self.quick = Quick(True, None)
         self.script, self.other = os.pipe()

@@ -147,10 +147,14 @@ class Guard:
     def head(self, fd: int) -> bytes | None:
         """The first bytes of the file that ``fd`` is a path descriptor of, ``None`` if they are not to be had soon.
 
-        This and the next are for when `watches` is true.
+        This and the next two are for when `watches` is true.
         """
         answer = self._ask(HEAD + b"/proc/%d/fd/%d" % (os.getpid(), fd), ANSWER_SECONDS)
         return answer[1:] if answer is not None and answer[:1] == YES else None
+
+    def look(self, path: str) -> bool:
+        """Look ``path`` up, so that the kernel knows of it; whether that is done."""
+        return self._ask(HEAD + os.fsencode(path), ANSWER_SECONDS) is not None
 
     def root_has_groups(self) -> bool | None:
         """Whether the group file makes root a member of any group, ``None`` if that is not to be had soon."""

@@ -6,7 +6,7 @@ its memory (`environ`, which is init's, and `cmdline`, of one word).  It runs th
 have been executed, which is one that our packages install, found as the exec would have found it.  What it has is what
 the job asks for, no descriptor, handler or variable of init's, and nothing that it does or raises leads back into
 init's code.  Only an init that has just booted may do this: once packages may have been replaced, modules that are
-loaded and files would be of two versions.  It is no reason for a fork: what init can start without one it executes.
+loaded and files would be of two versions.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class OwnPrograms:
         """The script that executing ``argv`` would run, ``None`` where that is not one of ours, or where it needs what
         only an exec gives.
 
-        For the child, which may wait for the files that this reads.
+        It reads files, for which it may wait.
         """
         job = request.job_class
         if not self._beginning or job.apparmor_switch is not None or job.debug or "expect" in vars(job):

@@ -16,7 +16,13 @@ import os
 import stat
 
 from upstart.base.closing import close
-from upstart.base.syscalls import RESOLVE_CACHED, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
+from upstart.base.syscalls import (
+    RESOLVE_CACHED,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_XDEV,
+    openat2,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from upstart.conf.jobclass import ProcessDef
 
     Head = Callable[[int], bytes | None]
+    Look = Callable[[str], bool]
 
 SHELL = "/bin/sh"
 #: A command that contains one of these is given to the shell (the original's list).
@@ -136,48 +143,55 @@ class Programs:
 
     def __init__(self) -> None:
         self.waits = False
-        self._roots: list[tuple[int, str]] = []
+        #: Directories, what the paths below each begin with, and how these are resolved.
+        self._roots: list[tuple[int, str, int]] = []
         self._seen: dict[tuple[int, int, int, int], str] = {}
         root = _directory("/")
         if root < 0:
             return
-        self._roots.append((root, "/"))
+        # Else the kernel takes what an absolute symbolic link leads to for another file system's.
+        self._roots.append((root, "/", RESOLVE_IN_ROOT))
         usr = _directory("/usr")
         if usr >= 0:
             if os.fstat(usr).st_dev == os.fstat(root).st_dev:
                 close(usr)
             else:
-                self._roots.append((usr, "/usr/"))
+                self._roots.append((usr, "/usr/", 0))
 
     def close(self) -> None:
         """Close the directories kept open."""
-        for fd, _prefix in self._roots:
+        for fd, _prefix, _how in self._roots:
             close(fd)
         self._roots = []
 
-    def find(self, name: str, env: Mapping[str, str], head: Head | None = None) -> str | None:
+    def find(
+        self, name: str, env: Mapping[str, str], head: Head | None = None, look: Look | None = None
+    ) -> str | None:
         """The path that execvp(3) would execute for ``name``, or ``None`` where only trying in a child can tell.
 
-        ``head`` gives the first bytes of the file that its argument is a path descriptor of, or ``None``.
+        ``head`` gives the first bytes of the file that its argument is a path descriptor of, or ``None``.  ``look``
+        looks a path up, so that the kernel knows of it, and says whether it has.
         """
         if "/" in name:
-            return name if name.startswith("/") and self._runs(name, _INTERPRETERS, head) is True else None
+            return name if name.startswith("/") and self._runs(name, _INTERPRETERS, head, look) is True else None
         for directory in env.get("PATH", DEFAULT_PATH).split(":"):
             if not directory.startswith("/"):
                 return None
             path = f"{directory}/{name}"
-            found = self._runs(path, _INTERPRETERS, head)
+            found = self._runs(path, _INTERPRETERS, head, look)
             if found is not None:
                 return path if found else None
         return None
 
-    def _runs(self, path: str, depth: int, head: Head | None) -> bool | None:
+    def _runs(self, path: str, depth: int, head: Head | None, look: Look | None) -> bool | None:
         """True: ``path`` can be executed at once; ``None``: it does not exist; False: that cannot be told here."""
         if depth == 0:
             return False
         try:
             fd = self._open(path, os.O_PATH)
         except OSError as error:
+            if error.errno == errno.EAGAIN and look is not None and look(path):
+                return self._runs(path, depth, head, None)
             return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else False
         try:
             info = os.fstat(fd)
@@ -195,7 +209,7 @@ class Programs:
                 self._seen[key] = interpreter
         finally:
             close(fd)
-        return interpreter == "" or self._runs(interpreter, depth - 1, head) is True
+        return interpreter == "" or self._runs(interpreter, depth - 1, head, look) is True
 
     def _head(self, path: str) -> bytes | None:
         """The first bytes of a file, ``None`` if they are not to be had at once."""
@@ -213,11 +227,11 @@ class Programs:
         say that this cannot be done."""
         error = OSError(errno.EXDEV, "no directory to start from")
         resolve = _RESOLVE & ~RESOLVE_CACHED if self.waits else _RESOLVE
-        for fd, prefix in self._roots:
+        for fd, prefix, how in self._roots:
             if not path.startswith(prefix):
                 continue
             try:
-                return openat2(fd, os.fsencode(path[len(prefix) :].lstrip("/")), flags, resolve)
+                return openat2(fd, os.fsencode(path[len(prefix) :].lstrip("/")), flags, resolve | how)
             except OSError as reason:
                 if reason.errno != errno.EXDEV:
                     raise

@@ -64,10 +64,15 @@ class Quick:
         """Until there is a guard that watches, wait for the disk that programs come from."""
         self._booting = self._programs.waits = True
 
+    @property
+    def unguarded(self) -> bool:
+        """Whether nobody has said yet that others may hold us."""
+        return self.guard is None and self._next_guard is None
+
     def begin_guard(self) -> bool:
         """Have what may wait watched from now on, in a boot as soon as that is possible; False: that was said before.
         """
-        if self.guard is not None or self._next_guard is not None:
+        if not self.unguarded:
             return False
         from upstart.process.guard import HELD_IN_A_BOOT, Guard
 
@@ -127,7 +132,7 @@ class Quick:
         """Whether no stanza needs a fork."""
         request = setup.request
         job = request.job_class
-        if request.console not in ("log", "none") or setup.pause or setup.profile is not None or not setup.argv:
+        if request.console == "owner" or setup.pause or setup.profile is not None or not setup.argv:
             return False
         if request.process != "security":
             if job.limits or setup.plan is not None or request.session is not None:
@@ -164,13 +169,13 @@ class Quick:
         if not self._serves(setup) or not self.watched():
             return 0
         guard = self.guard
-        head = guard.head if guard is not None else None
-        program = self._programs.find(setup.argv[0], setup.request.env, head)
+        head, look = (guard.head, guard.look) if guard is not None else (None, None)
+        program = self._programs.find(setup.argv[0], setup.request.env, head, look)
         argv = setup.argv
         if program is not None and setup.sockets:
             argv = listening(argv, setup.request.env)
             if argv and argv[0] != setup.argv[0]:
-                program = self._programs.find(argv[0], setup.request.env, head)
+                program = self._programs.find(argv[0], setup.request.env, head, look)
         if program is None or not argv:
             return 0
         soft, hard = original_descriptors()
@@ -192,8 +197,10 @@ class Quick:
             output = os.dup2(output, self._low[0], inheritable=False)
         if script >= soft:
             script = os.dup2(script, self._low[1], inheritable=False)
+        # The kernel lets nobody wait for the console.  Where there is none the fork finds out what is to be done.
+        place = child.CONSOLE if request.console == "output" else os.devnull
         actions: list[Action] = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR | os.O_NOCTTY, 0),
+            (os.POSIX_SPAWN_OPEN, 0, place, os.O_RDWR | os.O_NOCTTY, 0),
             (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 1),
             (os.POSIX_SPAWN_DUP2, output if output >= 0 else 0, 2),
         ]

@@ -214,8 +214,7 @@ class Spawner:
                 result.script_feed = (fds.feed, feed)
             members.group = setup.group if setup.plan is None else Group(f"{setup.base}/{setup.plan.name}", False)
             warded = request.warded and setup.group is None and not setup.pause
-            setup.own = self.own
-            if warded or not self._quick.spawn(setup):
+            if warded or self._is_own(setup) or not self._quick.spawn(setup):
                 self._by_fork(setup, fds, warded)
         except (OSError, MemoryError) as error:
             if not members.pid:
@@ -231,6 +230,14 @@ class Spawner:
         fds.close_child()
         result.ready, result.error_fd, result.output_fd = fds.error < 0, fds.error, fds.output
         return result
+
+    def _is_own(self, setup: child.Setup) -> bool:
+        """Whether the program is one of ours, for which a fork is the quicker way.
+
+        Once clients are served only the child looks for that, where one is forked anyway.
+        """
+        setup.own = self.own
+        return self.own is not None and self._quick.unguarded and self.own.find(setup.request, setup.argv) is not None
 
     def _names(self, setup: child.Setup) -> None:
         """Expand what the stanzas name, and find the cgroup."""
