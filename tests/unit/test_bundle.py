@@ -274,3 +274,19 @@ print(len(used), [finder for finder in sys.meta_path if not isinstance(finder, t
     lines = run_installed(installed, code).splitlines()
     assert lines.pop() == "1 []"
     assert set(lines) == {"__future__", "upstart", "upstart.base", "upstart.base.bundle"}
+
+
+def test_mountall_which_its_first_fork_runs_comes_from_it_too(installed: Path) -> None:
+    code = """
+from upstart.base.bundle import path_of, use
+use(path_of("upstart.daemon.main"))
+import upstart.daemon.main
+known = set(sys.modules)
+import upstart.mounts.main
+from upstart.mounts import console, devices, events, files, first, perform, processes, reducer, statefile, tablewatch
+print(*{type(module.__loader__).__name__ for name, module in sys.modules.items() if name not in known})
+print("upstart.daemon.manager" in sys.modules, "json" in sys.modules)
+"""
+    kinds, others = run_installed(installed, code).splitlines()
+    assert set(kinds.split()) <= {"Bundle", "type", "ExtensionFileLoader"} and "Bundle" in kinds.split()
+    assert others == "False False"

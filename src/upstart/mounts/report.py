@@ -6,8 +6,6 @@ text is for people and may change; the names in the JSON stay.
 
 from __future__ import annotations
 
-import json
-
 from upstart.mounts.core import EVENTS
 from upstart.mounts.reducer import Reducer
 from upstart.mounts.state import (
@@ -207,4 +205,6 @@ def printable(text: str) -> str:
 
 
 def as_json(document: dict[str, Any]) -> str:
+    import json
+
     return json.dumps(document, indent=2) + "\n"

@@ -7,6 +7,7 @@ any more, are deleted.
 
 from __future__ import annotations
 
+import ast
 import glob
 import os
 import subprocess
@@ -22,19 +23,28 @@ if TYPE_CHECKING:
 
     from upstart.base.bundle import Module
 
-#: The module of each program, and the modules that it loads with what is named there, when what is urgent is done.
+#: The module of each program; where the modules are named that it loads later; and a program that it runs in a fork
+#: before it has forgotten the bundle (`upstart.process.ownprograms`).
 PROGRAMS = {
-    "upstart.daemon.main": "upstart.daemon.daemon.REST",
+    "upstart.daemon.main": ("upstart.daemon.daemon.REST", "upstart.mounts.main"),
 }
-#: Loads what a program does, as it does, and only then what makes a bundle of that.
+#: Loads what a program does, as it does, then what its fork does, and only then what makes a bundle of that.
 LOADING = """
 import sys
-program, rest, *sys.path = sys.argv[1:]
+program, later, forked, names, *sys.path = sys.argv[1:]
 known = set(sys.modules)
 __import__(program)
-place, _, names = rest.rpartition(".")
-for name in getattr(sys.modules[place], names):
+place, _, rest = later.rpartition(".")
+for name in getattr(sys.modules[place], rest):
     __import__(name)
+__import__(forked)
+for name in names.split():
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        # Something in a module that is none itself.
+        if error.name != name:
+            raise
 loaded = [name for name in sys.modules if name not in known]
 from upstart.tools.makebundles import bundle_of
 sys.stdout.buffer.write(bundle_of(loaded))
@@ -56,14 +66,32 @@ def bundle_of(names: Iterable[str]) -> bytes:
     return pack(modules)
 
 
-def make(program: str, rest: str) -> None:
+def imported_later(program: str) -> list[str]:
+    """The modules of its own room that functions of a program's module import, and what may be such modules.
+
+    Others are for messages and the like.
+    """
+    room, _, name = program.rpartition(".")
+    directory = os.path.dirname(os.path.dirname(path_of(program)))
+    with open(f"{directory}/{name}.py", encoding="utf-8") as file:
+        functions = [node for node in ast.walk(ast.parse(file.read())) if isinstance(node, ast.FunctionDef)]
+    found: list[str] = []
+    for node in (node for function in functions for node in ast.walk(function)):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [each for each in dict.fromkeys(found) if each.startswith(f"{room}.")]
+
+
+def make(program: str) -> None:
     """Write the bundle of a program, and delete those of other interpreters.
 
     OSError, or CalledProcessError after a message.
     """
     path = path_of(program)
+    later, forked = PROGRAMS[program]
+    names = " ".join(imported_later(forked))
     # Which columns of a line code stands for takes a tenth of its memory, and is shown by nothing of ours.
-    command = [sys.executable, "-IS", "-X", "no_debug_ranges", "-c", LOADING, program, rest, *sys.path]
+    command = [sys.executable, "-IS", "-X", "no_debug_ranges", "-c", LOADING, program, later, forked, names, *sys.path]
     data = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     os.makedirs(os.path.dirname(path), exist_ok=True)
     write_whole_data(path, data, 0o644)
@@ -76,9 +104,9 @@ def make(program: str, rest: str) -> None:
 def main() -> int:
     """Make all of them; 1 if one cannot be made: its program starts without."""
     status = 0
-    for program, rest in PROGRAMS.items():
+    for program in PROGRAMS:
         try:
-            make(program, rest)
+            make(program)
         except (OSError, subprocess.CalledProcessError) as error:
             reason = error.strerror if isinstance(error, OSError) else "see above"
             print(f"make-bundles: Unable to make the bundle of {program}: {reason}", file=sys.stderr)
