@@ -630,6 +630,23 @@ class TestServiceStep:
     def write(self, tmp_path: Path, name: str, text: str) -> None:
         (tmp_path / name).write_text(text)
 
+    def test_the_bus_has_its_directories_by_few_programs(self, tmp_path: Path) -> None:
+        for name in ("mkdir", "ln", "rm", "chmod"):
+            self.write(tmp_path, f"bin/{name}", f'#!/bin/sh\necho {name}\nexec /bin/{name} "$@"\n')
+            (tmp_path / "bin" / name).chmod(0o755)
+        (tmp_path / "var/lib/dbus").mkdir(parents=True)
+        self.write(tmp_path, "var/lib/dbus/machine-id", "x\n")
+        bus, calls = tmp_path / "run/dbus", tmp_path / "run/upstart/bus-calls"
+        owned = f"chown messagebus:messagebus {bus} {calls}"
+        assert self.run(tmp_path, "dbus").stdout.splitlines() == ["mkdir", "mkdir", owned, "ln"]
+        assert (bus.stat().st_mode & 0o777, calls.stat().st_mode & 0o777) == (0o755, 0o700)
+        assert (tmp_path / "run/dbus-1/system-services").is_dir()
+        assert os.readlink(tmp_path / "run/upstart/system-bus.conf") == "/usr/share/upstart/system-bus.conf"
+        # Once more, with what a bus has left.
+        self.write(tmp_path, "run/dbus/system_bus_socket", "")
+        assert self.run(tmp_path, "dbus").stdout.splitlines() == ["mkdir", "ln", "rm"]
+        assert not (bus / "system_bus_socket").exists()
+
     def test_once_is_once_a_boot_and_again_after_a_failure(self, tmp_path: Path) -> None:
         assert self.run(tmp_path, "once", "x", "false").returncode == 1
         assert self.run(tmp_path, "once", "x", "echo", "loaded").stdout == "loaded\n"
