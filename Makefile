@@ -15,6 +15,7 @@
 # make check-daemons  a dozen real servers and ten wrappers, with each of expect none, fork and daemon
 # make bench    how fast all that is, beside another init where one is given
 # make bench-boot  a boot to the login prompt and its memory, beside every other init of the release
+# make bench-cloud  a boot that cloud-init configures, beside systemd's
 # make deb      the Debian packages, below build/deb/
 #
 # Whatever is missing is installed by apt. RELEASE chooses the Debian to boot and to build packages for; those of another
@@ -45,7 +46,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-ways check-clients check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot faults clean
+.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-ways check-clients check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot bench-cloud faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -181,6 +182,11 @@ bench: all $(if $(filter-out 0,$(BOOT)),deb)
 bench-boot: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
 	@RELEASE=$(RELEASE) ROUNDS=$(ROUNDS) INITS="$(INITS)" WRITE=$(WRITE) $(PYTHON) tests/bench/boot_race.py
+
+# The same image and data for cloud-init with Upstart and with systemd, in turns; ROUNDS=, INITS= and WRITE=1 likewise.
+bench-cloud: deb
+	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
+	@RELEASE=$(RELEASE) ROUNDS=$(ROUNDS) INITS="$(INITS)" WRITE=$(WRITE) $(PYTHON) tests/bench/cloud_race.py
 
 clean:
 	rm -rf build

@@ -29,23 +29,9 @@ import boot_trace  # noqa: E402
 import machine  # noqa: E402
 from boot_systems import APPEND, ATTEMPTS, SECONDS  # noqa: E402
 
-TICKS = os.sysconf("SC_CLK_TCK")
 EXECUTED = rb"Run /sbin/init as init process"
 #: The figures of a boot, in seconds.
 FIGURES = ("kernel", "getty", "login", "login cpu", "services", "off", "off cpu")
-
-
-class Timed(machine.Machine):
-    """A machine that can say how much of the host's processors it has used."""
-
-    def processor(self) -> float:
-        """Seconds of processor time so far."""
-        fields = Path(f"/proc/{self._qemu.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def look_again(self) -> None:
-        """Has `expect` see once more what it has passed."""
-        self._read = 0
 
 
 def ended_children() -> float:
@@ -58,7 +44,7 @@ def boot(kernel: Path, image: Path) -> boot_tables.Sample:
     """One boot, a look around and a power-off; MachineError if it does not get that far."""
     figures: dict[str, float] = {}
     before = ended_children()
-    vm = Timed(kernel, image, lambda _: None, APPEND, processors=2)
+    vm = machine.Machine(kernel, image, lambda _: None, APPEND, processors=2)
     with vm:
         vm.expect(EXECUTED, SECONDS)
         executed, used = time.monotonic(), vm.processor()

@@ -6,7 +6,7 @@ import os
 import re
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import root
 from boot_memory import Memory
@@ -26,11 +26,18 @@ TIMES = (
 PROCESSOR = (("login cpu", "init to login"), ("off cpu", "power-off"))
 
 
-class Sample:
+class Timed:
+    """One boot: its figures by their keys, in seconds for the most part."""
+
+    def __init__(self, figures: dict[str, float]) -> None:
+        self.figures = figures
+
+
+class Sample(Timed):
     """One boot: its figures by the keys above, in seconds, and what ran at its end."""
 
     def __init__(self, figures: dict[str, float], memory: Memory) -> None:
-        self.figures = figures
+        super().__init__(figures)
         self.memory = memory
 
 
@@ -39,11 +46,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
-def values(samples: list[Sample], key: str) -> list[float]:
+def values(samples: Sequence[Timed], key: str) -> list[float]:
     return [sample.figures[key] for sample in samples]
 
 
-def times(samples: dict[str, list[Sample]], columns: Sequence[tuple[str, str]], *compared: tuple[str, str]) -> str:
+def times(
+    samples: Mapping[str, Sequence[Timed]], columns: Sequence[tuple[str, str]], *compared: tuple[str, str]
+) -> str:
     """Seconds, median and best, and the medians of the figures `compared` as multiples of the references'."""
     references = [name for name in REFERENCES if samples.get(name)]
     rows = []
@@ -120,12 +129,16 @@ def steps(breakdown: dict[str, list[Step]]) -> str:
     return table(head, rows)
 
 
-def report(samples: dict[str, list[Sample]], breakdown: dict[str, list[Step]]) -> str:
-    """All of it."""
-    rounds = max(map(len, samples.values()), default=0)
+def circumstances(rounds: int) -> str:
+    """A line on the measurement that has just ended."""
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     now = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-    text = f"{now} UTC, {rounds} rounds, {os.cpu_count()} processors, load at the end {load}."
+    return f"{now} UTC, {rounds} rounds, {os.cpu_count()} processors, load at the end {load}."
+
+
+def report(samples: dict[str, list[Sample]], breakdown: dict[str, list[Step]]) -> str:
+    """All of it."""
+    text = circumstances(max(map(len, samples.values()), default=0))
     text += "\n\nSeconds on the clock, median (best):\n\n"
     text += times(samples, TIMES, ("getty", "getty"), ("login", "login"))
     text += "\nSeconds of the host's processors for the same:\n\n" + times(samples, PROCESSOR, ("login cpu", "login"))

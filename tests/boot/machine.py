@@ -25,6 +25,7 @@ import root
 from machine_monitor import Monitor, MonitorError
 
 HERE = Path(__file__).resolve().parent
+TICKS = os.sysconf("SC_CLK_TCK")
 PASSWORD = "upstart"
 KERNEL_COMMAND_LINE = "console=ttyS0 root=/dev/nvme0n1 rw panic=-1"
 #: A password to log in with, the file system that is root, and a login on the serial line for sysvinit too.
@@ -238,6 +239,15 @@ class Machine:
         self.monitor.migrate(f"exec:cat >{shlex.quote(str(state))}")
         self.monitor.command("quit")
         self._qemu.wait(60)
+
+    def look_again(self) -> None:
+        """Has `expect` see once more what it has passed."""
+        self._read = 0
+
+    def processor(self) -> float:
+        """Seconds of the host's processors so far."""
+        fields = Path(f"/proc/{self._qemu.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
 
     def age(self) -> float:
         """Seconds since the power came, without those for which the host kept its busiest processor waiting."""

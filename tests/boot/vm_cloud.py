@@ -187,28 +187,9 @@ def power_state(lab: Lab) -> None:
     require(disk.read("/var/runcmd") == "run\n", "the last stage did not run")
 
 
-def figures(lab: Lab) -> None:
-    """Seconds from the exec of init to the end of each stage, at a first and at a second boot, and how long the machine
-    ran until it said that it was done; nothing is judged."""
-    disk = lab.disk()
-    seed(disk)
-    for boot in ("first", "second"):
-        with lab.machine([disk], network=True) as vm:
-            vm.log_in(PATIENCE)
-            stages = status(vm)
-            ran = vm.age()
-            clock, uptime = map(float, vm.command("date +%s.%N; cut -d' ' -f1 /proc/uptime").split())
-            began = float(vm.command("dmesg | sed -n 's/^.\\([ 0-9.]*\\). Run .sbin.init as init.*/\\1/p' | head -n 1"))
-            ends = [f"{name} {stages[name]['finished'] - (clock - uptime) - began:.1f}" for name in STAGES]
-            print(f"    {lab.init}, {boot} boot, seconds after the exec of init: {', '.join(ends)}", flush=True)
-            print(f"    asked for {ran:.0f} s after power-on, but for what a busy host withheld", flush=True)
-            vm.type("poweroff")
-            vm.wait(PATIENCE)
-
-
 #: Rows in the order in which they are tried.
 ROWS: dict[str, Callable[[Lab], None]] = {
-    each.__name__.replace("_", "-"): each for each in (twice, disabled, seed_disk, upgrade, power_state, figures)
+    each.__name__.replace("_", "-"): each for each in (twice, disabled, seed_disk, upgrade, power_state)
 }
 
 
@@ -222,11 +203,9 @@ def main(argv: list[str]) -> int:
         parser.error(f"unknown rows: {', '.join(unknown)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     table = vm_suite.Table(options.release)
-    for name in options.rows or [name for name in ROWS if name != "figures"]:
-        # Figures alone say anything beside those of another init.
-        for init in ("upstart", "systemd")[: 2 if name == "figures" else 1]:
-            parts = vm_cloud_image.parts(init, options.release)
-            vm_suite.attempt(ROWS[name], init, options.release, f"cloud-{name}", table, parts)
+    for name in options.rows or ROWS:
+        parts = vm_cloud_image.parts("upstart", options.release)
+        vm_suite.attempt(ROWS[name], "upstart", options.release, f"cloud-{name}", table, parts)
     return table.close()
 
 

@@ -1,0 +1,143 @@
+#!/usr/bin/python3
+"""`make bench-cloud`: the same image and data for cloud-init with Upstart and with systemd, booted in turns; says when
+each stage of cloud-init began and ended.
+
+A round has each init boot twice from a fresh disk: the first boot, which does all that the data asks for, and the
+second, which finds it done. One machine with one processor runs at a time, and nobody logs in before cloud-init is
+through. It is no test: how long anything takes never makes it fail. Set in the environment: ROUNDS (3), INITS, RELEASE,
+and WRITE=1 (record the tables in docs/boot-times.md).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "boot"))
+
+import archive  # noqa: E402
+import boot_tables  # noqa: E402
+import cloud_tables  # noqa: E402
+import root  # noqa: E402
+import vm_cloud  # noqa: E402
+import vm_cloud_image  # noqa: E402
+from machine import Machine, MachineError  # noqa: E402
+from vm_disk import Disk  # noqa: E402
+from vm_lab import Lab  # noqa: E402
+
+INITS = ("upstart", "systemd")
+BOOTS = ("first", "second")
+ATTEMPTS = 3
+SECONDS = 600.0
+EXECUTED = rb"\[ *([0-9.]+)\] Run /sbin/init as init process"
+#: What the last stage says on the console, and what a login does.
+MARKS = {"through": rb"Cloud-init v[^\n]* finished at ", "login": rb" login: "}
+#: What a machine is asked once cloud-init has said so: its clocks, how long it had nothing to do, its processes.
+LOOK = "date +%s.%N; cat /proc/uptime; grep ^processes /proc/stat"
+
+
+def boot(lab: Lab, disk: Disk) -> boot_tables.Timed:
+    """One boot from `disk`, a look at what cloud-init says of itself, and a power-off; MachineError if it does not
+    get that far."""
+    figures: dict[str, float] = {}
+    with lab.machine([disk], network=True) as vm:
+        began = float(vm.expect(EXECUTED, SECONDS)[1])
+        executed, used = time.monotonic(), vm.processor()
+        while missing := [name for name in MARKS if name not in figures]:
+            found = vm.expect(b"|".join(b"(%s)" % MARKS[name] for name in missing), SECONDS)
+            name = missing[(found.lastindex or 1) - 1]
+            figures[name] = time.monotonic() - executed
+            figures[f"{name} cpu"] = vm.processor() - used
+        vm.look_again()
+        vm.log_in(SECONDS)
+        clock, uptime, idle, processes, told = look(vm)
+        for name, (begin, end) in cloud_tables.stages(told).items():
+            figures[f"{name} begin"] = begin - (clock - uptime) - began
+            figures[f"{name} end"] = end - (clock - uptime) - began
+        figures |= {"idle": idle, "processes": processes}
+        vm.type("poweroff")
+        vm.wait(SECONDS)
+    return boot_tables.Timed(figures)
+
+
+def look(vm: Machine) -> tuple[float, float, float, float, str]:
+    """The machine's time of day, its age, for how long of that it had nothing to do, how many processes there were,
+    and status.json."""
+    text = vm.command(LOOK, SECONDS)
+    found = re.match(r"(\S+)\n(\S+) (\S+)\nprocesses (\d+)\n", text)
+    if found is None:
+        raise MachineError(f"the machine says {text!r}")
+    # The last stage goes on for a moment after it has said so.
+    vm.command("cloud-init status --wait >/dev/null || :", SECONDS)
+    told = vm.command("cat /run/cloud-init/status.json", SECONDS)
+    clock, uptime, idle, processes = map(float, found.groups())
+    return clock, uptime, idle, processes, told
+
+
+def twice(lab: Lab) -> dict[str, boot_tables.Timed]:
+    """A first and a second boot from a fresh disk."""
+    disk = lab.disk()
+    vm_cloud.seed(disk)
+    return {name: boot(lab, disk) for name in BOOTS}
+
+
+def sample(init: str, release: str, number: int) -> dict[str, boot_tables.Timed]:
+    """Both boots of `init`, tried again where emulation let them down; {} if they do not come to their end at all."""
+    parts = vm_cloud_image.parts(init, release)
+    for attempt in range(ATTEMPTS):
+        log = root.BUILD / "vm" / f"{init}-{release}-bench-cloud-{number}.log"
+        try:
+            with Lab(init, release, log, parts) as lab:
+                return twice(lab)
+        except (MachineError, ValueError) as error:
+            lines = str(error).strip().splitlines()
+            print(f"{init}, attempt {attempt + 1}: {lines[0]}\n  {lines[-1].strip()}", flush=True)
+    return {}
+
+
+def race(release: str, inits: list[str], rounds: int) -> dict[str, dict[str, list[boot_tables.Timed]]]:
+    """The samples by boot and init, taken in turns."""
+    samples: dict[str, dict[str, list[boot_tables.Timed]]] = {name: {init: [] for init in inits} for name in BOOTS}
+    for number in range(1, rounds + 1):
+        for init in inits:
+            for name, one in sample(init, release, number).items():
+                samples[name][init].append(one)
+                told = ", ".join(f"{key} {value:.1f}" for key, value in one.figures.items())
+                print(f"round {number}, {init}, {name} boot: {told} (load {os.getloadavg()[0]:.1f})", flush=True)
+    return samples
+
+
+def main() -> int:
+    if os.geteuid():
+        print("bench-cloud: must be root, to make the disks of the machines", file=sys.stderr)
+        return 1
+    release = os.environ.get("RELEASE") or archive.host_release()
+    rounds = int(os.environ.get("ROUNDS") or 3)
+    inits = os.environ.get("INITS", "").split() or list(INITS)
+    unknown = [init for init in inits if init not in INITS]
+    if unknown:
+        print(f"bench-cloud: no init {', '.join(unknown)}; there are {', '.join(INITS)}", file=sys.stderr)
+        return 2
+    for stop in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, lambda signum, _: sys.exit(128 + signum))
+    try:
+        samples = race(release, inits, rounds)
+    except RuntimeError as error:
+        print(f"bench-cloud: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    text = cloud_tables.report(samples)
+    print(f"\n{release}\n\n{text}")
+    if os.environ.get("WRITE", "0") not in ("", "0"):
+        boot_tables.write(f"cloud-init on {release}", text)
+    return 0 if all(taken for of_boot in samples.values() for taken in of_boot.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

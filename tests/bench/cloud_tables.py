@@ -1,0 +1,40 @@
+"""The tables of `make bench-cloud` in Markdown."""
+
+from __future__ import annotations
+
+import json
+
+import boot_tables
+from boot_tables import Timed
+
+#: The stages as cloud-init calls them, and as we do.
+STAGES = {"init-local": "local", "init": "network", "modules-config": "config", "modules-final": "final"}
+#: Key of a figure, and what it is.
+TIMES = (
+    *((f"{name} {edge}", f"{name} stage {edge}s") for name in STAGES.values() for edge in ("begin", "end")),
+    ("login", "login prompt"),
+)
+#: What was done for it.
+EFFORT = (("through cpu", "seconds of the host's processors"), ("idle", "idle seconds"), ("processes", "processes"))
+
+
+def stages(status: str) -> dict[str, tuple[float, float]]:
+    """When each stage began and ended, in seconds since 1970, by the text of status.json; ValueError if one did not."""
+    told = json.loads(status)["v1"]
+    found = {name: (told[key]["start"], told[key]["finished"]) for key, name in STAGES.items()}
+    for name, edges in found.items():
+        if not all(edges):
+            raise ValueError(f"the {name} stage has no end: {status}")
+    return found
+
+
+def report(samples: dict[str, dict[str, list[Timed]]]) -> str:
+    """All of it, by boot and init."""
+    rounds = max((len(taken) for of_boot in samples.values() for taken in of_boot.values()), default=0)
+    text = boot_tables.circumstances(rounds)
+    for name, of_boot in samples.items():
+        text += f"\n\n{name.capitalize()} boot, seconds after the exec of init, median (best):\n\n"
+        text += boot_tables.times(of_boot, TIMES, ("final end", "all stages"))
+        text += f"\nWhat was done in the {name} boot until the last stage was through, median (best):\n\n"
+        text += boot_tables.times(of_boot, EFFORT, ("through cpu", "processors")).rstrip("\n")
+    return text + "\n"
