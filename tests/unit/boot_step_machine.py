@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).parents[2] / "src/libexec/boot-step"
+PARTS = PROGRAM.parent / "boot-steps"
 #: Each of these writes down how it was called, and does nothing.
 FAKES = (
     "hwclock", "sulogin", "start", "stop", "initctl", "mount", "umount", "reboot", "modprobe", "ifquery", "ifup",
@@ -51,6 +52,8 @@ class Machine:
             (root / "bin" / name).symlink_to(path)
         for name in FAKES:
             self.program(name)
+        for part in PARTS.iterdir():
+            self.write(f"boot-steps/{part.name}", self.within(part.read_text()))
         self.write("proc/cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro quiet\n")
         os.mkfifo(root / "run/upstart/events")
         self.fifo = os.open(root / "run/upstart/events", os.O_RDWR | os.O_NONBLOCK)
@@ -73,6 +76,7 @@ class Machine:
             lambda found: f"{self.root}{found[0]}",
             text.replace("PATH=/sbin:/usr/sbin:/bin:/usr/bin", "PATH=P"),
         )
+        text = text.replace("/usr/libexec/upstart/boot-steps", f"{self.root}/boot-steps")
         return text.replace("PATH=P", f"PATH={self.root}/bin")
 
     def step(self, *words: str, **env: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from boot_step_machine import PROGRAM, Machine, machine
+from boot_step_machine import PARTS, PROGRAM, Machine, machine
 
 __all__ = ["machine"]
 
@@ -20,9 +20,19 @@ def test_every_step_that_a_job_or_a_rule_takes_is_there_and_no_others() -> None:
     root = PROGRAM.parents[2]
     files = [*(root / "etc/init").glob("*.conf"), *(root / "etc/udev").glob("*.rules")]
     taken = {word for file in files for word in re.findall(r"boot-step ([a-z.-]+)", file.read_text())}
-    known = set(re.findall(r"^    ([a-z.-]+)\) ", PROGRAM.read_text().rpartition("\ncase ${1:-} in\n")[2], re.M))
+    choice = PROGRAM.read_text().rpartition("\ncase ${1:-} in\n")[2].replace("\\\n", "")
+    places = {
+        word.strip(): place
+        for words, place in re.findall(r"^    (.*)\) part=(\w+) ;;", choice, re.M)
+        for word in words.split(" | ")
+    }
+    steps = {
+        word: part.name
+        for part in PARTS.iterdir()
+        for word in re.findall(r"^    ([a-z.-]+)\) ", part.read_text().rpartition("\ncase $1 in\n")[2], re.M)
+    }
     assert "mounted-tmp" in taken
-    assert taken == known
+    assert taken == set(steps) and places == steps
 
 
 def test_events_go_by_initctl_where_there_is_no_fifo(machine: Machine) -> None:

@@ -888,7 +888,8 @@ def test_what_a_job_or_a_hook_emits_some_job_declares() -> None:
     emitted = set(declared())
     found = set()
     root = DIRECTORY.parents[1]
-    for file in [*FILES, *(root / "etc/network").glob("*/*"), *(root / "src/libexec").iterdir()]:
+    programs = [path for path in (root / "src/libexec").rglob("*") if path.is_file()]
+    for file in [*FILES, *(root / "etc/network").glob("*/*"), *programs]:
         found |= set(re.findall(r"\bemit (?:--no-wait )?([a-z][a-z-]+)", file.read_text()))
     assert found >= {"net-device-up", "net-device-down", "static-network-up", "container", "not-container"}
     # One goes on from a recovery as init begins.
