@@ -23,6 +23,36 @@ MODULES = {
     "things/two.py": "import things.three\n",
     "things/three.py": "VALUE = 3\n",
 }
+#: All that can say of which type something is.
+TYPED = """
+from __future__ import annotations
+from things import two
+import colorsys
+number: int = 1
+later: str
+
+class Kind:
+    count: int = 2
+    other: str
+
+    def method(self, first: int, *rest: int, key: str = "k") -> tuple[int, str]:
+        local: int
+        local = first
+        inner: int = local
+
+        def nested(x: int) -> int:
+            return inner + x
+
+        return nested(1), key
+
+    @property
+    def both(self) -> int:
+        self.there: int = 6
+        return self.there
+
+    async def soon(self, x: int) -> int:
+        return x
+"""
 NAMES = ("things", "things.one", "things.two", "things.three")
 #: Prints where each module came from, once all are loaded, and its value.
 SOURCES = """
@@ -106,6 +136,20 @@ except ZeroDivisionError:
     print(1)
 """
     assert things.run(code) == "None\n1\n"
+
+
+def test_types_are_kept_by_nothing(things: Things) -> None:
+    (things.directory / "things/one.py").write_text(TYPED)
+    things.make()
+    code = """
+import things.one as typed
+kind = typed.Kind()
+print(typed.number, kind.count, kind.method(1, 2, key="l"), kind.both, hasattr(typed, "later"))
+print([each.__annotations__ for each in (typed.Kind.method, typed.Kind.both.fget)])
+print("__annotations__" in vars(typed), "__annotations__" in vars(typed.Kind))
+"""
+    assert things.run(code) == "1 2 (2, 'l') 6 False\n[{}, {}]\nFalse False\n"
+    assert "'first': 'int'" in things.run(code, use=False)
 
 
 def test_what_fails_shows_the_line_of_its_source(things: Things) -> None:

@@ -1,10 +1,10 @@
 """The modules that a program loads at its start, compiled, in one file: a bundle.
 
 Until init's first jobs run nothing else does on a machine that boots, and looking for some hundred and seventy modules,
-a file each, is most of what it does by then.  A bundle has their code, compiled without documentation and assertions,
-in the order in which they are wanted, and in pieces, each of which is read when the first module of it is wanted.
-`upstart.tools.makebundles` makes it where our packages are installed.  It stands beside the compiled file of the
-program's module, with the same name but for the ending, so that what deletes that file deletes the bundle too.
+a file each, is most of what it does by then.  A bundle has their code, compiled without documentation, types and
+assertions, in the order in which they are wanted, and in pieces, each of which is read when the first module of it is
+wanted.  `upstart.tools.makebundles` makes it where our packages are installed.  It stands beside the compiled file of
+the program's module, with the same name but for the ending, so that what deletes that file deletes the bundle too.
 
 What is always true here: of a bundle nothing is believed but what is whole, as a hash of it says, and made by this very
 interpreter.  A module is taken from it only while its source is the file that was compiled, by size and time of change

@@ -20,6 +20,7 @@ from upstart.base.wholefile import write_whole_data
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from upstart.base.bundle import Module
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 PROGRAMS = {
     "upstart.daemon.main": ("upstart.daemon.daemon.REST", "upstart.mounts.main"),
 }
+#: A module with this line, as all of ours, never asks of which types something is.
+UNASKED = b"\nfrom __future__ import annotations\n"
 #: Loads what a program does, as it does, then what its fork does, and only then what makes a bundle of that.
 LOADING = """
 import sys
@@ -51,6 +54,26 @@ sys.stdout.buffer.write(bundle_of(loaded))
 """
 
 
+class Bare(ast.NodeTransformer):
+    """Takes types away, which are for who reads a module and for mypy: each function would keep its own."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.stmt:
+        """A function and those in it; types of what is local are kept nowhere."""
+        for each in ast.walk(node):
+            if isinstance(each, ast.arg):
+                each.annotation = None
+            elif isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                each.returns = None
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        """A name of a module or a class."""
+        bare = ast.Pass() if node.value is None else ast.Assign([node.target], node.value)
+        return ast.copy_location(bare, node)
+
+
 def bundle_of(names: Iterable[str]) -> bytes:
     """A bundle of those of these modules, which are loaded, that have a source.  OSError where it cannot be read."""
     modules: dict[str, Module] = {}
@@ -61,7 +84,11 @@ def bundle_of(names: Iterable[str]) -> bytes:
         # Before it is read: of one that changes meanwhile nothing is used.
         stamped = stamp(spec.origin)
         with open(spec.origin, "rb") as file:
-            code = compile(file.read(), spec.origin, "exec", dont_inherit=True, optimize=2)
+            text = file.read()
+            tree = ast.parse(text)
+            if UNASKED in text:
+                tree = Bare().visit(tree)
+        code: Any = compile(tree, spec.origin, "exec", dont_inherit=True, optimize=2)
         modules[name] = spec.origin, stamped, spec.submodule_search_locations is not None, code
     return pack(modules)
 
