@@ -384,11 +384,15 @@ def test_what_crypttab_says_is_known_of_the_entry() -> None:
 
 def test_control_groups_stay_as_init_has_mounted_them() -> None:
     # A second mount would take back what init asked for and mountall does not know of.
-    shown = f"rw,nosuid,nodev,noexec,relatime,{boot.CGROUP_OPTIONS[0]}"
-    row = Mounted("cgroup2", "/sys/fs/cgroup", "cgroup2", shown, "0:26")
+    # Nor does one in a container that sees those of its host change these.
     kernel = KERNEL | {"cgroup2": True}
     lines = parse(BUILT_IN, "/lib/init/fstab")[0]
-    assert plan([], lines, kernel, (ROOT, row)).fresh == plan([], lines, kernel, (ROOT,)).fresh
+    for options in (f",{boot.CGROUP_OPTIONS[0]}", "", ",favordynmods"):
+        row = Mounted("cgroup2", "/sys/fs/cgroup", "cgroup2", f"rw,nosuid,nodev,noexec,relatime{options}", "0:26")
+        assert plan([], lines, kernel, (ROOT, row)).fresh == plan([], lines, kernel, (ROOT,)).fresh
+    # What an administrator's fstab says of them counts.
+    own = parse("cgroup2 /sys/fs/cgroup cgroup2 nsdelegate 0 0", "/etc/fstab")[0]
+    assert len(plan(own, lines, kernel, (ROOT, row)).fresh) == len(plan([], lines, kernel, (ROOT,)).fresh) + 1
 
 
 def test_comments_blank_lines_and_the_order_of_independent_lines_change_nothing() -> None:

@@ -35,6 +35,7 @@ _OPENAT2 = 437
 _CLONE3 = 435
 _CLONE_INTO_CGROUP = 0x200000000
 _CLONE_FILES = 0x400
+_CLONE_NEWCGROUP = 0x2000000
 _CLONE_CLEAR_SIGHAND = 0x100000000
 _CLOCK_MONOTONIC = 1
 #: sigset_t of the C library, and what is read of struct signalfd_siginfo: signal, errno, code, pid.
@@ -179,6 +180,12 @@ def mount(kind: str | None, path: str, flags: int, data: str | None, source: str
     text = os.fsencode(data) if data else None
     name = os.fsencode(kind) if kind is not None else None
     _check(_libc.mount(os.fsencode(source), os.fsencode(path), name, ctypes.c_ulong(flags), text))
+
+
+def unshare_cgroups() -> None:
+    """Have a cgroup namespace of our own, whose root is the cgroup that we are in, cgroup_namespaces(7).  Raises
+    OSError."""
+    _check(_libc.unshare(_CLONE_NEWCGROUP))
 
 
 def umount(path: str, flags: int = 0) -> None:

@@ -40,6 +40,8 @@ _IN_MEMORY = (("/dev/shm", "mode=1777"), ("/run/lock", "size=5242880,mode=1777")
 #: take back all else; and that to start a job in one waits for nothing (Linux 6.0), where a start that does not closely
 #: follow another takes some 10 ms without.  Then as much of it as the kernel knows.
 CGROUP_OPTIONS = ("nsdelegate,favordynmods", "nsdelegate", None)
+#: The machine's own namespaces, by the numbers that the kernel gives them.
+FIRST_CGROUPS, FIRST_PIDS = "cgroup:[4026531835]", "pid:[4026531836]"
 
 #: Bytes: room for every signal that there is to arrive on top of the others; what is not used takes no memory.
 SIGNAL_STACK = 512 << 10
@@ -126,7 +128,15 @@ def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
         pass  # a kernel or container without it: jobs do without
 
 
+def _is_in_groups_of_others() -> bool:
+    """Whether we are a container that sees control groups as the machine does.  Raises OSError."""
+    return os.readlink("/proc/self/ns/cgroup") == FIRST_CGROUPS and os.readlink("/proc/self/ns/pid") != FIRST_PIDS
+
+
 def _mount_groups(flags: int) -> None:
+    if _is_in_groups_of_others():
+        # The kernel would give the machine's hierarchy, which is the same, our options in the place of its own.
+        syscalls.unshare_cgroups()
     for options in CGROUP_OPTIONS:
         try:
             mount_missing("cgroup2", "/sys/fs/cgroup", flags, options)

@@ -234,6 +234,9 @@ def is_to_change(draft: Draft, planned: Entry, wishes: Settings) -> bool:
         return False
     if "noauto" in draft.options:
         return False
+    if row.type == "cgroup2" and not draft.own:
+        # It is one for all who have mounted it, and whoever did so first has said how: in a container maybe its host.
+        return False
     has = row.options
     if "ro" in table(has) and "ro" not in draft.options:
         if draft.own or draft.line.mountpoint == "/":
