@@ -46,7 +46,7 @@ WAYS = {
     "events match nothing": ("upstart.engine.index", "EventIndex.candidates", "return {}", (Untrue,)),
     "events are told to nobody": ("upstart.daemon.endpoints", "Endpoints.announce", "return None", (Untrue,)),
     "no timer runs out": ("upstart.base.loop", "Loop._run_timers", "return None", (Deaf, Untrue)),
-    "nothing is killed": ("upstart.daemon.children", "Children.kill", "return None", (Deaf, Untrue)),
+    "nothing is killed": ("upstart.daemon.children", "Children.signal", "return None", (Deaf, Untrue)),
     "no output is written": ("upstart.process.writer", "Writers.submit", "return None", (Untrue,)),
     "no file is read": ("upstart.daemon.passes", "Passes._begin", "return None", (Deaf, Untrue)),
     "it does nothing all the time": ("upstart.base.loop", "Loop._wait", "args = (0.0,)", (Untrue,)),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from upstart.base import syscalls
 from upstart.daemon import boot
 
 #: As PID 1 of new namespaces, which see the machine's control groups: unmount these, prepare, and tell of it.
@@ -59,7 +60,7 @@ def namespaces(monkeypatch: pytest.MonkeyPatch, cgroups: str, pids: str) -> list
     done: list[str] = []
     links = {"/proc/self/ns/cgroup": cgroups, "/proc/self/ns/pid": pids}
     monkeypatch.setattr(os, "readlink", links.__getitem__)
-    monkeypatch.setattr(boot.syscalls, "unshare_cgroups", lambda: done.append("unshare"))
+    monkeypatch.setattr(syscalls, "unshare_cgroups", lambda: done.append("unshare"))
     monkeypatch.setattr(boot, "mount_missing", lambda kind, path, flags, data: done.append(str(data)))
     boot._mount_groups(0)
     return done

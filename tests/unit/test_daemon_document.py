@@ -322,7 +322,7 @@ def test_a_signal_for_a_process_that_has_ended_meanwhile_reaches_nobody() -> Non
     child = subprocess.Popen(["sleep", "100"])
     stale = Signal(instance, "main", child.pid, signal.SIGKILL, alone=True)
     children: Any = SimpleNamespace(running={})
-    performer: Any = SimpleNamespace(children=SimpleNamespace(kill=partial(Children.kill, children)))
+    performer: Any = SimpleNamespace(children=SimpleNamespace(signal=partial(Children.signal, children)))
     Performer._signal(performer, stale)
     assert child.poll() is None
     instance.pids["main"] = child.pid

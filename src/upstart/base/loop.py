@@ -250,8 +250,8 @@ class Loop:
         """Make `run` return at the end of this turn."""
         self._running = False
 
-    def turn(self, limit: float | None = None) -> None:
-        """Settle, wait for what is ready (at most ``limit`` seconds), and call back for it."""
+    def turn(self, seconds: float | None = None) -> None:
+        """Settle, wait for what is ready (for at most so many ``seconds``), and call back for it."""
         if self._soon:
             soon, self._soon = self._soon, []
             for each in soon:
@@ -266,14 +266,14 @@ class Loop:
             for each in flushes:
                 self._call(each)
         self._send()
-        if not self._running and limit is None:
+        if not self._running and seconds is None:
             return
         try:
             if busy or self._soon or self._signalled:
                 wait = 0.0
             else:
                 wait = self._retry if self._failed else LONGEST_WAIT
-                wait = wait if limit is None else min(wait, limit)
+                wait = wait if seconds is None else min(wait, seconds)
             if self._blocked is not None:
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
             ready = self._wait(wait)

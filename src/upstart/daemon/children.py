@@ -172,7 +172,7 @@ class Children:
 
     # Signals
 
-    def kill(self, effect: Signal) -> None:
+    def signal(self, effect: Signal) -> None:
         """Send a signal to a process of a job that the engine knows of.  Raises OSError."""
         instance, process, pid = effect.instance, effect.process, effect.pid
         running = self.running.get((instance, process))

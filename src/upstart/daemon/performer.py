@@ -292,7 +292,7 @@ class Performer:
         if instance.pids.get(process) != effect.pid:
             return  # it has ended since this was asked for, and its number may be another's
         try:
-            self.children.kill(effect)
+            self.children.signal(effect)
         except OSError as error:
             self._warn(
                 f"Failed to send signal {effect.signal} to {instance.display} {process} process ({effect.pid}): "
