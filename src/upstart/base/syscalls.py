@@ -3,14 +3,15 @@
 What is always true here: a call does what it says of itself and nothing else, errors are raised as OSError with the
 error's number, and all is loaded with the module, so that an upgrade under a running init changes nothing.  Numbers are
 those of the kernel's headers, the same on every architecture that Debian has unless a table says otherwise.  Loading
-ctypes takes some milliseconds: a program that hardly ever needs this imports it where it does.
+this takes a millisecond: a program that hardly ever needs it imports it where it does.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-from struct import Struct
+from _struct import Struct  # the public module is no part of the interpreter
+
+from upstart.base import cdata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _CLONE_NEWCGROUP = 0x2000000
 _CLONE_CLEAR_SIGHAND = 0x100000000
 _CLOCK_MONOTONIC = 1
 #: sigset_t of the C library, and what is read of struct signalfd_siginfo: signal, errno, code, pid.
-_SET = Struct(f"@{128 // ctypes.sizeof(ctypes.c_ulong)}L")
+_SET = Struct(f"@{128 // cdata.sizeof(cdata.c_ulong)}L")
 _SENT = Struct("=IiiI")
 _SENT_SIZE = 128
 _NO_SIGNALS = bytes(_SET.size)
@@ -77,36 +78,36 @@ _RESERVED = (32, 33)
 _SIGNAL_SET = 16 if os.uname().machine.startswith("mips") else 8
 _DEFAULT_ACTION = bytes(64)
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = cdata.CDLL(None, use_errno=True)
 #: The same, with the interpreter's lock kept during the call.
-_holding = ctypes.PyDLL(None, use_errno=True)
+_holding = cdata.PyDLL(None, use_errno=True)
 
 # By index each is a function of its own: what is said of the types of one's arguments holds for no other system call.
 _openat2 = _libc["syscall"]
-_openat2.restype = ctypes.c_long
-_openat2.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
+_openat2.restype = cdata.c_long
+_openat2.argtypes = [cdata.c_long, cdata.c_int, cdata.c_char_p, cdata.c_char_p, cdata.c_size_t]
 _timerfd_settime = _holding.timerfd_settime
-_timerfd_settime.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+_timerfd_settime.argtypes = [cdata.c_int, cdata.c_int, cdata.c_char_p, cdata.c_void_p]
 _sigprocmask = _holding["sigprocmask"]
-_sigprocmask.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+_sigprocmask.argtypes = [cdata.c_int, cdata.c_char_p, cdata.c_void_p]
 _set_handler = _holding["signal"]
-_set_handler.restype = ctypes.c_void_p
-_set_handler.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_set_handler.restype = cdata.c_void_p
+_set_handler.argtypes = [cdata.c_int, cdata.c_void_p]
 _sigaction = _holding["syscall"]
-_sigaction.restype = ctypes.c_long
-_sigaction.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
+_sigaction.restype = cdata.c_long
+_sigaction.argtypes = [cdata.c_long, cdata.c_int, cdata.c_char_p, cdata.c_void_p, cdata.c_size_t]
 _clone3 = _holding["syscall"]
-_clone3.restype = ctypes.c_long
-_clone3.argtypes = [ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t]
+_clone3.restype = cdata.c_long
+_clone3.argtypes = [cdata.c_long, cdata.c_char_p, cdata.c_size_t]
 
 
-class _Stack(ctypes.Structure):
-    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+class _Stack(cdata.Structure):
+    _fields_ = [("start", cdata.c_void_p), ("flags", cdata.c_int), ("size", cdata.c_size_t)]
 
 
 def _check(result: int, path: str | None = None) -> int:
     if result < 0:
-        number = ctypes.get_errno()
+        number = cdata.get_errno()
         raise OSError(number, os.strerror(number), path)
     return result
 
@@ -179,7 +180,7 @@ def mount(kind: str | None, path: str, flags: int, data: str | None, source: str
     """Mount what ``source`` names, or change what is mounted, mount(2).  Raises OSError."""
     text = os.fsencode(data) if data else None
     name = os.fsencode(kind) if kind is not None else None
-    _check(_libc.mount(os.fsencode(source), os.fsencode(path), name, ctypes.c_ulong(flags), text))
+    _check(_libc.mount(os.fsencode(source), os.fsencode(path), name, cdata.c_ulong(flags), text))
 
 
 def unshare_cgroups() -> None:
@@ -205,9 +206,9 @@ def set_io_priority(pid: int, kind: int, level: int) -> None:
     """
     number = _IOPRIO_SET.get(os.uname().machine, _GENERIC_IOPRIO_SET)
     call = _libc["syscall"]
-    call.restype = ctypes.c_long
+    call.restype = cdata.c_long
     value = kind << _IOPRIO_CLASS_SHIFT | level
-    _check(call(ctypes.c_long(number), ctypes.c_int(_IOPRIO_WHO_PROCESS), ctypes.c_int(pid), ctypes.c_int(value)))
+    _check(call(cdata.c_long(number), cdata.c_int(_IOPRIO_WHO_PROCESS), cdata.c_int(pid), cdata.c_int(value)))
 
 
 def become_subreaper() -> None:
@@ -224,11 +225,11 @@ def set_signal_stack(size: int) -> None:
     """Have handlers that ask for it run on a stack of ``size`` bytes, sigaltstack(2); nothing without the memory."""
     # Not a buffer of ctypes, which writes zeros all over it, and so has all its pages there.
     mmap = _libc.mmap
-    mmap.restype = ctypes.c_void_p
-    mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+    mmap.restype = cdata.c_void_p
+    mmap.argtypes = (cdata.c_void_p, cdata.c_size_t, cdata.c_int, cdata.c_int, cdata.c_int, cdata.c_long)
     room = mmap(None, size, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_ANONYMOUS, -1, 0)
-    if room != ctypes.c_void_p(-1).value:
-        _libc.sigaltstack(ctypes.byref(_Stack(room, 0, size)), None)
+    if room != cdata.c_void_p(-1).value:
+        _libc.sigaltstack(cdata.byref(_Stack(room, 0, size)), None)
 
 
 def reset_reserved_signals() -> None:
@@ -255,12 +256,12 @@ class Spawner:
     __slots__ = ("_attributes", "_close", "_destroy", "_dup2", "_init", "_open", "_spawn")
 
     def __init__(self, default: Iterable[int]) -> None:
-        self._attributes = ctypes.create_string_buffer(_SPAWN_SIZE)
-        words = [0] * (_SET.size // ctypes.sizeof(ctypes.c_ulong))
-        size = 8 * ctypes.sizeof(ctypes.c_ulong)
+        self._attributes = cdata.create_string_buffer(_SPAWN_SIZE)
+        words = [0] * (_SET.size // cdata.sizeof(cdata.c_ulong))
+        size = 8 * cdata.sizeof(cdata.c_ulong)
         for number in (*default, *_RESERVED):
             words[(number - 1) // size] |= 1 << (number - 1) % size
-        flags = ctypes.c_short(_SPAWN_SETSIGDEF | _SPAWN_SETSIGMASK | _SPAWN_SETSID)
+        flags = cdata.c_short(_SPAWN_SETSIGDEF | _SPAWN_SETSIGMASK | _SPAWN_SETSID)
         for problem in (
             _holding.posix_spawnattr_init(self._attributes),
             _holding.posix_spawnattr_setflags(self._attributes, flags),
@@ -282,10 +283,10 @@ class Spawner:
         path = os.fsencode(program)
         if any(b"\0" in each for each in (path, *words, *values)):
             raise ValueError("embedded null byte")
-        arguments = (ctypes.c_char_p * (len(words) + 1))(*words)
-        environment = (ctypes.c_char_p * (len(values) + 1))(*values)
-        pid = ctypes.c_int()
-        files = ctypes.create_string_buffer(_SPAWN_SIZE)
+        arguments = (cdata.c_char_p * (len(words) + 1))(*words)
+        environment = (cdata.c_char_p * (len(values) + 1))(*values)
+        pid = cdata.c_int()
+        files = cdata.create_string_buffer(_SPAWN_SIZE)
         _spawned(self._init(files), None)
         try:
             for kind, fd, *more in actions:
@@ -296,7 +297,7 @@ class Spawner:
                 else:
                     problem = self._close(files, fd)
                 _spawned(problem, None)
-            _spawned(self._spawn(ctypes.byref(pid), path, files, self._attributes, arguments, environment), program)
+            _spawned(self._spawn(cdata.byref(pid), path, files, self._attributes, arguments, environment), program)
         except BaseException:
             self._destroy(files)
             raise
@@ -316,7 +317,7 @@ def _spawned(problem: int, path: str | None) -> None:
 def signalfd(number: int) -> int:
     """A descriptor from which signal ``number``, which is to be blocked, can be read: close-on-exec and non-blocking,
     signalfd(2).  Raises OSError."""
-    words = [0] * (_SET.size // ctypes.sizeof(ctypes.c_ulong))
+    words = [0] * (_SET.size // cdata.sizeof(cdata.c_ulong))
     words[0] = 1 << (number - 1)
     return _check(_libc.signalfd(-1, _SET.pack(*words), os.O_CLOEXEC | os.O_NONBLOCK))
 
@@ -346,12 +347,12 @@ def reboot(command: int, argument: str | None = None) -> int:
     Returns 0 if the kernel has only taken note of ``command``, and an errno if it refuses.
     """
     if argument is None:
-        refused = _libc.reboot(ctypes.c_int(command)) < 0
-        return ctypes.get_errno() if refused else 0
+        refused = _libc.reboot(cdata.c_int(command)) < 0
+        return cdata.get_errno() if refused else 0
     number = _REBOOT.get(os.uname().machine, _GENERIC_REBOOT)
-    refused = _libc.syscall(ctypes.c_long(number), ctypes.c_int(_REBOOT_MAGIC1), ctypes.c_int(_REBOOT_MAGIC2),
-                            ctypes.c_int(_REBOOT_RESTART2), ctypes.c_char_p(os.fsencode(argument))) < 0
-    return ctypes.get_errno() if refused else 0
+    refused = _libc.syscall(cdata.c_long(number), cdata.c_int(_REBOOT_MAGIC1), cdata.c_int(_REBOOT_MAGIC2),
+                            cdata.c_int(_REBOOT_RESTART2), cdata.c_char_p(os.fsencode(argument))) < 0
+    return cdata.get_errno() if refused else 0
 
 
 def inotify_init() -> int:
@@ -361,7 +362,7 @@ def inotify_init() -> int:
 
 def inotify_add_watch(fd: int, path: str, mask: int) -> int:
     """Watch ``path`` for the events of ``mask``; gives the watch descriptor.  Raises OSError."""
-    return _check(_libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask)))
+    return _check(_libc.inotify_add_watch(fd, os.fsencode(path), cdata.c_uint32(mask)))
 
 
 def inotify_rm_watch(fd: int, watch: int) -> None:
