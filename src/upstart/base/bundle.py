@@ -41,7 +41,7 @@ KEY = 1
 SIZE = 4
 #: Modules of a piece.  With more of them code that is done with leaves holes in init's memory, which nothing fills: all
 #: in one would be half a megabyte.  With fewer all takes longer.
-PIECE = 12
+PIECE = 6
 
 
 def path_of(program: str) -> str:
