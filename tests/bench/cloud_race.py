@@ -47,12 +47,13 @@ def boot(lab: Lab, disk: Disk) -> boot_tables.Timed:
     figures: dict[str, float] = {}
     with lab.machine([disk], network=True) as vm:
         began = float(vm.expect(EXECUTED, SECONDS)[1])
-        executed, used = time.monotonic(), vm.processor()
+        executed, used, withheld = time.monotonic(), vm.processor(), vm.withheld()
         while missing := [name for name in MARKS if name not in figures]:
             found = vm.expect(b"|".join(b"(%s)" % MARKS[name] for name in missing), SECONDS)
             name = missing[(found.lastindex or 1) - 1]
             figures[name] = time.monotonic() - executed
             figures[f"{name} cpu"] = vm.processor() - used
+            figures[f"{name} own"] = figures[name] - (vm.withheld() - withheld)
         vm.look_again()
         vm.log_in(SECONDS)
         clock, uptime, idle, processes, told = look(vm)

@@ -15,7 +15,12 @@ TIMES = (
     ("login", "login prompt"),
 )
 #: What was done for it.
-EFFORT = (("through cpu", "seconds of the host's processors"), ("idle", "idle seconds"), ("processes", "processes"))
+EFFORT = (
+    ("through own", "seconds but for what the host withheld"),
+    ("through cpu", "seconds of the host's processors"),
+    ("idle", "idle seconds"),
+    ("processes", "processes"),
+)
 
 
 def stages(status: str) -> dict[str, tuple[float, float]]:
@@ -36,5 +41,6 @@ def report(samples: dict[str, dict[str, list[Timed]]]) -> str:
         text += f"\n\n{name.capitalize()} boot, seconds after the exec of init, median (best):\n\n"
         text += boot_tables.times(of_boot, TIMES, ("final end", "all stages"))
         text += f"\nWhat was done in the {name} boot until the last stage was through, median (best):\n\n"
-        text += boot_tables.times(of_boot, EFFORT, ("through cpu", "processors")).rstrip("\n")
+        effort = boot_tables.times(of_boot, EFFORT, ("through own", "seconds"), ("through cpu", "processors"))
+        text += effort.rstrip("\n")
     return text + "\n"

@@ -251,13 +251,16 @@ class Machine:
 
     def age(self) -> float:
         """Seconds since the power came, without those for which the host kept its busiest processor waiting."""
-        passed = time.monotonic() - self.started
+        return time.monotonic() - self.started - self.withheld()
+
+    def withheld(self) -> float:
+        """Seconds for which the host has kept its busiest processor waiting so far."""
         tasks = []
         for task in Path(f"/proc/{self._qemu.pid}/task").glob("*/schedstat"):
             with contextlib.suppress(OSError):
                 ran, waited, _ = map(int, task.read_text().split())
                 tasks.append((ran, waited / 1e9))
-        return passed - max(tasks, default=(0, 0.0))[1]
+        return max(tasks, default=(0, 0.0))[1]
 
     def wait(self, seconds: float) -> int:
         """Waits for QEMU to end by itself, as it does when the machine switches off; its exit status."""
