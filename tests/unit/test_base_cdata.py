@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +50,15 @@ def test_ctypes_is_not_loaded_for_it() -> None:
     code = f"import sys; sys.path.append({str(SOURCE)!r}); import upstart.base.syscalls; print('ctypes' in sys.modules)"
     done = subprocess.run([sys.executable, "-ISB", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_an_interpreter_without_these_parts_has_those_of_the_package() -> None:
+    def without_parts(name: str, *args: Any) -> Any:
+        if name == "_ctypes":
+            raise ImportError(name)
+        return __import__(name, *args)
+
+    found: dict[str, Any] = {"__name__": "cdata", "__builtins__": vars(builtins) | {"__import__": without_parts}}
+    exec(compile(Path(cdata.__file__).read_text(), cdata.__file__, "exec"), found)
+    assert found["c_int"] is ctypes.c_int and found["CDLL"] is ctypes.CDLL
+    assert set(found) >= set(cdata.__all__)
