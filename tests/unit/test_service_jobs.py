@@ -64,6 +64,11 @@ class TestEveryJob:
             line for line in path.read_text().splitlines() if line.startswith(("start on", "stop on"))))
         assert set(named) <= known
 
+    def test_leaves_the_console_to_logins(self, path: Path) -> None:
+        """The end of a process that owns a terminal hangs up whoever has it open by then: a login that has just begun.
+        None of these jobs ends before there can be one."""
+        assert parsed(path).console != "owner"
+
     def test_has_scripts_that_the_shell_understands(self, path: Path) -> None:
         for definition in parsed(path).processes.values():
             subprocess.run(["/bin/sh", "-n", "-c", definition.command], check=True)
