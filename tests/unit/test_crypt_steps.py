@@ -38,6 +38,7 @@ START = """[ -z "$SAID" ] || { echo "start: $SAID" >&2; exit 1; }
 echo start "$@" >>$C"""
 #: The step that asks is to look again.
 WANTED = "run/cryptsetup/ask"
+STATUS = 'echo "$1 ${MOUNTALL:-start/running, process 7}"'
 RUNS = "Job is already running: cryptdisks-ask"
 
 
@@ -50,7 +51,7 @@ class Machine:
         for path in ("dev/mapper", "etc", "run", "lib/cryptsetup", "bin", "then"):
             (root / path).mkdir(parents=True)
         self.write("lib/cryptsetup/cryptdisks-functions", FUNCTIONS.replace("ROOT", str(root)))
-        for name, text in (("modprobe", ""), ("runlevel", "echo ${LEVEL:-unknown}"), ("start", START)):
+        for name, text in (("modprobe", ""), ("status", STATUS), ("start", START)):
             self.write(f"bin/{name}", f"#!/bin/sh\n{text}\n").chmod(0o755)
         self.write("calls", "")
 
@@ -111,8 +112,8 @@ def test_what_is_unlocked_is_left_alone_and_what_comes_later_is_not_forgotten(ma
     assert machine.step("cryptdisks") == ["gone", "wrong", "start --no-wait cryptdisks-ask"]
 
 
-def test_nobody_is_asked_once_the_system_is_up(machine: Machine) -> None:
-    assert machine.step("cryptdisks", LEVEL="N 2") == ["vault", "swap", "wrong"]
+def test_nobody_is_asked_once_there_are_logins(machine: Machine) -> None:
+    assert machine.step("cryptdisks", MOUNTALL="stop/waiting") == ["vault", "swap", "wrong"]
 
 
 def test_a_key_on_a_device_that_somebody_has_unlocked_is_used(machine: Machine) -> None:
@@ -170,7 +171,7 @@ def test_who_has_just_ended_asking_begins_again_where_a_device_has_come(machine:
     (machine.root / "run/cryptsetup").mkdir()
     machine.write(WANTED)
     assert machine.step("cryptdisks-asked", UPSTART_STOP_EVENTS="runlevel") == []
-    assert machine.step("cryptdisks-asked", LEVEL="N 2") == []
+    assert machine.step("cryptdisks-asked", MOUNTALL="stop/waiting") == []
     assert machine.step("cryptdisks-asked") == ["start --no-wait cryptdisks-ask"]
     # Not for ever, whatever the table has become.
     machine.write("etc/crypttab", "")
