@@ -13,8 +13,8 @@ import pytest
 from process_support import Host, make_host, needs_root, until
 from test_process_guard import Holder, guard_of, guarded, program
 
+from upstart.process import child, guarding, quick
 from upstart.process import guard as guards
-from upstart.process import guarding, quick
 from upstart.process.guard import HELD, HELD_IN_A_BOOT
 from upstart.process.quick import Quick
 
@@ -134,3 +134,29 @@ def test_an_answer_that_never_comes_costs_the_guard(
         assert not guard.watches(home) and not guard.pid
         holder.let_go()
     assert host.wait(result.pid) == 0
+
+
+def test_a_patient_guard_that_is_lost_is_followed_by_one_that_is_not(host: Host) -> None:
+    host.spawner.begin_boot("/nowhere")
+    host.spawner.guard(now=True)
+    until(lambda: way(host).watched() and way(host).guard is not None)
+    guard = guard_of(host)
+    os.kill(guard.pid, signal.SIGKILL)
+    until(lambda: not guard.watches(host.cgroups.home if host.cgroups is not None else "") and not guard.pid)
+    assert host.spawner.settle_guard()
+    assert guard_of(host).small and guard_of(host)._held == HELD and guard_of(host).rest == guard.rest
+
+
+@pytest.mark.parametrize(("number", "quick"), [((5, 1), True), ((136, 3), True), ((4, 64), False)])
+def test_a_console_that_may_be_waited_for_is_opened_by_a_fork_in_a_boot(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: tuple[int, int], quick: bool
+) -> None:
+    class Found:
+        st_rdev = os.makedev(*number)
+
+    real = os.stat
+    monkeypatch.setattr(child, "CONSOLE", "/dev/null")
+    monkeypatch.setattr(os, "stat", lambda path, **how: Found if path == "/dev/null" else real(path, **how))
+    host.spawner.begin_boot("/nowhere")
+    result = host.spawn(host.job("/bin/true"), console="output")
+    assert result.ready == quick and host.wait(result.pid) == 0

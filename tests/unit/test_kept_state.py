@@ -126,7 +126,7 @@ ANEW = {
     "Fifo": ("_watch", "of the loop"),
     "Follower": ("_children _last _orphans _parents _since _still _tended _wait", "seen again at the next look"),
     "Following": ("_seen", "seen again at the next look"),
-    "Guard": ("_answers _began _home _owed _ready _requests _rest _timer pid small", "each program has its own"),
+    "Guard": ("_answers _began _home _owed _ready _requests _rest _timer pid", "each program has its own"),
     "History ": ("_uses", "of an end that is told late: it is not known what such a process has used"),
     "Held": ("_watch pidfd", "held again, if it is still the same process"),
     "Hearing": ("_poll _watch _watched", "all is watched again"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import upstart
 from upstart.conf.parse import parse_job
 from upstart.process import ownprograms
 from upstart.process.ownprograms import OwnPrograms
@@ -86,6 +87,28 @@ def test_what_the_interpreter_looks_at_only_once_must_be_what_init_was_given(
     assert places.find(mountall, LANG="de_DE.UTF-8") is None and places.find(mountall, LC_ALL="C") is None
     monkeypatch.setenv("LANG", "de_DE.UTF-8")
     assert places.find(mountall) is None and places.find(mountall, LANG="de_DE.UTF-8") is not None
+
+
+def test_what_is_longer_than_any_of_ours_is_none(places: Places) -> None:
+    path = places.ours / "mountall"
+    path.write_text(BEGINNING + "#" * 9000 + "\nprint()\n")
+    assert places.find([str(path)]) is None
+
+
+@pytest.mark.parametrize("replaced", ["init", "modules"])
+def test_once_packages_are_unpacked_all_is_executed(
+    places: Places, replaced: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(upstart, "__file__", str(places.ours / "modules"))
+    (places.ours / "modules").write_text("")
+    own = OwnPrograms(str(places.ours / "init"))
+    request = SpawnRequest(parse_job("job", "exec true\n", "job.conf"), "job", "main", "", {})
+    assert own.find(request, [str(places.ours / "mountall")]) is not None
+    assert own.find(request, ["mountall"], str(places.ours / "mountall")) is not None
+    new = tmp_path / "new"
+    new.write_text((places.ours / replaced).read_text())
+    new.rename(places.ours / replaced)
+    assert own.find(request, [str(places.ours / "mountall")]) is None
 
 
 def test_nothing_is_ours_to_an_init_that_is_no_script(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -592,6 +592,9 @@ class TestNoLoginBeforeSingleUserMode:
             ("etc/inittab", "#id:1:initdefault:\nid:2:initdefault:\n", False),
             ("etc/init/rc-sysinit.override", "env DEFAULT_RUNLEVEL=S\n", True),
             ("etc/init/rc-sysinit.override", "manual\n  env  DEFAULT_RUNLEVEL=\"1\"", True),
+            ("etc/init/rc-sysinit.override", "env DEFAULT_RUNLEVEL=1 # why\n", True),
+            ("etc/init/rc-sysinit.override", "env 'DEFAULT_RUNLEVEL=1'\n", True),
+            ("etc/init/rc-sysinit.conf", "start on x\nenv DEFAULT_RUNLEVEL=1\n", True),
             ("etc/init/rc-sysinit.override", "# env DEFAULT_RUNLEVEL=S\nenv DEFAULT_RUNLEVEL=3\n", False),
         ],
     )

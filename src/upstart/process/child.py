@@ -2,8 +2,8 @@
 
 `run` is called in the new child and never returns: it executes the program, or writes the failed step into the error
 pipe and exits with 255.  It may wait (for a console, a name service, a file server), which is why init forks for it.
-It does nothing but system calls on values prepared before the fork; no handler of init's runs in it, because all
-signals are blocked until they have been reset.
+It does nothing but system calls on values prepared before the fork, until it runs the program; no handler of init's
+runs in it, because all signals are blocked until they have been reset.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ with open(os.path.join(os.path.dirname(__file__), "guarding.py"), "rb") as _file
 class Guard:
     """The guard of this init, started when it is first wanted; ``small``: as a program of its own, not as a fork.
 
-    ``held``: seconds that an exec may take.
+    ``held``: seconds that an exec may take; ``rest``: when it is not to be started before.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Guard:
         "pid", "small",
     )  # fmt: skip
 
-    def __init__(self, small: bool = False, held: float = HELD) -> None:
+    def __init__(self, small: bool = False, held: float = HELD, rest: float = 0.0) -> None:
         #: The process, 0 where there is none.
         self.pid = 0
         self.small = small
@@ -77,11 +77,17 @@ class Guard:
         self._home = ""
         self._answers = self._requests = self._timer = -1
         self._poll = select.poll()
-        self._began = self._rest = 0.0
+        self._began = 0.0
+        self._rest = rest
         self._held = held
         self._set = timerfd_setting(held)
         #: Since when an answer is awaited that nobody needs any more; 0.0 where there is none.
         self._owed = 0.0
+
+    @property
+    def rest(self) -> float:
+        """Until when it is done without."""
+        return self._rest
 
     def watches(self, home: str) -> bool:
         """Whether a process may be started in its care now; one that does not run is started, for later.
@@ -147,14 +153,10 @@ class Guard:
     def head(self, fd: int) -> bytes | None:
         """The first bytes of the file that ``fd`` is a path descriptor of, ``None`` if they are not to be had soon.
 
-        This and the next two are for when `watches` is true.
+        This and the next are for when `watches` is true.
         """
         answer = self._ask(HEAD + b"/proc/%d/fd/%d" % (os.getpid(), fd), ANSWER_SECONDS)
         return answer[1:] if answer is not None and answer[:1] == YES else None
-
-    def look(self, path: str) -> bool:
-        """Look ``path`` up, so that the kernel knows of it; whether that is done."""
-        return self._ask(HEAD + os.fsencode(path), ANSWER_SECONDS) is not None
 
     def root_has_groups(self) -> bool | None:
         """Whether the group file makes root a member of any group, ``None`` if that is not to be had soon."""

@@ -2,11 +2,12 @@
 
 An interpreter of its own is half of what mountall(8) costs a boot, and until that has mounted there is little else.
 What is always true here: whoever looks finds the process as the exec would have left it, but for what /proc tells of
-its memory (`environ`, which is init's, and `cmdline`, of one word).  It runs the very text of the script that would
-have been executed, which is one that our packages install, found as the exec would have found it.  What it has is what
-the job asks for, no descriptor, handler or variable of init's, and nothing that it does or raises leads back into
-init's code.  Only an init that has just booted may do this: once packages may have been replaced, modules that are
-loaded and files would be of two versions.
+its memory (`cmdline`, of one word, and `environ`, which is init's: one that begins anew without a state in that half
+minute does not adopt it).  It runs the very text of the script that would have been executed, which is one that our
+packages install, found as the exec would have found it.  What it has is what the job asks for, no descriptor, handler
+or variable of init's, and nothing that it does or raises leads back into init's code.  Only an init that has just
+booted does this, and only while its files are those that it was started from: else modules that are loaded and others
+would be of two versions.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import stat
 import sys
 
+import upstart
 from upstart.base.title import show_as
 from upstart.process.program import DEFAULT_PATH
 
@@ -31,7 +33,7 @@ else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
 
-#: Bytes that none of our scripts has.
+#: Bytes; none of our scripts is longer.
 _LONGEST = 8192
 #: The kernel's, where an exec changes what the process is allowed.
 _LABELS = "/sys/fs/selinux/enforce"
@@ -55,17 +57,19 @@ class Script:
 class OwnPrograms:
     """Tells which programs are ours: those that begin as ``program`` does, the script that init was started by."""
 
-    __slots__ = ("_beginning",)
+    __slots__ = ("_beginning", "_installed", "_program")
 
     def __init__(self, program: str) -> None:
         able = os.path.isdir(_DESCRIPTORS) and not os.path.exists(_LABELS)
         self._beginning = _beginning(_read(program)) if able else ()
+        self._program = program
+        self._installed = _stamps(program)
 
-    def find(self, request: SpawnRequest, argv: list[str]) -> Script | None:
+    def find(self, request: SpawnRequest, argv: list[str], path: str = "") -> Script | None:
         """The script that executing ``argv`` would run, ``None`` where that is not one of ours, or where it needs what
         only an exec gives.
 
-        It reads files, for which it may wait.
+        It reads files, for which it may wait; ``path`` is the program's, where that is known.
         """
         job = request.job_class
         if not self._beginning or job.apparmor_switch is not None or job.debug or "expect" in vars(job):
@@ -74,9 +78,11 @@ class OwnPrograms:
             return None
         if any(request.env.get(name) != os.environ.get(name) for name in _LOCALE):
             return None
-        path = _which(argv[0], request.env) if argv else ""
+        path = path or (_which(argv[0], request.env) if argv else "")
         text = _read(path) if path else ""
-        return Script(path, text) if _beginning(text) == self._beginning else None
+        if _beginning(text) != self._beginning or _stamps(self._program) != self._installed:
+            return None
+        return Script(path, text)
 
 
 def run(script: Script, argv: list[str], env: Mapping[str, str]) -> NoReturn:
@@ -164,11 +170,24 @@ def _read(path: str) -> str:
             mode = os.fstat(fd).st_mode
             if not stat.S_ISREG(mode) or not mode & 0o111 or mode & 0o6000:
                 return ""
-            return os.read(fd, _LONGEST).decode()
+            text = os.read(fd, _LONGEST + 1).decode()
+            return text if len(text) <= _LONGEST else ""
         finally:
             os.close(fd)
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _stamps(program: str) -> list[tuple[int, int]]:
+    """What changes when our packages are unpacked: of the program, and of what stands for all modules."""
+    found = []
+    for path in (program, upstart.__file__):
+        try:
+            info = os.stat(path)
+            found.append((info.st_ino, info.st_mtime_ns))
+        except OSError:
+            found.append((0, 0))
+    return found
 
 
 def _beginning(text: str) -> tuple[str, ...]:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from upstart.conf.jobclass import ProcessDef
 
     Head = Callable[[int], bytes | None]
-    Look = Callable[[str], bool]
 
 SHELL = "/bin/sh"
 #: A command that contains one of these is given to the shell (the original's list).
@@ -156,7 +155,8 @@ class Programs:
             if os.fstat(usr).st_dev == os.fstat(root).st_dev:
                 close(usr)
             else:
-                self._roots.append((usr, "/usr/", 0))
+                # First: what cannot be had from the cache below "/" may be had there.
+                self._roots.insert(0, (usr, "/usr/", 0))
 
     def close(self) -> None:
         """Close the directories kept open."""
@@ -164,34 +164,29 @@ class Programs:
             close(fd)
         self._roots = []
 
-    def find(
-        self, name: str, env: Mapping[str, str], head: Head | None = None, look: Look | None = None
-    ) -> str | None:
+    def find(self, name: str, env: Mapping[str, str], head: Head | None = None) -> str | None:
         """The path that execvp(3) would execute for ``name``, or ``None`` where only trying in a child can tell.
 
-        ``head`` gives the first bytes of the file that its argument is a path descriptor of, or ``None``.  ``look``
-        looks a path up, so that the kernel knows of it, and says whether it has.
+        ``head`` gives the first bytes of the file that its argument is a path descriptor of, or ``None``.
         """
         if "/" in name:
-            return name if name.startswith("/") and self._runs(name, _INTERPRETERS, head, look) is True else None
+            return name if name.startswith("/") and self._runs(name, _INTERPRETERS, head) is True else None
         for directory in env.get("PATH", DEFAULT_PATH).split(":"):
             if not directory.startswith("/"):
                 return None
             path = f"{directory}/{name}"
-            found = self._runs(path, _INTERPRETERS, head, look)
+            found = self._runs(path, _INTERPRETERS, head)
             if found is not None:
                 return path if found else None
         return None
 
-    def _runs(self, path: str, depth: int, head: Head | None, look: Look | None) -> bool | None:
+    def _runs(self, path: str, depth: int, head: Head | None) -> bool | None:
         """True: ``path`` can be executed at once; ``None``: it does not exist; False: that cannot be told here."""
         if depth == 0:
             return False
         try:
             fd = self._open(path, os.O_PATH)
         except OSError as error:
-            if error.errno == errno.EAGAIN and look is not None and look(path):
-                return self._runs(path, depth, head, None)
             return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else False
         try:
             info = os.fstat(fd)
@@ -209,7 +204,7 @@ class Programs:
                 self._seen[key] = interpreter
         finally:
             close(fd)
-        return interpreter == "" or self._runs(interpreter, depth - 1, head, look) is True
+        return interpreter == "" or self._runs(interpreter, depth - 1, head) is True
 
     def _head(self, path: str) -> bytes | None:
         """The first bytes of a file, ``None`` if they are not to be had at once."""

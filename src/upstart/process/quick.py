@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     Action = tuple[int, ...] | tuple[int, int, str, int, int]
 
 _GROUP_FILE = "/etc/group"
+_CONSOLE = os.makedev(5, 1)
+#: The major numbers of the subordinate ends of ptys.
+_PTYS = range(136, 144)
 #: Seconds for which a boot goes on without its guard, which has yet to begin.
 FIRST_SECONDS = 3.0
 
@@ -68,6 +71,10 @@ class Quick:
     def unguarded(self) -> bool:
         """Whether nobody has said yet that others may hold us."""
         return self.guard is None and self._next_guard is None
+
+    def find(self, setup: child.Setup) -> str | None:
+        """The path of its program, where that can be told without leaving init's file system."""
+        return self._programs.find(setup.argv[0], setup.request.env) if setup.argv else None
 
     def begin_guard(self) -> bool:
         """Have what may wait watched from now on, in a boot as soon as that is possible; False: that was said before.
@@ -112,7 +119,7 @@ class Quick:
         if guard is None or guard.small:
             return True
         if not guard.pid:
-            guard.small = True
+            self.guard = type(guard)(small=True, rest=guard.rest)
             return True
         if self._next_guard is None:
             self._next_guard = type(guard)(small=True)
@@ -133,6 +140,8 @@ class Quick:
         request = setup.request
         job = request.job_class
         if request.console == "owner" or setup.pause or setup.profile is not None or not setup.argv:
+            return False
+        if request.console == "output" and self.guard is None and not _console_keeps_nobody():
             return False
         if request.process != "security":
             if job.limits or setup.plan is not None or request.session is not None:
@@ -169,13 +178,13 @@ class Quick:
         if not self._serves(setup) or not self.watched():
             return 0
         guard = self.guard
-        head, look = (guard.head, guard.look) if guard is not None else (None, None)
-        program = self._programs.find(setup.argv[0], setup.request.env, head, look)
+        head = guard.head if guard is not None else None
+        program = self._programs.find(setup.argv[0], setup.request.env, head)
         argv = setup.argv
         if program is not None and setup.sockets:
             argv = listening(argv, setup.request.env)
             if argv and argv[0] != setup.argv[0]:
-                program = self._programs.find(argv[0], setup.request.env, head, look)
+                program = self._programs.find(argv[0], setup.request.env, head)
         if program is None or not argv:
             return 0
         soft, hard = original_descriptors()
@@ -197,7 +206,7 @@ class Quick:
             output = os.dup2(output, self._low[0], inheritable=False)
         if script >= soft:
             script = os.dup2(script, self._low[1], inheritable=False)
-        # The kernel lets nobody wait for the console.  Where there is none the fork finds out what is to be done.
+        # Where there is none the fork finds out what is to be done.
         place = child.CONSOLE if request.console == "output" else os.devnull
         actions: list[Action] = [
             (os.POSIX_SPAWN_OPEN, 0, place, os.O_RDWR | os.O_NOCTTY, 0),
@@ -235,8 +244,9 @@ class Quick:
             return False
         if guard is None or guard.armed_for() < SLOW:
             return True
-        free = guard.disarm() == (0, False)
-        guard.arm()
+        free = guard.disarm() == (0, False) and guard.pid != 0
+        if free:
+            guard.arm()
         return free
 
     def _execute(self, setup: child.Setup, program: str, argv: list[str], actions: list[Action]) -> int:
@@ -268,3 +278,12 @@ class Quick:
             except OSError:
                 pass
         return pid
+
+
+def _console_keeps_nobody() -> bool:
+    """Whether opening the console cannot wait: the kernel's own device sees to that, and so does a container's pty."""
+    try:
+        number = os.stat(child.CONSOLE).st_rdev
+    except OSError:
+        return True  # there is nothing to wait for
+    return number == _CONSOLE or os.major(number) in _PTYS

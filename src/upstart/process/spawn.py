@@ -237,7 +237,10 @@ class Spawner:
         Once clients are served only the child looks for that, where one is forked anyway.
         """
         setup.own = self.own
-        return self.own is not None and self._quick.unguarded and self.own.find(setup.request, setup.argv) is not None
+        if self.own is None or not self._quick.unguarded:
+            return False
+        path = self._quick.find(setup)
+        return path is not None and self.own.find(setup.request, setup.argv, path) is not None
 
     def _names(self, setup: child.Setup) -> None:
         """Expand what the stanzas name, and find the cgroup."""
