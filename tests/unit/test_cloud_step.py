@@ -192,7 +192,7 @@ class TestMounted:
 
     def test_does_not_ask_init_of_a_stage_that_says_itself_that_it_runs(self, machine: Machine) -> None:
         record = machine.write("run/cloud-init/upstart-stage", "123\n")
-        machine.write("proc/123/comm", "step\n")
+        machine.write("proc/123/comm", "cloud-init-step\n")
         machine.program("sleep", f"[ $(/bin/grep -c 'sleep 10' {machine.calls}) -lt 5 ] || echo >{record}")
         machine.program("grep")
         machine.mounted()
@@ -202,8 +202,11 @@ class TestMounted:
         # What is not there is not looked into.
         assert "grep" not in machine.calls.read_text()
 
-    def test_asks_init_where_the_stage_has_gone_without_saying_so(self, machine: Machine) -> None:
+    @pytest.mark.parametrize("another", ["", "sshd\n"])
+    def test_asks_init_where_the_stage_has_gone_without_saying_so(self, machine: Machine, another: str) -> None:
         machine.write("run/cloud-init/upstart-stage", "123\n")
+        if another:
+            machine.write("proc/123/comm", another)
         machine.mounted()
         assert machine.called().count("status cloud-init") == 9
 
