@@ -87,3 +87,12 @@ def broken_pipes_stay_errors() -> Iterator[None]:
     now = signal.getsignal(signal.SIGPIPE)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     assert now == signal.SIG_IGN, "SIGPIPE is not ignored any more"
+
+
+@pytest.fixture(autouse=True)
+def no_signal_left_blocked() -> Iterator[None]:
+    """All that is started after it would have it blocked, too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    after = signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert after == before, "signals are left blocked"

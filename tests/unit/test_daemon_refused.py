@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType, SimpleNamespace
@@ -105,9 +106,14 @@ class Desk:
 
 @pytest.fixture(params=[b"MemoryError: ", b"ok\n"], ids=["refused", "begun"])
 def desk(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     desk = Desk(monkeypatch, request.param)
-    yield desk
-    desk.loop.close()
+    desk.loop.keep_blocked(before)
+    try:
+        yield desk
+    finally:
+        desk.loop.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Lacking:
@@ -140,6 +146,7 @@ class Lacking:
 def test_wherever_memory_lacks_nobody_waits_for_a_re_exec_that_does_not_come(desk: Desk) -> None:
     line = 0
     struck = True
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     while struck:
         line += 1
         desk.clients.clear()
@@ -151,6 +158,7 @@ def test_wherever_memory_lacks_nobody_waits_for_a_re_exec_that_does_not_come(des
         desk.turns()
         assert all(client.knows for client in desk.clients), line
         assert not desk.restarter.running and not desk.held, line
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked, line
         # And the next is tried, and told.
         desk.clients.clear()
         desk.ask()
