@@ -361,6 +361,30 @@ def test_keys_are_left_to_who_has_the_console_for_a_terminal(loop: Loop, termina
     console.close()
 
 
+def test_what_is_typed_for_who_has_just_taken_the_console_is_left_to_him(loop: Loop, terminal: Terminal) -> None:
+    """Before anything else is shown: a passphrase may have letters that are keys."""
+    keys: list[str] = []
+    console = Console(loop, keys.append, lambda text, urgent: None, path=terminal.path)
+    console.prompt("Press S", "S")
+    owner = subprocess.Popen(["setsid", "-w", "-c", "sleep", "60"], stdin=terminal.slave)
+    try:
+        turn_until(loop, lambda: is_controlling(terminal_of(terminal.path)))
+        modes = terminal.modes()
+        os.write(terminal.master, b"s")
+        turn_until(loop, lambda: console._fd < 0)
+        assert keys == [] and terminal.modes() == modes
+        os.set_blocking(terminal.slave, False)
+        assert os.read(terminal.slave, 10) == b"s"
+    finally:
+        owner.kill()
+        owner.wait()
+    # Once he has gone, they are read again.
+    console.prompt("Press S again", "S")
+    os.write(terminal.master, b"s")
+    turn_until(loop, lambda: keys)
+    console.close()
+
+
 def test_lines_in_which_numbers_change_are_painted_in_one_place(
     loop: Loop, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,15 +172,23 @@ class Console:
     def _ignore_keys(self) -> None:
         if self._fd < 0:
             return
-        self._loop.remove(self._watch)
         try:
             termios.tcsetattr(self._fd, termios.TCSANOW, self._settings)  # type: ignore[arg-type]
         except (OSError, termios.error):
             pass
+        self._leave_keys()
+
+    def _leave_keys(self) -> None:
+        self._loop.remove(self._watch)
         os.close(self._fd)
         self._fd = -1
 
     def _readable(self, events: int) -> None:
+        if is_controlling(terminal_of(self._path)):
+            # Somebody has taken it since the last prompt, who asks for a passphrase perhaps: what is typed is his, and
+            # so are the settings by now.
+            self._leave_keys()
+            return
         try:
             data = os.read(self._fd, 64)
         except BlockingIOError:
