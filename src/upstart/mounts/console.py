@@ -87,8 +87,8 @@ class Console:
         if not keys:
             self._ignore_keys()
         if self._fd >= 0 and text != before and is_controlling(terminal_of(self._path)):
-            # Somebody has got a shell there meanwhile.
-            self._ignore_keys()
+            # Somebody has got a shell there meanwhile, or asks for a passphrase, which nobody is to see.
+            self._leave_keys()
         # Whoever sees the text may answer it at once.
         self._keys = keys
         if keys and self._fd < 0 and not self._plymouth.read_keys(keys):
@@ -179,14 +179,14 @@ class Console:
         self._leave_keys()
 
     def _leave_keys(self) -> None:
+        """Read no keys, with the settings as they are."""
         self._loop.remove(self._watch)
         os.close(self._fd)
         self._fd = -1
 
     def _readable(self, events: int) -> None:
         if is_controlling(terminal_of(self._path)):
-            # Somebody has taken it since the last prompt, who asks for a passphrase perhaps: what is typed is his, and
-            # so are the settings by now.
+            # Since the last prompt: what is typed is not for us.
             self._leave_keys()
             return
         try:
