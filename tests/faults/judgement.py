@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from client import MANAGER, UPSTART, Client, Dead, Untrue, wait_for
 from subject import ANSWER, PATIENCE, PROBES, Subject
@@ -192,6 +193,7 @@ class Judgement:
     def _begins_anew(self, client: Client) -> None:
         """It re-executes itself, and all that runs is known to the new program."""
         before = {tuple(entry[:2]): dict(entry[4]).get("main") for entry in self._subject.status(client)}
+        program = self._program()
         try:
             answer = client.answer(client.send(MANAGER, UPSTART, "Restart"), PATIENCE)
             if answer:
@@ -202,6 +204,8 @@ class Judgement:
             pass
         client.close()
         self._subject.answers(PATIENCE)
+        if self._program() == program:
+            raise Untrue("Restart: no other program has begun")
         client = self._subject.client()
         try:
             self._comes_to_rest(client)
@@ -212,3 +216,7 @@ class Judgement:
             self._works(client)
         finally:
             client.close()
+
+    def _program(self) -> bytes:
+        """What the kernel has told the program that runs: where its memory is, which is by chance for each exec."""
+        return Path(f"/proc/{self._subject.pid}/auxv").read_bytes()
