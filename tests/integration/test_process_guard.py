@@ -87,7 +87,7 @@ def guarded(host: Host) -> Guard:
     if host.spawner._quick.guard is None:
         host.spawner.guard()
     guard = guard_of(host)
-    guard._rest = 0.0
+    guard.rest = 0.0
     home = host.cgroups.home if host.cgroups is not None else ""
     until(lambda: guard.watches(home))
     return guard
@@ -210,7 +210,7 @@ def test_while_the_program_is_held_that_is_to_be_the_guard_init_is_guarded(
             assert host.wait(result.pid) == 0
         assert guard_of(host) is guard
         other.let_go()
-    guard._rest = 0.0
+    guard.rest = 0.0
     until(host.spawner.settle_guard)
     assert has_executed(guard_of(host).pid)
 
@@ -263,7 +263,7 @@ def test_an_exec_that_only_waits_for_a_processor_is_not_cut_short(
         if slow == 4:
             break
     assert slow, "the machine was quick"
-    assert not guard._rest
+    assert not guard.rest
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])

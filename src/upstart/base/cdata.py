@@ -6,6 +6,24 @@ start, and half a megabyte for as long as it runs.  What is here has the names a
 
 from __future__ import annotations
 
+__all__ = [
+    "CDLL",
+    "PyDLL",
+    "Structure",
+    "byref",
+    "c_char_p",
+    "c_int",
+    "c_long",
+    "c_short",
+    "c_size_t",
+    "c_uint32",
+    "c_ulong",
+    "c_void_p",
+    "create_string_buffer",
+    "get_errno",
+    "sizeof",
+]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctypes import (
@@ -104,39 +122,6 @@ else:
             return (c_char * size)()
     except (ImportError, AttributeError, TypeError):
         # An interpreter whose package is made of other parts.
-        from ctypes import (
-            CDLL,
-            PyDLL,
-            Structure,
-            byref,
-            c_char_p,
-            c_int,
-            c_long,
-            c_short,
-            c_size_t,
-            c_uint32,
-            c_ulong,
-            c_void_p,
-            create_string_buffer,
-            get_errno,
-            sizeof,
-        )  # fmt: skip
+        import ctypes
 
-
-__all__ = [
-    "CDLL",
-    "PyDLL",
-    "Structure",
-    "byref",
-    "c_char_p",
-    "c_int",
-    "c_long",
-    "c_short",
-    "c_size_t",
-    "c_uint32",
-    "c_ulong",
-    "c_void_p",
-    "create_string_buffer",
-    "get_errno",
-    "sizeof",
-]
+        globals().update({name: getattr(ctypes, name) for name in __all__})

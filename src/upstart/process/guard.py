@@ -65,8 +65,8 @@ class Guard:
     """
 
     __slots__ = (
-        "_answers", "_began", "_held", "_home", "_owed", "_poll", "_ready", "_requests", "_rest", "_set", "_timer",
-        "pid", "small",
+        "_answers", "_began", "_held", "_home", "_owed", "_poll", "_ready", "_requests", "_set", "_timer", "pid",
+        "rest", "small",
     )  # fmt: skip
 
     def __init__(self, small: bool = False, held: float = HELD, rest: float = 0.0) -> None:
@@ -78,23 +78,19 @@ class Guard:
         self._answers = self._requests = self._timer = -1
         self._poll = select.poll()
         self._began = 0.0
-        self._rest = rest
+        #: Until when it is done without.
+        self.rest = rest
         self._held = held
         self._set = timerfd_setting(held)
         #: Since when an answer is awaited that nobody needs any more; 0.0 where there is none.
         self._owed = 0.0
-
-    @property
-    def rest(self) -> float:
-        """Until when it is done without."""
-        return self._rest
 
     def watches(self, home: str) -> bool:
         """Whether a process may be started in its care now; one that does not run is started, for later.
 
         ``home`` is the directory of the cgroup that init belongs to, "" without.
         """
-        if time.monotonic() < self._rest:
+        if time.monotonic() < self.rest:
             return False
         if self.pid and self._home != home:
             self.close()
@@ -143,7 +139,7 @@ class Guard:
             return 0, False
         killed, moved = map(int, answer.split())
         if killed or moved:
-            self._rest = time.monotonic() + REST
+            self.rest = time.monotonic() + REST
         return killed, bool(moved)
 
     def armed_for(self) -> float:
@@ -188,7 +184,7 @@ class Guard:
 
     def _lose(self) -> None:
         """Do without it, whatever has become of it."""
-        self._rest = time.monotonic() + REST
+        self.rest = time.monotonic() + REST
         pid = self.pid
         self.close()
         if pid:
@@ -227,7 +223,7 @@ class Guard:
         except (OSError, MemoryError):
             for fd in fds:
                 close(fd)
-            self._rest = time.monotonic() + REST
+            self.rest = time.monotonic() + REST
             return
         for fd in (script, requests[0], answers[1]):
             close(fd)

@@ -45,7 +45,7 @@ class Quick:
     """
 
     __slots__ = (
-        "_booting", "_cgroups", "_groups", "_low", "_next_guard", "_next_since", "_programs", "_spawner", "_user_mode",
+        "_cgroups", "_groups", "_low", "_next_guard", "_next_since", "_programs", "_spawner", "_user_mode",
         "guard",
     )  # fmt: skip
 
@@ -61,11 +61,10 @@ class Quick:
         #: What is to take its place as soon as it watches, and since when.
         self._next_guard: Guard | None = None
         self._next_since = 0.0
-        self._booting = False
 
     def begin_boot(self) -> None:
         """Until there is a guard that watches, wait for the disk that programs come from."""
-        self._booting = self._programs.waits = True
+        self._programs.waits = True
 
     @property
     def unguarded(self) -> bool:
@@ -83,7 +82,7 @@ class Quick:
             return False
         from upstart.process.guard import HELD_IN_A_BOOT, Guard
 
-        if self._booting:
+        if self._programs.waits:
             self._next_guard = Guard(held=HELD_IN_A_BOOT)
             self._next_since = time.monotonic()
         else:
