@@ -16,6 +16,7 @@
 # make bench    how fast all that is, beside another init where one is given
 # make bench-boot  a boot to the login prompt and its memory, beside every other init of the release
 # make bench-cloud  a boot that cloud-init configures, beside systemd's
+# make bench-server  a boot of a usual server until ssh answers, beside the systemd that it was installed with
 # make deb      the Debian packages, below build/deb/
 #
 # Whatever is missing is installed by apt. RELEASE chooses the Debian to boot and to build packages for; those of another
@@ -46,7 +47,7 @@ DEBS := build/deb/$(RELEASE)
 CLEANROOT := $(if $(filter $(HOST),$(RELEASE))$(filter-out 0,$(HERE)),,$(PYTHON) tests/boot/cleanroot.py)
 SOURCES := $(shell find src etc man debian build-aux setup.py pyproject.toml -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-ways check-clients check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot bench-cloud faults clean
+.PHONY: all check lint unit integration deb lintian run boot bridge-moments check-packages check-services check-ways check-clients check-daemons vm vm-all vm-cloud vm-recovery autopkgtest mutants bench bench-boot bench-cloud bench-server faults clean
 all:
 	@test -x $(PYTHON) || $(NEED) python3
 	@$(PYTHON) build-aux/programs.py checkout build/sbin
@@ -187,6 +188,11 @@ bench-boot: deb
 bench-cloud: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
 	@RELEASE=$(RELEASE) ROUNDS=$(ROUNDS) INITS="$(INITS)" WRITE=$(WRITE) $(PYTHON) tests/bench/cloud_race.py
+
+# A server as installed with systemd, and led to Upstart as README.md says: until ssh answers; likewise.
+bench-server: deb
+	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES)
+	@RELEASE=$(RELEASE) ROUNDS=$(ROUNDS) INITS="$(INITS)" WRITE=$(WRITE) $(PYTHON) tests/bench/server_race.py
 
 clean:
 	rm -rf build

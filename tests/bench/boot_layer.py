@@ -1,7 +1,8 @@
 """Makes the disk image of one system: `boot_layer.py PLAN`, started in mount and PID namespaces of its own.
 
 The plan is a JSON object: `root`, `work` (an empty directory), `debs` (a directory of the root), `ours` (further .deb
-files), `files` (source to path below the root), `commands` (shell text for the root), `image` and `size` in MiB.
+files), `files` (source to path below the root), `commands` (shell text for the root), `image` and `size` in MiB; it may
+have `words`, further ones for `apt-get install`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import inside
 INSTALL = """
 printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
 chmod +x /usr/sbin/policy-rc.d
-apt-get -q -y -o Dpkg::Use-Pty=0 --no-install-recommends install {debs}
+apt-get -q -y -o Dpkg::Use-Pty=0 --no-install-recommends install {debs} {words}
 rm /usr/sbin/policy-rc.d
 """
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
     def chroot(text: str) -> None:
         subprocess.run(["chroot", str(root), "/bin/sh", "-ec", text], env=ENVIRONMENT, check=True)
 
-    chroot(INSTALL.format(debs=debs))
+    chroot(INSTALL.format(debs=debs, words=plan.get("words", "")))
     inside.install(root, [], plan["files"])
     chroot(plan["commands"])
     for name in ("proc", "dev"):

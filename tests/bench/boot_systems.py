@@ -85,6 +85,8 @@ chroot . sh -c "cd /opt && apt-get -q download $kernel"
 APPEND = "no_timer_check"
 ATTEMPTS = 3
 SECONDS = 300.0
+#: MiB of a disk.
+SIZE = 1500
 
 
 class Unavailable(Exception):
@@ -106,23 +108,27 @@ def image(release: str, init: str) -> tuple[Path, Path]:
         raise Unavailable(f"{release} has no {init}")
     ours = run.packages(release) if init == "upstart" else []
     files = {str(run.HERE / "jobs" / "ttyS0.conf"): "/etc/init/ttyS0.conf"} if init == "upstart" else {}
-    plan: dict[str, object] = {
-        "root": str(below),
-        "debs": f"/opt/{init}",
-        "ours": [str(path) for path in ours],
-        "files": files,
-        "commands": SETTLE[init] + machine.COMMANDS,
-        "size": 1500,
-    }
-    digest = hashlib.sha256(json.dumps(plan).encode())
+    kernel = machine.kernel(below)
+    plan: dict[str, object] = {"debs": f"/opt/{init}", "files": files, "commands": SETTLE[init] + machine.COMMANDS}
+    return kernel, layered(f"{init}-{release}", below, kernel, ours, plan)
+
+
+def layered(name: str, below: Path, kernel: Path, ours: list[Path], plan: dict[str, object], nic: str = "") -> Path:
+    """A disk image of the root `below` with a layer: our packages `ours`, and what `plan` has of boot_layer.py's.
+
+    It has been booted once, with an interface where `nic` says of what kind. RuntimeError with what apt said.
+    """
+    files = plan["files"]
+    assert isinstance(files, dict)
+    plan = {"root": str(below), "ours": [str(path) for path in ours], "size": SIZE, **plan}
+    digest = hashlib.sha256(json.dumps([plan, nic]).encode())
     for path in [*ours, *map(Path, files), HERE / "boot_layer.py"]:
         digest.update(path.read_bytes())
-    target = root.BUILD / f"bench-{init}-{release}-{digest.hexdigest()[:12]}.img"
-    kernel = machine.kernel(below)
+    target = root.BUILD / f"bench-{name}-{digest.hexdigest()[:12]}.img"
     if not target.exists():
-        for old in root.BUILD.glob(f"bench-{init}-{release}-*"):
+        for old in root.BUILD.glob(f"bench-{name}-*"):
             old.unlink()
-        print(f"Making the disk of {init}", flush=True)
+        print(f"Making the disk of {name}", flush=True)
         with tempfile.TemporaryDirectory(prefix="upstart-bench-") as work:
             fresh = target.with_suffix(".new")
             plan |= {"work": work, "image": str(fresh)}
@@ -132,17 +138,17 @@ def image(release: str, init: str) -> tuple[Path, Path]:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"the disk of {init} could not be made:\n{done.stdout[-3000:]}")
-        settle(kernel, fresh)
+            raise RuntimeError(f"the disk of {name} could not be made:\n{done.stdout[-3000:]}")
+        settle(kernel, fresh, nic)
         fresh.rename(target)
-    return kernel, target
+    return target
 
 
-def settle(kernel: Path, disk: Path) -> None:
+def settle(kernel: Path, disk: Path, nic: str = "") -> None:
     """Boots it once for good: what the first boot after an installation sets up, no later one does."""
     for attempt in range(ATTEMPTS):
         try:
-            with machine.Machine(kernel, disk, lambda _: None, APPEND, keep=True) as vm:
+            with machine.Machine(kernel, disk, lambda _: None, APPEND, keep=True, nic=[nic] * bool(nic)) as vm:
                 vm.log_in(SECONDS)
                 vm.command("sleep 5", SECONDS)
                 vm.type("poweroff")

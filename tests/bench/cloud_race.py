@@ -4,15 +4,13 @@ each stage of cloud-init began and ended.
 
 A round has each init boot twice from a fresh disk: the first boot, which does all that the data asks for, and the
 second, which finds it done. One machine with one processor runs at a time, and nobody logs in before cloud-init is
-through. It is no test: how long anything takes never makes it fail. Set in the environment: ROUNDS (3), INITS, RELEASE,
-and WRITE=1 (record the tables in docs/boot-times.md).
+through. race.py explains what is set in the environment.
 """
 
 from __future__ import annotations
 
-import os
+import functools
 import re
-import signal
 import sys
 import time
 from pathlib import Path
@@ -20,9 +18,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "boot"))
 
-import archive  # noqa: E402
 import boot_tables  # noqa: E402
 import cloud_tables  # noqa: E402
+import race  # noqa: E402
 import root  # noqa: E402
 import vm_cloud  # noqa: E402
 import vm_cloud_image  # noqa: E402
@@ -32,7 +30,6 @@ from vm_lab import Lab  # noqa: E402
 
 INITS = ("upstart", "systemd")
 BOOTS = ("first", "second")
-ATTEMPTS = 3
 SECONDS = 600.0
 EXECUTED = rb"\[ *([0-9.]+)\] Run /sbin/init as init process"
 #: In the data: no keys that are made of primes, for how long these are looked for is a matter of chance (5 to 40 s).
@@ -90,57 +87,23 @@ def twice(lab: Lab) -> dict[str, boot_tables.Timed]:
 
 
 def sample(init: str, release: str, number: int) -> dict[str, boot_tables.Timed]:
-    """Both boots of `init`, tried again where emulation let them down; {} if they do not come to their end at all."""
-    parts = vm_cloud_image.parts(init, release)
-    for attempt in range(ATTEMPTS):
-        log = root.BUILD / "vm" / f"{init}-{release}-bench-cloud-{number}.log"
-        try:
-            with Lab(init, release, log, parts) as lab:
-                return twice(lab)
-        except (MachineError, ValueError) as error:
-            lines = str(error).strip().splitlines()
-            print(f"{init}, attempt {attempt + 1}: {lines[0]}\n  {lines[-1].strip()}", flush=True)
-    return {}
+    """Both boots of `init`."""
+    log = root.BUILD / "vm" / f"{init}-{release}-bench-cloud-{number}.log"
+    with Lab(init, release, log, vm_cloud_image.parts(init, release)) as lab:
+        return twice(lab)
 
 
-def race(release: str, inits: list[str], rounds: int) -> dict[str, dict[str, list[boot_tables.Timed]]]:
-    """The samples by boot and init, taken in turns."""
+def run_race(release: str, inits: list[str], rounds: int) -> tuple[str, bool]:
+    """The tables of the samples by boot and init, taken in turns."""
     samples: dict[str, dict[str, list[boot_tables.Timed]]] = {name: {init: [] for init in inits} for name in BOOTS}
     for number in range(1, rounds + 1):
         for init in inits:
-            for name, one in sample(init, release, number).items():
+            both = race.attempt(init, functools.partial(sample, init, release, number))
+            for name, one in (both or {}).items():
                 samples[name][init].append(one)
-                told = ", ".join(f"{key} {value:.1f}" for key, value in one.figures.items())
-                print(f"round {number}, {init}, {name} boot: {told} (load {os.getloadavg()[0]:.1f})", flush=True)
-    return samples
-
-
-def main() -> int:
-    if os.geteuid():
-        print("bench-cloud: must be root, to make the disks of the machines", file=sys.stderr)
-        return 1
-    release = os.environ.get("RELEASE") or archive.host_release()
-    rounds = int(os.environ.get("ROUNDS") or 3)
-    inits = os.environ.get("INITS", "").split() or list(INITS)
-    unknown = [init for init in inits if init not in INITS]
-    if unknown:
-        print(f"bench-cloud: no init {', '.join(unknown)}; there are {', '.join(INITS)}", file=sys.stderr)
-        return 2
-    for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, lambda signum, _: sys.exit(128 + signum))
-    try:
-        samples = race(release, inits, rounds)
-    except RuntimeError as error:
-        print(f"bench-cloud: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    text = cloud_tables.report(samples)
-    print(f"\n{release}\n\n{text}")
-    if os.environ.get("WRITE", "0") not in ("", "0"):
-        boot_tables.write(f"cloud-init on {release}", text)
-    return 0 if all(taken for of_boot in samples.values() for taken in of_boot.values()) else 1
+                race.tell(f"round {number}, {init}, {name} boot", one.figures)
+    return cloud_tables.report(samples), all(taken for of_boot in samples.values() for taken in of_boot.values())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(race.main("bench-cloud", INITS, run_race, "cloud-init on {}"))
