@@ -56,9 +56,9 @@ def boot(lab: Lab, disk: Disk) -> boot_tables.Timed:
         vm.look_again()
         vm.log_in(SECONDS)
         clock, uptime, idle, processes, told = look(vm)
-        for name, (begin, end) in cloud_tables.stages(told).items():
-            figures[f"{name} begin"] = begin - (clock - uptime) - began
-            figures[f"{name} end"] = end - (clock - uptime) - began
+        for name, (begin, end) in cloud_tables.stages(told, clock - uptime).items():
+            figures[f"{name} begin"] = begin - began
+            figures[f"{name} end"] = end - began
         figures |= {"idle": idle, "processes": processes}
         vm.type("poweroff")
         vm.wait(SECONDS)

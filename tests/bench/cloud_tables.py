@@ -23,14 +23,22 @@ EFFORT = (
 )
 
 
-def stages(status: str) -> dict[str, tuple[float, float]]:
-    """When each stage began and ended, in seconds since 1970, by the text of status.json; ValueError if one did not."""
+def stages(status: str, booted: float) -> dict[str, tuple[float, float]]:
+    """When each stage began and ended, in seconds since the machine started at ``booted`` (seconds since 1970), by the
+    text of status.json; ValueError if one did not.
+
+    That of bookworm tells the time of day there, that of trixie the machine's age.
+    """
     told = json.loads(status)["v1"]
     found = {name: (told[key]["start"], told[key]["finished"]) for key, name in STAGES.items()}
     for name, edges in found.items():
         if not all(edges):
             raise ValueError(f"the {name} stage has no end: {status}")
-    return found
+
+    def age(moment: float) -> float:
+        return moment - booted if moment > booted else moment
+
+    return {name: (age(begin), age(end)) for name, (begin, end) in found.items()}
 
 
 def report(samples: dict[str, dict[str, list[Timed]]]) -> str:
