@@ -1,7 +1,7 @@
 """Makes the disk image of one system: `boot_layer.py PLAN`, started in mount and PID namespaces of its own.
 
-The plan is a JSON object: `root`, `work` (an empty directory), `debs` (a directory of the root), `ours` (further .deb
-files), `files` (source to path below the root), `commands` (shell text for the root), `image` and `size` in MiB; it may
+The plan is a JSON object: `root`, `work` (an empty directory), `debs` (a directory of the root, or ""), `ours` (further
+.deb files), `files` (source to path below the root), `commands` (shell text for the root), `image` and `size` in MiB; it may
 have `words`, further ones for `apt-get install`.
 """
 
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     root = inside.overlay(plan["root"], Path(plan["work"]))
     inside.mount("-t", "proc", "proc", str(root / "proc"))
     inside.mount("--rbind", "/dev", str(root / "dev"))
-    debs = f"{plan['debs']}/*.deb"
+    debs = f"{plan['debs']}/*.deb" if plan["debs"] else ""
     for path in map(Path, plan["ours"]):
         shutil.copy(path, root / "opt")
         debs += f" /opt/{path.name}"

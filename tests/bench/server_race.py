@@ -47,7 +47,7 @@ printf 'allow-hotplug eth0\niface eth0 inet dhcp\n' >>etc/network/interfaces
 echo 'LABEL=root / ext4 errors=remount-ro 0 1' >etc/fstab
 kernel=$(chroot . apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: *//p' | head -n 1)
 chroot . sh -c "cd /opt && apt-get -q download $kernel"
-mkdir -p opt/upstart/partial opt/systemd
+mkdir -p opt/upstart/partial
 chroot . apt-get -q -y -o Dir::Cache::Archives=/opt/upstart --download-only --no-install-recommends \
     install {boot_systems.INITS["upstart"]}
 rm -rf opt/upstart/partial opt/upstart/lock
@@ -65,15 +65,17 @@ PAUSE, KEPT = 0.4, 3.0
 
 def image(release: str, init: str) -> tuple[Path, Path]:
     """The kernel and the disk image; RuntimeError with what apt said."""
-    names = root.called(release, SYSTEM.split()) + DHCP.get(release, "").split()
+    # systemd has its own in the place of a package that the other inits need on trixie.
+    names = [name for name in root.called(release, SYSTEM.split()) if name != "systemd-standalone-sysusers"]
+    names += DHCP.get(release, "").split()
     below = root.build("bench-server-root", release, names, CONFIGURE)
     kernel = machine.kernel(below)
     commands = f"echo root:{machine.PASSWORD} | chpasswd"
-    plan: dict[str, object] = {"debs": f"/opt/{init}", "files": {}, "commands": commands}
+    plan: dict[str, object] = {"debs": "", "files": {}, "commands": commands}
     ours: list[Path] = []
     if init == "upstart":
         ours = run.packages(release)
-        plan["words"] = ways.NAMED[release]
+        plan |= {"debs": "/opt/upstart", "words": ways.NAMED[release]}
     return kernel, boot_systems.layered(f"server-{init}-{release}", below, kernel, ours, plan, NIC)
 
 
