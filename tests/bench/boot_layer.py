@@ -1,8 +1,8 @@
 """Makes the disk image of one system: `boot_layer.py PLAN`, started in mount and PID namespaces of its own.
 
 The plan is a JSON object: `root`, `work` (an empty directory), `debs` (a directory of the root, or ""), `ours` (further
-.deb files), `files` (source to path below the root), `commands` (shell text for the root), `image` and `size` in MiB; it may
-have `words`, further ones for `apt-get install`.
+.deb files), `files` (source to path below the root), `commands` (shell text for the root), `image` and `size` in MiB;
+it may have `words`, further ones for `apt-get install`.
 """
 
 from __future__ import annotations
