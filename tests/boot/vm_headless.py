@@ -160,6 +160,12 @@ def with_hook(text: str) -> Callable[[Lab, Disk], list[Disk]]:
     return spoil
 
 
+def plugged(lab: Lab, disk: Disk) -> list[Disk]:
+    """No fault, but what Debian's installer writes: an interface that comes up when it is plugged in, by DHCP."""
+    disk.write(INTERFACES, "auto lo\niface lo inet loopback\nallow-hotplug eth0\niface eth0 inet dhcp\n")
+    return []
+
+
 FAULTS: dict[str, Callable[[Lab, Disk], list[Disk]]] = {
     **{name: with_lines(name) for name in LINES},
     "no-fstab": no_fstab,
@@ -170,6 +176,7 @@ FAULTS: dict[str, Callable[[Lab, Disk], list[Disk]]] = {
     "root-with-bad-option": with_fstab("LABEL=root / ext4 errors=remount-ro,nosuchoption 0 1\n"),
     "damaged-disks": damaged,
     "passphrase": passphrase,
+    "hotplug": plugged,
     "no-such-interface": with_interfaces("auto eth7", "iface eth7 inet static", "address 192.0.2.7/24"),
     "no-dhcp": with_interfaces("auto eth1", "iface eth1 inet dhcp"),
     "no-bridge-ports": with_interfaces("auto br0", "iface br0 inet static", "address 192.0.2.8/24",

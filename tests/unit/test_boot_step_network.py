@@ -45,6 +45,7 @@ class TestInterfaces:
             ("CONFIGURE_INTERFACES=no", ""),
             ("EXCLUDE_INTERFACES='eth0 wlan0'", " br0"),
             ("EXCLUDE_INTERFACES=eth", " eth0 br0"),
+            ("EXCLUDE_INTERFACES='e* wlan0'", " br0"),
         ],
     )
     def test_may_be_left_out(self, machine: Machine, setting: str, wanted: str) -> None:
@@ -92,6 +93,27 @@ class TestInterfaces:
         (machine.root / "run/upstart/events").unlink()
         assert machine.step("device", **env) == []
 
+    def test_whose_device_is_there_are_brought_up_whichever_way_they_are_to_be(self, machine: Machine) -> None:
+        machine.step("interface-up", "eth0")
+        assert machine.calls.read_text() == "ifup --allow=auto eth0\nifup --allow=hotplug eth0\n"
+        assert machine.status == 0
+
+    @pytest.mark.parametrize("word", ["auto", "hotplug"])
+    def test_that_cannot_be_brought_up_have_failed(self, machine: Machine, word: str) -> None:
+        machine.program("ifup", f"[ $1 != --allow={word} ] || exit 3")
+        machine.step("interface-up", "eth0")
+        assert machine.calls.read_text() == "ifup --allow=auto eth0\nifup --allow=hotplug eth0\n"
+        assert machine.status == 3
+
+    @pytest.mark.parametrize("setting", ["CONFIGURE_INTERFACES=no", "EXCLUDE_INTERFACES='br0 eth*'"])
+    def test_that_are_left_out_are_not_brought_up(self, machine: Machine, setting: str) -> None:
+        machine.write("etc/default/networking", f"{setting}\n")
+        assert machine.step("interface-up", "eth0") == [] and machine.status == 0
+
+    def test_are_others_business_without_ifupdown(self, machine: Machine) -> None:
+        (machine.root / "bin/ifup").unlink()
+        assert machine.step("interface-up", "eth0") == [] and machine.status == 0
+
     def test_that_have_gone_are_taken_down_and_others_with_the_network(self, machine: Machine) -> None:
         machine.write("run/network/upstart/wanted", " eth0\n")
         assert machine.step("interface-gone", "eth0", UPSTART_STOP_EVENTS="net-device-removed") == [
@@ -107,8 +129,23 @@ class TestNetworking:
 
     def test_brings_up_by_hand_what_was_taken_down_by_hand(self, machine: Machine) -> None:
         assert machine.step("networking-stop") == ["ifdown -a --exclude=lo"]
-        assert machine.step("networking-start") == ["ifup -a"]
+        assert machine.step("networking-start") == ["ifup -a", "ifquery --list --allow=hotplug"]
         assert machine.step("networking-start", UPSTART_EVENTS="failsafe-boot") == []
+
+    def test_brings_up_by_hand_what_is_plugged_in(self, machine: Machine) -> None:
+        machine.program("ifquery", "echo eth0 eth1 eth2")
+        for name in ("eth0", "eth2"):
+            (machine.root / "sys/class/net" / name).mkdir()
+        machine.write("etc/default/networking", "EXCLUDE_INTERFACES='eth2 w*'\n")
+        machine.program("ifup", "[ $1 != -a ]")
+        assert machine.step("networking-start") == [
+            "ifup -a --exclude=eth2 --exclude=w*", "ifquery --list --allow=hotplug", "ifup --allow=hotplug eth0"
+        ]  # fmt: skip
+        assert machine.status == 1
+
+    def test_brings_nothing_up_where_nothing_is_to_be_configured(self, machine: Machine) -> None:
+        machine.write("etc/default/networking", "CONFIGURE_INTERFACES=no\n")
+        assert machine.step("networking-start") == []
 
     def test_takes_the_network_down_at_the_end(self, machine: Machine) -> None:
         machine.write("proc/mounts", "/dev/vda1 / ext4 rw 0 0\nproc /proc proc rw 0 0\n")
