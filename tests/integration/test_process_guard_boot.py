@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from process_support import Host, make_host, needs_root, until
 from test_process_guard import Holder, guard_of, guarded, program
 
+from upstart.base.syscalls import RESOLVE_CACHED, openat2
 from upstart.process import child, guarding, quick
 from upstart.process import guard as guards
+from upstart.process import program as programs
 from upstart.process.guard import HELD, HELD_IN_A_BOOT
+from upstart.process.pace import Pace
 from upstart.process.quick import Quick
 
 pytestmark = needs_root
@@ -72,10 +76,36 @@ def test_a_boot_waits_for_the_disk_until_it_is_guarded(host: Host, cold: Path) -
     assert not way(host)._programs.waits
 
 
+@pytest.mark.parametrize("booting", [True, False])
+def test_a_boots_guard_looks_up_what_the_kernel_does_not_know_of(
+    host: Host, monkeypatch: pytest.MonkeyPatch, booting: bool
+) -> None:
+    known: list[bytes] = []
+
+    def opened(fd: int, path: bytes, flags: int, resolve: int) -> int:
+        if path.endswith(b"bin/true") and resolve & RESOLVE_CACHED:
+            known.append(path)
+            if len(known) == 1:
+                raise OSError(errno.EAGAIN, "not known")
+        return openat2(fd, path, flags, resolve)
+
+    if booting:
+        host.spawner.begin_boot("/nowhere")
+    monkeypatch.setattr(Pace, "worth_moving", lambda *_: True)
+    monkeypatch.setattr(programs, "openat2", opened)
+    host.spawner.guard()
+    until(lambda: way(host).watched() and way(host).guard is not None)
+    job = host.job("/bin/true")
+    result = host.spawn(job)
+    assert result.ready == booting and len(known) == 1 + booting and host.wait(result.pid) == 0
+    result = host.spawn(job)
+    assert result.ready and host.wait(result.pid) == 0
+
+
 def test_until_its_guard_watches_a_boot_does_not_fork(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    def late(answers: int, requests: int, timer: int, home: int) -> None:
+    def late(answers: int, requests: int, timer: int, home: int, look: Callable[[str], bool] | None) -> None:
         time.sleep(0.3)
-        guarding.serve(answers, requests, timer, home)
+        guarding.serve(answers, requests, timer, home, look)
 
     monkeypatch.setattr(guards, "serve", late)
     host.spawner.begin_boot("/nowhere")
@@ -118,7 +148,8 @@ def test_an_answer_that_stays_away_costs_forks_and_no_guard(host: Host, tmp_path
     assert host.wait(result.pid) == 0
     until(lambda: guard.watches(home))
     assert guard.pid == pid
-    assert host.spawn(host.job("/bin/true")).ready
+    # Not at once where the kernel takes long to move init into a group.
+    until(lambda: host.spawn(host.job("/bin/true")).ready)
 
 
 def test_an_answer_that_never_comes_costs_the_guard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -91,6 +92,41 @@ def test_an_absolute_link_is_followed_on_the_same_file_system(tmp_path: Path) ->
     assert at_last(str(tmp_path / "tool")) == str(tmp_path / "tool")
     assert at_last(str(tmp_path / "chain")) == str(tmp_path / "chain")
     assert found(str(tmp_path / "out")) is None
+
+
+def test_what_the_kernel_does_not_know_of_is_looked_up_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = executable(tmp_path / "tool", b"#!/bin/sh\n")
+    asked: list[str] = []
+    known = {"/bin/sh"}
+
+    def opened(self: Programs, path: str, flags: int, waits: bool) -> int:
+        if path not in known:
+            raise OSError(errno.EAGAIN, "not known")
+        return os.open(path, flags)
+
+    def look(path: str) -> bool:
+        asked.append(path)
+        known.add(path)
+        return len(asked) < 3
+
+    monkeypatch.setattr(Programs, "_open", opened)
+    programs = Programs()
+    assert programs.find("tool", {"PATH": f"/bin:{tmp_path}"}, None, look) == path and asked == ["/bin/tool", path]
+    assert programs.find(path, {}, None, look) == path and len(asked) == 2
+    # Nobody has answered, or nobody can be asked.
+    assert programs.find("/bin/true", {}, None, look) is None and asked[2:] == ["/bin/true"]
+    known.discard("/bin/true")
+    assert programs.find("/bin/true", {}) is None
+    programs.close()
+
+
+def test_what_is_looked_up_is_on_the_same_file_system(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("/proc/self/exe")
+    programs = Programs()
+    assert programs.look("/bin/sh") and programs.look("/no/such/program") and programs.look("/bin/sh/below")
+    assert not programs.look("/proc/self/exe") and not programs.look(str(tmp_path / "out"))
+    programs.close()
+    assert not programs.look("/bin/sh")
 
 
 def test_scripts_need_an_interpreter_that_qualifies(tmp_path: Path) -> None:

@@ -28,12 +28,14 @@ from upstart.base.closing import close
 from upstart.base.syscalls import timerfd_create, timerfd_settime, timerfd_setting
 from upstart.process import helper
 from upstart.process.child import reset_signals
-from upstart.process.guarding import ACTED, GROUPS, HEAD, NAME, READY, YES, runs, serve
+from upstart.process.guarding import ACTED, GROUPS, HEAD, LOOK, NAME, READY, YES, runs, serve
 from upstart.process.kernel import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+
+    from upstart.process.program import Programs
 else:
     # Without the enumerations of the signal module, whose conversions cost more than the system calls.
     import _signal as signal
@@ -61,15 +63,18 @@ with open(os.path.join(os.path.dirname(__file__), "guarding.py"), "rb") as _file
 class Guard:
     """The guard of this init, started when it is first wanted; ``small``: as a program of its own, not as a fork.
 
-    ``held``: seconds that an exec may take; ``rest``: when it is not to be started before.
+    ``held``: seconds that an exec may take; ``rest``: when it is not to be started before; ``programs``: what looks
+    programs up, where a fork is to do that as well.
     """
 
     __slots__ = (
-        "_answers", "_began", "_held", "_home", "_owed", "_poll", "_ready", "_requests", "_set", "_timer", "pid",
-        "rest", "small",
+        "_answers", "_began", "_held", "_home", "_owed", "_poll", "_programs", "_ready", "_requests", "_set", "_timer",
+        "pid", "rest", "small",
     )  # fmt: skip
 
-    def __init__(self, small: bool = False, held: float = HELD, rest: float = 0.0) -> None:
+    def __init__(
+        self, small: bool = False, held: float = HELD, rest: float = 0.0, programs: Programs | None = None
+    ) -> None:
         #: The process, 0 where there is none.
         self.pid = 0
         self.small = small
@@ -82,6 +87,7 @@ class Guard:
         self.rest = rest
         self._held = held
         self._set = timerfd_setting(held)
+        self._programs = programs
         #: Since when an answer is awaited that nobody needs any more; 0.0 where there is none.
         self._owed = 0.0
 
@@ -149,10 +155,14 @@ class Guard:
     def head(self, fd: int) -> bytes | None:
         """The first bytes of the file that ``fd`` is a path descriptor of, ``None`` if they are not to be had soon.
 
-        This and the next are for when `watches` is true.
+        This and the next two are for when `watches` is true.
         """
         answer = self._ask(HEAD + b"/proc/%d/fd/%d" % (os.getpid(), fd), ANSWER_SECONDS)
         return answer[1:] if answer is not None and answer[:1] == YES else None
+
+    def look(self, path: str) -> bool:
+        """Have ``path`` looked up, on init's own file system, so that the kernel knows of it; whether it does now."""
+        return self._programs is not None and self._ask(LOOK + os.fsencode(path), ANSWER_SECONDS) == YES
 
     def root_has_groups(self) -> bool | None:
         """Whether the group file makes root a member of any group, ``None`` if that is not to be had soon."""
@@ -217,9 +227,10 @@ class Guard:
             fds += answers
             timer = timerfd_create()
             fds.append(timer)
-            keep = (script, requests[0], answers[1], timer)
-            small = self.small
-            pid = helper.start(NAME, keep, lambda: _guard(*keep, home, small))
+            ours = (script, requests[0], answers[1], timer)
+            small, programs = self.small, self._programs
+            keep = ours + (programs.descriptors() if programs is not None else ())
+            pid = helper.start(NAME, keep, lambda: _guard(*ours, home, small, programs))
         except (OSError, MemoryError):
             for fd in fds:
                 close(fd)
@@ -232,7 +243,9 @@ class Guard:
         self._poll.register(self._answers, select.POLLIN)
 
 
-def _guard(script: int, requests: int, answers: int, timer: int, home: str, small: bool) -> None:
+def _guard(
+    script: int, requests: int, answers: int, timer: int, home: str, small: bool, programs: Programs | None
+) -> None:
     """In the child: serve, or become a program of its own that does, which may take as long as it likes."""
     try:
         group = os.open(home + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
@@ -244,7 +257,7 @@ def _guard(script: int, requests: int, answers: int, timer: int, home: str, smal
         pass
     os.set_blocking(answers, True)
     if not small:
-        serve(answers, requests, timer, group)
+        serve(answers, requests, timer, group, programs.look if programs is not None else None)
         return
     os.dup2(script, 0)
     for fd in (answers, requests, timer, group):

@@ -18,11 +18,13 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal
 
-#: First byte of a request: what it has done since the last such; the first bytes of a file; whether root is in a group.
-ACTED, HEAD, GROUPS = b".", b"h", b"g"
+#: First byte of a request: what it has done since the last such; the first bytes of a file; whether root is in a group;
+#: whether it is known whether there is something by a path.
+ACTED, HEAD, GROUPS, LOOK = b".", b"h", b"g", b"l"
 #: First byte of an answer.
 READY, YES, NO = b"r", b"+", b"-"
 
@@ -107,21 +109,25 @@ def root_is_member(text: bytes) -> bool:
     return any(b"root" in names for names in members)
 
 
-def _answer(request: bytes) -> bytes:
+def _answer(request: bytes, look: Callable[[str], bool] | None) -> bytes:
     """The answer to one about a file."""
     try:
         if request[:1] == HEAD:
             return YES + _read(os.fsdecode(request[1:]), 256)
+        if request[:1] == LOOK:
+            return YES if look is not None and look(os.fsdecode(request[1:])) else NO
         return YES if root_is_member(_read(_GROUP_FILE)) else NO
     except OSError:
         return NO
 
 
-def serve(answers: int, requests: int, timer: int, home: int) -> None:
+def serve(
+    answers: int, requests: int, timer: int, home: int, look: Callable[[str], bool] | None = None
+) -> None:
     """Serve the parent until it is gone.
 
     Answers and requests go by pipes; ``timer`` is init's, and ``home`` cgroup.procs of the group that init is in, -1
-    without.
+    without.  ``look`` is for `LOOK`; a program of its own has none.
     """
     init = str(os.getppid())
     poll = select.poll()
@@ -152,7 +158,7 @@ def serve(answers: int, requests: int, timer: int, home: int) -> None:
                 os.write(answers, b"%d %d" % (killed, moved))
                 killed, moved, looks = 0, False, 0
             else:
-                os.write(answers, _answer(request))
+                os.write(answers, _answer(request, look))
 
 
 def main() -> None:

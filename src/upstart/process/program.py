@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from upstart.conf.jobclass import ProcessDef
 
     Head = Callable[[int], bytes | None]
+    Look = Callable[[str], bool]
 
 SHELL = "/bin/sh"
 #: A command that contains one of these is given to the shell (the original's list).
@@ -164,29 +165,46 @@ class Programs:
             close(fd)
         self._roots = []
 
-    def find(self, name: str, env: Mapping[str, str], head: Head | None = None) -> str | None:
+    def descriptors(self) -> tuple[int, ...]:
+        """The directories kept open."""
+        return tuple(fd for fd, _prefix, _how in self._roots)
+
+    def look(self, path: str) -> bool:
+        """Look ``path`` up, which may take until the disk has answered; whether the kernel knows of it now."""
+        try:
+            close(self._open(path, os.O_PATH, waits=True))
+        except OSError as error:
+            return error.errno in (errno.ENOENT, errno.ENOTDIR)
+        return True
+
+    def find(
+        self, name: str, env: Mapping[str, str], head: Head | None = None, look: Look | None = None
+    ) -> str | None:
         """The path that execvp(3) would execute for ``name``, or ``None`` where only trying in a child can tell.
 
-        ``head`` gives the first bytes of the file that its argument is a path descriptor of, or ``None``.
+        ``head`` gives the first bytes of the file that its argument is a path descriptor of, or ``None``.  ``look`` has
+        somebody else do what `look` does.
         """
         if "/" in name:
-            return name if name.startswith("/") and self._runs(name, _INTERPRETERS, head) is True else None
+            return name if name.startswith("/") and self._runs(name, _INTERPRETERS, head, look) is True else None
         for directory in env.get("PATH", DEFAULT_PATH).split(":"):
             if not directory.startswith("/"):
                 return None
             path = f"{directory}/{name}"
-            found = self._runs(path, _INTERPRETERS, head)
+            found = self._runs(path, _INTERPRETERS, head, look)
             if found is not None:
                 return path if found else None
         return None
 
-    def _runs(self, path: str, depth: int, head: Head | None) -> bool | None:
+    def _runs(self, path: str, depth: int, head: Head | None, look: Look | None) -> bool | None:
         """True: ``path`` can be executed at once; ``None``: it does not exist; False: that cannot be told here."""
         if depth == 0:
             return False
         try:
-            fd = self._open(path, os.O_PATH)
+            fd = self._open(path, os.O_PATH, self.waits)
         except OSError as error:
+            if error.errno == errno.EAGAIN and look is not None and look(path):
+                return self._runs(path, depth, head, None)
             return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else False
         try:
             info = os.fstat(fd)
@@ -204,12 +222,12 @@ class Programs:
                 self._seen[key] = interpreter
         finally:
             close(fd)
-        return interpreter == "" or self._runs(interpreter, depth - 1, head) is True
+        return interpreter == "" or self._runs(interpreter, depth - 1, head, look) is True
 
     def _head(self, path: str) -> bytes | None:
         """The first bytes of a file, ``None`` if they are not to be had at once."""
         try:
-            fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, self.waits)
             try:
                 return os.read(fd, _HEAD) if self.waits else _read_cached(fd)
             finally:
@@ -217,11 +235,11 @@ class Programs:
         except OSError:
             return None
 
-    def _open(self, path: str, flags: int) -> int:
+    def _open(self, path: str, flags: int, waits: bool) -> int:
         """Open ``path`` without leaving its file system, and from cache unless it may be waited for; EXDEV or EAGAIN
         say that this cannot be done."""
         error = OSError(errno.EXDEV, "no directory to start from")
-        resolve = _RESOLVE & ~RESOLVE_CACHED if self.waits else _RESOLVE
+        resolve = _RESOLVE & ~RESOLVE_CACHED if waits else _RESOLVE
         for fd, prefix, how in self._roots:
             if not path.startswith(prefix):
                 continue

@@ -83,7 +83,7 @@ class Quick:
         from upstart.process.guard import HELD_IN_A_BOOT, Guard
 
         if self._programs.waits:
-            self._next_guard = Guard(held=HELD_IN_A_BOOT)
+            self._next_guard = Guard(held=HELD_IN_A_BOOT, programs=self._programs)
             self._next_since = time.monotonic()
         else:
             self.guard = Guard()
@@ -177,13 +177,13 @@ class Quick:
         if not self._serves(setup) or not self.watched():
             return 0
         guard = self.guard
-        head = guard.head if guard is not None else None
-        program = self._programs.find(setup.argv[0], setup.request.env, head)
+        head, look = (guard.head, guard.look) if guard is not None else (None, None)
+        program = self._programs.find(setup.argv[0], setup.request.env, head, look)
         argv = setup.argv
         if program is not None and setup.sockets:
             argv = listening(argv, setup.request.env)
             if argv and argv[0] != setup.argv[0]:
-                program = self._programs.find(argv[0], setup.request.env, head)
+                program = self._programs.find(argv[0], setup.request.env, head, look)
         if program is None or not argv:
             return 0
         soft, hard = original_descriptors()
