@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from process_support import Host, make_host, needs_root, until
+from process_support import Host, make_host, moves_into_groups, needs_root, until
 from test_process_guard import Holder, guard_of, guarded, program
 
 from upstart.base.syscalls import RESOLVE_CACHED, openat2
@@ -19,7 +19,6 @@ from upstart.process import child, guarding, quick
 from upstart.process import guard as guards
 from upstart.process import program as programs
 from upstart.process.guard import HELD, HELD_IN_A_BOOT
-from upstart.process.pace import Pace
 from upstart.process.quick import Quick
 
 pytestmark = needs_root
@@ -28,7 +27,8 @@ OPEN_PERM = 0x10000
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    moves_into_groups(monkeypatch)
     yield from make_host(tmp_path)
 
 
@@ -91,7 +91,6 @@ def test_a_boots_guard_looks_up_what_the_kernel_does_not_know_of(
 
     if booting:
         host.spawner.begin_boot("/nowhere")
-    monkeypatch.setattr(Pace, "worth_moving", lambda *_: True)
     monkeypatch.setattr(programs, "openat2", opened)
     host.spawner.guard()
     until(lambda: way(host).watched() and way(host).guard is not None)
@@ -148,8 +147,7 @@ def test_an_answer_that_stays_away_costs_forks_and_no_guard(host: Host, tmp_path
     assert host.wait(result.pid) == 0
     until(lambda: guard.watches(home))
     assert guard.pid == pid
-    # Not at once where the kernel takes long to move init into a group.
-    until(lambda: host.spawn(host.job("/bin/true")).ready)
+    assert host.spawn(host.job("/bin/true")).ready
 
 
 def test_an_answer_that_never_comes_costs_the_guard(
