@@ -32,6 +32,10 @@ KDSIGACCEPT = 0x4B4E
 #: Devices that must exist before anything can be opened: path, mode, major, minor.
 _DEVICES = ((NULL, 0o666, 1, 3), ("/dev/tty", 0o666, 5, 0), (CONSOLE, 0o600, 5, 1), ("/dev/kmsg", 0o600, 1, 11))
 
+#: Where devices are, and the modules of kernels; and what the letters of modules.devname stand for.
+DEVICES, MODULES = "/dev", "/lib/modules"
+_KINDS = {"b": stat.S_IFBLK, "c": stat.S_IFCHR}
+
 #: File systems in memory that a boot needs early: where, and what mount(2) takes.  /etc/default/tmpfs may have them
 #: otherwise, which is for those who read it.
 _IN_MEMORY = (("/dev/shm", "mode=1777"), ("/run/lock", "size=5242880,mode=1777"))
@@ -126,6 +130,35 @@ def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
             _mount_groups(all_flags)
     except OSError:
         pass  # a kernel or container without it: jobs do without
+
+
+def prepare_static_devices() -> None:
+    """See that the nodes are there by which modules are loaded that nothing else asks for: fuse, tun, loop-control and
+    the like.
+
+    The kernel's modules say which, modules.devname.  Where these are on a file system that is not mounted yet, the job
+    udev does the same.
+    """
+    try:
+        with open(f"{MODULES}/{os.uname().release}/modules.devname", encoding="ascii") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError):
+        return
+    for line in lines:
+        # A module, a name and a number such as c10:229; a comment.
+        words = line.split()
+        if len(words) != 3 or words[2][:1] not in _KINDS:
+            continue
+        major, _, minor = words[2][1:].partition(":")
+        path = DEVICES
+        try:
+            for name in words[1].split("/")[:-1]:
+                path += f"/{name}"
+                if not os.path.isdir(path):
+                    os.mkdir(path, 0o755)
+            os.mknod(f"{DEVICES}/{words[1]}", _KINDS[words[2][0]] | 0o600, os.makedev(int(major), int(minor)))
+        except (OSError, ValueError, OverflowError):
+            pass  # mostly since it is there
 
 
 def _is_in_groups_of_others() -> bool:

@@ -159,7 +159,8 @@ def prepare_system(options: Options) -> list[str]:
     except PermissionError:
         pass  # a session leader already
     os.umask(0)
-    boot.prepare_devices(problems.append, options.restart or bool(surroundings.container_type(os.environ)))
+    contained = options.restart or bool(surroundings.container_type(os.environ))
+    boot.prepare_devices(problems.append, contained)
     boot.set_up_console(not options.restart, problems.append)
     os.environ["PATH"] = boot.PATH
     try:
@@ -167,6 +168,8 @@ def prepare_system(options: Options) -> list[str]:
     except OSError as error:
         problems.append(f"Unable to set root directory: {error.strerror}")
     boot.prepare_kernel_filesystems(problems.append)
+    if not contained:
+        boot.prepare_static_devices()
     try:
         # Where an error inside the interpreter itself leaves its trace; the kernel then panics, as it must.
         faulthandler.enable(os.open(KMSG, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
