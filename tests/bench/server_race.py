@@ -49,7 +49,7 @@ kernel=$(chroot . apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depend
 chroot . sh -c "cd /opt && apt-get -q download $kernel"
 mkdir -p opt/upstart/partial
 chroot . apt-get -q -y -o Dir::Cache::Archives=/opt/upstart --download-only --no-install-recommends \
-    install {boot_systems.INITS["upstart"]}
+    install {boot_systems.INITS["upstart"]} $WORDS
 rm -rf opt/upstart/partial opt/upstart/lock
 """
 )
@@ -68,7 +68,8 @@ def image(release: str, init: str) -> tuple[Path, Path]:
     # systemd has its own in the place of a package that the other inits need on trixie.
     names = [name for name in root.called(release, SYSTEM.split()) if name != "systemd-standalone-sysusers"]
     names += DHCP.get(release, "").split()
-    below = root.build("bench-server-root", release, names, CONFIGURE)
+    configure = CONFIGURE.replace("$WORDS", ways.NAMED[release])
+    below = root.build("bench-server-root", release, names, configure)
     kernel = machine.kernel(below)
     commands = f"echo root:{machine.PASSWORD} | chpasswd"
     plan: dict[str, object] = {"debs": "", "files": {}, "commands": commands}
