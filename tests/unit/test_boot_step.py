@@ -135,13 +135,13 @@ class TestUdev:
     def test_leaves_interfaces_to_their_job(self, machine: Machine) -> None:
         machine.write(
             "lib/udev/rules.d/80-ifupdown.rules",
-            '# Allow rfkill\nKERNEL=="rfkill", MODE="0664", GROUP="netdev"\n\n# Handle "\\x"\n'
+            '# Allow rfkill\nKERNEL=="rfkill", MODE="0664", GROUP="netdev"\n\n# Handle "\\n"\n'
             'SUBSYSTEM=="net", ACTION=="add|remove", RUN+="ifupdown-hotplug"\n',
         )
         for _ in range(2):
             assert machine.step("udev") == [] and machine.status == 0
             assert (machine.root / "run/udev/rules.d/80-ifupdown.rules").read_text() == (
-                '# Allow rfkill\nKERNEL=="rfkill", MODE="0664", GROUP="netdev"\n\n# Handle "\\x"\n'
+                '# Allow rfkill\nKERNEL=="rfkill", MODE="0664", GROUP="netdev"\n\n# Handle "\\n"\n'
             )
 
     def test_forgets_what_the_udev_of_an_initramfs_knew(self, machine: Machine) -> None:
