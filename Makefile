@@ -32,7 +32,7 @@ RELEASES ?= bookworm trixie
 
 # What the programs stand on, what their tests do, what packages and roots are built with, what machines boot in.
 RUN_PACKAGES := python3-dbus python3-pyinotify python3-pyudev
-TEST_PACKAGES := python3-gi python3-pytest python3-hypothesis python3-jeepney python3-debian dpkg-dev man-db groff-base dbus iproute2 \
+TEST_PACKAGES := python3-gi python3-pytest python3-pytest-xdist python3-hypothesis python3-jeepney python3-debian dpkg-dev man-db groff-base dbus iproute2 \
   procps util-linux e2fsprogs zsh fish logrotate strace
 # A window of GTK's, a screen to see it on, and who looks at what a desktop is told of it.
 WINDOW_PACKAGES := xvfb xdotool gir1.2-gtk-4.0 gir1.2-adw-1 adwaita-icon-theme desktop-file-utils appstream
@@ -147,10 +147,11 @@ autopkgtest: deb
 # Real processes on a busy host: what failed is named, and has one more attempt by itself.
 AGAIN = { echo "Once more, by themselves:"; $(PYTHON) -m pytest --last-failed --last-failed-no-failures none; }
 
-# One pytest for all suites, at the end, so that its closing line counts them all.
+# One pytest for all suites, at the end, so that its closing line counts them all; with a second worker, since most tests
+# wait for something. A file's tests run one after another. What boots machines comes first, for it takes longest.
 check: all lint lintian
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(WINDOW_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
-	$(PYTHON) -m pytest tests/unit tests/integration tests/faults tests/boot || $(AGAIN)
+	$(PYTHON) -m pytest -n 2 --dist loadfile tests/boot tests/unit tests/integration tests/faults || $(AGAIN)
 
 # TRIALS=, SEED=, KINDS=, WORKERS= and LIFE= are explained in the program.
 faults: all
