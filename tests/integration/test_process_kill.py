@@ -211,7 +211,7 @@ def test_a_process_alone_can_be_signalled(host: Host) -> None:
     assert alive(pid)
 
 
-@pytest.mark.parametrize("pid", [1, 0, -1, -5, os.getpid()])
+@pytest.mark.parametrize("pid", [1, 0, -1, -5, pytest.param(os.getpid(), id="own")])
 def test_init_is_never_signalled(pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*args: object) -> None:
         raise AssertionError(args)
