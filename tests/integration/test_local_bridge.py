@@ -37,8 +37,9 @@ class Local:
     def __init__(self, directory: Path, *words: str, path: str = "") -> None:
         # Everybody may come this far.
         directory.chmod(0o711)
-        for parent in directory.parents[:3]:
-            parent.chmod(0o711)
+        for parent in directory.parents:
+            if not parent.stat().st_mode & 0o001:
+                parent.chmod(0o711)
         self.path = path or str(directory / "s")
         self.noted = directory / "noted"
         self.noted.touch()

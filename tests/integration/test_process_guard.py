@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from hostile import Client, Session, wait_for
-from process_support import Host, alive, make_host, moves_into_groups, needs_root, until
+from process_support import Host, alive, make_host, needs_root, until
 
 from upstart.process.cgroup import find_own
 from upstart.process.guard import HELD, Guard
@@ -72,8 +72,7 @@ class Holder:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    moves_into_groups(monkeypatch)
+def host(tmp_path: Path) -> Iterator[Host]:
     yield from make_host(tmp_path)
 
 
