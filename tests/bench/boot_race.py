@@ -9,7 +9,6 @@ boot_systems.py.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import resource
@@ -26,11 +25,7 @@ import boot_tables  # noqa: E402
 import boot_trace  # noqa: E402
 import machine  # noqa: E402
 import race  # noqa: E402
-from boot_systems import APPEND, SECONDS  # noqa: E402
-
-EXECUTED = rb"Run /sbin/init as init process"
-#: The figures of a boot, in seconds.
-FIGURES = ("kernel", "getty", "login", "login cpu", "services", "off", "off cpu")
+from boot_systems import APPEND, EXECUTED, SECONDS  # noqa: E402
 
 
 def ended_children() -> float:
@@ -98,13 +93,7 @@ def prepare(release: str, inits: list[str]) -> dict[str, tuple[Path, Path]]:
 def run_race(release: str, inits: list[str], rounds: int) -> tuple[str, bool]:
     """The tables of the samples of every system, taken in turns."""
     systems = prepare(release, inits)
-    samples: dict[str, list[boot_tables.Sample]] = {init: [] for init in systems}
-    for number in range(1, rounds + 1):
-        for init, taken in samples.items():
-            one = race.attempt(init, functools.partial(boot, *systems[init]))
-            if one is not None:
-                taken.append(one)
-                race.tell(f"round {number}, {init}", {key: one.figures[key] for key in FIGURES})
+    samples = race.in_turns(systems, rounds, boot)
     breakdown = {}
     if os.environ.get("BREAKDOWN", "1") != "0":
         breakdown = {init: traced(init, *systems[init]) for init in ("upstart", "sysvinit") if samples.get(init)}

@@ -68,7 +68,8 @@ echo 'service [2345] <pid/syslogd> /usr/sbin/cron -f -- Cron daemon' >/etc/finit
 """,
 }
 
-_CONFIGURE = root.named("bench") + r"""
+#: How packages are put below the /opt of a root: a kernel to boot it without an initrd; `fetch DIRECTORY PACKAGE...`.
+FETCH = r"""
 fetch() {
     directory=/opt/$1
     shift
@@ -79,10 +80,13 @@ fetch() {
 kernel=$(chroot . apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: *//p' | head -n 1)
 chroot . sh -c "cd /opt && apt-get -q download $kernel"
 """
+_CONFIGURE = root.named("bench") + FETCH
 
 
 #: Where the timer of an emulated machine is late, as on a busy host, the kernel would give up at once.
 APPEND = "no_timer_check"
+#: What the kernel says when it executes init.
+EXECUTED = rb"Run /sbin/init as init process"
 ATTEMPTS = 3
 SECONDS = 300.0
 #: MiB of a disk.
@@ -113,15 +117,17 @@ def image(release: str, init: str) -> tuple[Path, Path]:
     return kernel, layered(f"{init}-{release}", below, kernel, ours, plan)
 
 
-def layered(name: str, below: Path, kernel: Path, ours: list[Path], plan: dict[str, object], nic: str = "") -> Path:
+def layered(
+    name: str, below: Path, kernel: Path, ours: list[Path], plan: dict[str, object], network: bool = False
+) -> Path:
     """A disk image of the root `below` with a layer: our packages `ours`, and what `plan` has of boot_layer.py's.
 
-    It has been booted once, with an interface where `nic` says of what kind. RuntimeError with what apt said.
+    It has been booted once, with an interface where there is a `network`. RuntimeError with what apt said.
     """
     files = plan["files"]
     assert isinstance(files, dict)
     plan = {"root": str(below), "ours": [str(path) for path in ours], "size": SIZE, **plan}
-    digest = hashlib.sha256(json.dumps([plan, nic]).encode())
+    digest = hashlib.sha256(json.dumps([plan, network]).encode())
     for path in [*ours, *map(Path, files), HERE / "boot_layer.py"]:
         digest.update(path.read_bytes())
     target = root.BUILD / f"bench-{name}-{digest.hexdigest()[:12]}.img"
@@ -139,16 +145,16 @@ def layered(name: str, below: Path, kernel: Path, ours: list[Path], plan: dict[s
             )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"the disk of {name} could not be made:\n{done.stdout[-3000:]}")
-        settle(kernel, fresh, nic)
+        settle(kernel, fresh, network)
         fresh.rename(target)
     return target
 
 
-def settle(kernel: Path, disk: Path, nic: str = "") -> None:
+def settle(kernel: Path, disk: Path, network: bool = False) -> None:
     """Boots it once for good: what the first boot after an installation sets up, no later one does."""
     for attempt in range(ATTEMPTS):
         try:
-            with machine.Machine(kernel, disk, lambda _: None, APPEND, keep=True, nic=[nic] * bool(nic)) as vm:
+            with machine.Machine(kernel, disk, lambda _: None, APPEND, keep=True, network=network) as vm:
                 vm.log_in(SECONDS)
                 vm.command("sleep 5", SECONDS)
                 vm.type("poweroff")

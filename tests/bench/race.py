@@ -7,18 +7,21 @@ docs/boot-times.md).
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import archive
 import boot_tables
+from boot_systems import ATTEMPTS
 from machine import MachineError
 
-ATTEMPTS = 3
 T = TypeVar("T")
+Timed = TypeVar("Timed", bound=boot_tables.Timed)
 #: Release, inits and number of rounds to the tables, and whether every init has booted.
 Race = Callable[[str, list[str], int], tuple[str, bool]]
 
@@ -38,6 +41,20 @@ def tell(where: str, figures: dict[str, float]) -> None:
     """A line about a boot."""
     told = ", ".join(f"{key} {value:.1f}" for key, value in figures.items())
     print(f"{where}: {told} (load {os.getloadavg()[0]:.1f})", flush=True)
+
+
+def in_turns(
+    systems: Mapping[str, tuple[Path, Path]], rounds: int, boot: Callable[[Path, Path], Timed]
+) -> dict[str, list[Timed]]:
+    """What `boot` gives for the kernel and the disk of each init, each booted once in every round."""
+    samples: dict[str, list[Timed]] = {init: [] for init in systems}
+    for number in range(1, rounds + 1):
+        for init, taken in samples.items():
+            one = attempt(init, functools.partial(boot, *systems[init]))
+            if one is not None:
+                taken.append(one)
+                tell(f"round {number}, {init}", one.figures)
+    return samples
 
 
 def main(program: str, known: Sequence[str], race: Race, part: str = "{}") -> int:

@@ -10,7 +10,6 @@ runs at a time; each disk has been booted once before. race.py explains what is 
 from __future__ import annotations
 
 import contextlib
-import functools
 import select
 import socket
 import sys
@@ -28,10 +27,9 @@ import root  # noqa: E402
 import run  # noqa: E402
 import vm_headless  # noqa: E402
 import ways  # noqa: E402
-from boot_systems import SECONDS  # noqa: E402
+from boot_systems import EXECUTED, SECONDS  # noqa: E402
 
 INITS = ("upstart", "systemd")
-EXECUTED = rb"Run /sbin/init as init process"
 #: As the installer of the release, and its task of a server that is reached by ssh, leave it.
 SYSTEM = (
     "systemd-sysv libpam-systemd dbus udev kmod ifupdown iproute2 netbase procps psmisc e2fsprogs mount login"
@@ -39,23 +37,17 @@ SYSTEM = (
 )
 #: Who asks for an address.
 DHCP = {"bookworm": "isc-dhcp-client", "trixie": "dhcpcd-base"}
-#: What the packages of Upstart need on such a machine, and a kernel by itself to boot it without an initrd.
+#: With what the packages of Upstart need on such a machine.
 CONFIGURE = (
     root.named("server")
+    + boot_systems.FETCH
     + rf"""
 printf 'allow-hotplug eth0\niface eth0 inet dhcp\n' >>etc/network/interfaces
 echo 'LABEL=root / ext4 errors=remount-ro 0 1' >etc/fstab
-kernel=$(chroot . apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: *//p' | head -n 1)
-chroot . sh -c "cd /opt && apt-get -q download $kernel"
-mkdir -p opt/upstart/partial
-chroot . apt-get -q -y -o Dir::Cache::Archives=/opt/upstart --download-only --no-install-recommends \
-    install {boot_systems.INITS["upstart"]} $WORDS
-rm -rf opt/upstart/partial opt/upstart/lock
+fetch upstart {boot_systems.INITS["upstart"]} $WORDS
 """
 )
 APPEND = f"{boot_systems.APPEND} net.ifnames=0"
-#: The interface with which a disk is booted for the first time.
-NIC = "user,model=virtio-net-pci,restrict=on"
 #: The columns of the tables.
 COLUMNS = (("kernel", "power-on to init"), ("ssh", "init to ssh's answer"), ("ssh cpu", "processors for it"))
 #: Seconds between two connections, since QEMU's network tries an early one again only after seconds, and for which
@@ -77,7 +69,7 @@ def image(release: str, init: str) -> tuple[Path, Path]:
     if init == "upstart":
         ours = run.packages(release)
         plan |= {"debs": "/opt/upstart", "words": ways.NAMED[release]}
-    return kernel, boot_systems.layered(f"server-{init}-{release}", below, kernel, ours, plan, NIC)
+    return kernel, boot_systems.layered(f"server-{init}-{release}", below, kernel, ours, plan, True)
 
 
 class Caller:
@@ -140,13 +132,7 @@ def boot(kernel: Path, disk: Path) -> boot_tables.Timed:
 def run_race(release: str, inits: list[str], rounds: int) -> tuple[str, bool]:
     """The tables in Markdown."""
     systems = {init: image(release, init) for init in inits}
-    samples: dict[str, list[boot_tables.Timed]] = {init: [] for init in inits}
-    for number in range(1, rounds + 1):
-        for init, taken in samples.items():
-            one = race.attempt(init, functools.partial(boot, *systems[init]))
-            if one is not None:
-                taken.append(one)
-                race.tell(f"round {number}, {init}", one.figures)
+    samples = race.in_turns(systems, rounds, boot)
     text = boot_tables.circumstances(max(map(len, samples.values()), default=0))
     text += "\n\nSeconds, median (best):\n\n"
     text += boot_tables.times(samples, COLUMNS, ("ssh", "answer"), ("ssh cpu", "processors"))
