@@ -18,7 +18,6 @@ from upstart.process.cgroup import Cgroups
 from upstart.process.log import JobLog, LogStore
 from upstart.process.members import Members
 from upstart.process.orphans import reaped
-from upstart.process.pace import Pace
 from upstart.process.procfs import all_pids, look
 from upstart.process.reaper import EXITED, KILLED, reap
 from upstart.process.spawn import Spawner, SpawnRequest, SpawnResult, read_outcome
@@ -231,11 +230,6 @@ def make_host(directory: Path, cgroups: bool = True, user_mode: bool = False) ->
         finally:
             _libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
             os.chdir(before)
-
-
-def moves_into_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The quick way is taken also on a machine whose kernel takes long to move init into a group."""
-    monkeypatch.setattr(Pace, "worth_moving", lambda *_: True)
 
 
 def make_host_with_cgroups(directory: Path) -> Iterator[Host]:

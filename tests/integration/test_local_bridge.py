@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from bridge_system import switches
 from daemon_init import PROGRAMS, SessionInit, wait_for
+from passable import let_pass
 
 from upstart.bridges.localsocket import MOST_OF_USER
 
@@ -37,9 +38,7 @@ class Local:
     def __init__(self, directory: Path, *words: str, path: str = "") -> None:
         # Everybody may come this far.
         directory.chmod(0o711)
-        for parent in directory.parents:
-            if not parent.stat().st_mode & 0o001:
-                parent.chmod(0o711)
+        let_pass(directory)
         self.path = path or str(directory / "s")
         self.noted = directory / "noted"
         self.noted.touch()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from process_support import Host, make_host, moves_into_groups, needs_root, until
+from process_support import Host, make_host, needs_root, until
 from test_process_guard import Holder, guard_of, guarded, program
 
 from upstart.base.syscalls import RESOLVE_CACHED, openat2
@@ -19,6 +19,7 @@ from upstart.process import child, guarding, quick
 from upstart.process import guard as guards
 from upstart.process import program as programs
 from upstart.process.guard import HELD, HELD_IN_A_BOOT
+from upstart.process.pace import Pace
 from upstart.process.quick import Quick
 
 pytestmark = needs_root
@@ -28,7 +29,8 @@ OPEN_PERM = 0x10000
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    moves_into_groups(monkeypatch)
+    # The quick way is taken also where the kernel takes long to move init into a group.
+    monkeypatch.setattr(Pace, "worth_moving", lambda *_: True)
     yield from make_host(tmp_path)
 
 
