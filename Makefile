@@ -144,12 +144,13 @@ autopkgtest: deb
 	@$(NEED) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
 	@$(PYTHON) tests/boot/autopkgtest.py --release $(RELEASE) $(if $(SHOW),--show) $(TESTS)
 
-# Real processes on a busy host: what failed is named, and has one more attempt by itself.
+# What boots machines comes first, for it takes longest.
 SUITES := tests/boot tests/unit tests/integration tests/faults
+# Real processes on a busy host: what failed is named, and has one more attempt by itself.
 AGAIN = { echo "Once more, by themselves:"; $(PYTHON) -m pytest --last-failed --last-failed-no-failures none $(SUITES); }
 
 # One pytest for all suites, at the end, so that its closing line counts them all; with a second worker, since most tests
-# wait for something. A file's tests run one after another. What boots machines comes first, for it takes longest.
+# wait for something. A file's tests run one after another.
 check: all lint lintian
 	@$(NEED) $(RUN_PACKAGES) $(TEST_PACKAGES) $(WINDOW_PACKAGES) $(BOOT_PACKAGES) $(VM_PACKAGES) $(AUTOPKGTEST_PACKAGES)
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(SUITES) || $(AGAIN)
