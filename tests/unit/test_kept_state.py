@@ -71,6 +71,8 @@ ANEW = {
     "Adoption": ("_soon", "looked at anew"),
     "Awaited": ("_interested _listeners _matching _written names", "follows from the conditions"),
     "Boot": ("_lasting _timer", "looked at anew"),
+    "Bequest": ("_limits _score _score_fd _umask", "put back before anything else is done"),
+    "Bequest ": ("_may_lower_score _may_raise", "found out again"),
     "Bundle": ("_codes _entries", "of a program's start"),
     "Cgroups": ("_freeze _fresh _home base home", "found again in the hierarchy"),
     "Configuration": ("_watch", "all files are read again"),

@@ -12,7 +12,7 @@ import pytest
 
 from upstart.base.syscalls import Spawner
 from upstart.conf.parse import parse_job
-from upstart.process import child, quick
+from upstart.process import child, limits
 from upstart.process.members import Members
 from upstart.process.quick import Quick
 from upstart.process.request import SpawnRequest
@@ -43,7 +43,7 @@ class Spawning:
         return PID
 
     def spawn(self, soft: int) -> int:
-        self.monkeypatch.setattr(quick, "original_descriptors", lambda: (soft, 1 << 20))
+        self.monkeypatch.setattr(limits, "_original", (soft, 1 << 20))
         return self.quick.spawn(self.setup)
 
     def close(self) -> None:

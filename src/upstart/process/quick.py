@@ -1,6 +1,7 @@
 """The quick way to start a process, posix_spawn(3): for jobs that ask for nothing that needs code in the child.
 
-It holds its caller until the exec, so it is used only where nothing on the way is known to wait
+A umask, an oom score and some limits need none: init itself has them for that moment (`upstart.process.bequest`).
+posix_spawn holds its caller until the exec, so it is used only where nothing on the way is known to wait
 (`upstart.process.program`), and in the care of a helper that ends what waits all the same (`upstart.process.guard`).
 What is always true here: whatever goes wrong gives 0, nothing has been executed then, and the same process is started
 by a fork instead, so that there is one source of error texts.
@@ -9,15 +10,14 @@ by a fork instead, so that there is one source of error texts.
 from __future__ import annotations
 
 import os
-import resource
 import time
 
 from upstart.base.closing import close
 from upstart.base.syscalls import Spawner
 from upstart.process import child
+from upstart.process.bequest import Bequest, descriptors
 from upstart.process.guarding import root_is_member
 from upstart.process.kernel import read_file, write_file
-from upstart.process.limits import original_descriptors
 from upstart.process.pace import SLOW
 from upstart.process.program import SCRIPT_FD, Programs, listening
 from upstart.process.request import FIRST_SOCKET
@@ -45,8 +45,8 @@ class Quick:
     """
 
     __slots__ = (
-        "_cgroups", "_groups", "_low", "_next_guard", "_next_since", "_programs", "_spawner", "_user_mode",
-        "guard",
+        "_bequest", "_cgroups", "_groups", "_low", "_next_guard", "_next_since", "_programs", "_spawner",
+        "_user_mode", "guard",
     )  # fmt: skip
 
     def __init__(self, user_mode: bool, cgroups: Cgroups | None) -> None:
@@ -54,6 +54,7 @@ class Quick:
         self._cgroups = cgroups
         self._programs = Programs()
         self._spawner = Spawner(child.SIGNALS)
+        self._bequest = Bequest()
         self._groups: tuple[tuple[int, int, int], bool] | None = None
         # posix_spawn(3) refuses descriptors above the soft limit that the job is to have: spare low numbers.
         self._low = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
@@ -143,15 +144,13 @@ class Quick:
         if request.console == "output" and self.guard is None and not _console_keeps_nobody():
             return False
         if request.process != "security":
-            if job.limits or setup.plan is not None or request.session is not None:
-                return False
-            if not (job.chroot is job.setuid is job.setgid is None and job.nice is job.oom_score_adj is None):
+            if setup.plan is not None or not job.chroot is job.setuid is job.setgid is request.session is None:
                 return False
             if job.chdir is not None and (job.chdir != "/" or self._user_mode):
                 return False
             if not self._user_mode and os.getcwd() != "/":
                 return False
-            if setup.groups:
+            if setup.groups or not self._bequest.serves(job):
                 return False
         return setup.group is None or self._cgroups is None or self._cgroups.moves
 
@@ -174,6 +173,7 @@ class Quick:
 
     def spawn(self, setup: child.Setup) -> int:
         """Start it; the pid, or 0 if that is not possible, or did not work."""
+        self._bequest.put_back()
         if not self._serves(setup) or not self.watched():
             return 0
         guard = self.guard
@@ -186,8 +186,8 @@ class Quick:
                 program = self._programs.find(argv[0], setup.request.env, head, look)
         if program is None or not argv:
             return 0
-        soft, hard = original_descriptors()
         request = setup.request
+        soft = descriptors(request)
         output, script = setup.output, setup.script
         connection = request.connection
         fds = setup.sockets or request.fds
@@ -220,17 +220,9 @@ class Quick:
             actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]
         if script >= 0:
             actions.append((os.POSIX_SPAWN_DUP2, script, SCRIPT_FD))
-        umask = os.umask(setup.umask) if request.process != "security" else None
-        now = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if now != (soft, hard):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, now[1]))
         try:
             return self._execute(setup, program, argv, actions)
         finally:
-            if now != (soft, hard):
-                resource.setrlimit(resource.RLIMIT_NOFILE, now)
-            if umask is not None:
-                os.umask(umask)
             if output == self._low[0]:
                 os.dup2(self._low[1] if script != self._low[1] else 0, output, inheritable=False)
             if script == self._low[1]:
@@ -248,6 +240,15 @@ class Quick:
             guard.arm()
         return free
 
+    def _spawn(self, setup: child.Setup, program: str, argv: list[str], actions: list[Action]) -> int:
+        """posix_spawn(3), by an init that is for that long as the process is to be."""
+        try:
+            self._bequest.give(setup)
+            setup.members.pid = self._spawner.spawn(program, argv, setup.request.env, actions)
+        finally:
+            self._bequest.put_back()
+        return setup.members.pid
+
     def _execute(self, setup: child.Setup, program: str, argv: list[str], actions: list[Action]) -> int:
         """posix_spawn(3) in the job's group, watched."""
         guard, group, cgroups = self.guard, setup.group, self._cgroups
@@ -256,7 +257,7 @@ class Quick:
             guard.arm()
         try:
             if group is None or cgroups is None or self._enter(group, cgroups):
-                pid = setup.members.pid = self._spawner.spawn(program, argv, setup.request.env, actions)
+                pid = self._spawn(setup, program, argv, actions)
         except (OSError, ValueError):
             pass
         finally:
