@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from upstart.base import syscalls
 from upstart.conf import watch as module
+from upstart.conf.disk import Direct
 from upstart.conf.watch import Watch
 
 
@@ -215,3 +216,152 @@ def test_what_has_happened_is_learned_in_short_steps(
     # Of each file that it has come into being, and that it was written.
     assert sum(handled) == 200 and max(handled) == module._EVENTS
     assert watch.take() == {f"{tmp_path}/{number}.conf" for number in range(100)}
+
+
+def beside(at: Path) -> None:
+    """What programs do in the directory of a single file, and in one that only leads to another."""
+    (at / "resolv.conf").write_text("nameserver ::1\n")
+    (at / "resolv.conf.dhclient-new").write_text("nameserver ::1\n")
+    (at / "resolv.conf.dhclient-new").rename(at / "resolv.conf")
+    (at / "passwd.lock").hardlink_to(at / "resolv.conf")
+    (at / "passwd.lock").unlink()
+    (at / "mtab").symlink_to("/proc/mounts")
+    (at / "network").mkdir()
+    (at / "network/init.conf").write_text("")
+    (at / "network").rename(at / "init.d")
+    (at / "one.conf").mkdir()
+    (at / "one.conf").rmdir()
+
+
+def in_vain(at: Path) -> None:
+    """What editors and packages do in a directory of jobs that makes none."""
+    (at / "init/README").write_text("")
+    (at / "init/.x.conf.swp").write_text("")
+    (at / "init/x.conf~").write_text("")
+    (at / "init/x.conf.dpkg-new").write_text("")
+    (at / "init/.git").mkdir()
+
+
+@pytest.fixture
+def places(watch: Watch, tmp_path: Path) -> Path:
+    """A directory with a single file, one of jobs, and one on the way to a directory that does not exist."""
+    (tmp_path / "init/sub").mkdir(parents=True)
+    (tmp_path / "init/x.conf").write_text("task")
+    (tmp_path / "init.conf").write_text("")
+    (tmp_path / "target").write_text("task")
+    watch.add_tree(str(tmp_path / "init"))
+    watch.add_file(str(tmp_path / "init.conf"))
+    watch.add_tree(str(tmp_path / "one/two/init"))
+    assert watch.hear() is False
+    return tmp_path
+
+
+@pytest.mark.parametrize("act", [beside, in_vain])
+def test_what_concerns_nobody_is_heard_and_forgotten(
+    watch: Watch, places: Path, monkeypatch: pytest.MonkeyPatch, act: Any
+) -> None:
+    act(places)
+    with monkeypatch.context() as patch:
+        for name in ("stat", "scandir", "lstat"):
+            patch.setattr(os, name, None)
+        patch.setattr(syscalls, "inotify_add_watch", None)
+        assert watch.hear() is False
+    assert not select.select([watch.fd], [], [], 0)[0]
+    assert read(watch) == set()
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "job": (lambda at: (at / "init/x.conf").write_text("exec true"), "init/x.conf"),
+    "new job": (lambda at: (at / "init/sub/y.conf").write_text("task"), "init/sub/y.conf"),
+    "renamed": (lambda at: (at / "target").rename(at / "init/y.conf"), "init/y.conf"),
+    "link": (lambda at: (at / "init/y.conf").symlink_to("../target"), "init/y.conf"),
+    "removed": (lambda at: (at / "init/x.conf").unlink(), "init/x.conf"),
+    "override": (lambda at: (at / "init/x.override").write_text("manual"), "init/x.override"),
+    "directory": (lambda at: (at / "init/new").mkdir(), "init/new"),
+    "removed directory": (lambda at: (at / "init/sub").rmdir(), "init/sub"),
+    "single file": (lambda at: (at / "init.conf").write_text(""), "init.conf"),
+    "single file renamed": (lambda at: (at / "target").rename(at / "init.conf"), "init.conf"),
+    "moved away": (lambda at: (at / "init").rename(at / "old"), "init"),
+    "missing": (lambda at: (at / "one/two/init").mkdir(parents=True), "one/two/init"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_heard_is_kept_for_the_next_look_in_its_order(watch: Watch, places: Path, name: str) -> None:
+    act, path = CHANGES[name]
+    beside(places)
+    act(places)
+    assert watch.hear() is True
+    # Once and for all: what comes later stays with the kernel.
+    (places / "init.conf").write_text("")
+    assert watch.hear() is True
+    changed = read(watch)
+    assert changed is not None and changed >= {f"{places}/{path}", f"{places}/init.conf"}
+    assert watch.hear() is False and read(watch) == set()
+
+
+def test_a_directory_that_comes_back_is_heard(watch: Watch, places: Path) -> None:
+    (places / "init").rename(places / "old")
+    assert watch.hear() is True and f"{places}/init" in (read(watch) or ())
+    (places / "old/x.conf").write_text("task")
+    assert watch.hear() is False
+    (places / "old").rename(places / "init")
+    assert watch.hear() is True and f"{places}/init" in (read(watch) or ())
+    (places / "init/x.conf").write_text("task")
+    assert watch.hear() is True and read(watch) == {f"{places}/init/x.conf"}
+    # So is one that was missing.
+    (places / "one/two/init").mkdir(parents=True)
+    assert watch.hear() is True and f"{places}/one/two/init" in (read(watch) or ())
+    (places / "one/two/init/x.conf").write_text("task")
+    assert watch.hear() is True and read(watch) == {f"{places}/one/two/init/x.conf"}
+
+
+def test_what_was_heard_of_another_instance_is_forgotten(watch: Watch, places: Path) -> None:
+    (places / "init/x.conf").write_text("")
+    assert watch.hear() is True
+    watch.renew()
+    assert watch.hear() is False
+    assert read(watch) is None
+    (places / "init/x.conf").write_text("")
+    assert settled(watch) == {f"{places}/init/x.conf"}
+
+
+def test_a_lost_count_concerns_everybody(watch: Watch, places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [module._event.pack(-1, module._OVERFLOW, 0, 0), b""]
+    with monkeypatch.context() as patch:
+        patch.setattr(Direct, "read_events", lambda self, fd: told.pop(0))
+        assert watch.hear() is True and len(told) == 1
+    assert read(watch) is None
+
+
+def test_a_flood_is_heard_in_pieces(watch: Watch, places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    real = Direct.read_events
+
+    def counted(self: Direct, fd: int) -> bytes:
+        reads.append(len(real_data := real(self, fd)))
+        return real_data
+
+    monkeypatch.setattr(Direct, "read_events", counted)
+    one, other = places / f"a{'x' * 200}", places / f"b{'x' * 200}"
+    one.write_text("")
+    for _ in range(200):
+        one.rename(other)
+        other.rename(one)
+    (places / "init/x.conf").write_text("")
+    assert watch.hear() is None and len(reads) == module._READS
+    while (heard := watch.hear()) is None:
+        pass
+    assert heard is True and read(watch) == {f"{places}/init/x.conf"}
+
+
+def test_what_cannot_be_looked_through_is_kept(watch: Watch, places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (places / "init/x.conf").write_text("")
+
+    def lacking(self: Watch, *arguments: Any) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "_concerns", lacking)
+        assert watch.hear() is True
+    assert read(watch) == {f"{places}/init/x.conf"}

@@ -131,7 +131,7 @@ ANEW = {
     "Guard": ("_answers _began _home _owed _ready _requests _timer pid rest", "each program has its own"),
     "History ": ("_uses", "of an end that is told late: it is not known what such a process has used"),
     "Held": ("_watch pidfd", "held again, if it is still the same process"),
-    "Hearing": ("_poll _watch _watched", "all is watched again"),
+    "Hearing": ("_poll _timer _watch _watched", "all is watched again"),
     "Holders": ("_pids _seen", "read again"),
     "Instance": ("entering", "of an input; what was cut short is mended before a document is made"),
     "JobLog": ("_ended", "its process is gone"),

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 DIRECTORY, FILE, LINK, OTHER, UNKNOWN = "dflo?"
 
 #: Bytes of events that one call of read(2) takes, some hundred of them.
-_BUFFER = 16384
+BUFFER = 16384
 
 
 class Direct:
@@ -86,7 +86,7 @@ class Direct:
     def read_events(self, fd: int) -> bytes:
         """As said at `Disk`."""
         try:
-            return os.read(fd, _BUFFER)
+            return os.read(fd, BUFFER)
         except BlockingIOError:
             return b""
 

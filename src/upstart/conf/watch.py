@@ -8,6 +8,10 @@ at again.
 What is always true here: what happened costs as much as it concerns, and is learned in short steps (`Watch.look`).
 What has come into being below a directory is reported when all of it is watched, so that whoever looks then misses
 nothing.
+
+Directories are watched for the sake of one entry, too, and anything may happen beside it.  So whoever touches no file
+can find out whether a look is worth it (`Watch.hear`), while nobody else takes events of the same instance.  What is
+forgotten by that is what a look would do nothing for.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import struct
 
 from upstart.base import syscalls
 from upstart.base.closing import close
-from upstart.conf.disk import DIRECT, DIRECTORY, is_directory
+from upstart.conf.disk import BUFFER, DIRECT, DIRECTORY, is_directory
 from upstart.conf.files import is_ignored_directory, is_job_file, is_passing
 
 TYPE_CHECKING = False
@@ -39,12 +43,18 @@ _OVERFLOW = 0x4000
 _IGNORED = 0x8000
 _ONLYDIR = 0x1000000
 _ISDIR = 0x40000000
+#: What is watched is no longer where it was.
+_GONE = _IGNORED | _DELETE_SELF | _MOVE_SELF
 _WANTED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 
 _event = struct.Struct("iIII")
 #: Events, and entries of a directory, that are dealt with in one step.
 _EVENTS = 32
 _ENTRIES = 32
+#: Calls of read(2) after which what is left is heard another time: some two thousand events, a few milliseconds.
+_READS = 4
+#: Bytes that a read leaves free only where no event is left: that of the longest name takes no more.
+_LONGEST = _event.size + 256
 
 
 class Watch:
@@ -54,8 +64,8 @@ class Watch:
     """
 
     __slots__ = (
-        "_below", "_changed", "_entries", "_overflow", "_paths", "_roots", "_singles", "_todo", "_warn", "_watches",
-        "disk", "fd", "lacks",
+        "_below", "_changed", "_entries", "_kept", "_overflow", "_paths", "_roots", "_singles", "_todo", "_warn",
+        "_watches", "_ways", "disk", "fd", "lacks",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +76,8 @@ class Watch:
         self._warn = warn
         self._roots: list[str] = []
         self._singles: set[str] = set()
+        #: The roots, and all directories above them.
+        self._ways: set[str] = set()
         #: Each way between a directory and its watch descriptor; symbolic links may give one several paths.
         self._watches: dict[str, int] = {}
         self._paths: dict[int, list[str]] = {}
@@ -76,6 +88,8 @@ class Watch:
         self._entries: list[str] = []
         self._changed: set[str] = set()
         self._overflow = False
+        #: Events that were heard and not looked at, from the first on that may concern anybody.
+        self._kept = b""
         #: Since all was watched anew there was a directory that could not be watched, or looked into.
         self.lacks = False
         for path in paths:
@@ -102,6 +116,7 @@ class Watch:
         path = path.rstrip("/") or "/"
         if path not in self._roots:
             self._roots.append(path)
+            self._lead_to(path)
 
     def expect_file(self, path: str) -> None:
         """As `add_file`, in the same way."""
@@ -112,6 +127,9 @@ class Watch:
         path = path.rstrip("/") or "/"
         if path in self._roots:
             self._roots.remove(path)
+            self._ways.clear()
+            for root in self._roots:
+                self._lead_to(root)
             self._forget(path)
             self._watch_all()
 
@@ -125,6 +143,7 @@ class Watch:
         self._watches.clear()
         self._paths.clear()
         self._below.clear()
+        self._kept = b""
         self.look_again()
         close(old)
 
@@ -136,8 +155,39 @@ class Watch:
         """Give the descriptor back."""
         close(self.fd)
 
+    def hear(self) -> bool | None:
+        """Whether something has happened that is to be looked at; ``None`` where there is too much to tell in one go.
+
+        Touches no file, and never blocks.  To be called between two looks that are done.  Raises `OSError`.
+        """
+        if self._kept:
+            return True
+        for _ in range(_READS):
+            data = self._kept = DIRECT.read_events(self.fd)
+            try:
+                self._kept = self._from_first_concern(data)
+            except MemoryError:
+                return True  # nothing is forgotten that was not looked through
+            if self._kept:
+                return True
+            if len(data) <= BUFFER - _LONGEST:
+                return False
+        return None
+
+    def _from_first_concern(self, data: bytes) -> bytes:
+        """What is left of events without those before the first that may concern anybody."""
+        at = 0
+        for pos, descriptor, mask, name in _each_of(data):
+            if mask & _OVERFLOW or any(
+                self._concerns(directory, mask, name) for directory in self._paths.get(descriptor, ())
+            ):
+                return data[at:]
+            at = pos
+        return b""
+
     def look(self) -> Iterator[None]:
         """Learn what has happened, in steps; once they are all taken, `take` tells.  Never blocks."""
+        kept, self._kept = self._kept, b""
         again = self._overflow
         while True:
             if again:
@@ -145,19 +195,13 @@ class Watch:
                 self._todo.clear()
                 self._entries.clear()
                 self._watch_all()
-            data = self.disk.read_events(self.fd)
-            pos = count = 0
-            while pos < len(data):
-                descriptor, mask, _, length = _event.unpack_from(data, pos)
-                pos += _event.size
-                name = os.fsdecode(data[pos : pos + length].rstrip(b"\0"))
-                pos += length
+            data, kept = kept or self.disk.read_events(self.fd), b""
+            for count, (_, descriptor, mask, name) in enumerate(_each_of(data), 1):
                 if mask & _OVERFLOW:
                     self._overflow = again = True
                 else:
                     for directory in list(self._paths.get(descriptor, ())):
                         self._handle(directory, mask, name, self._changed)
-                count += 1
                 if not count % _EVENTS:
                     yield
             if not data and not again:
@@ -178,27 +222,42 @@ class Watch:
         """Whether directories are known whose own are not watched yet."""
         return bool(self._todo or self._entries)
 
+    def _concerns(self, directory: str, mask: int, name: str) -> bool:
+        """Whether an event may be anything to us, for all that can be told without the disk."""
+        if mask & _GONE:
+            return True
+        path = f"{directory.rstrip('/')}/{name}"
+        if path in self._ways or path in self._singles:
+            return True
+        counts = not is_ignored_directory(name) if mask & _ISDIR else is_job_file(name)
+        return counts and self._within(directory)
+
     def _handle(self, directory: str, mask: int, name: str, changed: set[str]) -> None:
-        if mask & (_IGNORED | _DELETE_SELF | _MOVE_SELF):
+        if not self._concerns(directory, mask, name):
+            return
+        if mask & _GONE:
             self._forget(directory)
             self._rewatch(directory, changed)
             return
         path = f"{directory.rstrip('/')}/{name}"
-        if any(root == path or root.startswith(path + "/") for root in self._roots):
+        if path in self._ways:
             self._forget(path)
             self._rewatch(path, changed)
         elif path in self._singles:
             changed.add(path)
-        elif not self._within(directory):
-            return
         elif mask & _ISDIR:
-            if not is_ignored_directory(name):
-                self._forget(path)
-                if mask & (_CREATE | _MOVED_TO):
-                    self._watch_below(path)
-                changed.add(path)
-        elif is_job_file(name) and not (mask & _CREATE and self._will_be_written(path)):
+            self._forget(path)
+            if mask & (_CREATE | _MOVED_TO):
+                self._watch_below(path)
             changed.add(path)
+        elif not (mask & _CREATE and self._will_be_written(path)):
+            changed.add(path)
+
+    def _lead_to(self, path: str) -> None:
+        """Have events on the way to a root known as such."""
+        while path not in self._ways and path != "/":
+            self._ways.add(path)
+            path = os.path.dirname(path)
 
     def _within(self, directory: str) -> bool:
         return any(directory == root or directory.startswith(root.rstrip("/") + "/") for root in self._roots)
@@ -337,3 +396,14 @@ class Watch:
         except OSError:
             return False
         return stat.S_ISREG(mode) and links == 1
+
+
+def _each_of(data: bytes) -> Iterator[tuple[int, int, int, str]]:
+    """Of each event where it ends, its watch descriptor, its mask and its name."""
+    pos = 0
+    while pos < len(data):
+        descriptor, mask, _, length = _event.unpack_from(data, pos)
+        pos += _event.size
+        name = os.fsdecode(data[pos : pos + length].rstrip(b"\0"))
+        pos += length
+        yield pos, descriptor, mask, name

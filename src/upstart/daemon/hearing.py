@@ -1,6 +1,8 @@
 """Whether inotify has something to tell of configuration.
 
-What is always true here: nothing is taken from an inotify instance, for the child that reads does that.
+What is always true here: nothing is taken from an inotify instance while a child reads, for the child does that; what
+is taken when none does, and is for the next one to look at, the `Watch` keeps.  Where others write all the time beside
+what is watched for, that wakes init every `PAUSE` seconds and no oftener.
 """
 
 from __future__ import annotations
@@ -17,16 +19,20 @@ if TYPE_CHECKING:
     from upstart.conf.watch import Watch
 
 
+#: Seconds.
+PAUSE = 0.1
+
+
 class Hearing:
     """The inotify instance of one daemon, if it has any; ``told`` () is called while there is something to read."""
 
-    __slots__ = ("_loop", "_poll", "_told", "_watch", "_watched")
+    __slots__ = ("_loop", "_poll", "_timer", "_told", "_watch", "_watched")
 
     def __init__(self, loop: Loop, told: Callable[[], object]) -> None:
         self._loop = loop
         self._told = told
         self._watch: Watch | None = None
-        self._watched = -1
+        self._watched = self._timer = -1
         self._poll = select.poll()
 
     def begin(self, watch: Watch) -> None:
@@ -46,12 +52,28 @@ class Hearing:
 
     def listen(self, listens: bool) -> None:
         """Be told of what there is to read, or not."""
+        self._loop.remove(self._timer)
         if self._watched >= 0:
             self._loop.modify(self._watched, READ if listens else 0)
+
+    def pause(self) -> None:
+        """Be told of nothing for a moment."""
+        self.listen(False)
+        self._timer = self._loop.call_later(PAUSE, lambda: self.listen(True))
 
     def unread(self) -> bool:
         """Whether there is something to read."""
         return bool(self._poll.poll(0))
+
+    def hear(self) -> bool | None:
+        """Take what there is to read: whether it may concern configuration, as of `Watch.hear`.
+
+        To be called while no child reads.
+        """
+        try:
+            return self._watch.hear() if self._watch is not None else False
+        except OSError:
+            return True  # for a child to find out
 
     def replace(self) -> None:
         """Have another inotify instance in place of one from which a child has taken without telling; not listened to.

@@ -2,7 +2,8 @@
 
 What is always true here: init touches no file.  A child takes the steps of a pass (`reading`), and init the same ones
 after its record, in slices of `SLICE` seconds.  There is one pass at a time, and it begins with taking what inotify
-tells, so that what changes meanwhile is the next one's.  A pass that is not gone through to its end, for whatever
+tells, so that what changes meanwhile is the next one's.  Between two of them init itself takes that, and none begins
+for what cannot concern configuration (`hearing`).  A pass that is not gone through to its end, for whatever
 reason, is followed by one that looks at everything, with another inotify instance: what the last has told is lost, and
 a child that did not end may still have it.
 
@@ -95,7 +96,7 @@ class Passes:
         self._needed = self._late = False
         self._waiters = Waiters(loop)
         self._lacking = Lacking(loop, self._try_again)
-        self.hearing = Hearing(loop, self._need)
+        self.hearing = Hearing(loop, self._hear)
 
 
     # What there is to read
@@ -129,6 +130,13 @@ class Passes:
         if root not in self._next.wanted and (self._pass is None or root not in self._pass.wanted):
             self._next.wanted.append(root)
             self._need()
+
+    def _hear(self) -> None:
+        """There is something to read, of whatever it is."""
+        if self._needed or self._pass is not None or self.hearing.hear():
+            self._need()
+        else:
+            self.hearing.pause()
 
     def _need(self) -> None:
         """There is something to read: see that it is."""
@@ -282,7 +290,7 @@ class Passes:
         self._reader = self._pass = None
         self._failures = 0
         reader.close()
-        more = bool(self._next.everything or self._next.wanted or self.hearing.unread())
+        more = bool(self._next.everything or self._next.wanted or self._is_behind())
         self._needed, self._late = more, False
         self._waiters.release(self._serial if more else self._serial + 1)
         problem = self.unanswered.problem(None)
@@ -361,10 +369,16 @@ class Passes:
 
     # Who waits
 
+    def _is_behind(self) -> bool:
+        """Whether something may have changed that is not known; what is too much to tell by itself a child takes."""
+        if not self.hearing.unread():
+            return False
+        return self._pass is not None or self.hearing.hear() is not False
+
     def current(self) -> bool:
         """Whether all that has changed so far is known, or is not to be waited for."""
         if not self._needed:
-            if not self.hearing.unread():
+            if not self._is_behind():
                 return True
             self._need()
         if self._pass is not None and time.monotonic() >= self._began + WAIT:
