@@ -13,6 +13,8 @@ import pytest
 from daemon_init import MANAGER, PROGRAMS, UPSTART, SessionInit, wait_for
 from test_daemon_pid1 import System, pytestmark, running
 
+from upstart.base import utmp
+
 __all__ = ["pytestmark"]
 
 FIFO = "/run/upstart/events"
@@ -58,6 +60,22 @@ def test_nobody_else_writes_it(system: System) -> None:
     drop = ["setpriv", "--reuid", "65534", "--clear-groups"]
     result = system.run(*drop, "sh", "-c", EMIT, "sh", "said N=evil")
     assert result.returncode and "Permission denied" in result.stderr
+
+
+def test_a_runlevel_is_recorded_as_telinit_does(system: System) -> None:
+    (system.directory / "conf" / "entered.conf").write_text(
+        'start on runlevel\ninstance $N\ntask\nexec echo "$RUNLEVEL $PREVLEVEL"\n'
+    )
+    system.initctl("reload-configuration")
+    # Without a level before, that on record counts; what is no level is an event like any other, and nobody's record.
+    for number, (words, said, record) in enumerate((
+        ("RUNLEVEL=4 PREVLEVEL=N", "4 N", ("4", "N")), ("RUNLEVEL=3", "3 4", ("3", "4")),
+        ("RUNLEVEL=9", "9 ", ("3", "4")), ("RUNLEVEL=5 PREVLEVEL=x", "5 x", ("3", "4")),
+        ("RUNLEVEL=2 PREVLEVEL=5", "2 5", ("2", "5")),
+    )):  # fmt: skip
+        emit(system, f"runlevel N={number} {words}")
+        wait_for(lambda at=number, said=said: system.job_log(f"entered-{at}") == f"{said}\n")  # type: ignore[misc]
+        assert utmp.read_runlevel(f"/proc/{system.pid}/root/run/utmp") == record
 
 
 def test_what_is_no_event_is_told_of(system: System) -> None:

@@ -128,6 +128,23 @@ class TestRcSysinit:
         (sandbox.root / "bin/telinit").write_text(f"#!/bin/sh\nkill -TERM $$\necho survived >> {sandbox.calls}\n")
         assert self.boot(sandbox, **env) == ["survived"]
 
+    @pytest.mark.parametrize("level", ["2", "3", "4", "5"])
+    def test_tells_init_of_the_runlevel_without_a_program(self, sandbox: Sandbox, level: str) -> None:
+        path = sandbox.root / "run/upstart/events"
+        path.parent.mkdir(parents=True)
+        os.mkfifo(path)
+        fifo = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            assert self.boot(sandbox, DEFAULT_RUNLEVEL=level) == []
+            assert os.read(fifo, 100) == f"runlevel RUNLEVEL={level} PREVLEVEL=N\n".encode()
+            assert (path.parent / "runlevel").exists()
+            (path.parent / "runlevel").unlink()
+            # The level before is on record only, and this is none of many users.
+            assert self.boot(sandbox, DEFAULT_RUNLEVEL=level, FROM_SINGLE_USER_MODE="y") == [f"telinit {level}"]
+            assert self.boot(sandbox, DEFAULT_RUNLEVEL="1")[1:] == ["telinit 1"]
+        finally:
+            os.close(fifo)
+
     def test_fails_where_there_is_no_runlevel_to_be_had(self, sandbox: Sandbox) -> None:
         """The job rescue is there for that."""
         sandbox.program(sandbox.root / "bin/telinit", "telinit", 1)
@@ -674,6 +691,7 @@ class TestTmpfiles:
 
     def test_are_made_once_in_a_boot(self, sandbox: Sandbox) -> None:
         sandbox.program(sandbox.root / "bin/systemd-tmpfiles", "systemd-tmpfiles")
+        (sandbox.root / "run/upstart").mkdir(parents=True)
         for _ in range(2):
             # Nothing of what is for a boot of systemd's: it bars logins.
             assert sandbox.run(script_of("tmpfiles")) == ["systemd-tmpfiles --create"]

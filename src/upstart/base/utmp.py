@@ -153,17 +153,19 @@ def get_runlevel(path: str = UTMP) -> tuple[str, str] | None:
     return read_runlevel(path)
 
 
-def record_runlevel(runlevel: str) -> str:
-    """Record the change to *runlevel* without waiting for anything, as PID 1 must; the level before it.
+def record_runlevel(runlevel: str, previous: str | None = None) -> str:
+    """Record the change to *runlevel* without waiting for anything, as PID 1 must; the level before it, which is
+    *previous* or on record.
 
     `append_runlevel` is not for PID 1: wtmp is on a disk.
     """
     try:
-        levels = read_runlevel()
-        previous = levels[0] if levels else "N"
+        if previous is None:
+            levels = read_runlevel()
+            previous = levels[0] if levels else "N"
         _put_runlevel(runlevel, previous, UTMP, _Left(0))
     except OSError:
-        return "N"
+        return previous or "N"
     return previous
 
 

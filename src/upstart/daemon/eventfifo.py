@@ -37,15 +37,26 @@ SHOWN = 60
 
 
 class EventFifo(Fifo):
-    """Listens on ``path``, for ``engine``; ``log`` (priority, text) is init's own."""
+    """Listens on ``path``, for ``engine``; ``log`` (priority, text) is init's own.
+
+    ``emit`` (name, variables) is asked first, and gives None where the event is an ordinary one.
+    """
 
     __slots__ = (
-        "_data", "_dropped", "_engine", "_log", "_log_again_at", "_skipping", "_under_way", "_working",
+        "_data", "_dropped", "_emit", "_engine", "_log", "_log_again_at", "_skipping", "_under_way", "_working",
     )  # fmt: skip
 
-    def __init__(self, loop: Loop, path: str, engine: Engine, log: Callable[[int, str], object]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        path: str,
+        engine: Engine,
+        log: Callable[[int, str], object],
+        emit: Callable[[str, dict[str, str]], Event | None] = lambda name, env: None,
+    ) -> None:
         super().__init__(loop, path, afresh=True)
         self._engine = engine
+        self._emit = emit
         self._log = log
         #: What has been read and not yet been taken; it begins within a line that is too long where we are skipping.
         self._data = b""
@@ -140,7 +151,7 @@ class EventFifo(Fifo):
         except ValueError as error:
             self._drop(line, str(error))
             return
-        self._under_way.append(self._engine.emit(name, env, by=FIFO))
+        self._under_way.append(self._emit(name, env) or self._engine.emit(name, env, by=FIFO))
 
     def _drop(self, line: bytes, reason: str) -> None:
         """Tell of a line that is dropped, and with the next that is told of those before it that were not."""

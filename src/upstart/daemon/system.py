@@ -22,7 +22,7 @@ from upstart.base.loop import READ
 from upstart.base.names import LAST_RUNLEVELS
 from upstart.base.priority import ERROR, INFO, WARN
 from upstart.base.signals import ENDS, ENDS_AT_ONCE
-from upstart.daemon import boot, eventfifo, surroundings
+from upstart.daemon import boot, callers, eventfifo, surroundings
 from upstart.daemon.displaced import Displaced
 from upstart.daemon.eventfifo import EventFifo
 from upstart.daemon.initreq import InitFifo
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from upstart.base.loop import Loop
+    from upstart.engine.data import Event
     from upstart.engine.engine import Engine
 else:
     import _signal as signal
@@ -43,6 +44,10 @@ TELINIT = "/sbin/telinit"
 LOOPBACK = "lo"
 #: Says to the hook of ifupdown that an interface has been told of, until that takes it down.
 ANNOUNCED = "/run/upstart/announced." + LOOPBACK
+RUNLEVEL = "runlevel"
+#: That can be entered, and left.
+LEVELS = frozenset("0123456S")
+PREVIOUS = LEVELS | {"N"}
 #: What the manager's SIGTERM asks for: runlevel and INIT_HALT.
 POWER_OFF = ("0", "POWEROFF")
 
@@ -69,7 +74,7 @@ class System:
         self._reconnect_bus = reconnect_bus
         self._log = log
         self.fifo = InitFifo(loop, FIFO, self._change_runlevel, lambda: self._emit("power-status-changed"))
-        self.events = EventFifo(loop, eventfifo.PATH, engine, log)
+        self.events = EventFifo(loop, eventfifo.PATH, engine, log, self._told_runlevel)
         self._displaced = Displaced(loop, os.path.dirname(eventfifo.PATH), self._look)
         #: What has been said of FIFOs that cannot be made.
         self._told: set[str] = set()
@@ -218,15 +223,27 @@ class System:
         elif level == "U":
             self._log(ERROR, f"{FIFO}: Unable to execute telinit: it is not Upstart's")
         else:
-            previous = utmp.record_runlevel(level)
-            try:
-                helper.start("upstart-wtmp", (), lambda: utmp.append_runlevel(level, previous))
-            except OSError:
-                pass  # the history lacks it
-            levels = {"RUNLEVEL": level, "PREVLEVEL": previous}
-            ending = level in LAST_RUNLEVELS
-            self._engine.set_ending(ending)
-            self._engine.emit("runlevel", levels | dict(each.split("=", 1) for each in variables), last=ending)
+            self._emit_runlevel(level, None, dict(each.split("=", 1) for each in variables), None)
+
+    def _told_runlevel(self, name: str, env: dict[str, str]) -> Event | None:
+        """A runlevel on the FIFO of events is entered as telinit would, without its process; None for any other."""
+        level, previous = env.get("RUNLEVEL", ""), env.get("PREVLEVEL")
+        if name != RUNLEVEL or level not in LEVELS or (previous is not None and previous not in PREVIOUS):
+            return None
+        return self._emit_runlevel(level, previous, env, callers.FIFO)
+
+    def _emit_runlevel(
+        self, level: str, previous: str | None, env: dict[str, str], by: object
+    ) -> Event:
+        """Record that the runlevel changes, from ``previous`` or what is on record, and emit its event."""
+        previous = utmp.record_runlevel(level, previous)
+        try:
+            helper.start("upstart-wtmp", (), lambda: utmp.append_runlevel(level, previous))
+        except OSError:
+            pass  # the history lacks it
+        ending = level in LAST_RUNLEVELS
+        self._engine.set_ending(ending)
+        return self._engine.emit(RUNLEVEL, {"RUNLEVEL": level, "PREVLEVEL": previous} | env, last=ending, by=by)
 
 
 def execute_script(paths: tuple[str, ...], argv: list[str], writer: int) -> None:
