@@ -97,9 +97,21 @@ class TestInterfaces:
     def test_whose_device_is_there_are_brought_up_whichever_way_they_are_to_be(
         self, machine: Machine, failing: str, status: int
     ) -> None:
+        machine.write("run/network/upstart/wanted", " eth1\n")
         machine.program("ifup", f"[ $1 != --allow={failing} ] || exit 3")
-        assert machine.step("interface-up", "eth0") == ["ifup --allow=auto eth0", "ifup --allow=hotplug eth0"]
+        assert machine.step("interface-up", "eth0") == ["ifup --allow=hotplug eth0", "ifup --allow=auto eth0"]
         assert machine.status == status
+
+    def test_that_the_boot_waits_for_are_brought_up_as_such(self, machine: Machine) -> None:
+        machine.write("run/network/upstart/wanted", " eth1 eth0\n")
+        assert machine.step("interface-up", "eth0") == ["ifup --allow=auto eth0"] and machine.status == 0
+
+    def test_wait_until_what_is_wanted_is_known(self, machine: Machine) -> None:
+        """Until then the root may be read-only, and interfaces(5) be written."""
+        machine.write("run/network/upstart/wanted", "")
+        wanted = machine.root / "run/network/upstart/wanted"
+        machine.program("sleep", f"echo eth0 >{wanted}")
+        assert machine.step("interface-up", "eth0") == ["sleep 0.2", "ifup --allow=auto eth0"]
 
     @pytest.mark.parametrize("setting", ["CONFIGURE_INTERFACES=no", "EXCLUDE_INTERFACES='br0 eth*'"])
     def test_that_are_left_out_are_not_brought_up(self, machine: Machine, setting: str) -> None:
