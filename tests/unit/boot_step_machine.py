@@ -17,7 +17,7 @@ PARTS = PROGRAM.parent / "boot-steps"
 FAKES = (
     "hwclock", "sulogin", "start", "stop", "initctl", "mount", "umount", "reboot", "modprobe", "ifquery", "ifup",
     "ifdown", "dmesg", "udevadm", "mknod", "sleep", "chgrp", "fsck", "swapon",
-    "ps",
+    "ps", "renice",
 )  # fmt: skip
 #: These are the real ones; there are no others.
 TOOLS = ("cat", "dd", "find", "head", "install", "ln", "mkdir", "mv", "rm", "stat")

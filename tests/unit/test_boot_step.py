@@ -153,9 +153,65 @@ class TestUdev:
         machine.step("udev")
         assert helper.read_text() == "\n"
 
+    @pytest.mark.parametrize("words", ["emergency", "ro -b quiet"])
+    def test_comes_after_a_shell_that_is_to_come_before_all_else(self, machine: Machine, words: str) -> None:
+        machine.write("proc/cmdline", f"{words}\n")
+        # What mountall writes when it begins.
+        machine.program("sleep", f"echo {{}} >{machine.root}/run/upstart/mountall.json")
+        assert machine.step("udev") == ["sleep 1"] and machine.status == 0
+        assert machine.step("udev") == []
+
     def test_is_nothing_where_there_is_no_udevd(self, machine: Machine) -> None:
         (machine.root / "lib/systemd/systemd-udevd").unlink()
         assert machine.step("udev") == ["stop"]
+
+
+class TestColdPlug:
+    TRIGGER = (
+        "udevadm trigger --type=all --action=add --subsystem-nomatch=cpu"
+        " --prioritized-subsystem=module,block,tpmrm,net,tty,input"
+    )
+
+    @pytest.fixture(autouse=True)
+    def devices(self, machine: Machine) -> None:
+        """A disk and a card of a network, the drivers of others, and what is neither."""
+        for path in ("class/block/vda", "class/net/eth0", *(f"bus/pci/devices/{number}" for number in range(3))):
+            machine.write(f"sys/{path}/uevent")
+        for number, kind in enumerate(("0x020000", "0x010601", "0x030000")):
+            machine.write(f"sys/bus/pci/devices/{number}/class", f"{kind}\n")
+
+    def told(self, machine: Machine) -> list[str]:
+        """The devices that the kernel was asked to tell of."""
+        root = machine.root / "sys"
+        told = [path.parent for path in root.rglob("uevent") if path.read_text() == "add\n"]
+        return sorted(str(path.relative_to(root)) for path in told)
+
+    def test_has_disks_and_networks_first(self, machine: Machine) -> None:
+        (machine.root / "sys/bus/pci/devices/3").mkdir()
+        assert machine.step("coldplug") == ["udevadm settle --timeout=1", self.TRIGGER]
+        assert machine.status == 0 and machine.said == ""
+        assert self.told(machine) == ["bus/pci/devices/0", "bus/pci/devices/1", "class/block/vda", "class/net/eth0"]
+
+    def test_has_udev_give_way_meanwhile(self, machine: Machine) -> None:
+        machine.write("proc/self/cgroup", "1:name=x:/\n0::/upstart/udevtrigger\n")
+        machine.write("sys/fs/cgroup/upstart/udev/cgroup.procs", "7\n8\n9\n10\n")
+        # Somebody else has decided on the third, and the last has ended.
+        for pid, nice in ((7, 0), (8, 0), (9, 5)):
+            status = f"{pid} ((udev) worker) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {nice} 1 0 55\n"
+            machine.write(f"proc/{pid}/stat", status)
+        settle = "udevadm settle --timeout=1"
+        assert machine.step("coldplug") == [settle, "renice -n 10 -p 7 8", self.TRIGGER]
+        for pid in (7, 9):
+            machine.write(f"proc/{pid}/stat", f"{pid} (systemd-udevd) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 30 10 1 0 55\n")
+        assert machine.step("coldplugged") == [
+            "udevadm trigger --action=add --subsystem-match=cpu", "udevadm settle", "renice -n 0 -p 7 9",
+        ]  # fmt: skip
+
+    def test_is_the_same_on_a_machine_that_has_none_of_that(self, machine: Machine) -> None:
+        for path in ("class/block/vda/uevent", "class/net/eth0/uevent"):
+            (machine.root / "sys" / path).unlink()
+        machine.write("proc/self/cgroup", "0::/\n")
+        assert machine.step("coldplug")[-1] == self.TRIGGER and machine.said == ""
 
 
 class TestModules:
