@@ -175,10 +175,11 @@ class TestColdPlug:
     @pytest.fixture(autouse=True)
     def devices(self, machine: Machine) -> None:
         """A disk and a card of a network, the drivers of others, and what is neither."""
-        for path in ("class/block/vda", "class/net/eth0", *(f"bus/pci/devices/{number}" for number in range(3))):
+        for path in ("class/block/vda", "class/net/eth0", "bus/virtio/devices/virtio0"):
             machine.write(f"sys/{path}/uevent")
         for number, kind in enumerate(("0x020000", "0x010601", "0x030000")):
             machine.write(f"sys/bus/pci/devices/{number}/class", f"{kind}\n")
+            machine.write(f"sys/bus/pci/devices/{number}/uevent")
 
     def told(self, machine: Machine) -> list[str]:
         """The devices that the kernel was asked to tell of."""
@@ -190,25 +191,34 @@ class TestColdPlug:
         (machine.root / "sys/bus/pci/devices/3").mkdir()
         assert machine.step("coldplug") == ["udevadm settle --timeout=1", self.TRIGGER]
         assert machine.status == 0 and machine.said == ""
-        assert self.told(machine) == ["bus/pci/devices/0", "bus/pci/devices/1", "class/block/vda", "class/net/eth0"]
+        assert self.told(machine) == [
+            "bus/pci/devices/0", "bus/pci/devices/1", "bus/virtio/devices/virtio0", "class/block/vda", "class/net/eth0",
+        ]  # fmt: skip
 
-    def test_has_udev_give_way_meanwhile(self, machine: Machine) -> None:
+    def test_has_udev_go_before_others_at_first_and_give_way_then(self, machine: Machine) -> None:
         machine.write("proc/self/cgroup", "1:name=x:/\n0::/upstart/udevtrigger\n")
         machine.write("sys/fs/cgroup/upstart/udev/cgroup.procs", "7\n8\n9\n10\n")
         # Somebody else has decided on the third, and the last has ended.
         for pid, nice in ((7, 0), (8, 0), (9, 5)):
             status = f"{pid} ((udev) worker) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {nice} 1 0 55\n"
             machine.write(f"proc/{pid}/stat", status)
+        machine.program(
+            "renice", f"shift 3; for pid; do echo $pid '(udevd) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 10 -10 1 0 55' "
+            f">{machine.root}/proc/$pid/stat; done",
+        )  # fmt: skip
         settle = "udevadm settle --timeout=1"
-        assert machine.step("coldplug") == [settle, "renice -n 10 -p 7 8", self.TRIGGER]
-        for pid in (7, 9):
-            machine.write(f"proc/{pid}/stat", f"{pid} (systemd-udevd) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 30 10 1 0 55\n")
+        assert machine.step("coldplug") == ["renice -n -10 -p 7 8", settle, "renice -n 10 -p 7 8", self.TRIGGER]
+        for pid, nice in ((7, 10), (8, -10), (9, 10)):
+            status = f"{pid} (systemd-udevd) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 30 {nice} 1 0 55\n"
+            machine.write(f"proc/{pid}/stat", status)
+        machine.program("renice")
         assert machine.step("coldplugged") == [
             "udevadm trigger --action=add --subsystem-match=cpu", "udevadm settle", "renice -n 0 -p 7 9",
+            "renice -n 0 -p 8",
         ]  # fmt: skip
 
     def test_is_the_same_on_a_machine_that_has_none_of_that(self, machine: Machine) -> None:
-        for path in ("class/block/vda/uevent", "class/net/eth0/uevent"):
+        for path in ("class/block/vda/uevent", "class/net/eth0/uevent", "bus/virtio/devices/virtio0/uevent"):
             (machine.root / "sys" / path).unlink()
         machine.write("proc/self/cgroup", "0::/\n")
         assert machine.step("coldplug")[-1] == self.TRIGGER and machine.said == ""
