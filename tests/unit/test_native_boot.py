@@ -62,7 +62,7 @@ def test_what_has_to_come_before_the_file_systems_comes_in_its_order(container: 
     boot.run(180.0)
     check(boot)
     first = [
-        name for name, *_ in boot.world.spawned if name in ("emergency", "hwclock", "rcS-first", "mounted-run")
+        name for name, *_ in boot.world.spawned if name in ("emergency", "hwclock", "rcS-first", "udev", "mounted-run")
     ]
     assert first[:3] == ["emergency", "hwclock", "rcS-first"]
 
