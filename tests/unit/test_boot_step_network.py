@@ -99,36 +99,36 @@ class TestInterfaces:
     ) -> None:
         machine.write("run/network/upstart/wanted", " eth1\n")
         machine.program("ifup", f"[ $1 != --allow={failing} ] || exit 3")
-        assert machine.step("interface-up", "eth0") == ["ifup --allow=hotplug eth0", "ifup --allow=auto eth0"]
+        assert machine.step("interface-up", INTERFACE="eth0") == ["ifup --allow=hotplug eth0", "ifup --allow=auto eth0"]
         assert machine.status == status
 
     def test_that_the_boot_waits_for_are_brought_up_as_such(self, machine: Machine) -> None:
         machine.write("run/network/upstart/wanted", " eth1 eth0\n")
-        assert machine.step("interface-up", "eth0") == ["ifup --allow=auto eth0"] and machine.status == 0
+        assert machine.step("interface-up", INTERFACE="eth0") == ["ifup --allow=auto eth0"] and machine.status == 0
 
     def test_wait_until_what_is_wanted_is_known(self, machine: Machine) -> None:
         """Until then the root may be read-only, and interfaces(5) be written."""
         machine.write("run/network/upstart/wanted", "")
         wanted = machine.root / "run/network/upstart/wanted"
         machine.program("sleep", f"echo eth0 >{wanted}")
-        assert machine.step("interface-up", "eth0") == ["sleep 0.2", "ifup --allow=auto eth0"]
+        assert machine.step("interface-up", INTERFACE="eth0") == ["sleep 0.2", "ifup --allow=auto eth0"]
 
     @pytest.mark.parametrize("setting", ["CONFIGURE_INTERFACES=no", "EXCLUDE_INTERFACES='br0 eth*'"])
     def test_that_are_left_out_are_not_brought_up(self, machine: Machine, setting: str) -> None:
         machine.write("etc/default/networking", f"{setting}\n")
-        assert machine.step("interface-up", "eth0") == [] and machine.status == 0
+        assert machine.step("interface-up", INTERFACE="eth0") == [] and machine.status == 0
 
     def test_are_others_business_without_ifupdown(self, machine: Machine) -> None:
         (machine.root / "bin/ifup").unlink()
-        assert machine.step("interface-up", "eth0") == [] and machine.status == 0
+        assert machine.step("interface-up", INTERFACE="eth0") == [] and machine.status == 0
 
     def test_that_have_gone_are_taken_down_and_others_with_the_network(self, machine: Machine) -> None:
         machine.write("run/network/upstart/wanted", " eth0\n")
-        assert machine.step("interface-gone", "eth0", UPSTART_STOP_EVENTS="net-device-removed") == [
+        assert machine.step("interface-gone", INTERFACE="eth0", UPSTART_STOP_EVENTS="net-device-removed") == [
             "ifdown --force eth0"
         ]
-        assert machine.step("interface-gone", "eth0", UPSTART_STOP_EVENTS="deconfiguring-networking") == []
-        assert machine.step("interface-gone", "eth0") == []
+        assert machine.step("interface-gone", INTERFACE="eth0", UPSTART_STOP_EVENTS="deconfiguring-networking") == []
+        assert machine.step("interface-gone", INTERFACE="eth0") == []
 
 
 class TestNetworking:
