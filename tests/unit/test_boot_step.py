@@ -209,6 +209,14 @@ class TestColdPlug:
             "renice -n 0 -p 8",
         ]  # fmt: skip
 
+    def test_leaves_a_priority_that_the_job_gives(self, machine: Machine) -> None:
+        machine.write("proc/self/cgroup", "0::/upstart/udevtrigger\n")
+        machine.write("sys/fs/cgroup/upstart/udev/cgroup.procs", "7\n")
+        for nice in (10, -10):
+            machine.write("proc/7/stat", f"7 (systemd-udevd) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 30 {nice} 1 0 55\n")
+            called = machine.step("coldplug") + machine.step("coldplugged")
+            assert not [each for each in called if each.startswith("renice")]
+
     def test_is_the_same_on_a_machine_that_has_none_of_that(self, machine: Machine) -> None:
         for path in ("class/block/vda/uevent", "class/net/eth0/uevent", "bus/virtio/devices/virtio0/uevent"):
             (machine.root / "sys" / path).unlink()

@@ -113,6 +113,12 @@ class TestInterfaces:
         machine.program("sleep", f"echo eth0 >{wanted}")
         assert machine.step("interface-up", INTERFACE="eth0") == ["sleep 0.2", "ifup --allow=auto eth0"]
 
+    def test_wait_for_that_no_longer_than_a_minute(self, machine: Machine) -> None:
+        machine.program("ifup")
+        calls = machine.step("interface-up", INTERFACE="eth0")
+        assert calls == [*["sleep 0.2"] * 300, "ifup --allow=hotplug eth0", "ifup --allow=auto eth0"]
+        assert machine.said == "eth0 waits no longer for the job ifupdown\n"
+
     @pytest.mark.parametrize("setting", ["CONFIGURE_INTERFACES=no", "EXCLUDE_INTERFACES='br0 eth*'"])
     def test_that_are_left_out_are_not_brought_up(self, machine: Machine, setting: str) -> None:
         machine.write("etc/default/networking", f"{setting}\n")

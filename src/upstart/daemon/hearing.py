@@ -58,8 +58,9 @@ class Hearing:
 
     def pause(self) -> None:
         """Be told of nothing for a moment."""
+        timer = self._loop.call_later(PAUSE, lambda: self.listen(True))
         self.listen(False)
-        self._timer = self._loop.call_later(PAUSE, lambda: self.listen(True))
+        self._timer = timer
 
     def unread(self) -> bool:
         """Whether there is something to read."""
@@ -72,7 +73,7 @@ class Hearing:
         """
         try:
             return self._watch.hear() if self._watch is not None else False
-        except OSError:
+        except (OSError, MemoryError):
             return True  # for a child to find out
 
     def replace(self) -> None:

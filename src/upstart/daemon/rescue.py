@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from upstart.engine.data import Event, Instance
     from upstart.engine.engine import Engine
 
+#: Left by who enters a runlevel, before init hears of it.
+ENTERED = "/run/upstart/runlevel"
 SULOGIN = "/sbin/sulogin"
 #: Seconds: what ends sooner may have been no shell, for want of a terminal, and the next try waits for a while.
 SHORTEST = 1.0
@@ -236,7 +238,9 @@ def serves_others(engine: Engine, instance: Instance) -> bool:
 
 
 def has_runlevel() -> bool:
-    """Whether a runlevel has been entered: processes that are no job's may serve then."""
+    """Whether a runlevel has been entered, or init is about to hear of it: what is no job's may serve then."""
+    if os.path.exists(ENTERED):
+        return True
     try:
         return utmp.read_runlevel() is not None
     except OSError:

@@ -232,18 +232,17 @@ class System:
             return None
         return self._emit_runlevel(level, previous, env, callers.FIFO)
 
-    def _emit_runlevel(
-        self, level: str, previous: str | None, env: dict[str, str], by: object
-    ) -> Event:
+    def _emit_runlevel(self, level: str, previous: str | None, env: dict[str, str], by: object) -> Event:
         """Record that the runlevel changes, from ``previous`` or what is on record, and emit its event."""
         previous = utmp.record_runlevel(level, previous)
-        try:
-            helper.start("upstart-wtmp", (), lambda: utmp.append_runlevel(level, previous))
-        except OSError:
-            pass  # the history lacks it
         ending = level in LAST_RUNLEVELS
         self._engine.set_ending(ending)
-        return self._engine.emit(RUNLEVEL, {"RUNLEVEL": level, "PREVLEVEL": previous} | env, last=ending, by=by)
+        event = self._engine.emit(RUNLEVEL, {"RUNLEVEL": level, "PREVLEVEL": previous} | env, last=ending, by=by)
+        try:
+            helper.start("upstart-wtmp", (), lambda: utmp.append_runlevel(level, previous))
+        except (OSError, MemoryError):
+            pass  # the history lacks it
+        return event
 
 
 def execute_script(paths: tuple[str, ...], argv: list[str], writer: int) -> None:

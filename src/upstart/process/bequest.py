@@ -105,6 +105,7 @@ class Bequest:
             now = resource.getrlimit(resource.RLIMIT_NOFILE)
             soft, hard = original_descriptors()
             if now != (soft, hard):
+                resource.setrlimit(resource.RLIMIT_NOFILE, now)
                 self._change(resource.RLIMIT_NOFILE, now, (soft, now[1]))
 
     def _change(self, number: int, now: tuple[int, int], then: tuple[int, int]) -> None:
