@@ -70,7 +70,7 @@ Queue.emit = _noting(Queue.emit)
 #: Who emits by a line of the FIFO, or by initctl where that is missing.
 BY_FIFO = {
     "udev", "ifup", "ifdown", "ifupdown", "ifupdown-virtual", "failsafe", "serial-gettys", "mountall-again",
-    "network-interface-container",
+    "network-interface-container", "rc-sysinit",
 }  # fmt: skip
 #: Variables that events of a device have only where udev has them, and what a page leaves to another.
 OPTIONAL = {"DEVNAME", "INSTANCE", "PROCESS", "EXIT_STATUS", "EXIT_SIGNAL", "INIT_HALT", "DEVPATH", "CONTAINER"}
