@@ -72,6 +72,7 @@ def test_no_signal_is_blocked_or_ignored_that_need_not_be() -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     # As a program does that is started by init: pytest may not have been.
     code = (f"import sys; sys.path[:0] = [{SOURCE!r}]\nfrom upstart.base import starting\nimport posix, _signal\n"
+            "_signal.signal(1, _signal.SIG_DFL)\n"  # where the tests are run by nohup
             "_signal.signal(10, _signal.SIG_IGN); _signal.signal(12, _signal.SIG_IGN)\n"
             f"posix.waitpid(starting.start('/bin/sh', ['sh', '-c', {SHOW!r}], {PATH}, default=(13, 25, 10)), 0)")
     try:
