@@ -95,18 +95,18 @@ class Bequest:
         if not plain:
             self._umask = os.umask(setup.umask)
             for name, (soft, hard) in job.limits.items():
-                number = LIMITS[name]
-                now = resource.getrlimit(number)
-                if now != (soft, hard):
-                    # What the kernel would not let us have by now (fs.nr_open) we would not get back.
-                    resource.setrlimit(number, now)
-                    self._change(number, now, (soft, hard))
+                self._give_limit(LIMITS[name], soft, hard)
         if plain or "nofile" not in job.limits:
-            now = resource.getrlimit(resource.RLIMIT_NOFILE)
-            soft, hard = original_descriptors()
-            if now != (soft, hard):
-                resource.setrlimit(resource.RLIMIT_NOFILE, now)
-                self._change(resource.RLIMIT_NOFILE, now, (soft, now[1]))
+            self._give_limit(resource.RLIMIT_NOFILE, original_descriptors()[0])
+
+    def _give_limit(self, number: int, soft: int, hard: int | None = None) -> None:
+        """Without ``hard`` that stays as it is."""
+        now = resource.getrlimit(number)
+        then = (soft, now[1] if hard is None else hard)
+        if now != then:
+            # What the kernel would not let us have by now (fs.nr_open) we would not get back.
+            resource.setrlimit(number, now)
+            self._change(number, now, then)
 
     def _change(self, number: int, now: tuple[int, int], then: tuple[int, int]) -> None:
         self._limits[number] = now
