@@ -26,8 +26,11 @@ PROPERTIES = BUS_INTERFACE + ".Properties"
 INTROSPECTABLE = BUS_INTERFACE + ".Introspectable"
 PEER = BUS_INTERFACE + ".Peer"
 
-#: The runlevels with which the machine ends.
+#: The event of a runlevel, and those with which the machine ends.
+RUNLEVEL_EVENT = "runlevel"
 LAST_RUNLEVELS = "06"
+#: Left by who enters a runlevel, before init hears of it.
+RUNLEVEL_MARK = "/run/upstart/runlevel"
 
 #: Errors: ours begin with the first of these, which who raises a `CommandError` leaves out, D-Bus's own with the other.
 ERROR_PREFIX = MANAGER + ".Error."

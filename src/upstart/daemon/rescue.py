@@ -15,6 +15,7 @@ import time
 from upstart.base import utmp
 from upstart.base.closing import close
 from upstart.base.loop import READ
+from upstart.base.names import RUNLEVEL_MARK
 from upstart.base.priority import ERROR, WARN
 from upstart.base.syscalls import Spawner
 from upstart.daemon.boot import CONSOLE
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from upstart.engine.data import Event, Instance
     from upstart.engine.engine import Engine
 
-#: Left by who enters a runlevel, before init hears of it.
-ENTERED = "/run/upstart/runlevel"
 SULOGIN = "/sbin/sulogin"
 #: Seconds: what ends sooner may have been no shell, for want of a terminal, and the next try waits for a while.
 SHORTEST = 1.0
@@ -239,7 +238,7 @@ def serves_others(engine: Engine, instance: Instance) -> bool:
 
 def has_runlevel() -> bool:
     """Whether a runlevel has been entered, or init is about to hear of it: what is no job's may serve then."""
-    if os.path.exists(ENTERED):
+    if os.path.exists(RUNLEVEL_MARK):
         return True
     try:
         return utmp.read_runlevel() is not None

@@ -19,7 +19,7 @@ from upstart.base.closing import close
 from upstart.base.initctl import LEGACY_PATH
 from upstart.base.initctl import PATH as FIFO
 from upstart.base.loop import READ
-from upstart.base.names import LAST_RUNLEVELS
+from upstart.base.names import LAST_RUNLEVELS, RUNLEVEL_EVENT
 from upstart.base.priority import ERROR, INFO, WARN
 from upstart.base.signals import ENDS, ENDS_AT_ONCE
 from upstart.daemon import boot, callers, eventfifo, surroundings
@@ -44,7 +44,6 @@ TELINIT = "/sbin/telinit"
 LOOPBACK = "lo"
 #: Says to the hook of ifupdown that an interface has been told of, until that takes it down.
 ANNOUNCED = "/run/upstart/announced." + LOOPBACK
-RUNLEVEL = "runlevel"
 #: That can be entered, and left.
 LEVELS = frozenset("0123456S")
 PREVIOUS = LEVELS | {"N"}
@@ -228,7 +227,7 @@ class System:
     def _told_runlevel(self, name: str, env: dict[str, str]) -> Event | None:
         """A runlevel on the FIFO of events is entered as telinit would, without its process; None for any other."""
         level, previous = env.get("RUNLEVEL", ""), env.get("PREVLEVEL")
-        if name != RUNLEVEL or level not in LEVELS or (previous is not None and previous not in PREVIOUS):
+        if name != RUNLEVEL_EVENT or level not in LEVELS or (previous is not None and previous not in PREVIOUS):
             return None
         return self._emit_runlevel(level, previous, env, callers.FIFO)
 
@@ -237,7 +236,7 @@ class System:
         previous = utmp.record_runlevel(level, previous)
         ending = level in LAST_RUNLEVELS
         self._engine.set_ending(ending)
-        event = self._engine.emit(RUNLEVEL, {"RUNLEVEL": level, "PREVLEVEL": previous} | env, last=ending, by=by)
+        event = self._engine.emit(RUNLEVEL_EVENT, {"RUNLEVEL": level, "PREVLEVEL": previous} | env, last=ending, by=by)
         try:
             helper.start("upstart-wtmp", (), lambda: utmp.append_runlevel(level, previous))
         except (OSError, MemoryError):

@@ -15,15 +15,13 @@ import time
 
 from upstart.base import utmp
 from upstart.base.errors import DBusError
-from upstart.base.names import LAST_RUNLEVELS, NO_EXTENSION
+from upstart.base.names import LAST_RUNLEVELS, NO_EXTENSION, RUNLEVEL_EVENT, RUNLEVEL_MARK
 from upstart.client.init import Init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RUNLEVEL_EVENT = "runlevel"
-MARK = "/run/upstart/runlevel"
 #: Seconds between two attempts to reach an init that re-executes itself, and after which it is given up.
 RETRY_INTERVAL = 0.1
 RESTART_PATIENCE = 60.0
@@ -47,7 +45,8 @@ def change_runlevel(runlevel: str, extra_env: Sequence[str] = (), address: str |
     except OSError:
         pass
     try:
-        posix.close(posix.open(MARK, posix.O_WRONLY | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644))
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        posix.close(posix.open(RUNLEVEL_MARK, flags, 0o644))
     except OSError:
         pass
     env = [f"RUNLEVEL={runlevel}", f"PREVLEVEL={previous}", *extra_env]
