@@ -318,6 +318,7 @@ def test_plain_jobs_take_the_quick_way(plain: Host) -> None:
     plain.run(plain.job("/bin/sh -c true"))
     assert plain.spawn(plain.job("/bin/sh -c true")).ready
     assert plain.spawn(plain.job("a=1\nb=2\n", script=True)).ready
+    assert plain.spawn(plain.job("/bin/sh -c true", nice=-1)).ready
     assert not plain.spawn(plain.job("/bin/sh -c true", nice=1)).ready
 
 

@@ -84,6 +84,15 @@ def test_priority_and_oom_score(plain: Host) -> None:
     assert plain.run(plain.job(script, script=True, nice=7, oom_score_adj=321)).split() == ["7", "321"]
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/autogroup"), reason="this kernel weighs no sessions")
+@pytest.mark.parametrize("nice", [-4, 6])
+def test_the_session_of_a_job_has_its_priority(plain: Host, nice: int) -> None:
+    """-4 is had without a fork, where init sets it after the start."""
+    look = f"until grep -q 'nice {nice}$' /proc/self/autogroup; do sleep 0.01; done; cut -d' ' -f19 /proc/self/stat"
+    assert plain.run(plain.job(look, script=True, nice=nice)) == f"{nice}\n"
+    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+
+
 def test_chdir_and_its_failure(plain: Host, tmp_path: Path) -> None:
     assert plain.run(plain.job("pwd", script=True, chdir=str(tmp_path))) == f"{tmp_path}\n"
     assert (

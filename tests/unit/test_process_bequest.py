@@ -3,6 +3,7 @@ back is not changed."""
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import sys
@@ -24,13 +25,15 @@ KINDS = (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, 
 
 
 class Kernel:
-    """The limits and the oom score of a process, which may have CAP_SYS_RESOURCE; the umask is the tests' own."""
+    """The limits, the oom score and the priority of a process, which may have CAP_SYS_RESOURCE and CAP_SYS_NICE; the
+    umask is the tests' own."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.limits = dict.fromkeys((*KINDS, resource.RLIMIT_RTPRIO), (100, 1000))
         self.limits[resource.RLIMIT_CORE] = (0, UNLIMITED)
         self.privileged = True
         self.nr_open = 1 << 20
+        self.nice = 0
         #: All limits that were asked for.
         self.asked: list[tuple[int, tuple[int, int]]] = []
         self.score = directory / "oom_score_adj"
@@ -39,6 +42,8 @@ class Kernel:
         monkeypatch.setattr(resource, "getrlimit", lambda number: self.limits[number])
         monkeypatch.setattr(resource, "setrlimit", self.set)
         monkeypatch.setattr(limits, "_original", (100, 1000))
+        monkeypatch.setattr(os, "getpriority", lambda which, who: self.nice)
+        monkeypatch.setattr(os, "setpriority", self.set_priority)
 
     def set(self, number: int, limit: tuple[int, int]) -> None:
         self.asked.append((number, limit))
@@ -51,10 +56,16 @@ class Kernel:
             raise ValueError("not allowed to raise maximum limit")
         self.limits[number] = limit
 
+    def set_priority(self, which: int, who: int, nice: int) -> None:
+        assert (which, who) == (os.PRIO_PROCESS, 0)
+        if nice < self.nice and not self.privileged:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        self.nice = nice
+
     def state(self) -> tuple[object, ...]:
         umask = os.umask(0o22)
         os.umask(umask)
-        return dict(self.limits), int(self.score.read_text().split()[0]), umask
+        return dict(self.limits), int(self.score.read_text().split()[0]), umask, self.nice
 
 
 @pytest.fixture
@@ -73,7 +84,8 @@ def serves(bequest: Bequest, text: str) -> bool:
     return bequest.serves(made(text).request.job_class)
 
 
-ALL = "umask 077\noom score -5\nlimit core 1 unlimited\nlimit nofile 20 30\nlimit nproc 1 2\nlimit memlock 3 4\n"
+LIMITS = "limit core 1 unlimited\nlimit nofile 20 30\nlimit nproc 1 2\nlimit memlock 3 4\n"
+ALL = f"umask 077\nnice -3\noom score -5\n{LIMITS}"
 
 
 def test_what_is_given_is_put_back(kernel: Kernel) -> None:
@@ -83,7 +95,7 @@ def test_what_is_given_is_put_back(kernel: Kernel) -> None:
     mine.give(made(ALL))
     given = {resource.RLIMIT_CORE: (1, UNLIMITED), resource.RLIMIT_NOFILE: (20, 30), resource.RLIMIT_NPROC: (1, 2),
              resource.RLIMIT_MEMLOCK: (3, 4), resource.RLIMIT_RTPRIO: (100, 1000)}  # fmt: skip
-    assert kernel.state() == (given, -5, 0o77)
+    assert kernel.state() == (given, -5, 0o77, -3)
     mine.put_back()
     assert kernel.state() == before
 
@@ -107,9 +119,21 @@ def test_no_limit_is_set_that_init_might_meet(kernel: Kernel, kind: str) -> None
     assert not serves(Bequest(), f"limit {kind} unlimited unlimited\n")
 
 
-@pytest.mark.parametrize("nice", ["-5", "0", "5"])
-def test_a_priority_is_left_to_a_fork(kernel: Kernel, nice: str) -> None:
+@pytest.mark.parametrize(("own", "nice"), [(0, 1), (0, 19), (-5, -4), (5, 6)])
+def test_a_lower_priority_than_its_own_is_left_to_a_fork(kernel: Kernel, own: int, nice: int) -> None:
+    kernel.nice = own
     assert not serves(Bequest(), f"nice {nice}\n")
+    assert serves(Bequest(), f"nice {own}\n") and serves(Bequest(), f"nice {own - 1}\n")
+
+
+def test_a_priority_that_the_kernel_refuses_is_asked_for_once(kernel: Kernel) -> None:
+    kernel.privileged = False
+    before = kernel.state()
+    mine = Bequest()
+    with pytest.raises(PermissionError):
+        mine.give(made("nice -1\n"))
+    mine.put_back()
+    assert kernel.state() == before and not serves(mine, "nice -1\n") and serves(mine, "umask 077\n")
 
 
 def test_without_the_privilege_only_limits_are_set_that_can_be_had_back(kernel: Kernel) -> None:

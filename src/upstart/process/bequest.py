@@ -1,8 +1,9 @@
 """What a process that posix_spawn(3) starts has from init: init itself has it for that moment.
 
-These are the umask, those limits that nothing looks at meanwhile, and an oom score.  What is always true here: what
-init could not have back is not changed, as a hard limit without the privilege to raise it again; and all is put back
-as soon as there is a process, or none.  Where something cannot be set nothing is said: the fork that follows does that.
+These are the umask, those limits that nothing looks at meanwhile, an oom score, and a priority above its own.  What is
+always true here: what init could not have back is not changed, as a hard limit without the privilege to raise it again;
+and all is put back as soon as there is a process, or none.  Where something cannot be set nothing is said: the fork
+that follows does that.
 """
 
 from __future__ import annotations
@@ -34,23 +35,28 @@ _TRIES = 5
 class Bequest:
     """What init has that is not its own, and what is to be put back."""
 
-    __slots__ = ("_limits", "_may_lower_score", "_may_raise", "_score", "_score_fd", "_umask")
+    __slots__ = (
+        "_limits", "_may_go_first", "_may_lower_score", "_may_raise", "_nice", "_score", "_score_fd", "_umask",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         #: What init had, by what was changed; -1 or "" where nothing was.
         self._limits: dict[int, tuple[int, int]] = {}
         self._umask = -1
+        self._nice: int | None = None
         self._score = b""
         self._score_fd = -1
         #: Whether the kernel lets us raise a hard limit; `None` until that matters.
         self._may_raise: bool | None = None
-        #: Whether it has yet to refuse a lower oom score.
-        self._may_lower_score = True
+        #: Whether it has yet to refuse a lower oom score, and a higher priority.
+        self._may_lower_score = self._may_go_first = True
 
     def serves(self, job: JobClass) -> bool:
         """Whether the limits, the priority and the oom score of a job's processes can be had so."""
-        # With a low priority init would wait as long for a processor as the child that it waits for.
-        if job.nice is not None or (job.oom_score_adj is not None and not self._may_lower_score):
+        if job.nice is not None and not (self._may_go_first and job.nice <= os.getpriority(os.PRIO_PROCESS, 0)):
+            # With a lower one than its own init would wait as long for a processor as the child that it waits for.
+            return False
+        if job.oom_score_adj is not None and not self._may_lower_score:
             return False
         return all(self._returns(LIMITS[name], hard) for name, (_soft, hard) in job.limits.items())
 
@@ -92,6 +98,8 @@ class Bequest:
         plain = request.process == "security"
         if job.oom_score_adj is not None and not plain:
             self._give_score(job.oom_score_adj)
+        if job.nice is not None and not plain:
+            self._give_priority(job.nice)
         if not plain:
             self._umask = os.umask(setup.umask)
             for name, (soft, hard) in job.limits.items():
@@ -111,6 +119,15 @@ class Bequest:
     def _change(self, number: int, now: tuple[int, int], then: tuple[int, int]) -> None:
         self._limits[number] = now
         resource.setrlimit(number, then)
+
+    def _give_priority(self, nice: int) -> None:
+        # To go back to it asks for no privilege.
+        self._nice = os.getpriority(os.PRIO_PROCESS, 0)
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        except PermissionError:
+            self._may_go_first = False
+            raise
 
     def _give_score(self, score: int) -> None:
         self._score_fd = os.open(_SCORE, os.O_RDWR | os.O_CLOEXEC)
@@ -136,12 +153,15 @@ class Bequest:
                 pass
 
     def _left(self) -> bool:
-        return self._umask >= 0 or self._score_fd >= 0 or len(self._limits) > 0
+        return self._umask >= 0 or self._nice is not None or self._score_fd >= 0 or len(self._limits) > 0
 
     def _put_back(self) -> None:
         if self._umask >= 0:
             os.umask(self._umask)
             self._umask = -1
+        if self._nice is not None:
+            os.setpriority(os.PRIO_PROCESS, 0, self._nice)
+            self._nice = None
         for number, limit in list(self._limits.items()):
             try:
                 resource.setrlimit(number, limit)
