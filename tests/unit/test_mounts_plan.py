@@ -335,6 +335,28 @@ def test_optional_built_in_entries_wait_for_their_directory_where_it_is_missing(
     assert found["/dev/mqueue"].kind == "virtual"
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_no_module_is_loaded_for_a_type_that_nobody_has_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """The directory is there before the module; what comes later is mounted then."""
+    places = {"binfmt_misc": "/proc/sys/fs/binfmt_misc", "efivarfs": "/sys/firmware/efi/efivars"}
+    for path in places.values():
+        (tmp_path / path[1:]).mkdir(parents=True)
+    (tmp_path / "lib/init").mkdir(parents=True)
+    (tmp_path / "lib/init/fstab").write_text(BUILT_IN)
+    types = {"proc": True, "sysfs": True, **({"binfmt_misc": True} if known else {})}
+    monkeypatch.setattr(files, "kernel_types", lambda text: types)
+    mounts = (Mounted("sysfs", "/sys", "sysfs", "rw"), Mounted("proc", "/proc", "proc", "rw"))
+    found = by_place(files.gather(str(tmp_path), mounts=mounts))
+    assert found[places["binfmt_misc"]].retry == ("" if known else "directory")
+    assert found[places["efivarfs"]].retry == ""
+    own = tmp_path / "etc/fstab"
+    own.parent.mkdir()
+    own.write_text("none /proc/sys/fs/binfmt_misc binfmt_misc optional 0 0\n")
+    assert by_place(files.gather(str(tmp_path), mounts=mounts))[places["binfmt_misc"]].retry == ""
+
+
 def with_settings(values: dict[str, str], text: str = "") -> dict[str, Entry]:
     wishes, problems = settings.settings("", values)
     assert problems == []

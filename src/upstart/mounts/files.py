@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from upstart.mounts import fstab
+from upstart.mounts.kinds import DIRECTORY_FIRST
 from upstart.mounts.plan import Plan, plan
 from upstart.mounts.settings import CHECKED, DEVICE_WAIT, parse_values, settings
 from upstart.mounts.tablewatch import Table
@@ -134,14 +135,18 @@ def gather(
         fix,
         device_wait,
     )
+    types = kernel_types(machine.text("/proc/filesystems"))
     made = plan(
         lines,
         built_ins,
-        kernel_types(machine.text("/proc/filesystems")),
+        types,
         mounts,
         crypttab,
         wishes,
-        {line.mountpoint for line in built_ins if os.path.isdir(reader.root + line.mountpoint)},
-    )
+        {
+            line.mountpoint for line in built_ins
+            if (line.type in types or line.type not in DIRECTORY_FIRST) and os.path.isdir(reader.root + line.mountpoint)
+        },
+    )  # fmt: skip
     told = (*reader.problems, *machine.problems, *problems, *more, *made.problems)
     return Plan(made.entries, made.mounted, made.fresh, told, made.settings)

@@ -26,6 +26,8 @@ MADE_UP = frozenset((
     "nfsd", "autofs", "selinuxfs", "smackfs", "functionfs", "gadgetfs", "spufs", "usbfs", "resctrl", "overlay",
     "overlayfs", "aufs", "unionfs", "ecryptfs", "rootfs",
 ))  # fmt: skip
+#: Their directories are there before the module is, which the mount would load though nobody has asked for it.
+DIRECTORY_FIRST = frozenset(("binfmt_misc",))
 #: Without a device of their own, yet from somewhere: mounted like local ones, once what they come from is there.
 NOT_MADE_UP = frozenset(("fuse", "9p", "virtiofs", "zfs", "ubifs", "vboxsf"))
 #: What comes from the host of a virtual machine, by a device that a module brings.
