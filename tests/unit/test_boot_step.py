@@ -112,7 +112,8 @@ class TestClock:
 class TestUdev:
     @pytest.fixture(autouse=True)
     def daemon(self, machine: Machine) -> None:
-        machine.write("lib/systemd/systemd-udevd").chmod(0o755)
+        udevd = machine.write("lib/systemd/systemd-udevd", f'#!/bin/sh\necho udevd "$@" >>{machine.calls}\n')
+        udevd.chmod(0o755)
         machine.write("proc/sys/kernel/osrelease", "6.1.0\n")
 
     def test_makes_the_nodes_by_which_modules_are_loaded(self, machine: Machine) -> None:
@@ -129,6 +130,7 @@ class TestUdev:
             f"mknod -m 600 {dev}/net/tun c 10 200",
             f"mknod -m 600 {dev}/btrfs-control c 10 234",
             f"mknod -m 600 {dev}/fd0 b 2 0",
+            "udevd --daemon",
         ]
         assert (dev / "net").is_dir() and machine.status == 0
 
@@ -139,14 +141,14 @@ class TestUdev:
             'SUBSYSTEM=="net", ACTION=="add|remove", RUN+="ifupdown-hotplug"\n',
         )
         for _ in range(2):
-            assert machine.step("udev") == [] and machine.status == 0
+            assert machine.step("udev") == ["udevd --daemon"] and machine.status == 0
             assert (machine.root / "run/udev/rules.d/80-ifupdown.rules").read_text() == (
                 '# Allow rfkill\nKERNEL=="rfkill", MODE="0664", GROUP="netdev"\n\n# Handle "\\n"\n'
             )
 
     def test_forgets_what_the_udev_of_an_initramfs_knew(self, machine: Machine) -> None:
         (machine.root / "run/udev/data").mkdir(parents=True)
-        assert machine.step("udev") == ["udevadm info --cleanup-db"]
+        assert machine.step("udev") == ["udevadm info --cleanup-db", "udevd --daemon"]
 
     def test_switches_off_the_kernels_own_helper(self, machine: Machine) -> None:
         helper = machine.write("sys/kernel/uevent_helper", "/sbin/hotplug\n")
@@ -187,35 +189,48 @@ class TestColdPlug:
             "bus/pci/devices/0", "bus/virtio/devices/virtio0", "class/block/vda", "class/net/eth0",
         ]  # fmt: skip
 
-    def test_has_udev_go_before_others_at_first_and_give_way_then(self, machine: Machine) -> None:
+    def priorities(self, machine: Machine, nice: dict[int, int]) -> None:
+        """Processes of the job udev, in this order, have these."""
+        machine.write("proc/1/cgroup", "0::/init\n")
         machine.write("proc/self/cgroup", "1:name=x:/\n0::/upstart/udevtrigger\n")
-        machine.write("sys/fs/cgroup/upstart/udev/cgroup.procs", "7\n8\n9\n10\n")
-        # Somebody else has decided on the third, and the last has ended.
-        for pid, nice in ((7, 0), (8, 0), (9, 5)):
-            status = f"{pid} ((udev) worker) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {nice} 1 0 55\n"
+        machine.write("sys/fs/cgroup/upstart/udev/cgroup.procs", "".join(f"{pid}\n" for pid in (*nice, 99)))
+        for pid, each in nice.items():
+            status = f"{pid} ((udev) worker) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {each} 1 0 55\n"
             machine.write(f"proc/{pid}/stat", status)
-        machine.program(
-            "renice", f"shift 3; for pid; do echo $pid '(udevd) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 10 -10 1 0 55' "
-            f">{machine.root}/proc/$pid/stat; done",
-        )  # fmt: skip
-        settle = "udevadm settle --timeout=1"
-        assert machine.step("coldplug") == ["renice -n -10 -p 7 8", settle, "renice -n 10 -p 7 8", self.TRIGGER]
-        for pid, nice in ((7, 10), (8, -10), (9, 10)):
-            status = f"{pid} (systemd-udevd) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 30 {nice} 1 0 55\n"
-            machine.write(f"proc/{pid}/stat", status)
-        machine.program("renice")
-        assert machine.step("coldplugged") == [
-            "udevadm trigger --action=add --subsystem-match=cpu", "udevadm settle", "renice -n 0 -p 7 9",
-            "renice -n 0 -p 8",
-        ]  # fmt: skip
 
-    def test_leaves_a_priority_that_the_job_gives(self, machine: Machine) -> None:
-        machine.write("proc/self/cgroup", "0::/upstart/udevtrigger\n")
-        machine.write("sys/fs/cgroup/upstart/udev/cgroup.procs", "7\n")
-        for nice in (10, -10):
-            machine.write("proc/7/stat", f"7 (systemd-udevd) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 30 {nice} 1 0 55\n")
+    @pytest.mark.parametrize("own", [-10, 0, 9])
+    def test_has_udev_give_way_to_others_for_what_is_left(self, machine: Machine, own: int) -> None:
+        # Somebody else has decided on the third, and the last has ended.
+        self.priorities(machine, {7: own, 8: own, 9: 15})
+        machine.write("proc/8/autogroup", "/autogroup-5 nice 0\n")
+        settle, renice, trigger = machine.step("coldplug")
+        assert (settle, trigger) == ("udevadm settle --timeout=1", self.TRIGGER)
+        # And this step itself.
+        assert re.fullmatch(r"renice -n 10 -p 7 8 \d+", renice)
+        assert (machine.root / "proc/8/autogroup").read_text() == "10\n"
+        self.priorities(machine, {7: 10, 8: own, 9: 15, 11: 10})
+        for again in (False, True):
+            assert machine.step("coldplugged") == [
+                "udevadm trigger --action=add --subsystem-match=cpu", "udevadm settle",
+                *[f"renice -n {own} -p 7 11"] * (not again),
+            ]  # fmt: skip
+
+    def test_leaves_a_lower_priority_that_the_job_gives(self, machine: Machine) -> None:
+        for nice in (10, 19):
+            self.priorities(machine, {7: nice})
             called = machine.step("coldplug") + machine.step("coldplugged")
             assert not [each for each in called if each.startswith("renice")]
+
+    @pytest.mark.parametrize("group", ["0::/init\n", "", None])
+    def test_changes_no_priority_where_it_cannot_tell_whose(self, machine: Machine, group: str | None) -> None:
+        """As where init was told to make no control groups."""
+        self.priorities(machine, {7: -10})
+        if group is None:
+            (machine.root / "proc/self/cgroup").unlink()
+        else:
+            machine.write("proc/self/cgroup", group)
+        called = machine.step("coldplug") + machine.step("coldplugged")
+        assert not [each for each in called if each.startswith("renice")] and machine.said == ""
 
     def test_is_the_same_on_a_machine_that_has_none_of_that(self, machine: Machine) -> None:
         for path in ("class/block/vda/uevent", "class/net/eth0/uevent", "bus/virtio/devices/virtio0/uevent"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from boot_step_machine import Machine, machine
 
@@ -105,6 +107,45 @@ class TestInterfaces:
     def test_that_the_boot_waits_for_are_brought_up_as_such(self, machine: Machine) -> None:
         machine.write("run/network/upstart/wanted", " eth1 eth0\n")
         assert machine.step("interface-up", INTERFACE="eth0") == ["ifup --allow=auto eth0"] and machine.status == 0
+
+    def processes(self, machine: Machine, nice: dict[str, int], group: str = "/upstart/network-interface/eth0") -> None:
+        """Those of the job, by their pids or names, in this order; with their priorities."""
+        machine.write("proc/1/cgroup", "0::/init\n")
+        machine.write("proc/self/cgroup", f"0::{group}\n")
+        pids = [f"{pid}\n" for pid in nice if pid.isdecimal()]
+        machine.write("sys/fs/cgroup/upstart/network-interface/eth0/cgroup.procs", "".join(pids))
+        for pid, each in nice.items():
+            machine.write(f"proc/{pid}/stat", f"8 (dhclient) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {each} 1 0 5\n")
+
+    @pytest.mark.parametrize("own", [0, 3])
+    def test_come_up_before_others_and_what_they_leave_does_not_stay_so(self, machine: Machine, own: int) -> None:
+        machine.write("run/network/upstart/wanted", "eth0\n")
+        autogroup = machine.write("proc/self/autogroup")
+        # The last one has a priority of its own.
+        self.processes(machine, {"self": own, "7": -10, "8": -10, "9": 5})
+        machine.program("ifup", f"cp {autogroup} {autogroup}.then; exit 3")
+        machine.program("cp", '/bin/cp "$@"')
+        first, up, *then = machine.step("interface-up", INTERFACE="eth0")
+        assert re.fullmatch(r"renice -n -10 -p \d+", first) and up == "ifup --allow=auto eth0"
+        assert then[-1] == f"renice -n {own} -p 7 8" and machine.status == 3
+        assert autogroup.with_name("autogroup.then").read_text() == "-10\n"
+        assert autogroup.read_text() == f"{own}\n"
+
+    def test_come_up_like_others_where_the_kernel_lets_no_one_go_first(self, machine: Machine) -> None:
+        machine.write("run/network/upstart/wanted", "eth0\n")
+        self.processes(machine, {"self": 0, "7": -10})
+        machine.program("renice", "exit 1")
+        calls = machine.step("interface-up", INTERFACE="eth0")
+        assert calls[0].startswith("renice -n -10 ") and calls[1:] == ["ifup --allow=auto eth0"]
+
+    @pytest.mark.parametrize("container", [False, True])
+    def test_come_up_like_others_where_that_could_not_be_taken_back(self, machine: Machine, container: bool) -> None:
+        """As where init was told to make no control groups; and in a container, which may not."""
+        machine.write("run/network/upstart/wanted", "eth0\n")
+        self.processes(machine, {"self": 0, "7": -10}, *[] if container else ["/init"])
+        if container:
+            machine.write("run/container_type", "lxc\n")
+        assert machine.step("interface-up", INTERFACE="eth0") == ["ifup --allow=auto eth0"]
 
     def test_wait_until_what_is_wanted_is_known(self, machine: Machine) -> None:
         """Until then the root may be read-only, and interfaces(5) be written."""
