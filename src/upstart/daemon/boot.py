@@ -40,6 +40,10 @@ _KINDS = {"b": stat.S_IFBLK, "c": stat.S_IFCHR}
 #: otherwise, which is for those who read it.
 _IN_MEMORY = (("/dev/shm", "mode=1777"), ("/run/lock", "size=5242880,mode=1777"))
 
+#: What programs expect below /run: where daemons say that the end of the others is not theirs, and utmp(5), whose group
+#: has this number in each Debian.
+OMITTED, UTMP, UTMP_GROUP = "/run/sendsigs.omit.d", "/run/utmp", 43
+
 #: What control groups are mounted with: what mountall wants of them, so that it does not mount them again, which would
 #: take back all else; and that to start a job in one waits for nothing (Linux 6.0), where a start that does not closely
 #: follow another takes some 10 ms without.  Then as much of it as the kernel knows.
@@ -130,6 +134,25 @@ def prepare_kernel_filesystems(report: Callable[[str], object]) -> None:
             _mount_groups(all_flags)
     except OSError:
         pass  # a kernel or container without it: jobs do without
+
+
+def prepare_run() -> None:
+    """See that what programs expect below /run is there.  For a /run that is mounted later, mounted-run does the same.
+    """
+    try:
+        os.mkdir(OMITTED, 0o755)
+    except OSError:
+        pass  # mostly since it is there
+    try:
+        fd = os.open(UTMP, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o664)
+    except OSError:
+        return
+    try:
+        os.fchown(fd, 0, UTMP_GROUP)
+    except OSError:
+        pass  # a container without that group's number
+    finally:
+        close(fd)
 
 
 def prepare_static_devices() -> None:

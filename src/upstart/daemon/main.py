@@ -168,6 +168,7 @@ def prepare_system(options: Options) -> list[str]:
     except OSError as error:
         problems.append(f"Unable to set root directory: {error.strerror}")
     boot.prepare_kernel_filesystems(problems.append)
+    boot.prepare_run()
     if not contained:
         boot.prepare_static_devices()
     try:
