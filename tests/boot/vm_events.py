@@ -73,7 +73,9 @@ BY_FIFO = {
     "network-interface-container", "rc-sysinit",
 }  # fmt: skip
 #: Variables that events of a device have only where udev has them, and what a page leaves to another.
-OPTIONAL = {"DEVNAME", "INSTANCE", "PROCESS", "EXIT_STATUS", "EXIT_SIGNAL", "INIT_HALT", "DEVPATH", "CONTAINER"}
+OPTIONAL = {
+    "AVAILABLE", "CONTAINER", "DEVNAME", "DEVPATH", "EXIT_SIGNAL", "EXIT_STATUS", "INIT_HALT", "INSTANCE", "PROCESS",
+}  # fmt: skip
 #: In this order, at boot.
 ORDER = ("startup", "virtual-filesystems", "local-filesystems", "filesystem", "runlevel")
 

@@ -200,6 +200,25 @@ awk '{{ print $5 }}' /proc/self/mountinfo | grep "^$PWD" | sort | uniq -c
         init.close()
 
 
+def test_of_a_place_where_nothing_is_mounted_it_is_told_how_much_room_there_is(tmp_path: Path) -> None:
+    job = f"start on mounted\ninstance $TYPE\ntask\nexec sh -c 'echo $MOUNTPOINT $TYPE=$AVAILABLE >>{tmp_path}/noted'\n"
+    init = SessionInit(tmp_path, {"place": job})
+    try:
+        places = (("/tmp", "none"), ("/tmp", "ext4"), ("/srv", "cgroup"))
+        actions: list[Action] = [
+            Emit(number, "mounted", (f"MOUNTPOINT={place}", f"TYPE={type}"), str(number))
+            for number, (place, type) in enumerate(places)
+        ]
+        perform(tmp_path, actions, address=init.address)
+        first, *others = sorted((tmp_path / "noted").read_text().splitlines(), reverse=True)
+        assert others == ["/tmp ext4=", "/srv cgroup="]
+        room = os.statvfs("/tmp")
+        told = int(first.removeprefix("/tmp none="))
+        assert 0 < told <= room.f_blocks * room.f_frsize // 1024
+    finally:
+        init.close()
+
+
 def test_a_re_exec_of_init_meanwhile_is_nothing(tmp_path: Path) -> None:
     init = SessionInit(tmp_path, JOBS)
     try:

@@ -341,6 +341,21 @@ class TestTmp:
         assert calls == [f"mount -t tmpfs -o nosuid,nodev,size=1m,mode=1777 overflow {machine.root}/tmp"] * full
 
 
+    @pytest.mark.parametrize(
+        ("available", "setting", "looks"),
+        [("1024", "", False), ("1023", "", True), ("1023", "TMP_OVERFLOW_LIMIT=1000", False), ("0", "", True),
+         ("", "", True), ("much", "", True)],
+    )  # fmt: skip
+    def test_is_looked_at_where_mountall_has_not_said_that_there_is_room(
+        self, machine: Machine, available: str, setting: str, looks: bool
+    ) -> None:
+        (machine.root / "bin/stat").unlink()
+        machine.program("stat", "echo 255 4096")
+        machine.write("etc/default/tmpfs", f"{setting}\n")
+        calls = machine.step("mounted-tmp", TYPE="none", AVAILABLE=available)
+        assert [call.partition(" ")[0] for call in calls] == ["stat", "mount"] * looks
+
+
 class TestVar:
     def test_has_the_old_names_lead_to_run(self, machine: Machine) -> None:
         machine.write("var/run/old.pid", "1\n")

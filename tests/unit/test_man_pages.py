@@ -355,7 +355,7 @@ def test_the_page_of_an_event_has_the_variables_of_the_table(event: str) -> None
     # Of several events on one page, its own line.
     (line,) = re.findall(rf"^\.B {re.escape(event)}\n(.*?)(?=^\.br$|\Z)", synopsis, re.M | re.S)
     same = re.search(r"as for ([a-z-]+)", row.text)
-    text = next(each.text for each in events() if each.name == same[1]) if same else row.text
+    text = row.text + next((f" {each.text}" for each in events() if same and each.name == same[1]), "")
     assert set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*(?==)", line)) - {"KEY"} == set(re.findall(r"\b[A-Z_]{3,}\b", text)) - {
         "SIGPWR"}
 

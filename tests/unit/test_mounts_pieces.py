@@ -23,6 +23,7 @@ from upstart.base.loop import Loop
 from upstart.mounts import checking, devices, plymouth, statefile
 from upstart.mounts.checking import Checker, percent
 from upstart.mounts.console import Console, is_controlling, terminal_of
+from upstart.mounts.mounter import available
 from upstart.mounts.processes import NOT_FOUND, Processes, start_time
 from upstart.mounts.values import (
     Action,
@@ -225,6 +226,19 @@ def test_what_the_initrd_said_of_its_checks_comes_first_and_once(tmp_path: Path)
     # Where nobody has checked anything, nothing is begun.
     checking.Log(str(tmp_path / "other"), str(tmp_path / "none")).write()
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "inodes", "of", "room"),
+    [(255, 10, 20, 1020), (255, 0, 20, 0), (0, 10, 20, 0), (255, 0, 0, 1020)],
+)
+def test_room_is_what_an_ordinary_user_has(
+    monkeypatch: pytest.MonkeyPatch, blocks: int, inodes: int, of: int, room: int
+) -> None:
+    # Block size, size of a fragment, blocks, free, available; inodes, free, available; flags, length of names.
+    told = os.statvfs_result((1 << 20, 4096, 1000, 500, blocks, of, inodes + 5, inodes, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda directory: told)
+    assert available("/tmp") == room
 
 
 # The file

@@ -32,6 +32,14 @@ _FILESYSTEMS = "/proc/filesystems"
 _UNKNOWN_TYPE = "unknown filesystem type"
 
 
+def available(directory: str) -> int:
+    """The KiB that an ordinary user can write there, 0 where no inode is left; OSError.  May wait for a server."""
+    room = os.statvfs(directory)
+    # A file system that makes inodes as they are needed has no number of them.
+    full = room.f_files and not room.f_favail
+    return 0 if full else room.f_bavail * room.f_frsize // 1024
+
+
 class Mounter:
     """Mounts for one mountall; ``table`` gives what is mounted now.
 

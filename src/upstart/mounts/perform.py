@@ -19,7 +19,7 @@ import time
 from upstart.base.loop import READ, WRITE
 from upstart.mounts import mtab, statefile, tablewatch, waiters
 from upstart.mounts.checking import CANCELLED, Checker, forget_flags, set_idle
-from upstart.mounts.mounter import Mounter
+from upstart.mounts.mounter import Mounter, available
 from upstart.mounts.processes import Processes, start_time
 from upstart.mounts.values import (
     Answered,
@@ -70,6 +70,8 @@ if TYPE_CHECKING:
 #: Seconds in which init must be back after its connection was lost, and between two tries.
 INIT_SECONDS = 60.0
 FIRST_RETRY, LONGEST_RETRY = 0.02, 1.0
+#: Of the place that is announced without anything being mounted there, it is told how much room there is.
+_PLACE = frozenset(("MOUNTPOINT=/tmp", "TYPE=none"))
 #: With one of these events, logs can be where they will be found.
 _LOGS = ("local-filesystems", "filesystem")
 _ERROR = 1
@@ -83,6 +85,15 @@ DEBUG, INFO = 1, 2
 _TOLD = (Check, Emit, Mount, Swap)
 #: What is not without effect if it is done twice.
 _MOUNTS = (Check, Mount, Swap)
+
+
+def _with_room(action: Emit) -> Emit:
+    """What saves the job of the place a program of its own, on the way to all that comes after it."""
+    try:
+        room = available("/tmp")
+    except OSError:
+        return action
+    return Emit(action.number, action.name, (*action.env, f"AVAILABLE={room}"), action.key, action.wait)
 
 
 class Performer:
@@ -324,6 +335,8 @@ class Performer:
         if self._events is None:
             self._answered(Answered(action.number))
         else:
+            if action.name == "mounted" and _PLACE.issubset(action.env):
+                action = _with_room(action)
             self._events.emit(action)
         if action.name == _LOGS[0] and self._events is not None:
             mtab.make_link()
