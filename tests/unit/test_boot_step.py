@@ -155,6 +155,26 @@ class TestUdev:
         machine.step("udev")
         assert helper.read_text() == "\n"
 
+    @pytest.mark.parametrize("card", ["bus/pci/devices/1/class", "class/net/eth0/device", "bus/vmbus/devices/1"])
+    def test_goes_before_others_at_a_boot_where_there_is_a_network(self, machine: Machine, card: str) -> None:
+        """Whatever the machine is waited for by may wait for the card's driver."""
+        machine.write("sys/bus/pci/devices/0/class", "0x010601\n")
+        machine.write("proc/self/stat", "8 (sh) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 0 1 0 5\n")
+        autogroup = machine.write("proc/self/autogroup")
+        machine.program("nice")
+        assert machine.step("udev") == ["udevd --daemon"] and autogroup.read_text() == ""
+        machine.write(f"sys/{card}", "0x020000\n")
+        udevd = f"{machine.root}/lib/systemd/systemd-udevd"
+        assert machine.step("udev") == [f"nice -n -5 {udevd} --daemon"] and autogroup.read_text() == "-5\n"
+        # A second one has the priority of its job.
+        assert machine.step("udev") == ["udevd --daemon"]
+
+    @pytest.mark.parametrize("nice", [-3, 5])
+    def test_has_the_priority_of_its_job_where_that_gives_one(self, machine: Machine, nice: int) -> None:
+        machine.write("sys/class/net/eth0/device")
+        machine.write("proc/self/stat", f"8 (sh) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {nice} 1 0 5\n")
+        assert machine.step("udev") == ["udevd --daemon"]
+
     def test_is_nothing_where_there_is_no_udevd(self, machine: Machine) -> None:
         (machine.root / "lib/systemd/systemd-udevd").unlink()
         assert machine.step("udev") == ["stop"]
@@ -198,7 +218,7 @@ class TestColdPlug:
             status = f"{pid} ((udev) worker) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {each} 1 0 55\n"
             machine.write(f"proc/{pid}/stat", status)
 
-    @pytest.mark.parametrize("own", [-10, 0, 9])
+    @pytest.mark.parametrize("own", [-5, 0, 9])
     def test_has_udev_give_way_to_others_for_what_is_left(self, machine: Machine, own: int) -> None:
         # Somebody else has decided on the third, and the last has ended.
         self.priorities(machine, {7: own, 8: own, 9: 15})
@@ -214,6 +234,15 @@ class TestColdPlug:
                 "udevadm trigger --action=add --subsystem-match=cpu", "udevadm settle",
                 *[f"renice -n {own} -p 7 11"] * (not again),
             ]  # fmt: skip
+
+    def test_has_udev_what_its_job_gives_in_the_end(self, machine: Machine) -> None:
+        """Where a boot had it go before others."""
+        changed = machine.write("run/upstart/udev-priority", "0\n")
+        self.priorities(machine, {7: -5, 8: -5})
+        assert machine.step("coldplug")[1].startswith("renice -n 10 -p 7 8 ")
+        self.priorities(machine, {7: 10, 8: 10})
+        assert machine.step("coldplugged")[-1] == "renice -n 0 -p 7 8"
+        assert changed.read_text() == ""
 
     def test_leaves_a_lower_priority_that_the_job_gives(self, machine: Machine) -> None:
         for nice in (10, 19):
