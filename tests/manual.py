@@ -38,7 +38,7 @@ FOREIGN = {
     "apparmor(7)", "apt-get(8)", "at(1)", "bootparam(7)", "cgroups(7)", "chroot(2)", "cron(8)", "dbus-daemon(1)",
     "dh_installupstart(1)", "dmesg(1)", "epoll(7)", "fnmatch(3)", "fstab(5)", "getty(8)", "ifdown(8)", "ifup(8)",
     "insserv(8)", "interfaces(5)", "inotify(7)", "keymaps(5)", "login(1)", "logrotate(8)", "mount(8)", "nice(1)",
-    "ps(1)", "reboot(2)", "recovery-menu(8)", "sched(7)", "sensible-editor(1)",
+    "ps(1)", "reboot(2)", "recovery-menu(8)", "sensible-editor(1)",
     "service(8)", "setrlimit(2)", "setsid(2)", "sh(1)", "sshd(8)",
     "startpar(1)", "su(1)", "update-rc.d(8)",
     "sudo(8)", "sulogin(8)", "swapon(8)", "sysctl(8)", "syslog(3)", "systemctl(1)", "udev(7)", "umask(2)",

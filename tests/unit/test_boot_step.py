@@ -155,25 +155,53 @@ class TestUdev:
         machine.step("udev")
         assert helper.read_text() == "\n"
 
-    @pytest.mark.parametrize("card", ["bus/pci/devices/1/class", "class/net/eth0/device", "bus/vmbus/devices/1"])
-    def test_goes_before_others_at_a_boot_where_there_is_a_network(self, machine: Machine, card: str) -> None:
-        """Whatever the machine is waited for by may wait for the card's driver."""
-        machine.write("sys/bus/pci/devices/0/class", "0x010601\n")
-        machine.write("proc/self/stat", "8 (sh) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 0 1 0 5\n")
-        autogroup = machine.write("proc/self/autogroup")
+    def own(self, machine: Machine, nice: int = 0, group: str = "/upstart/udev") -> None:
+        """The step's own priority, and its group."""
+        machine.write("proc/self/stat", f"8 (sh) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {nice} 1 0 5\n")
+        machine.write("proc/1/cgroup", "0::/init\n")
+        machine.write("proc/self/cgroup", f"0::{group}\n")
+        machine.write("sys/fs/cgroup/upstart/udev/cgroup.threads", "8\n")
         machine.program("nice")
-        assert machine.step("udev") == ["udevd --daemon"] and autogroup.read_text() == ""
-        machine.write(f"sys/{card}", "0x020000\n")
+
+    @pytest.mark.parametrize(
+        ("path", "text"),
+        [
+            ("bus/pci/devices/1/class", "0x020000"),
+            ("bus/virtio/devices/virtio0/device", "0x0001"),
+            ("bus/vmbus/devices/1/class_id", "{f8615163-df3e-46c5-913f-f2d2f965ed0e}"),
+            ("bus/xen/devices/vif-0/uevent", ""),
+            ("class/net/eth0/device", ""),
+        ],
+    )
+    def test_goes_before_others_at_a_boot_where_there_is_a_network(
+        self, machine: Machine, path: str, text: str
+    ) -> None:
+        """Whatever the machine is waited for by may wait for the card's driver."""
+        for none, what in (("pci/devices/0/class", "0x010601"), ("virtio/devices/virtio1/device", "0x0002"),
+                           ("vmbus/devices/0/class_id", "{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}")):  # fmt: skip
+            machine.write(f"sys/bus/{none}", f"{what}\n")
+        self.own(machine)
+        assert machine.step("udev") == ["udevd --daemon"]
+        machine.write(f"sys/{path}", f"{text}\n")
         udevd = f"{machine.root}/lib/systemd/systemd-udevd"
-        assert machine.step("udev") == [f"nice -n -5 {udevd} --daemon"] and autogroup.read_text() == "-5\n"
+        assert machine.step("udev") == [f"nice -n -5 {udevd} --daemon"]
+        assert (machine.root / "run/upstart/udev-priority").read_text() == "0\n"
         # A second one has the priority of its job.
         assert machine.step("udev") == ["udevd --daemon"]
 
-    @pytest.mark.parametrize("nice", [-3, 5])
-    def test_has_the_priority_of_its_job_where_that_gives_one(self, machine: Machine, nice: int) -> None:
+    @pytest.mark.parametrize(("nice", "group"), [(-3, "/upstart/udev"), (5, "/upstart/udev"), (0, "/init")])
+    def test_has_the_priority_of_its_job_where_that_gives_one_or_it_could_not_be_had_back(
+        self, machine: Machine, nice: int, group: str
+    ) -> None:
         machine.write("sys/class/net/eth0/device")
-        machine.write("proc/self/stat", f"8 (sh) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {nice} 1 0 5\n")
+        self.own(machine, nice, group)
         assert machine.step("udev") == ["udevd --daemon"]
+        assert not (machine.root / "run/upstart/udev-priority").exists()
+
+    def test_is_not_taken_for_that_of_an_initramfs(self, machine: Machine) -> None:
+        """Whose socket udevtrigger would find."""
+        control = machine.write("run/udev/control")
+        assert machine.step("udev") == ["udevd --daemon"] and not control.exists()
 
     def test_is_nothing_where_there_is_no_udevd(self, machine: Machine) -> None:
         (machine.root / "lib/systemd/systemd-udevd").unlink()
@@ -189,6 +217,7 @@ class TestColdPlug:
     @pytest.fixture(autouse=True)
     def devices(self, machine: Machine) -> None:
         """A disk, interfaces of a network, and what waits for drivers: a card of a network, and others."""
+        machine.write("run/udev/control")
         for path in ("class/block/vda", "class/net/eth0", "bus/virtio/devices/virtio0"):
             machine.write(f"sys/{path}/uevent")
         for number, kind in enumerate(("0x020000", "0x010601", "0x030000")):
@@ -209,40 +238,58 @@ class TestColdPlug:
             "bus/pci/devices/0", "bus/virtio/devices/virtio0", "class/block/vda", "class/net/eth0",
         ]  # fmt: skip
 
-    def priorities(self, machine: Machine, nice: dict[int, int]) -> None:
-        """Processes of the job udev, in this order, have these."""
+    def test_waits_until_udev_listens(self, machine: Machine) -> None:
+        """What is told before is lost."""
+        control = machine.root / "run/udev/control"
+        control.unlink()
+        slept = machine.root / "slept"
+        machine.program("sleep", f"[ -e {slept} ] || {{ true >{slept}; exit; }}; true >{control}")
+        assert machine.step("coldplug") == ["sleep 0.1"] * 2 + ["udevadm settle --timeout=1", self.TRIGGER]
+
+    def priorities(self, machine: Machine, nice: dict[int, int], other: str = "(udev) worker") -> None:
+        """Threads of the job udev, in this order, have these; the first is of a program ``other``."""
         machine.write("proc/1/cgroup", "0::/init\n")
         machine.write("proc/self/cgroup", "1:name=x:/\n0::/upstart/udevtrigger\n")
-        machine.write("sys/fs/cgroup/upstart/udev/cgroup.procs", "".join(f"{pid}\n" for pid in (*nice, 99)))
-        for pid, each in nice.items():
-            status = f"{pid} ((udev) worker) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {each} 1 0 55\n"
-            machine.write(f"proc/{pid}/stat", status)
+        machine.write("sys/fs/cgroup/upstart/udevtrigger/cgroup.threads", "5\n")
+        machine.write("sys/fs/cgroup/upstart/udev/cgroup.threads", "".join(f"{pid}\n" for pid in (99, 6, *nice)))
+        for pid, each in {6: 3, **nice}.items():
+            name = other if pid == 6 else "systemd-udevd"
+            machine.write(f"proc/{pid}/stat", f"{pid} ({name}) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {each} 1 0 55\n")
+        # One that works.
+        script = f"new=$2; shift 3; for pid; do [ ! -e {machine.root}/proc/$pid ] || "
+        script += f"sed -i \"s/4 20 [0-9-]*/4 20 $new/\" {machine.root}/proc/$pid/stat; done"
+        machine.program("renice", script)
+        (machine.root / "bin/sed").unlink(missing_ok=True)
+        (machine.root / "bin/sed").symlink_to("/bin/sed")
 
-    @pytest.mark.parametrize("own", [-5, 0, 9])
+    def have(self, machine: Machine, *pids: int) -> list[int]:
+        return [int((machine.root / f"proc/{pid}/stat").read_text().split()[-4]) for pid in pids]
+
+    @pytest.mark.parametrize("own", [-10, -5, 0, 9])
     def test_has_udev_give_way_to_others_for_what_is_left(self, machine: Machine, own: int) -> None:
-        # Somebody else has decided on the third, and the last has ended.
+        # Somebody else has decided on the third, and on the first, which is no udevd.
         self.priorities(machine, {7: own, 8: own, 9: 15})
-        machine.write("proc/8/autogroup", "/autogroup-5 nice 0\n")
+        machine.write("proc/7/autogroup", "/autogroup-5 nice 0\n")
         settle, renice, trigger = machine.step("coldplug")
         assert (settle, trigger) == ("udevadm settle --timeout=1", self.TRIGGER)
         # And this step itself.
         assert re.fullmatch(r"renice -n 10 -p 7 8 \d+", renice)
-        assert (machine.root / "proc/8/autogroup").read_text() == "10\n"
-        self.priorities(machine, {7: 10, 8: own, 9: 15, 11: 10})
-        for again in (False, True):
-            assert machine.step("coldplugged") == [
-                "udevadm trigger --action=add --subsystem-match=cpu", "udevadm settle",
-                *[f"renice -n {own} -p 7 11"] * (not again),
-            ]  # fmt: skip
+        assert (machine.root / "proc/7/autogroup").read_text() == "10\n"
+        assert self.have(machine, 6, 7, 8, 9) == [3, 10, 10, 15]
+        begin = ["udevadm trigger --action=add --subsystem-match=cpu", "udevadm settle"]
+        assert machine.step("coldplugged") == [*begin, f"renice -n {own} -p 7 8"]
+        assert self.have(machine, 6, 7, 8, 9) == [3, own, own, 15]
+        assert machine.step("coldplugged") == begin
 
-    def test_has_udev_what_its_job_gives_in_the_end(self, machine: Machine) -> None:
-        """Where a boot had it go before others."""
+    @pytest.mark.parametrize("gave_way", [False, True])
+    def test_has_udev_what_its_job_gives_in_the_end(self, machine: Machine, gave_way: bool) -> None:
+        """Where a boot had it go before others, and also where the cold plug is stopped before it comes to the rest."""
         changed = machine.write("run/upstart/udev-priority", "0\n")
         self.priorities(machine, {7: -5, 8: -5})
-        assert machine.step("coldplug")[1].startswith("renice -n 10 -p 7 8 ")
-        self.priorities(machine, {7: 10, 8: 10})
-        assert machine.step("coldplugged")[-1] == "renice -n 0 -p 7 8"
-        assert changed.read_text() == ""
+        if gave_way:
+            assert machine.step("coldplug")[1].startswith("renice -n 10 -p 7 8 ")
+        machine.step("coldplugged")
+        assert self.have(machine, 7, 8) == [0, 0] and changed.read_text() == ""
 
     def test_leaves_a_lower_priority_that_the_job_gives(self, machine: Machine) -> None:
         for nice in (10, 19):
@@ -253,7 +300,7 @@ class TestColdPlug:
     @pytest.mark.parametrize("group", ["0::/init\n", "", None])
     def test_changes_no_priority_where_it_cannot_tell_whose(self, machine: Machine, group: str | None) -> None:
         """As where init was told to make no control groups."""
-        self.priorities(machine, {7: -10})
+        self.priorities(machine, {7: 0})
         if group is None:
             (machine.root / "proc/self/cgroup").unlink()
         else:
@@ -266,6 +313,19 @@ class TestColdPlug:
             (machine.root / "sys" / path).unlink()
         machine.write("proc/self/cgroup", "0::/\n")
         assert machine.step("coldplug")[-1] == self.TRIGGER and machine.said == ""
+
+
+class TestFormats:
+    def test_are_mounted_when_their_module_has_come(self, machine: Machine) -> None:
+        place = machine.root / "proc/sys/fs/binfmt_misc"
+        assert machine.step("binfmt") == []
+        place.mkdir(parents=True)
+        assert machine.step("binfmt") == [f"mount -t binfmt_misc -o nodev,noexec,nosuid binfmt_misc {place}"]
+        (place / "register").write_text("")
+        assert machine.step("binfmt") == []
+        (place / "register").unlink()
+        (machine.root / "run/upstart/events").unlink()
+        assert machine.step("binfmt") == []
 
 
 class TestModules:

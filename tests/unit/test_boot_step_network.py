@@ -113,23 +113,28 @@ class TestInterfaces:
         machine.write("proc/1/cgroup", "0::/init\n")
         machine.write("proc/self/cgroup", f"0::{group}\n")
         pids = [f"{pid}\n" for pid in nice if pid.isdecimal()]
-        machine.write("sys/fs/cgroup/upstart/network-interface/eth0/cgroup.procs", "".join(pids))
+        machine.write("sys/fs/cgroup/upstart/network-interface/eth0/cgroup.threads", "".join(pids))
         for pid, each in nice.items():
             machine.write(f"proc/{pid}/stat", f"8 (dhclient) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 {each} 1 0 5\n")
 
     @pytest.mark.parametrize("own", [0, 3])
     def test_come_up_before_others_and_what_they_leave_does_not_stay_so(self, machine: Machine, own: int) -> None:
         machine.write("run/network/upstart/wanted", "eth0\n")
-        autogroup = machine.write("proc/self/autogroup")
-        # The last one has a priority of its own.
-        self.processes(machine, {"self": own, "7": -10, "8": -10, "9": 5})
-        machine.program("ifup", f"cp {autogroup} {autogroup}.then; exit 3")
-        machine.program("cp", '/bin/cp "$@"')
+        # The second one has lowered its priority a little, and the last has one of its own.
+        self.processes(machine, {"self": own, "7": -10, "8": -5, "9": 5})
+        machine.program("ifup", "exit 3")
         first, up, *then = machine.step("interface-up", INTERFACE="eth0")
         assert re.fullmatch(r"renice -n -10 -p \d+", first) and up == "ifup --allow=auto eth0"
-        assert then[-1] == f"renice -n {own} -p 7 8" and machine.status == 3
-        assert autogroup.with_name("autogroup.then").read_text() == "-10\n"
-        assert autogroup.read_text() == f"{own}\n"
+        # The one here changes nothing, so it is tried again, and not for ever.
+        assert then == [f"renice -n {own} -p 7 8"] * 3 and machine.status == 3
+
+    def test_that_go_down_leave_nothing_before_others(self, machine: Machine) -> None:
+        """Where the step that brings one up was ended before it came to that."""
+        self.processes(machine, {"self": 0, "7": -10})
+        machine.program("renice", f"sed -i 's/-10/0/' {machine.root}/proc/7/stat")
+        machine.program("sed", '/bin/sed "$@"')
+        assert "renice -n 0 -p 7" in machine.step("interface-gone", INTERFACE="eth0")
+        assert "renice -n 0 -p 7" not in machine.step("interface-gone", INTERFACE="eth0")
 
     def test_come_up_like_others_where_the_kernel_lets_no_one_go_first(self, machine: Machine) -> None:
         machine.write("run/network/upstart/wanted", "eth0\n")
@@ -138,13 +143,15 @@ class TestInterfaces:
         calls = machine.step("interface-up", INTERFACE="eth0")
         assert calls[0].startswith("renice -n -10 ") and calls[1:] == ["ifup --allow=auto eth0"]
 
-    @pytest.mark.parametrize("container", [False, True])
-    def test_come_up_like_others_where_that_could_not_be_taken_back(self, machine: Machine, container: bool) -> None:
+    @pytest.mark.parametrize("why", ["container", "no groups", "groups elsewhere"])
+    def test_come_up_like_others_where_that_could_not_be_taken_back(self, machine: Machine, why: str) -> None:
         """As where init was told to make no control groups; and in a container, which may not."""
         machine.write("run/network/upstart/wanted", "eth0\n")
-        self.processes(machine, {"self": 0, "7": -10}, *[] if container else ["/init"])
-        if container:
+        self.processes(machine, {"self": 0, "7": -10}, *["/init"] if why == "no groups" else [])
+        if why == "container":
             machine.write("run/container_type", "lxc\n")
+        elif why == "groups elsewhere":
+            (machine.root / "sys/fs/cgroup").rename(machine.root / "sys/fs/unified")
         assert machine.step("interface-up", INTERFACE="eth0") == ["ifup --allow=auto eth0"]
 
     def test_wait_until_what_is_wanted_is_known(self, machine: Machine) -> None:

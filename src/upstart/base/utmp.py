@@ -2,8 +2,8 @@
 
 ``/run/utmp``, that is ``/var/run/utmp``, holds the present state, one slot a kind of record; ``/var/log/wtmp`` is a
 history that only grows.
-Neither file is ever created here: a system that wants the records makes the files (Debian's bootmisc.sh does), and
-where one is missing there is nothing to keep. The commands wait a bounded time for a file's lock; `mark_dead` and
+Neither file is ever created here: ``/run/utmp`` is made at boot (`upstart.daemon.boot`), and where the other is missing
+there is no history to keep. The commands wait a bounded time for a file's lock; `mark_dead` and
 `record_runlevel`, the functions meant for PID 1, wait for no lock. Only who may write the file is waited for: a reader
 takes no lock, for a record is written in one piece, and a lock for reading, which any user may hold on a world-readable
 file, delays nothing.

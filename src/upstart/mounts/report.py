@@ -56,7 +56,7 @@ def notes(looked_at: Waiting, entry: Entry) -> list[str]:
     if entry.through >= 0:
         found.append(f"shows through {looked_at.title(entry.through)}")
     if entry.retry == "directory":
-        found.append("waits for its module")
+        found.append("waits for the kernel to have it")
     said = [", ".join(found)]
     names = [entry.needs] if entry.needs and not item.there else []
     names += [looked_at.title(number) for number in entry.after]
@@ -184,7 +184,7 @@ def reason(looked_at: Reducer, entry: Entry) -> str:
     if names:
         parts.append(f"waits for {listed(names)}")
     if entry.retry == "directory" and not item.appeared:
-        parts.append("waits for its module")
+        parts.append("waits for the kernel to have it")
     return "; ".join(parts) or "is about to be mounted"
 
 

@@ -20,7 +20,7 @@ from upstart.base.syscalls import reset_reserved_signals, unblock_all
 from upstart.process import apparmor, ownprograms
 from upstart.process.errors import encode, encode_lack
 from upstart.process.group import CgroupError
-from upstart.process.kernel import F_DUPFD_CLOEXEC, weigh_session, write_file
+from upstart.process.kernel import F_DUPFD_CLOEXEC, write_file
 from upstart.process.limits import LIMITS, original_descriptors, set_limit
 from upstart.process.places import above_all, move, place_sockets
 from upstart.process.program import SCRIPT_FD, execute
@@ -289,7 +289,6 @@ def _stanzas(setup: Setup, script: int, error: int) -> None:
     if job.nice is not None:
         try:
             os.setpriority(os.PRIO_PROCESS, 0, job.nice)
-            weigh_session(job.nice)
         except OSError as reason:
             _do_without(error, "priority", reason)
     if job.oom_score_adj is not None:

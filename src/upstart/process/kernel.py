@@ -57,15 +57,6 @@ def write_file(path: str, text: bytes) -> None:
         close(fd)
 
 
-def weigh_session(nice: int, pid: int | None = None) -> None:
-    """Give the session of a process (ours) a priority: where the kernel weighs sessions (autogroup of sched(7)), that
-    of a process counts within its own alone, and each of a job leads one."""
-    try:
-        write_file(f"/proc/{'self' if pid is None else pid}/autogroup", b"%d" % nice)
-    except OSError:
-        pass  # a kernel that does not, or another's session
-
-
 def read_file(path: str, limit: int = 65536) -> bytes:
     """At most ``limit`` bytes of a file of /proc, /sys or a cgroup.  Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -17,7 +17,7 @@ from upstart.base.syscalls import Spawner
 from upstart.process import child
 from upstart.process.bequest import Bequest, descriptors
 from upstart.process.guarding import root_is_member
-from upstart.process.kernel import read_file, weigh_session, write_file
+from upstart.process.kernel import read_file, write_file
 from upstart.process.pace import SLOW
 from upstart.process.program import SCRIPT_FD, Programs, listening
 from upstart.process.request import FIRST_SOCKET
@@ -247,9 +247,6 @@ class Quick:
             setup.members.pid = self._spawner.spawn(program, argv, setup.request.env, actions)
         finally:
             self._bequest.put_back()
-        nice = setup.request.job_class.nice
-        if nice is not None and setup.request.process != "security":
-            weigh_session(nice, setup.members.pid)
         return setup.members.pid
 
     def _execute(self, setup: child.Setup, program: str, argv: list[str], actions: list[Action]) -> int:
