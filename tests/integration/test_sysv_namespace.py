@@ -293,7 +293,7 @@ def test_at_the_end_nothing_comes_back_and_what_is_left_is_stopped(ns: Namespace
         ns.ok("start", job)
     splash = ns.run("status", "splash").stdout.split()[-1]
     omit = Path(f"/proc/{ns.pid()}/root/run/sendsigs.omit.d")
-    omit.mkdir()
+    omit.mkdir(exist_ok=True)
     (omit / "splash").write_text(f"{splash}\n")
     ns.ok("telinit", "0")
     ns.until(lambda: status(ns, "ready") == "ready start/running")
