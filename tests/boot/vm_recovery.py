@@ -68,6 +68,8 @@ def services(vm: Machine, runlevel: str = "N 2") -> None:
     require(told == runlevel, f"runlevel says {told!r}, not {runlevel!r}")
     for name in ("cron", "rsyslogd", "acpid", "dbus-daemon", "systemd-udevd"):
         require(vm.command(f"pidof {name} || :").strip(), f"{name} does not run")
+    # A login waits for no device that it does not need.
+    vm.command("until status udev-finish | grep -q start/running; do sleep 1; done", 120)
     jobs = vm.command("initctl list")
     for name in ("networking start/running", "udev-finish start/running", "recovery stop/waiting"):
         require(name in jobs, f"{name} is not in\n{jobs}")
