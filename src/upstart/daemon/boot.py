@@ -14,6 +14,7 @@ import termios
 
 from upstart.base import syscalls
 from upstart.base.closing import close
+from upstart.base.utmp import UTMP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +41,10 @@ _KINDS = {"b": stat.S_IFBLK, "c": stat.S_IFCHR}
 #: otherwise, which is for those who read it.
 _IN_MEMORY = (("/dev/shm", "mode=1777"), ("/run/lock", "size=5242880,mode=1777"))
 
-#: What programs expect below /run: where daemons say that the end of the others is not theirs, and utmp(5), whose group
-#: has this number in each Debian.
-OMITTED, UTMP, UTMP_GROUP = "/run/sendsigs.omit.d", "/run/utmp", 43
+#: What programs expect below /run beside utmp(5): where daemons say that the end of the others is not theirs.
+OMITTED = "/run/sendsigs.omit.d"
+#: The number of the group utmp in each Debian.
+UTMP_GROUP = 43
 
 #: What control groups are mounted with: what mountall wants of them, so that it does not mount them again, which would
 #: take back all else; and that to start a job in one waits for nothing (Linux 6.0), where a start that does not closely

@@ -98,9 +98,9 @@ class Bequest:
         plain = request.process == "security"
         if job.oom_score_adj is not None and not plain:
             self._give_score(job.oom_score_adj)
-        if job.nice is not None and not plain:
-            self._give_priority(job.nice)
         if not plain:
+            if job.nice is not None:
+                self._give_priority(job.nice)
             self._umask = os.umask(setup.umask)
             for name, (soft, hard) in job.limits.items():
                 self._give_limit(LIMITS[name], soft, hard)
